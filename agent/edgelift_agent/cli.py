@@ -1,0 +1,151 @@
+"""The `edgelift-agent` command: run, once, status, doctor, rollback, pin, unpin.
+
+Standard library only, so that `--help` and `status` cost a Raspberry Pi next to nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from edgelift_agent.config import DEFAULT_PATH, Config, load_config
+from edgelift_contract import EdgeliftError, __version__
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; exit 0 when done, 1 on an error, 2 on wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    if parsed.debug:
+        os.environ["EDGELIFT_DEBUG"] = "1"
+    try:
+        parsed.command(parsed)
+    except EdgeliftError as error:
+        _tell(str(error), error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last frame: a person must never meet a bare traceback
+        _tell(f"A fault in edgelift: {type(error).__name__}: {error} Run again with --debug.", "internal")
+
+
+def _tell(message: str, code: str) -> None:
+    if os.environ.get("EDGELIFT_DEBUG"):
+        traceback.print_exc()
+    print(f"error: {message} ({code})", file=sys.stderr)  # noqa: T201 - this is what a command line prints
+    sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgelift-agent", description="Serves models on this device and updates them."
+    )
+    parser.add_argument("--version", action="version", version=f"edgelift-agent {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help=f"configuration file ({DEFAULT_PATH})")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("run", _run, "serve until stopped (what the systemd unit does)"),
+        ("once", _once, "bring the device up to its assignment, then stop"),
+        ("status", _status, "what serves, what is under way, and how the last update ended"),
+        ("doctor", _doctor, "look at everything the agent depends on, and say what to do"),
+        ("rollback", _order, "go back to the slot's previous version and pin it there"),
+        ("pin", _order, "leave the slot alone, whatever is assigned"),
+        ("unpin", _order, "take the slot's assignment up again"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command, name=name)
+        if command in (_status, _doctor):
+            sub.add_argument("--json", action="store_true", help="print JSON")
+        if command is _order:
+            sub.add_argument("slot", help="name of the slot")
+    return parser
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    _agent(load_config(parsed.config)).run()
+
+
+def _once(parsed: argparse.Namespace) -> None:
+    _agent(load_config(parsed.config)).run(once=True)
+
+
+def _agent(config: Config) -> Any:
+    # journald adds time and unit by itself; on a terminal the time helps.
+    form = (
+        "%(levelname)s %(message)s"
+        if os.environ.get("JOURNAL_STREAM")
+        else "%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form)
+    from edgelift_agent.app import Agent  # late: brings numpy, requests, uvicorn
+
+    return Agent(config)
+
+
+def _ask(parsed: argparse.Namespace, method: str, route: str, arguments: dict[str, Any] | None = None) -> Any:
+    from edgelift_agent.admin import ask  # late: `run` needs it elsewhere
+
+    config = load_config(parsed.config)
+    return ask(Path(config.state_dir) / "run" / "admin.sock", method, route, arguments)
+
+
+def _order(parsed: argparse.Namespace) -> None:
+    answer = _ask(parsed, "POST", f"/{parsed.name}", {"slot": parsed.slot})
+    _print(answer["message"])
+
+
+def _status(parsed: argparse.Namespace) -> None:
+    status = _ask(parsed, "GET", "/status")
+    if parsed.json:
+        _print(json.dumps(status, indent=2))
+        return
+    report = status["report"]
+    facts = report["facts"]
+    runtimes = ", ".join(f"{name} {version}" for name, version in facts.get("runtimes", {}).items()) or "none"
+    _print(f"{report['device']}  {facts['hardware_class']}  host by {status['transport']}  runtimes: {runtimes}")
+    rows = [("SLOT", "STATE", "SERVES", "GEN", "SINCE", "LAST UPDATE")]
+    rows += [_row(name, slot) for name, slot in report.get("slots", {}).items()]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _doctor(parsed: argparse.Namespace) -> None:
+    from edgelift_agent.doctor import examine  # late: brings requests
+
+    findings = examine(load_config(parsed.config))
+    if parsed.json:
+        _print(json.dumps([vars(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            _print(f"{finding.state:5} {finding.check:12} {finding.message} {finding.advice}".rstrip())
+    if any(finding.state == "fail" for finding in findings):
+        sys.exit(1)
+
+
+def _row(name: str, slot: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
+    update = slot.get("update") or {}
+    last = (
+        f"{update.get('model', '')}@{update.get('version', '')} {update.get('outcome', 'in-progress')}"
+        if update
+        else "-"
+    )
+    if update.get("code"):
+        last += f" ({update['code']})"
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(slot["since"])) if slot.get("since") else "-"
+    serves = f"{slot.get('model')}@{slot.get('version')}" if slot.get("artifact") else "-"
+    return name, slot.get("state", "empty"), serves, str(slot.get("generation", 0)), since, last
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201 - this is what a command line prints
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The agent's configuration: a TOML file, typed, refused at start with the name of the field that is wrong.
+
+Every field has a default but the device's id and where the host is. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edgelift_contract.errors import DeviceError
+from edgelift_contract.ids import check_device_id
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_PATH = Path("/etc/edgelift/agent.toml")
+
+_Port = Annotated[int, Meta(ge=0, le=65535)]
+_Positive = Annotated[float, Meta(gt=0)]
+
+
+class HostConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`[host]`: the control plane.
+
+    Attributes:
+        url: of its HTTP API, as `http://10.0.0.2:8470`.
+        token_file: file with the pre-shared token; or `token` itself.
+        transport: `auto` uses MQTT where the host offers a broker; `http` never does.
+        poll_interval_s: how often to ask over HTTP while MQTT is connected, in case a message was lost.
+        timeout_s: after which an HTTP request is given up.
+    """
+
+    url: str
+    token: str = ""
+    token_file: str = ""
+    transport: Literal["auto", "http"] = "auto"
+    poll_interval_s: _Positive = 300.0
+    timeout_s: _Positive = 20.0
+
+
+class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`[serve]`: where requests are answered.
+
+    Attributes:
+        host, port: of the inference protocol; loopback unless you mean otherwise; port 0 takes a free one.
+        unix_socket: also listen there; empty for no.
+        admin_port: of `/metrics`, on loopback; 0 takes a free one.
+        workers: requests that run at once.
+        max_pending: requests that may be under way before new ones are turned away.
+        max_body_bytes: largest request.
+    """
+
+    host: str = "127.0.0.1"
+    port: _Port = 8600
+    unix_socket: str = ""
+    admin_port: _Port = 8601
+    workers: Annotated[int, Meta(ge=1, le=64)] = 2
+    max_pending: Annotated[int, Meta(ge=1)] = 64
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+
+
+class TelemetryConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`[telemetry]`: windows and their way to the host.
+
+    Attributes:
+        window_s: length of a window.
+        publish_interval_s: how often windows are sent; in probation each window is sent at once.
+        probation_window_s: length of a window while a slot is in probation.
+        outbox_limit_bytes: what may wait for the host; beyond it neighbouring windows are merged, not dropped.
+    """
+
+    window_s: _Positive = 60.0
+    publish_interval_s: _Positive = 300.0
+    probation_window_s: _Positive = 10.0
+    outbox_limit_bytes: Annotated[int, Meta(ge=65536)] = 800_000
+
+
+class UpdateConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`[update]`: limits while updating.
+
+    Attributes:
+        preflight_timeout_s: after which a candidate counts as hung.
+        retry_first_s, retry_cap_s: delays between tries of a failing link.
+        disk_reserve_bytes: space on the disk that is left alone.
+        memory_available_bytes: memory that models may take; 0 asks the system at the time.
+    """
+
+    preflight_timeout_s: _Positive = 120.0
+    retry_first_s: _Positive = 1.0
+    retry_cap_s: _Positive = 300.0
+    disk_reserve_bytes: Annotated[int, Meta(ge=0)] = 32 * 1024 * 1024
+    memory_available_bytes: Annotated[int, Meta(ge=0)] = 0
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole file.
+
+    Attributes:
+        device: this device's id: 1 to 64 of a-z, 0-9, '-'.
+        state_dir: folder for models and the journal.
+        tags: given to the control plane, as `{ site = "hall-2" }`.
+    """
+
+    device: str
+    host: HostConfig
+    state_dir: str = "/var/lib/edgelift"
+    tags: dict[str, str] = {}
+    serve: ServeConfig = msgspec.field(default_factory=ServeConfig)
+    telemetry: TelemetryConfig = msgspec.field(default_factory=TelemetryConfig)
+    update: UpdateConfig = msgspec.field(default_factory=UpdateConfig)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the configuration.
+
+    Raises:
+        DeviceError: `bad-config`, naming the file and the field.
+        ContractError: `bad-id` for the device's id.
+    """
+    try:
+        config = msgspec.convert(tomllib.loads(path.read_text()), Config)
+    except FileNotFoundError:
+        raise DeviceError(
+            "bad-config",
+            f"There is no configuration file {path}.",
+            hint="Name one with --config, or copy the example.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeviceError("bad-config", f"{path} could not be read: {error}.") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise DeviceError("bad-config", f"{path}: {error}.", hint="See docs/configuration.md.") from error
+    check_device_id(config.device)
+    if not config.host.url.startswith(("http://", "https://")):
+        raise DeviceError(
+            "bad-config", f"{path}: host.url must begin with http:// or https://, not {config.host.url!r}."
+        )
+    return config
+
+
+def read_token(config: Config) -> str:
+    """The pre-shared token, from the configuration, its file, or systemd's credentials folder.
+
+    Raises:
+        DeviceError: `bad-config`.
+    """
+    if config.host.token:
+        return config.host.token
+    places = [Path(config.host.token_file)] if config.host.token_file else []
+    if os.environ.get("CREDENTIALS_DIRECTORY"):
+        places.append(Path(os.environ["CREDENTIALS_DIRECTORY"]) / "edgelift-token")
+    for place in places:
+        try:
+            return place.read_text().strip()
+        except OSError:
+            continue
+    raise DeviceError("bad-config", "host.token and host.token_file are both missing or unreadable.")

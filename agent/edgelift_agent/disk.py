@@ -1,0 +1,138 @@
+"""Every durable operation of the agent, in one place.
+
+What the agent writes must survive a power cut at any point, so all of it is made of these few operations, in
+the order: write to a temporary name → fsync → rename → fsync the folder. Nothing else in the agent opens a
+file for writing. Tests replace this class to kill the process, or to fail with ENOSPC, EIO or EROFS, at the
+n-th operation, for every n (`testing.FaultyDisk`).
+
+Failures become `DeviceError`: `disk-full`, `read-only` or `disk-error`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from edgelift_contract.errors import DeviceError
+
+
+class Disk:
+    """The real disk. `_act` is called with every operation's name before it acts, `_acted` after it."""
+
+    def _act(self, operation: str, path: Path) -> None:
+        pass
+
+    def _acted(self, operation: str, path: Path) -> None:
+        pass
+
+    @contextmanager
+    def _operation(self, operation: str, path: Path) -> Iterator[None]:
+        with mapped_errors(operation, path):
+            self._act(operation, path)
+            yield
+            self._acted(operation, path)
+
+    def write(self, handle: BinaryIO, data: bytes, path: Path) -> None:
+        """Append `data` to an open file.
+
+        Raises:
+            DeviceError: as every operation here.
+        """
+        with self._operation("write", path):
+            handle.write(data)
+
+    def fsync(self, handle: BinaryIO, path: Path) -> None:
+        """Make what was written to an open file durable."""
+        with self._operation("fsync", path):
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file or folder its final name, and make the name durable."""
+        with self._operation("rename", new):
+            old.rename(new)
+        self.fsync_folder(new.parent)
+
+    def link(self, old: Path, new: Path) -> None:
+        """A second name for a file; a copy where the file system has no links."""
+        with self._operation("link", new):
+            try:
+                os.link(old, new)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV):
+                    raise
+                shutil.copyfile(old, new)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; one that is gone already is fine."""
+        with self._operation("unlink", path):
+            path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a folder and what is in it; one that is gone already is fine."""
+        with self._operation("unlink", path):
+            shutil.rmtree(path, ignore_errors=False) if path.exists() else None
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder and those above it; one that is there already is fine."""
+        if path.is_dir():
+            return
+        with self._operation("mkdir", path):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def fsync_folder(self, path: Path) -> None:
+        """Make the names in a folder durable."""
+        with self._operation("fsync", path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def commit(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Commit a database transaction; with synchronous=FULL it is durable on return."""
+        with self._operation("commit", path):
+            connection.commit()
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Put a whole file in place: either the old content or the new survives a power cut, never a mix."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        with mapped_errors("create", temporary), temporary.open("wb") as handle:
+            self.write(handle, data, temporary)
+            self.fsync(handle, temporary)
+        self.rename(temporary, path)
+
+    def free_bytes(self, path: Path) -> int:
+        """Space that this process may still use below `path`, bytes."""
+        with mapped_errors("statvfs", path):
+            return shutil.disk_usage(path).free
+
+
+@contextmanager
+def mapped_errors(operation: str, path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into `DeviceError`s that say what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        code = "disk-full" if "full" in text else "read-only" if "readonly" in text else "disk-error"
+        raise DeviceError(code, f"The state database {path} could not be written: {text}.") from error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DeviceError(
+                "disk-full",
+                f"No space left to {operation} {path}.",
+                hint="Free some space; the update is tried again.",
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise DeviceError(
+                "read-only", f"{path} cannot be written: {reason}.", hint="Mount it read-write, or mend its owner."
+            ) from error
+        raise DeviceError("disk-error", f"The disk failed to {operation} {path}: {reason}.") from error

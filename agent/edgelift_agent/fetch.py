@@ -1,0 +1,141 @@
+"""Fetching blobs: only what is missing, resumed where it stopped, checked while it streams.
+
+A partial file's bytes are hashed anew before the rest is asked for; the digest is judged over the whole. If a
+*resumed* blob comes out wrong, the old part may be to blame, so it is fetched once more from the start; a
+blob that is wrong in one piece is refused. Deciding what to do about a failure is not its business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from edgelift_agent.disk import mapped_errors
+from edgelift_agent.ports import BlobSource
+from edgelift_agent.store import Store
+from edgelift_contract.errors import ContractError, DeviceError, TransportError
+from edgelift_contract.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+#: Space left alone on the device's disk, bytes: logs and the journal must still find room.
+RESERVE_BYTES = 32 << 20
+
+_CHUNK_BYTES = 256 * 1024
+
+
+class Superseded(Exception):
+    """The fetch was given up because a newer assignment came."""
+
+
+class Fetcher:
+    """Brings blobs from a `BlobSource` into a `Store`."""
+
+    def __init__(self, source: BlobSource, store: Store, *, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self._source, self._store, self._reserve_bytes = source, store, reserve_bytes
+        self.fetched_bytes = 0
+        self._resumed = False
+
+    def manifest(self, artifact: str, size_bytes: int, cancelled: Callable[[], bool]) -> Manifest:
+        """Fetch and parse an artifact's manifest.
+
+        Raises:
+            TransportError: try again. ContractError: refuse. DeviceError: this device can't. Superseded.
+        """
+        if not self._store.blob(artifact).exists():
+            self.blob(artifact, size_bytes, cancelled)
+        return self._store.manifest(artifact)
+
+    def files(self, manifest: Manifest, cancelled: Callable[[], bool]) -> None:
+        """Fetch what is missing of a manifest's files, after making sure that there is room. Raises as above."""
+        missing = self._store.missing(manifest)
+        self._check_space(missing)
+        for sha256, size_bytes in missing:
+            self.blob(sha256, size_bytes, cancelled)
+
+    def _check_space(self, missing: list[tuple[str, int]]) -> None:
+        need = sum(size for _, size in missing)
+        have = sum(p.stat().st_size for sha, _ in missing if (p := self._store.partial(sha)).exists())
+        free = self._store.disk.free_bytes(self._store.root)
+        if need - have + self._reserve_bytes > free:
+            raise DeviceError(
+                "disk-full",
+                f"The artifact needs {(need - have) / 1e6:.1f} MB more; {free / 1e6:.1f} MB are free"
+                f" and {self._reserve_bytes / 1e6:.0f} MB of them are kept back.",
+                hint="Free some space on the device.",
+            )
+
+    def blob(self, sha256: str, size_bytes: int, cancelled: Callable[[], bool]) -> None:
+        """Fetch one blob. Raises as `manifest` does; a cut transfer keeps what came."""
+        while True:
+            try:
+                return self._stream(sha256, size_bytes, cancelled)
+            except DeviceError as error:
+                if error.code == "disk-full":
+                    # What we took is given back, or the journal could not even note the failure.
+                    self._store.partial(sha256).unlink(missing_ok=True)
+                raise
+            except ContractError as error:
+                if error.code not in ("digest-mismatch", "size-mismatch"):
+                    raise
+                self._store.disk.unlink(self._store.partial(sha256))
+                if not self._resumed:
+                    raise
+                log.warning("blob %s was wrong after resuming; fetching it whole", sha256[:12])
+
+    def _stream(self, sha256: str, size_bytes: int, cancelled: Callable[[], bool]) -> None:
+        partial = self._store.partial(sha256)
+        sha = hashlib.sha256()
+        offset = self._hash_partial(sha256, size_bytes, sha)
+        self._resumed = offset > 0
+        if offset < size_bytes:
+            with self._source.open_blob(sha256, offset) as (start, pieces):
+                if start not in (0, offset):
+                    raise TransportError("server-error", f"The server began at byte {start} instead of {offset}.")
+                if start == 0 and offset:
+                    sha, self._resumed = hashlib.sha256(), False
+                with mapped_errors("open", partial), partial.open("ab" if start else "wb") as handle:
+                    got = start
+                    for piece in pieces:
+                        if cancelled():
+                            raise Superseded
+                        got += len(piece)
+                        if got > size_bytes:
+                            raise ContractError(
+                                "size-mismatch", f"Blob {sha256[:12]} is longer than its {size_bytes} bytes."
+                            )
+                        sha.update(piece)
+                        self.fetched_bytes += len(piece)
+                        self._store.disk.write(handle, piece, partial)
+                    if got < size_bytes:
+                        self._store.disk.fsync(handle, partial)
+                        raise TransportError(
+                            "cut-short", f"Blob {sha256[:12]} ended after {got} of {size_bytes} bytes."
+                        )
+        if sha.hexdigest() != sha256:
+            raise ContractError(
+                "digest-mismatch",
+                f"Blob {sha256[:12]} does not have the digest that its manifest names: it was altered on its way.",
+            )
+        self._keep(sha256)
+
+    def _hash_partial(self, sha256: str, size_bytes: int, sha: Any) -> int:
+        """Length of what is usable of an earlier try, already fed to `sha`; bytes."""
+        partial = self._store.partial(sha256)
+        if not partial.exists():
+            return 0
+        if partial.stat().st_size > size_bytes:
+            self._store.disk.unlink(partial)
+            return 0
+        with mapped_errors("read", partial), partial.open("rb") as handle:
+            while chunk := handle.read(_CHUNK_BYTES):
+                sha.update(chunk)
+        return partial.stat().st_size
+
+    def _keep(self, sha256: str) -> None:
+        partial = self._store.partial(sha256)
+        with mapped_errors("open", partial), partial.open("ab") as handle:
+            self._store.disk.fsync(handle, partial)
+        self._store.disk.rename(partial, self._store.blob(sha256))

@@ -1,0 +1,124 @@
+"""Telemetry that waits for the host, on disk: at least once, in order, bounded.
+
+Items get a sequence number that SQLite never hands out twice; the host drops what it has seen by
+(device, epoch, seq). An item goes when the host has confirmed it, not before.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from edgelift_agent.compact import compact
+from edgelift_agent.disk import Disk, mapped_errors
+from edgelift_contract.telemetry import Event, Gauges, Item, SwapRecord, Window
+
+#: One batch's worth, bytes of JSON: well below what brokers take in one packet.
+BATCH_BYTES = 64 * 1024
+
+Notice = Window | Gauges | SwapRecord | Event
+
+
+class Outbox:
+    """Items in the journal's database file. Used from the worker's thread only."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, disk: Disk) -> None:
+        self._connection, self._path, self._disk = connection, path, disk
+
+    def compact(self, limit_bytes: int) -> int:
+        """Merge neighbouring windows until what waits fits; returns how many items went.
+
+        The oldest batch is left alone: it may be on its way, and what the host has seen under one number must
+        not come again under another.
+
+        Raises:
+            DeviceError: `disk-full`, `read-only` or `disk-error`; then nothing changed.
+        """
+        gone = 0
+        while self.waiting_bytes() > limit_bytes:
+            offered = {item.seq for item in self.peek()}
+            rows = self._connection.execute("SELECT seq, body FROM outbox ORDER BY seq").fetchall()
+            items = [msgspec.structs.replace(msgspec.json.decode(body, type=Item), seq=seq) for seq, body in rows]
+            changes = compact([item for item in items if item.seq not in offered])
+            if not changes:
+                break
+            with self._transaction(), mapped_errors("write", self._path):
+                for old, new in changes:
+                    self._connection.executemany("DELETE FROM outbox WHERE seq = ?", [(item.seq,) for item in old])
+                    if new is not None:
+                        self._connection.execute(
+                            "INSERT INTO outbox (body) VALUES (?)", (msgspec.json.encode(new),)
+                        )
+            gone += sum(len(old) - (new is not None) for old, new in changes)
+        return gone
+
+    def waiting_bytes(self) -> int:
+        """How many bytes of items wait."""
+        return int(self._connection.execute("SELECT coalesce(sum(length(body)), 0) FROM outbox").fetchone()[0])
+
+    def add(self, items: Sequence[Notice]) -> None:
+        """Keep items until they are confirmed; durable on return.
+
+        Raises:
+            DeviceError: `disk-full`, `read-only` or `disk-error`; then none of them is kept.
+        """
+        if items:
+            with self._transaction():
+                self.insert(items)
+
+    def insert(self, items: Sequence[Notice]) -> None:
+        """The same within a transaction that the caller has open on the same file."""
+        rows = [(msgspec.json.encode(_wrap(item)),) for item in items]
+        with mapped_errors("write", self._path):
+            self._connection.executemany("INSERT INTO outbox (body) VALUES (?)", rows)
+
+    def peek(self, limit_bytes: int = BATCH_BYTES) -> list[Item]:
+        """The oldest items, as many as fit into `limit_bytes`, at least one; empty when nothing waits."""
+        items: list[Item] = []
+        size = 0
+        for seq, body in self._connection.execute("SELECT seq, body FROM outbox ORDER BY seq LIMIT 1000"):
+            size += len(body)
+            if items and size > limit_bytes:
+                break
+            item = msgspec.json.decode(body, type=Item)
+            items.append(msgspec.structs.replace(item, seq=seq))
+        return items
+
+    def confirm(self, items: Sequence[Item]) -> None:
+        """Drop items that the host has.
+
+        Raises:
+            DeviceError: `disk-full`, `read-only` or `disk-error`; they will be sent again, which is harmless.
+        """
+        if items:
+            with self._transaction(), mapped_errors("write", self._path):
+                self._connection.executemany("DELETE FROM outbox WHERE seq = ?", [(item.seq,) for item in items])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with mapped_errors("write", self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._disk.commit(self._connection, self._path)
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def waiting(self) -> int:
+        """How many items wait."""
+        return int(self._connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+
+def _wrap(item: Notice) -> Item:
+    if isinstance(item, Window):
+        return Item(seq=0, window=item)
+    if isinstance(item, Gauges):
+        return Item(seq=0, gauges=item)
+    if isinstance(item, SwapRecord):
+        return Item(seq=0, swap=item)
+    return Item(seq=0, event=item)

@@ -1,0 +1,85 @@
+"""What an assignment means for one slot: a pure rule over what is wanted, what is committed and what is under way.
+
+Level-triggered: the answer depends on the latest wish only, so the same assignment twice is `Keep` twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgelift_agent.journal import SlotRow, UpdateRow
+from edgelift_agent.machine import BEFORE_SWAP, State
+from edgelift_contract.assignment import SlotAssignment
+
+#: Failures that are worth another try of the same assignment: something outside the artifact was to blame.
+PASSING = frozenset({"interrupted", "disk-full", "disk-error", "read-only", "no-memory"})
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Nothing to do, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """Begin an update."""
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """The wanted artifact serves already: take the assignment as carried out."""
+
+
+@dataclass(frozen=True)
+class Supersede:
+    """End the update under way, then look again."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The update under way can't be ended now; look again when it has."""
+
+
+@dataclass(frozen=True)
+class Empty:
+    """Unload the slot: nothing is wanted there."""
+
+
+Action = Keep | Start | Adopt | Supersede | Wait | Empty
+
+
+def plan_slot(desired: SlotAssignment | None, slot: SlotRow, update: UpdateRow | None) -> Action:
+    """Decide.
+
+    Args:
+        desired: what the newest assignment wants here; None where it leaves the slot out.
+        slot: what is committed.
+        update: the update under way or the last one; None before the first.
+    """
+    if update is not None and update.state != State.IDLE:
+        return _while_updating(desired, update)
+    if slot.pinned:
+        return Keep("pinned")
+    if desired is None:
+        return Empty() if slot.artifact or update is not None else Keep("empty")
+    same = update is not None and update.desired == desired
+    if slot.artifact == desired.artifact:
+        return Keep("serving") if same and update and update.outcome == "committed" else Adopt()
+    if same and update is not None and update.outcome not in ("superseded", "committed"):
+        # "pinned" ended nothing but a wish: the pin is gone, or this line would not be reached.
+        again = update.code == "pinned" or (
+            update.code in PASSING and update.attempts < desired.policy.max_attempts
+        )
+        return Start() if again else Keep("failed")
+    return Start()
+
+
+def _while_updating(desired: SlotAssignment | None, update: UpdateRow) -> Action:
+    if desired is not None and desired.artifact == update.desired.artifact:
+        return Keep("under way")
+    state = State(update.state)
+    if state in BEFORE_SWAP or state is State.OBSERVING:
+        return Supersede()
+    return Wait()

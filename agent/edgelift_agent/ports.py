@@ -1,0 +1,91 @@
+"""What the core asks of the world outside; adapters implement it, `testing` ships fakes of it.
+
+Protocols, so that an adapter need not know its port; arrays are `Any`, so that the core needs no numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgelift_contract.manifest import Manifest
+
+
+class BlobSource(Protocol):
+    """Where blobs come from."""
+
+    def open_blob(self, sha256: str, offset: int) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
+        """Stream a blob from byte `offset` (included) to its end.
+
+        Yields:
+            The offset at which the stream really begins (0 where ranges are not supported), and its pieces.
+
+        Raises:
+            TransportError: the link; try again.
+            ContractError: `missing-blob`.
+        """
+
+
+class Host(Protocol):
+    """Where reports and telemetry go."""
+
+    def send_report(self, data: bytes) -> None:
+        """Deliver a report; returns once the other side has it.
+
+        Raises:
+            TransportError: it may not have arrived.
+        """
+
+    def send_batch(self, data: bytes) -> None:
+        """Deliver a batch of telemetry; returns once the other side has it.
+
+        Raises:
+            TransportError: it may not have arrived.
+        """
+
+
+class Doorbell(Protocol):
+    """Tells of new assignments, however they came."""
+
+    def start(self, on_assignment: Callable[[bytes], None]) -> None:
+        """Begin; `on_assignment` is called from another thread with each assignment's bytes."""
+
+    def stop(self) -> None:
+        """End; returns when no further call will come."""
+
+
+class LoadedModel(Protocol):
+    """A model in memory. `run` may be called from several threads at once."""
+
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Infer.
+
+        Args:
+            inputs: name → array, as the manifest's inputs say.
+            outputs: names wanted; None for all.
+
+        Returns:
+            name → array.
+        """
+
+    def close(self) -> None:
+        """Give the memory back; no call of `run` may be under way."""
+
+
+class Runtime(Protocol):
+    """One way to load models."""
+
+    name: str
+
+    def version(self) -> str | None:
+        """The installed version; None where the package is not there."""
+
+    def load(self, folder: Path, manifest: Manifest) -> LoadedModel:
+        """Load a staged artifact.
+
+        Raises:
+            ContractError: `load-failed`.
+            DeviceError: `no-runtime`, `no-memory`.
+        """

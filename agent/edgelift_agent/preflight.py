@@ -1,0 +1,166 @@
+"""Preflight: a candidate proves itself in a child process before anyone depends on it.
+
+The child (`preflight_child`) loads it with its own session options, runs every golden, and measures latency
+and peak memory. A crash, a hang or a memory hog there costs nothing: the agent goes on serving. The child
+runs at low priority and under a time and a memory limit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.histogram import Histogram, HistogramData
+from edgelift_contract.manifest import Manifest
+
+
+class PreflightResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the child measured.
+
+    Attributes:
+        load_ms: from files to a model that answers.
+        golden_max_error: largest absolute difference to a golden.
+        latency_us: warm single inferences at batch 1, microseconds.
+        peak_bytes: growth of the child's resident memory over load and run.
+    """
+
+    load_ms: float
+    golden_max_error: float
+    latency_us: HistogramData
+    peak_bytes: int
+
+
+class ChildReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The child's last line: a result, or an error by its code."""
+
+    result: PreflightResult | None = None
+    kind: str = ""
+    code: str = ""
+    message: str = ""
+
+
+class Preflight:
+    """Runs candidates in a child process."""
+
+    def __init__(
+        self,
+        hardware_class: str,
+        *,
+        timeout_s: float = 120.0,
+        nice: int = 10,
+        memory_limit_bytes: int = 0,
+        module: str = "edgelift_agent.preflight_child",
+    ) -> None:
+        """Set the limits.
+
+        Args:
+            hardware_class: of this device, for the tolerance key.
+            timeout_s: after which a candidate counts as hung.
+            nice: added to the child's niceness.
+            memory_limit_bytes: resident memory at which the child is ended; 0 takes what is available then.
+            module: what the child runs.
+        """
+        self._hardware_class, self._timeout_s, self._nice = hardware_class, timeout_s, nice
+        self._memory_limit_bytes, self._module = memory_limit_bytes, module
+
+    def run(self, folder: Path, manifest: Manifest) -> PreflightResult:
+        """Try a staged artifact.
+
+        Raises:
+            ContractError: `load-failed`, `golden-mismatch`, `preflight-crashed`, `preflight-hung`,
+                `latency-over-budget`, `memory-over-budget`.
+            DeviceError: `no-memory`, `no-runtime`.
+        """
+        name = f"{manifest.model}@{manifest.version}"
+        command = [sys.executable, "-m", self._module, str(folder), self._hardware_class]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        with subprocess.Popen(
+            [*command, str(self._nice)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        ) as child:
+            try:
+                output, errors = self._wait(child, name)
+            except BaseException:
+                child.kill()
+                raise
+        reply = _parse(output)
+        if reply is None:
+            raise _crash(child.returncode, name, errors)
+        if reply.result is None:
+            raise _error(reply)
+        _check_budgets(manifest, reply.result, name)
+        return reply.result
+
+    def _wait(self, child: subprocess.Popen[bytes], name: str) -> tuple[bytes, bytes]:
+        limit = self._memory_limit_bytes or int(psutil.virtual_memory().available * 0.9)
+        process = psutil.Process(child.pid)
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return child.communicate(timeout=0.1)
+            except subprocess.TimeoutExpired:
+                pass
+            if time.monotonic() > deadline:
+                raise ContractError(
+                    "preflight-hung", f"{name} did not finish its preflight within {self._timeout_s:g} s."
+                )
+            try:
+                used = process.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+            if used > limit:
+                raise DeviceError(
+                    "no-memory",
+                    f"{name} took more than {limit / 1e6:.0f} MB in its preflight, which is all there is.",
+                )
+
+
+def _parse(output: bytes) -> ChildReply | None:
+    lines = output.strip().splitlines()
+    try:
+        return msgspec.json.decode(lines[-1], type=ChildReply) if lines else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _crash(code: int | None, name: str, errors: bytes) -> EdgeliftError:
+    how = f"exit code {code}"
+    if code is not None and code < 0:
+        how = signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else f"signal {-code}"
+    # SIGKILL that we did not send is the kernel's out-of-memory killer.
+    if code == -signal.SIGKILL:
+        return DeviceError("no-memory", f"The kernel ended {name} in its preflight: not enough memory.")
+    last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+    return ContractError("preflight-crashed", f"{name} ended its preflight with {how}: {last[0][:300]}")
+
+
+def _error(reply: ChildReply) -> EdgeliftError:
+    kind = DeviceError if reply.kind == "DeviceError" else ContractError
+    return kind(reply.code, reply.message)
+
+
+def _check_budgets(manifest: Manifest, result: PreflightResult, name: str) -> None:
+    budgets = manifest.budgets
+    p95_ms = Histogram.from_data(result.latency_us).quantile(0.95) / 1000
+    if budgets.latency_p95_ms is not None and p95_ms > budgets.latency_p95_ms:
+        raise ContractError(
+            "latency-over-budget",
+            f"{name} takes {p95_ms:.2f} ms (p95) here; its budget is {budgets.latency_p95_ms:g} ms.",
+        )
+    if budgets.peak_memory_bytes is not None and result.peak_bytes > budgets.peak_memory_bytes:
+        raise ContractError(
+            "memory-over-budget",
+            f"{name} needs {result.peak_bytes / 1e6:.1f} MB here;"
+            f" its budget is {budgets.peak_memory_bytes / 1e6:.1f} MB.",
+        )

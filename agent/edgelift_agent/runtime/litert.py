@@ -1,0 +1,123 @@
+"""TFLite models through LiteRT: ai-edge-litert, or tflite-runtime where only that is installed.
+
+An interpreter is not thread-safe (tensorflow#26365), so a model owns a pool of them and a request borrows one.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_contract.manifest import Manifest
+
+#: package → module of its interpreter, in order of preference.
+_PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
+
+#: Interpreters per model: requests that may run at once.
+POOL_SIZE = 2
+
+
+class LiteRtRuntime:
+    """See `ports.Runtime`."""
+
+    name = "litert"
+
+    def version(self) -> str | None:
+        """See `ports.Runtime`."""
+        return next((version for _, version in _installed()), None)
+
+    def load(self, folder: Path, manifest: Manifest) -> LiteRtModel:
+        """See `ports.Runtime`."""
+        import importlib  # late: with the packages it is for
+
+        failures = []
+        for package, _ in _installed():
+            try:
+                module = importlib.import_module(_PACKAGES[package])
+            except Exception as error:  # noqa: BLE001 - a broken wheel raises anything; the next one may do
+                failures.append(f"{package}: {error}")
+                continue
+            return self._load(module.Interpreter, folder / manifest.model_file.path, manifest)
+        raise DeviceError(
+            "no-runtime", f"No TFLite runtime could be imported: {'; '.join(failures) or 'none installed'}."
+        )
+
+    def _load(self, interpreter: Any, path: Path, manifest: Manifest) -> LiteRtModel:
+        threads = manifest.options.threads or None
+        try:
+            pool = [interpreter(model_path=str(path), num_threads=threads) for _ in range(POOL_SIZE)]
+            return LiteRtModel(pool, manifest)
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ContractError(
+                "load-failed", f"LiteRT could not load {manifest.model}@{manifest.version}: {error}."
+            ) from error
+
+
+class LiteRtModel:
+    """See `ports.LoadedModel`. Manifest names are bound to the signature's tensors once, at load."""
+
+    def __init__(self, interpreters: list[Any], manifest: Manifest) -> None:
+        self._pool: queue.SimpleQueue[_Borrowed] = queue.SimpleQueue()
+        for interpreter in interpreters:
+            self._pool.put(_Borrowed(interpreter, manifest))
+        self._outputs = [spec.name for spec in manifest.outputs]
+
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """See `ports.LoadedModel`."""
+        borrowed = self._pool.get()
+        try:
+            return borrowed.run(inputs, list(outputs) if outputs else self._outputs)
+        finally:
+            self._pool.put(borrowed)
+
+    def close(self) -> None:
+        """See `ports.LoadedModel`."""
+        while not self._pool.empty():
+            self._pool.get()
+
+
+class _Borrowed:
+    """One interpreter with its tensors allocated for the last shapes it saw."""
+
+    def __init__(self, interpreter: Any, manifest: Manifest) -> None:
+        self._interpreter = interpreter
+        self._inputs = _bind([spec.name for spec in manifest.inputs], interpreter.get_input_details())
+        self._outputs = _bind([spec.name for spec in manifest.outputs], interpreter.get_output_details())
+        self._shapes: dict[str, tuple[int, ...]] = {
+            name: tuple(int(n) for n in detail["shape"]) for name, detail in self._inputs.items()
+        }
+        interpreter.allocate_tensors()
+
+    def run(self, inputs: Mapping[str, Any], outputs: list[str]) -> dict[str, Any]:
+        changed = {name for name, array in inputs.items() if array.shape != self._shapes[name]}
+        for name in changed:
+            self._interpreter.resize_tensor_input(self._inputs[name]["index"], inputs[name].shape)
+            self._shapes[name] = inputs[name].shape
+        if changed:
+            self._interpreter.allocate_tensors()
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(self._inputs[name]["index"], array)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(self._outputs[name]["index"]) for name in outputs}
+
+
+def _bind(names: list[str], details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    by_name = {detail["name"]: detail for detail in details}
+    if all(name in by_name for name in names):
+        return {name: by_name[name] for name in names}
+    # Converters decorate tensor names ("serving_default_x:0"); then the order binds them.
+    return dict(zip(names, details, strict=True))
+
+
+def _installed() -> list[tuple[str, str]]:
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            continue
+    return found

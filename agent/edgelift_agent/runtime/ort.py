@@ -1,0 +1,129 @@
+"""ONNX models through onnxruntime: one session, shared by all threads (`Run` is thread-safe)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_contract.manifest import Manifest, SessionOptions
+
+_LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+
+
+class OnnxRuntime:
+    """See `ports.Runtime`."""
+
+    name = "onnxruntime"
+
+    def version(self) -> str | None:
+        """See `ports.Runtime`."""
+        for package in _PACKAGES:
+            try:
+                return metadata.version(package)
+            except metadata.PackageNotFoundError:
+                continue
+        return None
+
+    def load(self, folder: Path, manifest: Manifest) -> OnnxModel:
+        """See `ports.Runtime`. External weights are found beside the graph and mapped, not copied."""
+        try:
+            import onnxruntime as ort  # late: an idle agent doesn't pay for it
+        except ImportError as error:
+            raise DeviceError("no-runtime", f"onnxruntime could not be imported: {error}.") from error
+        options = _session_options(ort, manifest.options)
+        path = folder / manifest.model_file.path
+        providers = choose_providers(ort.get_available_providers(), folder, manifest.hardware_class)
+        try:
+            session = ort.InferenceSession(str(path), sess_options=options, providers=providers)
+        except MemoryError as error:
+            raise DeviceError("no-memory", f"There is not enough memory to load {manifest.model}.") from error
+        except Exception as error:
+            raise ContractError(
+                "load-failed",
+                f"onnxruntime could not load {manifest.model}@{manifest.version}: {_first_line(error)}.",
+            ) from error
+        return OnnxModel(session)
+
+
+def choose_providers(available: Sequence[str], folder: Path, hardware_class: str) -> list[Any]:
+    """Execution providers, best first: TensorRT and CUDA where the device is a Jetson and has them, then the CPU.
+
+    TensorRT's engines are built on the device and fit only its GPU, its TensorRT version and this artifact, so
+    they are cached by all three: TensorRT puts GPU and version into the engine's file name, the folder is the
+    artifact's. Untested on hardware: no machine of this project has such a device.
+
+    Args:
+        available: what onnxruntime was built with and found.
+        folder: the artifact's folder, `…/artifacts/<id>`.
+        hardware_class: the artifact's.
+
+    Returns:
+        Names, or (name, options) pairs, as onnxruntime takes them.
+    """
+    chosen: list[Any] = []
+    if hardware_class.startswith("jetson-"):
+        if "TensorrtExecutionProvider" in available:
+            cache = folder.parent.parent / "engines" / folder.name
+            options = {
+                "trt_engine_cache_enable": True,
+                "trt_engine_cache_path": str(cache),
+                "trt_timing_cache_enable": True,
+                "trt_fp16_enable": True,
+            }
+            chosen.append(("TensorrtExecutionProvider", options))
+        if "CUDAExecutionProvider" in available:
+            chosen.append("CUDAExecutionProvider")
+    return [*chosen, "CPUExecutionProvider"]
+
+
+class OnnxModel:
+    """See `ports.LoadedModel`."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """See `ports.LoadedModel`."""
+        names = list(outputs) if outputs else self._outputs
+        feed = {name: _as_text(array) if array.dtype.hasobject else array for name, array in inputs.items()}
+        return dict(zip(names, self._session.run(names, feed), strict=True))
+
+    def close(self) -> None:
+        """See `ports.LoadedModel`."""
+        self._session = None
+
+
+def _as_text(array: Any) -> Any:
+    """Onnxruntime takes strings as text; given bytes, it would take their Python notation."""
+    text = [item.decode() if isinstance(item, bytes) else item for item in array.ravel()]
+    made = array.copy()
+    made.ravel()[:] = text
+    return made
+
+
+def _session_options(ort: Any, wanted: SessionOptions) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = wanted.threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = wanted.arena
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[wanted.optimisation])
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if wanted.spinning else "0")
+    options.add_session_config_entry("session.disable_prepacking", "0" if wanted.prepacking else "1")
+    for key, value in wanted.entries.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

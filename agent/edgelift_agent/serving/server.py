@@ -1,0 +1,136 @@
+"""The inference server: uvicorn on a thread of its own, on loopback TCP and, if wanted, a UNIX socket."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgelift_contract.errors import DeviceError
+
+
+class Server:
+    """Serves an ASGI application until `stop`."""
+
+    def __init__(
+        self, app: Any, *, host: str, port: int, unix_socket: Path | None = None, backlog: int = 256
+    ) -> None:
+        """Bind the sockets at once, so that a port in use is known before anything else is done.
+
+        Raises:
+            DeviceError: `port-in-use` or `bad-config`.
+        """
+        self._app = app
+        self._sockets = [bind_tcp(host, port, backlog)]
+        self.port: int = self._sockets[0].getsockname()[1]
+        self._unix_socket = unix_socket
+        if unix_socket is not None:
+            self._sockets.append(bind_unix(unix_socket, backlog))
+        self._server: Any = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="inference-server", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve; returns once requests are taken.
+
+        Raises:
+            DeviceError: `internal` when the server did not come up.
+        """
+        self._thread.start()
+        if not self._started.wait(timeout=15) or not self._thread.is_alive():
+            raise DeviceError("internal", "The inference server did not start.")
+
+    def _run(self) -> None:
+        import uvicorn  # late: status and doctor need no server
+
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            http="httptools",
+            ws="none",
+            loop="asyncio",
+        )
+        self._server = uvicorn.Server(config)
+        self._server.install_signal_handlers = lambda: None
+
+        async def serve() -> None:
+            task = asyncio.ensure_future(self._server._serve(self._sockets))
+            while not self._server.started and not task.done():
+                await asyncio.sleep(0.01)
+            self._started.set()
+            await task
+
+        asyncio.run(serve())
+
+    def stop(self) -> None:
+        """Take no more requests, answer those under way, end the thread."""
+        if self._server is not None:
+            self._server.should_exit = True
+            self._thread.join(timeout=10)
+        for sock in self._sockets:
+            sock.close()
+        if self._unix_socket is not None:
+            self._unix_socket.unlink(missing_ok=True)
+
+
+def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
+    """A listening TCP socket.
+
+    Raises:
+        DeviceError: `port-in-use` or `bad-config`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio switches Nagle's algorithm off on what it accepts; without, every second
+    # answer would wait 40 ms for the client's delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise DeviceError(
+                "port-in-use",
+                f"Port {port} on {host} is in use.",
+                hint="Stop the other program or choose another port.",
+            ) from error
+        raise DeviceError("bad-config", f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    return sock
+
+
+def bind_unix(path: Path, backlog: int) -> socket.socket:
+    """A listening UNIX socket; one left by an earlier process is replaced.
+
+    Raises:
+        DeviceError: `bad-config`.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with short_name(path) as name:
+            sock.bind(name)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise DeviceError("bad-config", f"Cannot listen on the socket {path}: {error}.") from error
+    return sock
+
+
+@contextmanager
+def short_name(path: Path) -> Iterator[str]:
+    """Another name for a socket's path that fits the 107 bytes a UNIX address may have, however deep it lies."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,327 @@
+"""A control plane in one process, over real HTTP, for one or a few devices; it can misbehave on request.
+
+Publishes toy artifacts, assigns them, collects reports and telemetry, and serves blobs with ranges. Faults
+are plain fields: set one, and the next transfers suffer.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import numpy as np
+
+from edgelift_agent.testing.runtime import ToyModelFile
+from edgelift_contract import codec
+from edgelift_contract.assignment import Assignment, Policy, SlotAssignment, dump_assignment
+from edgelift_contract.enrol import BrokerAccess, EnrolReply
+from edgelift_contract.golden import Golden, Tensor, dump_goldens
+from edgelift_contract.hardware import this_machine
+from edgelift_contract.manifest import (
+    Budgets,
+    FileEntry,
+    Goldens,
+    Manifest,
+    Provenance,
+    TensorSpec,
+    Tolerance,
+    dump_manifest,
+)
+from edgelift_contract.report import Report
+from edgelift_contract.telemetry import Batch, Item
+
+
+@dataclass
+class Faults:
+    """What goes wrong with blobs.
+
+    Attributes:
+        cut_at: end the connection after this many bytes of a response; 0 for never.
+        cuts: how many responses to cut.
+        tamper: digests whose first byte is changed on its way.
+        status: answer every blob with this status; 0 for none.
+        delay_s: wait before each 64 KB piece.
+        no_ranges: ignore ranges.
+        down: refuse everything with 503.
+    """
+
+    cut_at: int = 0
+    cuts: int = 0
+    tamper: set[str] = field(default_factory=set)
+    status: int = 0
+    delay_s: float = 0.0
+    no_ranges: bool = False
+    down: bool = False
+
+
+class ToyHost:
+    """Publishes, assigns, listens. `url` and `token` go into a device's configuration."""
+
+    token = "toy-token"  # noqa: S105 - opens nothing but this toy
+
+    def __init__(self, *, broker: BrokerAccess | None = None, port: int = 0) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.assignments: dict[str, Assignment] = {}
+        self.reports: dict[str, list[Report]] = {}
+        self.items: dict[tuple[str, str, int], Item] = {}
+        self.served_bytes = 0
+        self.faults = Faults()
+        self.broker = broker
+        self.changed = threading.Condition()
+        host = self
+
+        class _Bound(_Handler):
+            toy = host
+
+        class _Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A device that went away in the middle is what these tests are about."""
+
+        self._server = _Server(("127.0.0.1", port), _Bound)
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def publish(self, version: str, file: ToyModelFile, **options: Any) -> SlotAssignment:
+        """Make an artifact and keep its blobs; see `toy_artifact`. Returns what to assign."""
+        assignment, blobs = toy_artifact(version, file, **options)
+        self.blobs.update(blobs)
+        return assignment
+
+    def assign(self, device: str, **slots: SlotAssignment) -> int:
+        """State what the device should run, all slots at once; returns the revision."""
+        with self.changed:
+            old = self.assignments.get(device)
+            revision = (old.revision if old else 0) + 1
+            self.assignments[device] = Assignment(
+                schema=Assignment.SCHEMA,
+                device=device,
+                revision=revision,
+                issued_at=time.time(),
+                slots=dict(slots),
+            )
+            self.changed.notify_all()
+            return revision
+
+    def last(self, device: str) -> Report | None:
+        """The newest report."""
+        reports = self.reports.get(device)
+        return reports[-1] if reports else None
+
+    def wait_for(self, device: str, condition: Any, timeout_s: float = 30.0) -> Report:
+        """Wait for a report that satisfies `condition(report)`.
+
+        Raises:
+            TimeoutError: none came; the message holds the last one.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self.changed:
+            while True:
+                report = self.last(device)
+                if report is not None and condition(report):
+                    return report
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"no such report; the last was {report}")
+                self.changed.wait(left)
+
+    def of_kind(self, kind: str, device: str = "") -> list[Any]:
+        """Telemetry received so far: `window`, `swap`, `event` or `gauges`, in order."""
+        found = [
+            getattr(item, kind)
+            for (name, _, _), item in sorted(self.items.items())
+            if not device or name == device
+        ]
+        return [body for body in found if body is not None]
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    toy: ToyHost
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Assignment or blob."""
+        path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
+        if self._refused():
+            return
+        parts = path.strip("/").split("/")
+        if parts[1:2] == ["blobs"]:
+            self._blob(parts[2])
+        elif parts[-1] == "desired":
+            self._desired(parts[2], float(query.get("wait_s", ["0"])[0]))
+
+    def do_POST(self) -> None:
+        """Enrolment or telemetry."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self._refused():
+            return
+        if self.path.endswith("/enroll"):
+            device = json.loads(body)["device"]
+            reply = EnrolReply(schema=EnrolReply.SCHEMA, device=device, broker=self.toy.broker, poll_wait_s=5.0)
+            self._reply(200, codec.canonical_json(reply))
+            return
+        batch = codec.decode_json(body, Batch, what="batch")
+        with self.toy.changed:
+            for item in batch.items:
+                self.toy.items[batch.device, batch.epoch, item.seq] = item
+            self.toy.changed.notify_all()
+        self._reply(200, b"{}")
+
+    def do_PUT(self) -> None:
+        """Report."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self._refused():
+            return
+        report = codec.decode_json(body, Report, what="report")
+        with self.toy.changed:
+            self.toy.reports.setdefault(report.device, []).append(report)
+            self.toy.changed.notify_all()
+        self._reply(200, b"{}")
+
+    def _refused(self) -> bool:
+        if self.toy.faults.down:
+            self._reply(503, b'{"error":"down"}')
+            return True
+        if self.headers.get("Authorization") != f"Bearer {self.toy.token}":
+            self._reply(401, b'{"error":"wrong token"}')
+            return True
+        return False
+
+    def _desired(self, device: str, wait_s: float) -> None:
+        known = self.headers.get("If-None-Match", "")
+        deadline = time.monotonic() + min(wait_s, 10.0)
+        with self.toy.changed:
+            while True:
+                assignment = self.toy.assignments.get(device)
+                fresh = assignment is not None and known != f'"{assignment.revision}"'
+                left = deadline - time.monotonic()
+                if fresh or left <= 0:
+                    break
+                self.toy.changed.wait(left)
+        if assignment is None or not fresh:
+            self._reply(304, b"")
+        else:
+            self._reply(200, dump_assignment(assignment))
+
+    def _blob(self, sha256: str) -> None:
+        faults = self.toy.faults
+        data = self.toy.blobs.get(sha256)
+        if faults.status or data is None:
+            self._reply(faults.status or 404, b'{"error":"no such blob"}')
+            return
+        if sha256 in faults.tamper:
+            data = bytes([data[0] ^ 1]) + data[1:]
+        start, status = 0, 200
+        wanted = self.headers.get("Range", "")
+        if wanted and not faults.no_ranges:
+            start, status = int(wanted.removeprefix("bytes=").rstrip("-")), 206
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self._stream(data[start:])
+
+    def _stream(self, data: bytes) -> None:
+        faults = self.toy.faults
+        limit = len(data)
+        if faults.cuts > 0 and faults.cut_at < len(data):
+            limit, faults.cuts = faults.cut_at, faults.cuts - 1
+            self.close_connection = True
+        for offset in range(0, limit, 65536):
+            if faults.delay_s:
+                time.sleep(faults.delay_s)
+            piece = data[offset : min(offset + 65536, limit)]
+            try:
+                self.wfile.write(piece)
+                self.wfile.flush()
+            except OSError:
+                return  # the device went away, as devices do
+            self.toy.served_bytes += len(piece)
+
+    def _reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        if status != 304:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if status != 304:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
+        """Say nothing."""
+
+
+def toy_artifact(
+    version: str,
+    file: ToyModelFile,
+    *,
+    padding: int = 0,
+    golden_offset: float = 0.0,
+    model: str = "toy",
+    counter: int | None = None,
+    hardware_class: Any = None,
+    budgets: Budgets | None = None,
+    policy: Policy | None = None,
+    count: int = 4,
+) -> tuple[SlotAssignment, dict[str, bytes]]:
+    """A whole artifact for `ToyRuntime`: what to assign, and its blobs by digest.
+
+    Args:
+        version: of the release; a decimal one is also its counter.
+        file: how the model behaves.
+        padding: bytes to add to the model file, so that fetching takes a while.
+        golden_offset: added to every golden output: not 0 makes the goldens wrong.
+        model: of the manifest and the assignment.
+        counter: the release counter; from the version when left out.
+        hardware_class: of the manifest; this machine's when left out.
+        budgets: of the manifest.
+        policy: of the assignment.
+        count: number of goldens.
+    """
+    noise = np.random.default_rng(len(version) + padding).integers(0, 256, padding, dtype=np.uint8).tobytes()
+    body = msgspec.json.encode(file) + b"\n" + noise
+    inputs = [np.arange(4, dtype=np.float32).reshape(1, 4) + i for i in range(count)]
+    goldens = [
+        Golden(
+            [_tensor("x", x)], [_tensor("y", x * np.float32(file.scale) + np.float32(file.offset + golden_offset))]
+        )
+        for x in inputs
+    ]
+    data = dump_goldens(goldens)
+    manifest = Manifest(
+        schema=Manifest.SCHEMA,
+        model=model,
+        version=version,
+        release_counter=counter if counter is not None else int(version),
+        variant="float32",
+        hardware_class=hardware_class or this_machine(),
+        format="onnx",
+        runtime="onnxruntime",
+        files=[
+            FileEntry("model.onnx", len(body), codec.digest(body), "model"),
+            FileEntry("goldens.msgpack", len(data), codec.digest(data), "goldens"),
+        ],
+        inputs=[TensorSpec("x", "FP32", [-1, 4])],
+        outputs=[TensorSpec("y", "FP32", [-1, 4])],
+        goldens=Goldens("goldens.msgpack", count, Tolerance("toy", 1e-5)),
+        provenance=Provenance(codec.digest(b"toy"), "toy#0"),
+        budgets=budgets or Budgets(),
+    )
+    artifact, manifest_bytes = dump_manifest(manifest)
+    blobs = {codec.digest(part): part for part in (body, data, manifest_bytes)}
+    assignment = SlotAssignment(artifact, len(manifest_bytes), model, version, policy or Policy(probation_s=0.3))
+    return assignment, blobs
+
+
+def _tensor(name: str, array: Any) -> Tensor:
+    return Tensor(name, "FP32", list(array.shape), np.ascontiguousarray(array, dtype="<f4").tobytes())

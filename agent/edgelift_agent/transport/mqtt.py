@@ -1,0 +1,146 @@
+"""MQTT to the host, by paho: the retained assignment in; report, presence and telemetry out.
+
+Works on MQTT 5 and 3.1.1. paho's thread only hands over what came; it keeps no queue of its own worth the
+name (`outbox` does that), and `send_*` returns once the broker has confirmed.
+
+Presence carries an epoch, as Sparkplug's bdSeq does: the host ignores a will older than the newest birth, so
+a late will never marks a reconnected device as gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from edgelift_contract import codec, routes
+from edgelift_contract.assignment import MAX_ASSIGNMENT_BYTES
+from edgelift_contract.enrol import BrokerAccess
+from edgelift_contract.errors import TransportError
+from edgelift_contract.report import Presence
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_S = 30
+
+
+class MqttTransport:
+    """One broker, as one device."""
+
+    def __init__(
+        self, access: BrokerAccess, device: str, epoch: str, *, timeout_s: float = 20.0, version_5: bool = True
+    ) -> None:
+        """Bind; nothing is sent before `start`.
+
+        Args:
+            access: where the broker is and who we are there.
+            device: this device's id, which is also the client id.
+            epoch: of this process, for presence.
+            timeout_s: how long to wait for a confirmation.
+            version_5: speak MQTT 5; else 3.1.1.
+        """
+        self._access, self._device, self._epoch = access, device, epoch
+        self._timeout_s, self._version_5 = timeout_s, version_5
+        self._connects = 0
+        self._client: Any = None
+        self._on_assignment: Callable[[bytes], None] = lambda _: None
+        self._on_connected: Callable[[], None] = lambda: None
+        self.connected = threading.Event()
+
+    def start(
+        self, on_assignment: Callable[[bytes], None], on_connected: Callable[[], None] = lambda: None
+    ) -> None:
+        """Connect and stay connected, from a thread of paho's own; see `ports.Doorbell`."""
+        import paho.mqtt.client as paho  # late: a device on HTTP alone doesn't need it
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+        self._on_assignment, self._on_connected = on_assignment, on_connected
+        protocol = MQTTProtocolVersion.MQTTv5 if self._version_5 else MQTTProtocolVersion.MQTTv311
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._device, protocol=protocol)
+        if self._access.username:
+            client.username_pw_set(self._access.username, self._access.password)
+        if self._access.tls:
+            client.tls_set()
+        client.max_queued_messages_set(200)
+        # paho doubles its delay without jitter; a fleet must not knock in step.
+        spread = random.Random(self._device)  # noqa: S311 - spreading load, not guarding a secret
+        client.reconnect_delay_set(min_delay=spread.randint(1, 3), max_delay=spread.randint(60, 120))
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_message = self._message
+        self._client = client
+        self._set_will()
+        client.connect_async(self._access.host, self._access.port, keepalive=KEEPALIVE_S)
+        client.loop_start()
+
+    def stop(self) -> None:
+        """Say good-bye and disconnect; returns when no further call will come."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self.connected.is_set():
+            info = client.publish(
+                routes.state_topic(self._device), self._presence(online=False), qos=1, retain=True
+            )
+            try:
+                info.wait_for_publish(2.0)
+            except (RuntimeError, ValueError):
+                pass  # the link went; the will speaks for us
+        client.disconnect()
+        client.loop_stop()
+        self.connected.clear()
+
+    def send_report(self, data: bytes) -> None:
+        """See `ports.Host`."""
+        self._publish(routes.reported_topic(self._device), data, retain=True)
+
+    def send_batch(self, data: bytes) -> None:
+        """See `ports.Host`."""
+        self._publish(routes.telemetry_topic(self._device), data, retain=False)
+
+    def _publish(self, topic: str, data: bytes, *, retain: bool) -> None:
+        client = self._client
+        if client is None or not self.connected.is_set():
+            raise TransportError("unreachable", "The MQTT broker is not connected.")
+        info = client.publish(topic, data, qos=1, retain=retain)
+        try:
+            info.wait_for_publish(self._timeout_s)
+        except (RuntimeError, ValueError) as error:
+            raise TransportError("unreachable", f"The MQTT broker did not take a message: {error}.") from error
+        if not info.is_published():
+            raise TransportError("timed-out", "The MQTT broker did not confirm a message in time.")
+
+    def _presence(self, *, online: bool) -> bytes:
+        presence = Presence(Presence.SCHEMA, self._device, online, self._epoch, self._connects)
+        return codec.canonical_json(presence)
+
+    def _set_will(self) -> None:
+        self._connects += 1
+        self._client.will_set(routes.state_topic(self._device), self._presence(online=False), qos=1, retain=True)
+
+    def _connected(self, client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            log.warning("the broker refused the connection: %s", reason)
+            return
+        log.info("connected to the broker %s:%d", self._access.host, self._access.port)
+        client.publish(routes.state_topic(self._device), self._presence(online=True), qos=1, retain=True)
+        client.subscribe(routes.desired_topic(self._device), qos=1)
+        self.connected.set()
+        self._on_connected()
+
+    def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if self.connected.is_set():
+            log.warning("the broker's connection ended: %s", reason)
+        self.connected.clear()
+        if self._client is not None:
+            self._set_will()  # the next connection's will carries a newer epoch
+
+    def _message(self, _client: Any, _userdata: Any, message: Any) -> None:
+        # Size is judged before anything is parsed; another topic can only come of a broker's fault.
+        if (
+            message.topic == routes.desired_topic(self._device)
+            and 0 < len(message.payload) <= MAX_ASSIGNMENT_BYTES
+        ):
+            self._on_assignment(bytes(message.payload))

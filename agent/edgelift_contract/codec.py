@@ -1,0 +1,100 @@
+"""Bytes in, checked messages out; messages in, canonical bytes out.
+
+Canonical JSON here means: keys sorted, no white space, UTF-8, floats as the shortest text that reads back the
+same. An artifact's id is the SHA-256 of its manifest in this form, so the form may never change.
+
+Every decoder bounds the size before it parses, names the field that is wrong, and asks for the schema number
+first: a message from a newer release is refused as `unknown-schema`, not as a puzzle of missing fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgelift_contract.errors import ContractError
+
+T = TypeVar("T")
+
+#: Nothing that is parsed as a message may be larger, in bytes, unless its caller says otherwise.
+MAX_MESSAGE_BYTES = 1 << 20
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int
+
+
+def canonical_json(message: Any) -> bytes:
+    """The one byte form of `message`. Law: `decode_json(canonical_json(m), type(m), …) == m`."""
+    return msgspec.json.encode(message, order="sorted")
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of `data`, 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode_json(data: bytes, kind: type[T], *, what: str, limit_bytes: int = MAX_MESSAGE_BYTES) -> T:
+    """Read `kind` from JSON.
+
+    Args:
+        data: the raw message.
+        kind: a msgspec type.
+        what: how to name the message to a person, as in "manifest".
+        limit_bytes: the most that `data` may hold.
+
+    Raises:
+        ContractError: `too-large`, `malformed` with the field's path, or `unknown-schema`.
+    """
+    _bound(data, what, limit_bytes)
+    _check_schema(data, kind, what, msgspec.json.decode)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ContractError("malformed", f"The {what} is not valid: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise ContractError("malformed", f"The {what} is not UTF-8 text: {error}.") from error
+    except RecursionError as error:
+        raise ContractError("malformed", f"The {what} is nested too deeply.") from error
+
+
+def decode_msgpack(data: bytes, kind: type[T], *, what: str, limit_bytes: int = MAX_MESSAGE_BYTES) -> T:
+    """Read `kind` from MessagePack. Raises as `decode_json` does."""
+    _bound(data, what, limit_bytes)
+    _check_schema(data, kind, what, msgspec.msgpack.decode)
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError("malformed", f"The {what} is not valid: {error}.") from error
+
+
+def encode_msgpack(message: Any) -> bytes:
+    """MessagePack with sorted keys: the same message gives the same bytes."""
+    return msgspec.msgpack.encode(message, order="sorted")
+
+
+def _bound(data: bytes, what: str, limit_bytes: int) -> None:
+    if len(data) > limit_bytes:
+        raise ContractError("too-large", f"The {what} has {len(data)} bytes; at most {limit_bytes} are allowed.")
+
+
+def _check_schema(data: bytes, kind: type[T], what: str, decode: Any) -> None:
+    known = getattr(kind, "SCHEMA", None)
+    if known is None:
+        return
+    try:
+        found = decode(data, type=_SchemaOnly).schema
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError(
+            "malformed",
+            f"The {what} has no readable schema number: {error}.",
+            hint=f"This program reads schema {known}.",
+        ) from error
+    if found != known:
+        raise ContractError(
+            "unknown-schema",
+            f"The {what} has schema {found}; this program reads schema {known}.",
+            hint="Update edgelift on this machine, or build the artifact with a matching release.",
+        )

@@ -1,0 +1,50 @@
+"""Enrolment: how a device and its control plane first meet.
+
+For now a token that both sides were given beforehand; the messages leave room for the certificates to come.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from edgelift_contract.ids import DeviceId
+from edgelift_contract.report import DeviceFacts
+
+
+class EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`POST /v1/enroll`, with the pre-shared token as bearer."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    schema: int
+    device: DeviceId
+    facts: DeviceFacts
+    tags: dict[str, str] = {}
+
+
+class BrokerAccess(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the MQTT broker is and who the device is there."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = ""
+    tls: bool = False
+
+
+class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a device needs to go on.
+
+    Attributes:
+        broker: None where the site has none: HTTP long poll carries everything.
+        poll_wait_s: how long a long poll may be held open, seconds.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    schema: int
+    device: DeviceId
+    broker: BrokerAccess | None = None
+    poll_wait_s: float = 30.0

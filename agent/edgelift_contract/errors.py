@@ -1,0 +1,124 @@
+"""The three roots of every error, by who must act, and the stable code that each carries.
+
+A code is a wire format: it travels in reports, is stored by the control plane and is read by people's alerts.
+A code is never renamed; a new case gets a new code. Foreign exceptions are turned into these at the adapter
+that meets them, so that no caller needs to know which library did the work.
+"""
+
+from __future__ import annotations
+
+
+class EdgeliftError(Exception):
+    """A failure that a person can act on.
+
+    Attributes:
+        code: stable, kebab-case; one of `CODES`.
+        message: what was wrong and where, in the reader's terms; one sentence.
+        hint: what to do about it; may be empty.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        if code not in CODES:
+            raise ValueError(f"error code {code!r} is not declared in edgelift_contract.errors.CODES")
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders (builder's children, preflight): keep the code and the hint.
+        return (_rebuild, (type(self), self.code, self.message, self.hint))
+
+
+class TransportError(EdgeliftError):
+    """The link or the other side's availability: try again later."""
+
+
+class ContractError(EdgeliftError):
+    """The artifact, the input or the other side is wrong: refuse, trying again changes nothing."""
+
+
+class DeviceError(EdgeliftError):
+    """This machine can't: no space, no memory, no such runtime. Another machine might."""
+
+
+def _rebuild(kind: type[EdgeliftError], code: str, message: str, hint: str) -> EdgeliftError:
+    return kind(code, message, hint=hint)
+
+
+#: Every code that may travel, with what it means. `docs/errors.md` is written from this table.
+CODES: dict[str, str] = {
+    # links
+    "unreachable": "the other side did not answer",
+    "timed-out": "the other side did not answer in time",
+    "server-error": "the other side answered with a failure of its own",
+    "cut-short": "a transfer ended before all bytes had come",
+    "not-authorised": "the token or the device id was not accepted",
+    # messages and artifacts
+    "malformed": "a message or file does not have the form its schema demands",
+    "unknown-schema": "a message or file names a schema version this program does not know",
+    "too-large": "a message or file is larger than its limit",
+    "bad-id": "a name is not of the form that its kind demands",
+    "bad-path": "a file name in an artifact leaves its folder",
+    "digest-mismatch": "the bytes are not those that the manifest names",
+    "size-mismatch": "the length is not the one that the manifest names",
+    "missing-blob": "a blob that a manifest names is not there",
+    "wrong-hardware-class": "the artifact is built for hardware that this device does not have",
+    "wrong-device": "a message is addressed to another device",
+    "runtime-missing": "no runtime on this machine can load the artifact",
+    "older-release": "the release counter is lower than one already accepted",
+    "not-found": "the thing named does not exist",
+    "conflict": "the thing named exists already, or is in a state that does not allow this",
+    "bad-request": "an inference request is not what the model takes",
+    # preflight, swap, probation
+    "load-failed": "the runtime could not load the model",
+    "golden-mismatch": "the model's output differs from the golden by more than its tolerance",
+    "latency-over-budget": "the model is slower than its budget",
+    "memory-over-budget": "the model needs more memory than its budget or the device has",
+    "preflight-crashed": "the model ended the process that tried it",
+    "preflight-hung": "the model did not answer within the preflight's time limit",
+    "swap-failed": "the new generation could not be put in the old one's place",
+    "drain-timeout": "requests on the old generation did not end in time",
+    "probation-errors": "too many requests failed in probation",
+    "probation-latency": "the new generation is slower than the old by more than the policy allows",
+    "crashed-in-service": "the process ended while this generation served",
+    "interrupted": "the process ended in the middle of this update",
+    "superseded": "a newer assignment took this one's place",
+    "pinned": "the slot is pinned on the device",
+    "attempts-exhausted": "this assignment failed as often as it may be tried",
+    # this machine
+    "disk-full": "there is not enough free space",
+    "disk-error": "the disk refused an operation",
+    "read-only": "the file system cannot be written",
+    "no-memory": "there is not enough memory",
+    "port-in-use": "another program listens on this port",
+    "bad-config": "a configuration value is wrong or missing",
+    "tool-missing": "a program that this needs is not installed",
+    "busy": "too many requests wait already",
+    "not-serving": "no model is loaded in this slot",
+    "no-runtime": "the package that this format needs is not installed",
+    "unsupported-platform": "this machine's processor or system is not supported",
+    "already-running": "another process holds this folder",
+    # builder
+    "source-missing": "the model file or function named does not exist",
+    "source-raised": "the user's code raised an exception",
+    "source-hung": "the user's code did not return in time",
+    "source-invalid": "the source does not return what a source must",
+    "shape-mismatch": "the example inputs do not fit the model",
+    "unknown-target": "no target has this name",
+    "unknown-recipe": "no recipe has this name, or it names an unknown step",
+    "unsupported-operator": "a format or a runtime has no kernel for one of the model's operators",
+    "conversion-failed": "a converter could not convert the model",
+    "accuracy-over-budget": "the artifact loses more accuracy than its budget allows",
+    "nothing-to-ship": "no candidate passed its gates",
+    "unsafe-file": "the file could run code when opened",
+    "known-bad": "a kernel, hardware class and runtime version are known to give wrong results together",
+    "step-failed": "a step of the recipe failed its pre- or post-condition",
+    "not-enough-data": "there are too few samples to tell",
+    "no-gain": "the artifact is neither smaller nor faster than float",
+    # last resort
+    "internal": "a fault in edgelift itself",
+}

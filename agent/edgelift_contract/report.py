@@ -1,0 +1,144 @@
+"""The report: what a device runs now, and how its last update of each slot ended.
+
+Sent whole whenever it changes and on every (re)connect, so that the host's view corrects itself after any
+loss. "Success" is said only by `committed`: the new generation served its probation.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edgelift_contract.ids import DeviceId, Name
+
+MAX_REPORT_BYTES = 64 * 1024
+
+#: Where a slot stands. `updating` covers fetching to swapping; `observing` is probation.
+SlotState = Literal["empty", "serving", "updating", "observing", "rolling-back", "pinned"]
+
+#: How an update ended. `refused`: nothing served was changed. `rolled-back`: the old generation serves again.
+Outcome = Literal["none", "in-progress", "committed", "refused", "rolled-back", "superseded", "inconsistent"]
+
+#: The update machine's states by name, as they appear in reports, logs and events.
+Phase = Literal[
+    "idle", "fetching", "verifying", "staging", "preflight", "swapping",
+    "observing", "committing", "rolling-back", "reporting",
+]  # fmt: skip
+
+
+class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The last update of a slot.
+
+    Attributes:
+        artifact, model, version: what was tried.
+        revision: the assignment's revision that asked for it.
+        rollout: the rollout that asked for it; empty for none.
+        outcome: how it ended, or `in-progress`.
+        phase: where it stands, or where it ended.
+        code, message: why it did not commit; empty otherwise.
+        attempts: how often it was tried.
+        requests, errors: served in probation.
+        fetched_bytes: bytes that came over the link.
+        finished_at: device's clock, seconds since 1970; 0 while in progress.
+    """
+
+    artifact: str
+    model: str = ""
+    version: str = ""
+    revision: int = 0
+    rollout: str = ""
+    outcome: Outcome = "in-progress"
+    phase: Phase = "idle"
+    code: str = ""
+    message: Annotated[str, Meta(max_length=2000)] = ""
+    attempts: int = 1
+    requests: int = 0
+    errors: int = 0
+    fetched_bytes: int = 0
+    finished_at: float = 0.0
+
+
+class SlotReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One slot.
+
+    Attributes:
+        state: see `SlotState`.
+        generation: number of the generation that serves; 0 for none.
+        artifact, model, version: what serves; empty for none.
+        since: when it began to serve, device's clock, seconds since 1970.
+        update: the last update; None before the first.
+    """
+
+    state: SlotState = "empty"
+    generation: int = 0
+    artifact: str = ""
+    model: str = ""
+    version: str = ""
+    since: float = 0.0
+    update: UpdateReport | None = None
+
+
+class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the machine is: slow-changing, so it travels in the report rather than in every window.
+
+    Attributes:
+        hardware_class: as judged from the processor.
+        accepts: hardware classes whose artifacts it may run, best first.
+        runtimes: name → version of every runtime that can be loaded, as `{"onnxruntime": "1.32.0"}`.
+        cores, memory_bytes, disk_free_bytes: of the whole machine.
+        board, system: for people: the board's own name, the system's release.
+    """
+
+    hardware_class: str
+    accepts: list[str] = []
+    runtimes: dict[str, str] = {}
+    cores: int = 0
+    memory_bytes: int = 0
+    disk_free_bytes: int = 0
+    board: str = ""
+    system: str = ""
+    python: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a device says of itself.
+
+    Attributes:
+        schema: version of this format.
+        device: who speaks.
+        epoch: boot id and start count; a report of an older epoch is out of date.
+        sequence: grows with every report of one epoch; the host keeps the highest.
+        at: device's clock, seconds since 1970.
+        agent_version: release of the agent.
+        revision_seen, revision_applied: newest assignment received, and carried out to its end.
+        slots: slot name → its state.
+        facts: the machine.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    schema: int
+    device: DeviceId
+    epoch: str
+    sequence: int
+    at: float
+    agent_version: str
+    revision_seen: int = 0
+    revision_applied: int = 0
+    slots: dict[Name, SlotReport] = {}
+    facts: DeviceFacts | None = None
+    tags: dict[str, str] = {}
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """Birth and will on `up/state`. A will whose epoch is older than the newest birth's is ignored."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    schema: int
+    device: DeviceId
+    online: bool
+    epoch: str
+    connect: int

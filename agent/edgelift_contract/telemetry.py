@@ -1,0 +1,153 @@
+"""Telemetry: windows of latency, swap records and events, delivered at least once.
+
+Every item carries a sequence number that its device never uses twice within one epoch, so the host drops
+what it already has, keyed by (device, epoch, seq). A batch may hold items of several kinds; the order within
+a batch is the order in which things happened.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edgelift_contract.histogram import HistogramData
+from edgelift_contract.ids import DeviceId, Name
+
+MAX_BATCH_BYTES = 512 * 1024
+
+#: Parts of a request. `total` is from the last byte received to the first byte sent.
+LatencyPhase = Literal["queue", "decode", "infer", "encode", "total"]
+
+
+class Window(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What one generation did in a stretch of time, one minute when fresh, longer once merged.
+
+    Attributes:
+        start, end: device's clock, seconds since 1970; start included, end not.
+        slot, generation, artifact, model, version: who served.
+        throttled: was the processor throttled; latencies compare only within one value.
+        ok, errors: requests answered and failed.
+        latency_us: phase → histogram, microseconds.
+    """
+
+    start: float
+    end: float
+    slot: Name
+    generation: int
+    artifact: str
+    model: str
+    version: str
+    throttled: bool = False
+    probation: bool = False
+    ok: int = 0
+    errors: int = 0
+    latency_us: dict[LatencyPhase, HistogramData] = {}
+
+
+class Gauges(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The machine over one window: each value the last seen, except `cpu_pct`, the mean.
+
+    Units stand in the names the source gives them: `cpu_pct`, `memory_used_bytes`, `soc_temp_c`,
+    `under_voltage` (0 or 1), `throttled` (0 or 1), `power_w` …
+    """
+
+    start: float
+    end: float
+    values: dict[str, float] = {}
+
+
+class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What one swap did. Times in milliseconds but `commit_us`; memory in bytes.
+
+    Attributes:
+        at: device's clock at the swap, seconds since 1970.
+        generation_from, generation_to: 0 stands for none.
+        mode: `parallel` has both in memory, `park` makes requests wait for the exchange.
+        reason: `update`, `rollback`, `restore` (start-up) or `empty`.
+        fetch_ms, verify_ms, preflight_ms, load_ms, warm_ms: the way to the swap.
+        golden_max_error: largest absolute difference to a golden.
+        commit_us: how long the exchange of the pointer held the lock, microseconds.
+        drained: requests in flight on the old generation at the exchange; drain_ms: until the last ended.
+        parked, park_max_ms: requests that waited in `park`, and the longest wait.
+        dropped: requests that failed because of the swap; 0 or the swap is at fault.
+        rss_before_bytes, rss_peak_bytes, rss_after_bytes: the agent's resident memory.
+        preflight_p50_us, preflight_p95_us, preflight_peak_bytes: measured before the swap.
+        before_us, after_us: total latency of the old generation before and the new one after.
+        before_throttled, after_throttled: share of those requests made while throttled.
+        fetched_bytes: bytes that came over the link.
+    """
+
+    at: float
+    slot: Name
+    generation_from: int
+    generation_to: int
+    artifact_from: str = ""
+    artifact_to: str = ""
+    version_from: str = ""
+    version_to: str = ""
+    mode: Literal["parallel", "park"] = "parallel"
+    reason: Literal["update", "rollback", "restore", "empty"] = "update"
+    fetch_ms: float = 0.0
+    verify_ms: float = 0.0
+    preflight_ms: float = 0.0
+    load_ms: float = 0.0
+    warm_ms: float = 0.0
+    golden_max_error: float = 0.0
+    commit_us: float = 0.0
+    drained: int = 0
+    drain_ms: float = 0.0
+    parked: int = 0
+    park_max_ms: float = 0.0
+    dropped: int = 0
+    rss_before_bytes: int = 0
+    rss_peak_bytes: int = 0
+    rss_after_bytes: int = 0
+    preflight_p50_us: float = 0.0
+    preflight_p95_us: float = 0.0
+    preflight_peak_bytes: int = 0
+    before_us: HistogramData | None = None
+    after_us: HistogramData | None = None
+    before_throttled: float = 0.0
+    after_throttled: float = 0.0
+    fetched_bytes: int = 0
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Something that happened once.
+
+    Attributes:
+        at: device's clock, seconds since 1970.
+        kind: what, kebab-case: `update-refused`, `rolled-back`, `throttled`, `agent-started` …
+        slot: where; empty for the whole device.
+        code: an error code, where it is an error.
+        message: for a person.
+    """
+
+    at: float
+    kind: str
+    slot: str = ""
+    code: str = ""
+    message: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing in a batch; exactly one of the kinds is set."""
+
+    seq: Annotated[int, Meta(ge=0)]
+    window: Window | None = None
+    gauges: Gauges | None = None
+    swap: SwapRecord | None = None
+    event: Event | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Items of one device and one epoch of its outbox; deduplicated by (device, epoch, seq)."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    schema: int
+    device: DeviceId
+    epoch: str
+    items: Annotated[list[Item], Meta(max_length=10_000)]

@@ -1,0 +1,216 @@
+"""What serving costs over the bare runtime: JSON, binary, UNIX socket, in-process lease; one run, interleaved."""
+
+import json
+import multiprocessing
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tests.simulators.device import Device
+from tests.simulators.models import graph_cnn, publish_onnx
+
+from benchmarks.common import arguments, show, write
+from benchmarks.swap import _generation
+from edgelift_agent.runtime.ort import OnnxRuntime
+from edgelift_agent.serving.slots import Slot
+from edgelift_agent.testing.host import ToyHost
+
+X = np.random.default_rng(0).random((1, 1, 24, 24), np.float32)
+PATH = "/v2/models/cnn/infer"
+
+
+class Client:
+    """One keep-alive connection; sends prepared bytes and reads a whole answer."""
+
+    def __init__(self, sock: socket.socket, body: bytes, header_length: int | None) -> None:
+        extra = "" if header_length is None else f"Inference-Header-Content-Length: {header_length}\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: a\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+        self.request = head.encode() + body
+        self.sock = sock
+
+    def ask(self) -> None:
+        self.sock.sendall(self.request)
+        data = self.sock.recv(65536)
+        while b"\r\n\r\n" not in data:
+            data += self.sock.recv(65536)
+        head, _, rest = data.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(data[:300])
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        while len(rest) < length:
+            rest += self.sock.recv(65536)
+
+
+def json_body() -> bytes:
+    return json.dumps(
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1, 24, 24], "data": X.ravel().tolist()}]}
+    ).encode()
+
+
+def binary_body() -> tuple[bytes, int]:
+    raw = X.tobytes()
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "x",
+                    "datatype": "FP32",
+                    "shape": [1, 1, 24, 24],
+                    "parameters": {"binary_data_size": len(raw)},
+                }
+            ],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    return head + raw, len(head)
+
+
+def tcp(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def interleaved(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, np.ndarray]:
+    """Latencies of each way, microseconds, taken in turns so that the machine's mood hits all alike."""
+    for way in ways.values():
+        for _ in range(50):
+            way()
+    times = {name: np.empty(rounds) for name in ways}
+    for number in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            times[name][number] = (time.perf_counter() - began) * 1e6
+    return times
+
+
+def lease_overhead_us(slot: Slot, rounds: int = 200_000) -> float:
+    """What entering and leaving a lease costs, microseconds, the empty loop taken off."""
+    began = time.perf_counter()
+    for _ in range(rounds):
+        with slot.lease():
+            pass
+    with_lease = time.perf_counter() - began
+    began = time.perf_counter()
+    for _ in range(rounds):
+        pass
+    return (with_lease - (time.perf_counter() - began)) / rounds * 1e6
+
+
+def _many(port: int, body: bytes, seconds: float, out: object) -> None:
+    client = Client(tcp(port), body, None)
+    count, until = 0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        client.ask()
+        count += 1
+    out.put(count)  # type: ignore[attr-defined] # a multiprocessing queue
+
+
+def throughput(port: int, clients: int, seconds: float = 3.0) -> float:
+    """JSON requests a second, with so many clients in two processes of their own."""
+    context = multiprocessing.get_context("spawn")
+    out, body = context.Queue(), json_body()
+    workers = [context.Process(target=_clients, args=(port, body, seconds, out, clients // 2)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    total = sum(out.get() for _ in range(clients))
+    for worker in workers:
+        worker.join()
+    return total / seconds
+
+
+def _clients(port: int, body: bytes, seconds: float, out: object, count: int) -> None:
+    threads = [threading.Thread(target=_many, args=(port, body, seconds, out)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def measure(rounds: int) -> dict[str, float]:
+    host = ToyHost()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        unix = root / "s"
+        device = Device(root / "device", host.url, host.token, serve=f'unix_socket = "{unix}"')
+        try:
+            wanted = publish_onnx(host, "cnn")
+            host.assign(device.name, cnn=wanted)
+            device.start("--real-runtimes")
+            host.wait_for(device.name, lambda r: r.revision_applied == 1, 60)
+            return _all_ways(host, device, root, unix, rounds)
+        finally:
+            device.stop()
+            host.close()
+
+
+def _all_ways(host: ToyHost, device: Device, root: Path, unix: Path, rounds: int) -> dict[str, float]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    bare = onnxruntime.InferenceSession(graph_cnn(1)[0].SerializeToString(), options, ["CPUExecutionProvider"])
+    slot = Slot("cnn")
+    folder, manifest, artifact = _staged_cnn(host, root)
+    slot.swap(_generation(OnnxRuntime(), (folder, manifest, artifact), 1))
+    local = socket.socket(socket.AF_UNIX)
+    local.connect(str(unix))
+    body, length = binary_body()
+
+    def lease() -> None:
+        with slot.lease() as generation:
+            generation.model.run({"x": X})
+
+    ways: dict[str, Callable[[], None]] = {
+        "bare": lambda: bare.run(None, {"x": X}),
+        "lease": lease,
+        "uds": Client(local, body, length).ask,
+        "binary": Client(tcp(device.port), body, length).ask,
+        "json": Client(tcp(device.port), json_body(), None).ask,
+    }
+    times = interleaved(ways, rounds)
+    figures = {f"{name}_p50_us": float(np.median(taken)) for name, taken in times.items()}
+    figures |= {f"{name}_p99_us": float(np.quantile(taken, 0.99)) for name, taken in times.items()}
+    return figures | {
+        "lease_overhead_us": lease_overhead_us(slot),
+        "json_overhead_us": figures["json_p50_us"] - figures["bare_p50_us"],
+        "json_rps_1": throughput(device.port, 2) / 2,
+        "json_rps_4": throughput(device.port, 4),
+    }
+
+
+def _staged_cnn(host: ToyHost, root: Path) -> tuple[Path, object, str]:
+    from edgelift_contract.manifest import parse_manifest
+
+    wanted = publish_onnx(host, "cnn")
+    manifest = parse_manifest(host.blobs[wanted.artifact])
+    folder = root / "local"
+    folder.mkdir()
+    for entry in manifest.files:
+        (folder / entry.path).write_bytes(host.blobs[entry.sha256])
+    return folder, manifest, wanted.artifact
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--rounds", type=int, default=1500)
+    parsed = parser.parse_args()
+    figures = measure(parsed.rounds)
+    bare = figures["bare_p50_us"]
+    rows = [
+        [name, value, f"{value / bare:.2f}× bare" if name.endswith("_p50_us") else ""]
+        for name, value in figures.items()
+    ]
+    show("serving the reference CNN, batch 1, one thread", rows, ["figure", "measured", "ratio"])
+    write(parsed.json, figures)
+    sys.exit(figures["lease_overhead_us"] > 2.0)
+
+
+if __name__ == "__main__":
+    main()

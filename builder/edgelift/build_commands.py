@@ -1,0 +1,101 @@
+"""The command that builds a release: `build`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+if TYPE_CHECKING:
+    from edgelift_builder.build import Built, Request
+    from edgelift_builder.terminal import Bar, Quiet
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to `app`."""
+    app.command("build")(_build)
+
+
+def _build(
+    source: Annotated[
+        str, typer.Argument(help="file.py:function, or a file: .onnx, .pt2, TorchScript .pt, .tflite.")
+    ],
+    target: Annotated[list[str], typer.Option("--target", "-t", help="A board to build for; repeat for more.")],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A named recipe, or a TOML file.")] = "default",
+    version: Annotated[str, typer.Option("--version", help="Version of the release.")] = "1",
+    counter: Annotated[
+        int | None, typer.Option("--counter", min=0, help="Release counter, where the version is not a number.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="Name of the model, instead of the source's own.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Release folder [default: releases/MODEL@VERSION].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", min=0, max=100, help="Percentage points a variant may lose, instead of the recipe's."
+        ),
+    ] = None,
+    search: Annotated[
+        str, typer.Option("--search", metavar="TIME", help="Search for better recipes so long, as 60s or 10m.")
+    ] = "",
+    emulate: Annotated[
+        bool, typer.Option("--emulate", help="Run ARM artifacts on their target's emulated processor.")
+    ] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that the source may take.")] = 600.0,
+    accept: Annotated[bool, typer.Option("--accept", help="Ship also what broke its accuracy budget.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing release; ignore the cache.")] = False,
+    data: Annotated[
+        str, typer.Option("--data", help="Evaluation data of a model file: file.py:function, or an .npz.")
+    ] = "",
+) -> None:
+    """Build a release: convert, quantise, measure, and package a model for one or more boards."""
+    from edgelift.common import seconds
+    from edgelift_builder.build import Request
+
+    request = Request(
+        source=source, targets=target, recipe=recipe, version=version, counter=counter, model=model, out=out,
+        budget_pp=budget, search_s=seconds(search) if search else 0.0, timeout_s=timeout, accept=accept, emulate=emulate,
+        force=force, data=data,
+    )  # fmt: skip
+    built = _run(request, quiet=as_json)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(built.report) + b"\n")
+    else:
+        _show(built)
+
+
+def _run(request: Request, *, quiet: bool) -> Built:
+    from rich.console import Console
+
+    from edgelift_builder.build import build
+    from edgelift_builder.terminal import Bar, Quiet
+
+    # Being asked to end is an exception like any other here, so that nothing half-written stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    console = Console(stderr=True)
+    shown: AbstractContextManager[Bar | Quiet] = (
+        Bar(console) if console.is_terminal and not quiet else nullcontext(Quiet())
+    )
+    with shown as progress:
+        return build(request, progress)
+
+
+def _show(built: Built) -> None:
+    from rich.console import Console
+
+    from edgelift_builder.terminal import remarks, table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table(built.report, console.width))
+    for line in remarks(built.report):
+        console.print(f"[dim]·[/] {line}", soft_wrap=True)
+    console.print(f"Release: [bold]{built.folder}[/]", soft_wrap=True)

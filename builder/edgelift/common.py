@@ -1,0 +1,93 @@
+"""What the commands about a site share: their options, how they find the site and its server, JSON."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgelift_contract.assignment import Policy
+from edgelift_contract.errors import ContractError
+
+if TYPE_CHECKING:
+    from edgelift_fleet.client import Client
+    from edgelift_fleet.site import Site
+
+#: Every command about a site takes it.
+SiteOption = Annotated[
+    Path | None, typer.Option("--site", metavar="DIR", help="The site folder [default: $EDGELIFT_SITE or ./site].")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+#: How a device updates; see `edgelift_contract.assignment.Policy`.
+ProbationOption = Annotated[
+    str | None, typer.Option("--probation", help="How long a device is watched after the swap, as 10s or 5m.")
+]
+MinRequestsOption = Annotated[
+    int | None, typer.Option("--min-requests", min=0, help="Requests after which probation may judge.")
+]
+MaxErrorRateOption = Annotated[
+    float | None, typer.Option("--max-error-rate", min=0, max=1, help="Share of failed requests that swaps back.")
+]
+MaxLatencyRatioOption = Annotated[
+    float | None,
+    typer.Option("--max-latency-ratio", min=0, help="New ÷ old median that swaps back; 0: unchecked."),
+]
+
+
+def open_site(folder: Path | None) -> Site:
+    """The site that a command is about; raises what `load_site` raises."""
+    from edgelift_fleet.site import default_folder, load_site
+
+    return load_site(folder or default_folder())
+
+
+def open_client(folder: Path | None) -> Client:
+    """The running server of a site; raises what `Client.of_site` raises."""
+    from edgelift_fleet.client import Client
+
+    return Client.of_site(open_site(folder))
+
+
+def print_json(message: Any) -> None:
+    """A message as one line of JSON on standard output."""
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def seconds(text: str) -> float:
+    """A time as `10s`, `5m`, `2h`, `1d` or plain seconds, in seconds.
+
+    Raises:
+        ContractError: `malformed`.
+    """
+    match = re.match(r"^(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)\Z", text.strip())
+    if not match:
+        raise ContractError("malformed", f"{text!r} is not a time.", hint="Write 10s, 5m, 2h or 1d.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def make_policy(
+    probation: str | None,
+    min_requests: int | None,
+    max_error_rate: float | None,
+    max_latency_ratio: float | None,
+    *,
+    allow_older: bool = False,
+) -> Policy:
+    """A policy from options; what was left out keeps its default. Raises as `seconds`."""
+    import msgspec
+
+    given = {
+        "probation_s": seconds(probation) if probation is not None else None,
+        "probation_min_requests": min_requests,
+        "max_error_rate": max_error_rate,
+        "max_latency_ratio": max_latency_ratio,
+        "allow_older": allow_older or None,
+    }
+    return msgspec.structs.replace(Policy(), **{name: value for name, value in given.items() if value is not None})

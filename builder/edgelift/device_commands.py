@@ -1,0 +1,203 @@
+"""The commands about devices: `devices`, `device`, `assign`, `tag`. They ask the site's running server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgelift.common import (
+    JsonOption,
+    MaxErrorRateOption,
+    MaxLatencyRatioOption,
+    MinRequestsOption,
+    ProbationOption,
+    SiteOption,
+    make_policy,
+    open_client,
+    print_json,
+)
+from edgelift.tables import ago, show_table
+from edgelift_contract.errors import ContractError
+
+if TYPE_CHECKING:
+    from edgelift_fleet.views import DeviceDetail, DeviceSummary, Quantiles, SlotSummary, SwapView
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("devices")(_devices)
+    app.command("device")(_device)
+    app.command("assign")(_assign)
+    app.command("tag")(_tag)
+
+
+def _devices(site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """List the devices: what runs where, since when, and how the last update ended."""
+    from edgelift_fleet.views import DeviceSummary
+
+    found = open_client(site).get("/v1/devices", list[DeviceSummary])
+    if as_json:
+        print_json(found)
+        return
+    rows = [row for device in found for row in _device_rows(device)]
+    show_table(("device", "online", "via", "class", "tags", "slot", "runs", "since", "last update"), rows)
+
+
+def _device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
+    online = "yes" if device.online else f"no, {ago(device.last_seen)}"
+    first = (device.device, online, device.transport, device.hardware_class, _tags(device.tags))
+    if not device.slots:
+        return [(*first, "–", "nothing", "", "")]
+    rows: list[tuple[str, ...]] = []
+    for slot in device.slots:
+        rows.append((*first, slot.slot, _runs(slot), ago(slot.since) if slot.since else "", _update(slot)))
+        first = ("", "", "", "", "")
+    return rows
+
+
+def _tags(tags: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" if value else key for key, value in tags.items())
+
+
+def _runs(slot: SlotSummary) -> str:
+    runs = f"{slot.model}@{slot.version}" if slot.artifact else "nothing"
+    wanted = slot.desired
+    if wanted is None:
+        return runs if not slot.artifact else f"{runs} (to be emptied)"
+    return runs if wanted.artifact == slot.artifact else f"{runs} (wanted: {wanted.model}@{wanted.version})"
+
+
+def _update(slot: SlotSummary) -> str:
+    update = slot.update
+    if update is None:
+        return ""
+    text = f"{update.model}@{update.version} {update.outcome}"
+    if update.outcome == "in-progress":
+        text += f", {update.phase}"
+    return f"{text}: {update.message} ({update.code})" if update.code else text
+
+
+def _device(
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one device: latency by version, swaps with what was before and after, history."""
+    from edgelift_fleet.client import segment
+    from edgelift_fleet.views import DeviceDetail
+
+    found = open_client(site).get(f"/v1/devices/{segment(device)}", DeviceDetail)
+    if as_json:
+        print_json(found)
+    else:
+        _show_device(found)
+
+
+def _show_device(found: DeviceDetail) -> None:
+    device = found.device
+    typer.echo(
+        f"{device.device}: {'online' if device.online else 'offline'}, last seen {ago(device.last_seen)} by "
+        f"{device.transport or 'http'}; {found.facts.board or device.hardware_class}, "
+        f"agent {found.agent_version}; "
+        f"tags: {_tags(device.tags) or 'none'}; revision {device.revision_applied} of {device.revision} applied"
+    )
+    show_table(
+        ("slot", "state", "runs", "generation", "since", "last update"),
+        [(s.slot, s.state, _runs(s), str(s.generation), ago(s.since), _update(s)) for s in device.slots],
+    )
+    show_table(
+        ("version", "requests", "errors", "p50 µs", "p95 µs", "p99 µs", "windows", "last"),
+        [
+            (f"{v.model}@{v.version}", str(v.ok), str(v.errors), *_micro(v.total), str(v.windows), ago(v.end))
+            for v in found.latency
+        ],
+        title="Latency by version",
+    )
+    show_table(
+        ("when", "slot", "swap", "why", "mode", "commit µs", "dropped", "fetched", "p50 µs before → after"),
+        [_swap(swap) for swap in found.swaps[:10]],
+        title="Swaps",
+    )
+    show_table(
+        ("when", "slot", "update", "outcome", "code", "message"),
+        [
+            (
+                ago(h.last_at),
+                h.slot,
+                f"{h.update.model}@{h.update.version}",
+                h.update.outcome,
+                h.update.code,
+                h.update.message,
+            )
+            for h in found.history[:10]
+        ],
+        title="Updates",
+    )
+
+
+def _micro(found: Quantiles) -> tuple[str, str, str]:
+    return f"{found.p50_us:.0f}", f"{found.p95_us:.0f}", f"{found.p99_us:.0f}"
+
+
+def _swap(swap: SwapView) -> tuple[str, ...]:
+    before, after = (f"{q.p50_us:.0f}" if q else "–" for q in (swap.before, swap.after))
+    way = f"{swap.version_from or 'nothing'} → {swap.version_to or 'nothing'}"
+    fetched = f"{swap.fetched_bytes / 1e3:.0f} KB"
+    return (
+        ago(swap.at), swap.slot, way, swap.reason, swap.mode, f"{swap.commit_us:.1f}", str(swap.dropped), fetched,
+        f"{before} → {after}",
+    )  # fmt: skip
+
+
+def _assign(
+    release: Annotated[str, typer.Argument(help="model@version, as in digits@2.")],
+    device: Annotated[list[str], typer.Option("--device", "-d", help="A device's id; repeat for more.")],
+    slot: Annotated[str, typer.Option("--slot", help="The slot [default: the model's name].")] = "",
+    probation: ProbationOption = None,
+    min_requests: MinRequestsOption = None,
+    max_error_rate: MaxErrorRateOption = None,
+    max_latency_ratio: MaxLatencyRatioOption = None,
+    allow_older: Annotated[
+        bool, typer.Option("--allow-older", help="Go back: the release may be older than one installed before.")
+    ] = False,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have devices run a release, at once and without waves."""
+    from edgelift_fleet.client import segment
+    from edgelift_fleet.views import AssignReply, AssignRequest
+
+    policy = make_policy(probation, min_requests, max_error_rate, max_latency_ratio, allow_older=allow_older)
+    client = open_client(site)
+    for name in device:
+        path = f"/v1/devices/{segment(name)}/assign"
+        reply = client.post(path, AssignRequest(release, slot, policy), AssignReply)
+        if as_json:
+            print_json(reply)
+        else:
+            text = f"assigned {release}" if reply.changed else f"has {release} assigned already"
+            typer.echo(f"{name}: {text} in slot {reply.slot!r} (revision {reply.revision}).")
+
+
+def _tag(
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    tags: Annotated[list[str], typer.Argument(help="KEY or KEY=VALUE to set, KEY- to remove.")],
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tag a device, so that rollouts can select it."""
+    from edgelift_fleet.client import segment
+    from edgelift_fleet.views import TagsRequest
+
+    wanted = TagsRequest(
+        set={key: value for key, _, value in (t.partition("=") for t in tags if not t.endswith("-"))},
+        remove=[t[:-1] for t in tags if t.endswith("-")],
+    )
+    if "" in wanted.set:
+        raise ContractError("bad-id", "A tag needs a name.", hint="Write KEY or KEY=VALUE.")
+    found = open_client(site).post(f"/v1/devices/{segment(device)}/tags", wanted, dict[str, str])
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"{device}: {_tags(found) or 'no tags'}")

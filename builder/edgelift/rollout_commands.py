@@ -1,0 +1,207 @@
+"""`edgelift rollout …`: start a rollout, look at it, and steer it. They ask the site's running server."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgelift.common import (
+    JsonOption,
+    MaxErrorRateOption,
+    MaxLatencyRatioOption,
+    MinRequestsOption,
+    ProbationOption,
+    SiteOption,
+    make_policy,
+    open_client,
+    print_json,
+    seconds,
+)
+from edgelift.tables import ago, show_table
+
+if TYPE_CHECKING:
+    from edgelift_fleet.client import Client
+    from edgelift_fleet.views import RolloutView
+
+_ENDED = ("done", "rolled-back", "cancelled")
+_POLL_S = 0.3
+
+RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id, as r7.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    group = typer.Typer(help="Roll releases out in waves.", no_args_is_help=True)
+    for name, command in (("start", _start), ("list", _list), ("show", _show), ("watch", _watch)):
+        group.command(name)(command)
+    for name, command in (("pause", _pause), ("resume", _resume), ("cancel", _cancel), ("rollback", _rollback)):
+        group.command(name)(command)
+    app.add_typer(group, name="rollout")
+
+
+def _start(
+    release: Annotated[str, typer.Argument(help="model@version, as in digits@2.")],
+    to: Annotated[str, typer.Option("--to", help="Which devices: tag:KEY, tag:KEY=VALUE or all.")],
+    waves: Annotated[
+        str, typer.Option("--waves", help="Cumulative counts or shares of the devices; the last is 100%.")
+    ] = "1,25%,100%",
+    slot: Annotated[str, typer.Option("--slot", help="The slot [default: the model's name].")] = "",
+    soak: Annotated[str, typer.Option("--soak", help="How long a wave must have served, as 10s or 1h.")] = "0s",
+    max_failures: Annotated[
+        int, typer.Option("--max-failures", min=0, help="Failed devices that are put up with.")
+    ] = 0,
+    deadline: Annotated[
+        str, typer.Option("--deadline", help="How long a silent device holds its wave before it counts as failed.")
+    ] = "1h",
+    probation: ProbationOption = None,
+    min_requests: MinRequestsOption = None,
+    max_error_rate: MaxErrorRateOption = None,
+    max_latency_ratio: MaxLatencyRatioOption = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show progress until it has ended; exit 1 if not done.")
+    ] = False,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a rollout: wave by wave, each only after the last one served through its probation."""
+    from edgelift_fleet.views import RolloutRequest, RolloutView
+
+    request = RolloutRequest(
+        release=release, to=to, waves=[w.strip() for w in waves.split(",")], slot=slot, soak_s=seconds(soak),
+        max_failures=max_failures, deadline_s=seconds(deadline),
+        policy=make_policy(probation, min_requests, max_error_rate, max_latency_ratio),
+    )  # fmt: skip
+    client = open_client(site)
+    made = client.post("/v1/rollouts", request, RolloutView)
+    if wait:
+        _follow(client, made.id, as_json=as_json)
+    elif as_json:
+        print_json(made)
+    else:
+        typer.echo(
+            f"Started {made.id}: {release} to {made.cohort} devices ({to}). See: edgelift rollout watch {made.id}"
+        )
+
+
+def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """List the rollouts, newest first."""
+    from edgelift_fleet.views import RolloutView
+
+    found = open_client(site).get("/v1/rollouts", list[RolloutView])
+    if as_json:
+        print_json(found)
+        return
+    show_table(
+        ("rollout", "release", "to", "state", "wave", "committed", "failed", "started", "why"),
+        [
+            (
+                r.id, r.release, r.selector, r.state, f"{r.wave}/{len(r.waves)}", f"{r.committed}/{r.cohort}",
+                str(r.failed), ago(r.created_at), r.reason,
+            )
+            for r in found
+        ],
+    )  # fmt: skip
+
+
+def _show(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Show a rollout: each device it reached, and what happened."""
+    found = _get(open_client(site), rollout)
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(_headline(found))
+    show_table(
+        ("device", "wave", "status", "since", "before", "code", "message"),
+        [
+            (d.device, str(d.wave), d.status, ago(d.status_at), d.previous, d.code, d.message)
+            for d in found.devices
+        ],
+    )
+    for event in found.events:
+        typer.echo(_line(found, event.at, event.kind, event.text))
+
+
+def _watch(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Show a rollout's progress until it has ended; exit 1 if it was rolled back or cancelled."""
+    _follow(open_client(site), rollout, as_json=as_json)
+
+
+def _pause(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Begin no further wave until resumed."""
+    _command(rollout, "pause", site, as_json)
+
+
+def _resume(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Go on with a paused rollout."""
+    _command(rollout, "resume", site, as_json)
+
+
+def _cancel(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """End a rollout; devices keep what they have."""
+    _command(rollout, "cancel", site, as_json)
+
+
+def _rollback(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Give every device that the rollout reached its previous version back."""
+    _command(rollout, "rollback", site, as_json)
+
+
+def _command(rollout: str, command: str, site: SiteOption, as_json: bool) -> None:
+    from edgelift_fleet.client import segment
+    from edgelift_fleet.views import RolloutView
+
+    found = open_client(site).post(f"/v1/rollouts/{segment(rollout)}/{command}", {}, RolloutView)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(_headline(found))
+
+
+def _get(client: Client, rollout: str) -> RolloutView:
+    from edgelift_fleet.client import segment
+    from edgelift_fleet.views import RolloutView
+
+    return client.get(f"/v1/rollouts/{segment(rollout)}", RolloutView)
+
+
+def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=as_json, highlight=False)
+    told, status = 0, console.status("") if console.is_terminal else None
+    if status:
+        status.start()
+    try:
+        while True:
+            found = _get(client, rollout)
+            for event in found.events[told:]:
+                console.print(_line(found, event.at, event.kind, event.text), markup=False, soft_wrap=True)
+            told = len(found.events)
+            if found.state in _ENDED:
+                break
+            if status:
+                status.update(f"{found.committed}/{found.cohort} committed · {found.reason}")
+            time.sleep(_POLL_S)
+    finally:
+        if status:
+            status.stop()
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(_headline(found))
+    if found.state != "done":
+        raise typer.Exit(1)
+
+
+def _headline(found: RolloutView) -> str:
+    wave = f"wave {found.wave} of {len(found.waves)}, " if found.wave else ""
+    return (
+        f"{found.id}: {found.release} to {found.selector} is {found.state}: {wave}{found.committed} of "
+        f"{found.cohort} committed, {found.failed} failed. {found.reason}"
+    )
+
+
+def _line(found: RolloutView, at: float, kind: str, text: str) -> str:
+    return f"  +{max(0.0, at - found.created_at):6.1f} s  {kind:<12} {text}"

@@ -1,0 +1,87 @@
+"""The command about boards: `targets` lists them, `targets NAME` explains one value by value."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+if TYPE_CHECKING:
+    from edgelift_builder.targets import Target
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to `app`."""
+    app.command("targets")(_targets)
+
+
+def _targets(
+    name: Annotated[
+        str, typer.Argument(help="A board, or the path of a TOML file; without it all are listed.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the source of every value.")] = False,
+) -> None:
+    """List the boards that can be built for, or explain one: every value, and who says so."""
+    from edgelift_builder.targets import load_target, names
+
+    found = [load_target(name)] if name else [load_target(each) for each in names()]
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(found[0] if name else found) + b"\n")
+    elif name:
+        _explain(found[0])
+    else:
+        _list(found)
+
+
+def _list(found: list[Target]) -> None:
+    from edgelift.tables import show_table
+
+    show_table(
+        ("target", "board", "hardware class", "cores", "memory", "runtimes, best first", "precisions"),
+        [
+            (t.name, t.title, t.hardware_class, str(t.cores), f"{t.memory_mb} MB", ", ".join(t.runtimes),
+             ", ".join(t.precisions))
+            for t in found
+        ],
+    )  # fmt: skip
+
+
+def _explain(target: Target) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(target.name)}[/]: {escape(target.title)}")
+    for field, value in _values(target):
+        console.print(f"\n[bold]{escape(field)}[/]  {escape(value)}")
+        console.print(Padding(f"[dim]{escape(target.sources[field])}[/]", (0, 0, 0, 4)))
+    for bad in target.known_bad:
+        issue = f" ({bad.issue})" if bad.issue else ""
+        console.print(f"\n[bold yellow]known bad[/]  {escape(bad.what)}{escape(issue)}")
+        console.print(Padding(f"[dim]{escape(bad.source)}[/]", (0, 0, 0, 4)))
+
+
+def _values(target: Target) -> list[tuple[str, str]]:
+    """`(field, value as text)`, in the order of the file."""
+    lines = [
+        ("hardware_class", target.hardware_class),
+        ("cores", str(target.cores)),
+        ("memory_mb", str(target.memory_mb)),
+        ("runtimes", ", ".join(target.runtimes)),
+        ("precisions", ", ".join(target.precisions)),
+    ]
+    if target.emulated_cpu:
+        lines.append(("emulated_cpu", target.emulated_cpu))
+    for runtime, scheme in target.int8.items():
+        notes = ["a scale per channel" if scheme.per_channel else "one scale per tensor"]
+        notes += ["seven-bit weights"] if scheme.reduce_range else []
+        kinds = f"{scheme.activation} activations, {scheme.weight} weights"
+        lines.append((f"int8.{runtime}", f"{kinds}, {', '.join(notes)}"))
+    for runtime, options in target.options.items():
+        text = [f"{options.threads} threads", "spinning" if options.spinning else "no spinning"]
+        text += [f"{key} = {value}" for key, value in options.entries.items()]
+        lines.append((f"options.{runtime}", ", ".join(text)))
+    return lines

@@ -1,0 +1,168 @@
+"""Calibration: which range of each activation the 8 bits are to cover, from samples that are streamed.
+
+Memory does not grow with the number of samples: one is read from disk, run, counted and forgotten. (The runtime's
+own calibrators keep every activation of every sample: onnxruntime#10503, #21979.) A first pass finds each tensor's
+least and largest value; the other methods make a second one to fill a histogram of `BINS` equal bins between them.
+
+- `minmax`: all values seen.
+- `percentile`: all but a share of them, half at either end: outliers are clipped, the rest gets finer steps.
+- `entropy`: the threshold whose clipped and quantised distribution has the least Kullback–Leibler divergence from
+  what was seen: S. Migacz, "8-bit Inference with TensorRT", GTC 2017, p. 38.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgelift_builder import data
+from edgelift_builder.data import Array
+from edgelift_builder.piece import Range
+from edgelift_contract.errors import ContractError
+
+Method = Literal["minmax", "percentile", "entropy"]
+METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy")
+
+#: Bins of a tensor's histogram, and of the one that is kept for the report.
+BINS, REPORT_BINS = 2048, 32
+
+#: Levels of one half of the range in 8 bits, for the entropy method.
+_LEVELS = 128
+
+
+def calibrate(
+    model: Path, tensors: list[str], samples: Path, method: Method, percentile: float = 99.99
+) -> dict[str, Range]:
+    """Ranges of a float ONNX model's activations.
+
+    Args:
+        model: its path.
+        tensors: names of the activations.
+        samples: a stored data set.
+        method: how to choose.
+        percentile: of the values that stay in range, for `percentile`.
+
+    Raises:
+        ContractError: `source-invalid` when a sample, or an activation it causes, holds NaN or infinity.
+    """
+    session, names = _session(model, tensors), list(tensors)
+    least = dict.fromkeys(names, np.inf)
+    most = dict.fromkeys(names, -np.inf)
+    for number, sample in enumerate(data.stream(samples)):
+        check_finite(sample, number)
+        for name, array in _run(session, names, sample):
+            low, high = float(array.min()), float(array.max())
+            if not np.isfinite(low + high):
+                raise ContractError(
+                    "source-invalid",
+                    f"Calibration sample {number} makes the activation {name} NaN or infinite.",
+                    hint="Leave it out, or mend the model.",
+                )
+            least[name], most[name] = min(least[name], low), max(most[name], high)
+    counts = {name: np.zeros(BINS, np.int64) for name in names}
+    for sample in data.stream(samples):
+        for name, array in _run(session, names, sample):
+            counts[name] += np.histogram(array, BINS, (least[name], max(most[name], least[name] + 1e-12)))[0]
+    return {n: _range(n, least[n], most[n], counts[n], method, percentile) for n in names if np.isfinite(least[n])}
+
+
+def check_finite(samples: data.DataSet, first: int = 0) -> None:
+    """Refuse NaN and infinity; `first` is the number of the first sample.
+
+    Raises:
+        ContractError: `source-invalid`, naming the input and the first such sample.
+    """
+    for name, array in samples.items():
+        if not np.issubdtype(array.dtype, np.floating):
+            continue
+        bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if bad.any():
+            raise ContractError(
+                "source-invalid",
+                f"Calibration sample {first + int(bad.argmax())} of the input {name} holds NaN or infinity.",
+                hint="Leave it out, or mend the data.",
+            )
+
+
+def entropy_threshold(counts: Array) -> int:
+    """The number of bins of a histogram of magnitudes, int[n], that 8 bits are best given."""
+    counts = counts.copy()
+    counts[0] = counts[1]  # exact zeros, as after a ReLU, are represented exactly whatever the threshold
+    best, chosen = np.inf, len(counts)
+    if not counts.sum():
+        return chosen
+    for kept in range(_LEVELS, len(counts) + 1, _LEVELS // 8):
+        inside = counts[:kept].astype(np.float64)
+        clipped = inside.copy()
+        clipped[-1] += counts[kept:].sum()
+        starts = np.arange(_LEVELS) * kept // _LEVELS
+        filled = (inside > 0).astype(np.float64)
+        held = np.maximum(np.add.reduceat(filled, starts), 1.0)
+        level = np.searchsorted(starts, np.arange(kept), side="right") - 1
+        coarse = (np.add.reduceat(inside, starts) / held)[level] * filled
+        divergence = _divergence(clipped, coarse)
+        if divergence < best:
+            best, chosen = divergence, kept
+    return chosen
+
+
+def _divergence(p: Array, q: Array) -> float:
+    # What fell into an empty bin has no counterpart in q: a small share stands in, as in Migacz's slides.
+    p, q = p / p.sum(), q / max(q.sum(), 1.0)
+    there = p > 0
+    return float(np.sum(p[there] * np.log(p[there] / np.maximum(q[there], 1e-9))))
+
+
+def _range(name: str, least: float, most: float, counts: Array, method: str, percentile: float) -> Range:
+    edges = np.linspace(least, most, BINS + 1)
+    low, high = least, most
+    if method == "percentile" and counts.sum():
+        share = np.cumsum(counts) / counts.sum()
+        outside = (1 - percentile / 100) / 2
+        # A tensor with a hard lower end, as after a ReLU, has its lowest bin full: nothing is cut there.
+        low = float(edges[int(np.searchsorted(share, outside, side="right"))])
+        high = float(edges[int(np.searchsorted(share, 1 - outside)) + 1])
+    elif method == "entropy" and counts.sum():
+        reach = max(abs(least), abs(most)) or 1.0
+        middles = np.abs((edges[:-1] + edges[1:]) / 2)
+        magnitudes = np.histogram(middles, BINS, (0, reach), weights=counts)[0]
+        threshold = reach * entropy_threshold(magnitudes) / BINS
+        low, high = max(least, -threshold), min(most, threshold)
+    shown = counts.reshape(REPORT_BINS, -1).sum(axis=1)
+    return Range(name, low, high, least, most, tuple(int(n) for n in shown))
+
+
+def _run(session: Any, names: list[str], sample: data.DataSet) -> Iterator[tuple[str, Array]]:
+    inputs = [i.name for i in session.get_inputs()]
+    from_graph = [name for name in names if name not in inputs]
+    found = session.run(from_graph, {n: sample[n] for n in inputs}) if from_graph else []
+    for name, array in zip(from_graph, found, strict=True):
+        if array.size:
+            yield name, array
+    for name in names:
+        if name in inputs:
+            yield name, sample[name]
+
+
+def _session(model: Path, tensors: list[str]) -> Any:
+    import onnx
+    import onnxruntime as ort
+
+    proto = onnx.load(model, load_external_data=False)
+    given = {v.name for v in (*proto.graph.output, *proto.graph.input)}
+    for name in tensors:
+        if name not in given:
+            proto.graph.output.append(onnx.ValueInfoProto(name=name))
+    watched = model.with_name("watched.onnx")  # beside the weights, which it shares
+    watched.write_bytes(proto.SerializeToString())
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False
+    try:
+        return ort.InferenceSession(str(watched), options, providers=["CPUExecutionProvider"])
+    finally:
+        watched.unlink()

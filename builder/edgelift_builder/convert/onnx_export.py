@@ -1,0 +1,161 @@
+"""The source as ONNX, by `torch.onnx.export(dynamo=True)`, with a free batch axis; an ONNX file as it came."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from edgelift_builder.child import summarise
+from edgelift_builder.load import SourceFacts, by_name, current, module
+from edgelift_builder.model_file import FileModel
+from edgelift_builder.piece import Piece
+from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
+
+#: Opset 18 is what the exporter writes best and what onnxruntime has read since 1.14.
+OPSET = 18
+
+
+class ExportOnnx:
+    """source → ONNX: graph and weights as two files, without paths."""
+
+    name = "export-onnx"
+
+    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
+        """No options; the opset is ours."""
+        return check_options(self.name, options, {}) | {"opset": OPSET}
+
+    def requires(self, piece: Piece) -> None:
+        """Only the source can be exported."""
+        demand(self.name, piece, "source")
+
+    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Export in the child.
+
+        Raises:
+            ContractError: `unsupported-operator` or `conversion-failed`.
+        """
+        files = bench.child.call(
+            export, piece.handle, bench.facts, str(folder), settings["opset"], words=step_words(self.name)
+        )
+        roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
+        return StepResult(Piece("onnx", "", folder, roles), changed=True)  # type: ignore[arg-type]  # literals
+
+    def ensures(self, _before: Piece, result: StepResult) -> None:
+        """A valid graph."""
+        import onnx
+
+        onnx.checker.check_model(str(result.piece.model_path))
+
+
+def export(handle: str, facts: SourceFacts, folder: str, opset: int) -> list[str]:
+    """In the child: export a module, or take the source's own ONNX file; strip it, return the files' names."""
+    from edgelift_builder.convert import strip
+
+    model = module(handle)
+    if isinstance(model, FileModel):
+        return strip.store(model.path, Path(folder))
+    raw = Path(folder) / "raw.onnx"
+    program = _export(model, facts, opset)
+    program.save(raw, external_data=True)
+    _name_batch(raw)
+    files = strip.store(raw, Path(folder))
+    for left in Path(folder).glob("raw.onnx*"):
+        left.unlink()
+    if facts.batch_free and _fixed_batch(Path(folder) / files[0]):
+        raise failed(ExportOnnx.name, "the batch axis is fixed")
+    return files
+
+
+def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
+    import torch
+
+    samples = by_name(model, current().example_inputs, "").values()
+    example = tuple(_at_least_two(a) if facts.batch_free else torch.from_numpy(a[:1].copy()) for a in samples)
+    batch = torch.export.Dim("batch")
+    try:
+        return torch.onnx.export(
+            model,
+            example,
+            dynamo=True,
+            opset_version=opset,
+            input_names=[spec.name for spec in facts.inputs],
+            output_names=[spec.name for spec in facts.outputs],
+            dynamic_shapes=tuple({0: batch} for _ in example) if facts.batch_free else None,
+            optimize=True,
+            verbose=False,
+        )
+    except Exception as error:
+        raise explain(error, "ONNX") from error
+
+
+def _fixed_batch(path: Path) -> bool:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return any(i.type.tensor_type.shape.dim[0].HasField("dim_value") for i in graph.input)
+
+
+def explain(error: BaseException, format_name: str) -> ContractError:
+    """A converter's exception in the user's terms: which operator, or which construct."""
+    text = "\n".join(str(e) for e in _chain(error))
+    operator = re.search(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'", text)
+    operator = operator or re.search(r"[Nn]o (?:lowering|decomposition)[^'\n]*['<]([\w.:]+)", text)
+    operator = operator or re.search(r"Lowering not found: ([\w.:]+)", text)
+    if operator:
+        return ContractError(
+            "unsupported-operator",
+            f"{format_name} has no operator for {operator[1]}, which the model uses.",
+            hint="Use operators that are supported in its place, or leave this format out of the recipe.",
+        )
+    if re.search(r"data-dependent|GuardOnDataDependent|dynamic control flow|torch\.cond", text):
+        return ContractError(
+            "conversion-failed",
+            f"The model cannot be exported to {format_name}: its control flow depends on the data.",
+            hint="Replace the `if` or loop on tensor values by torch.where or torch.cond.",
+        )
+    if "dynamic_shapes" in text or "Constraints violated" in text or "specialized" in text:
+        return ContractError(
+            "conversion-failed",
+            f"The model cannot be exported to {format_name} with a free batch axis: it fixes the batch size.",
+            hint="Use x.shape[0] or flatten(1) in place of a number written into forward.",
+        )
+    last = list(_chain(error))[-1]
+    return ContractError(
+        "conversion-failed",
+        f"The model could not be converted to {format_name}: {summarise(last)}.",
+        hint="Run again with --debug for the converter's own words.",
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    seen: BaseException | None = error
+    while seen is not None and len(found) < 10:
+        found.append(seen)
+        seen = seen.__cause__ or seen.__context__
+    return found
+
+
+def _at_least_two(array: Any) -> Any:
+    # torch.export takes an axis of length 1 for a constant; a second, equal sample keeps it free.
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(np.concatenate([array, array]) if len(array) == 1 else array))
+
+
+def _name_batch(path: Path) -> None:
+    # The exporter calls the free axis s77 or so, a number that depends on what was traced before.
+    import onnx
+
+    proto = onnx.load(path, load_external_data=False)
+    graph = proto.graph
+    free = {v.type.tensor_type.shape.dim[0].dim_param for v in graph.input} - {""}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in free:
+                dim.dim_param = "batch"
+    path.write_bytes(proto.SerializeToString(deterministic=True))

@@ -1,0 +1,75 @@
+"""The source as TFLite, by litert-torch; a TFLite file as it came. Its shapes are fixed: one sample at a time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from edgelift_builder.convert.onnx_export import explain
+from edgelift_builder.load import by_name, current, module
+from edgelift_builder.model_file import FileModel
+from edgelift_builder.piece import Piece
+from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.targets import Target
+
+MODEL = "model.tflite"
+RUNTIME_RANGE = ">=2.0"
+
+
+class ExportTflite:
+    """source → TFLite with batch 1; the signature's names are the contract's."""
+
+    name = "export-tflite"
+
+    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
+        """No options."""
+        return check_options(self.name, options, {})
+
+    def requires(self, piece: Piece) -> None:
+        """Only the source can be exported."""
+        demand(self.name, piece, "source")
+
+    def run(self, piece: Piece, _settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Export in the child.
+
+        Raises:
+            ContractError: `unsupported-operator` or `conversion-failed`.
+        """
+        bench.child.call(export, piece.handle, str(folder / MODEL), words=step_words(self.name))
+        return StepResult(Piece("tflite", "", folder, ((MODEL, "model"),)), changed=True)
+
+    def ensures(self, _before: Piece, result: StepResult) -> None:
+        """A TFLite flatbuffer."""
+        check_flatbuffer(self.name, result.piece.model_path)
+
+
+def check_flatbuffer(step: str, path: Path) -> None:
+    """Refuse what does not carry the identifier `TFL3` (tensorflow/compiler/mlir/lite/schema/schema.fbs).
+
+    Raises:
+        ContractError: `step-failed`.
+    """
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"TFL3":
+            raise failed(step, "what it wrote is not a TFLite file")
+
+
+def export(handle: str, path: str) -> None:
+    """In the child: convert a module with one sample as its shape."""
+    model = module(handle)
+    if isinstance(model, FileModel):
+        shutil.copyfile(model.path, path)
+        return
+    import numpy as np
+    import torch
+
+    example = by_name(model, current().example_inputs, "")
+    inputs = {n: torch.from_numpy(np.ascontiguousarray(a[:1])) for n, a in example.items()}
+    try:
+        import litert_torch
+
+        converted = litert_torch.convert(model, sample_kwargs=inputs)
+        converted.export(path)
+    except Exception as error:
+        raise explain(error, "TFLite") from error

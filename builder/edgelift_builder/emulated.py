@@ -1,0 +1,135 @@
+"""Runs one artifact inside the emulated machine: `python -m edgelift_builder.emulated REQUEST.json`.
+
+A program of its own, started by `emulate` under qemu with the ARM wheels on its path; it needs nothing but numpy,
+msgspec and the runtime. Prints an `Emulation` as JSON on standard output. Nothing is timed: qemu says nothing of that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgelift_builder import data
+from edgelift_builder.runtimes import ModelSpec, open_session, version
+from edgelift_contract.golden import Tensor, parse_goldens
+from edgelift_contract.hardware import HardwareClass, classify
+from edgelift_contract.manifest import RuntimeName, SessionOptions
+
+#: Linux `arch/arm64/include/uapi/asm/hwcap.h`: getauxval's entry, the bit, the flag as /proc/cpuinfo has it.
+_FLAGS = ((16, 10, "asimdhp"), (16, 20, "asimddp"), (26, 13, "i8mm"))
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to run.
+
+    Attributes:
+        runtime, path, options, inputs, outputs, batch_free: as `runtimes.ModelSpec`.
+        goldens, atol, argmax: file, and how near an output must come.
+        evaluation, expected, samples: files with inputs and the host's outputs; how many to compare.
+    """
+
+    runtime: RuntimeName
+    path: str
+    options: SessionOptions
+    inputs: list[str]
+    outputs: list[str]
+    batch_free: bool
+    goldens: str
+    atol: float
+    argmax: bool
+    evaluation: str
+    expected: str
+    samples: int
+
+
+class Emulation(msgspec.Struct, frozen=True, kw_only=True):
+    """What an artifact did on an emulated processor.
+
+    Attributes:
+        measured_on: hardware class, by the emulated processor's own flags; cpu: as qemu names it.
+        runtime: with its version; machine: as `uname -m` has it there.
+        goldens, golden_failures: how many there are, and how many are off by more than the tolerance.
+        worst: largest difference to a golden; atol: what was allowed.
+        samples, same_argmax: evaluation samples also run, and how many have the host's largest element.
+        apart: largest difference to the host's outputs on those samples.
+    """
+
+    measured_on: HardwareClass
+    runtime: str
+    machine: str
+    goldens: int
+    golden_failures: int
+    worst: float
+    atol: float
+    samples: int
+    same_argmax: int
+    apart: float
+    cpu: str = ""
+
+
+def run(order: Order) -> Emulation:
+    """Run goldens and samples; raises what the runtime raises."""
+    spec = ModelSpec(
+        order.runtime, Path(order.path), order.options, tuple(order.inputs), tuple(order.outputs), order.batch_free
+    )
+    session = open_session(spec)
+    goldens = parse_goldens(Path(order.goldens).read_bytes())
+    differences, failures = [], 0
+    for golden in goldens:
+        found = session.run({t.name: _array(t) for t in golden.inputs})
+        pairs = [(found[t.name], _array(t)) for t in golden.outputs]
+        worst = max(_apart(got, want) for got, want in pairs)
+        same = not order.argmax or _same_argmax(*pairs[0])
+        failures += not (worst <= order.atol and same)
+        differences.append(worst)
+    inputs, expected = data.load(Path(order.evaluation)), data.load(Path(order.expected))
+    name, agree, apart = order.outputs[0], 0, 0.0
+    count = min(order.samples, data.length(inputs))
+    for i in range(count):
+        got, want = session.run(data.sample(inputs, i, i + 1))[name], expected[name][i : i + 1]
+        agree += _same_argmax(got, want)
+        apart = max(apart, _apart(got, want))
+    return Emulation(
+        measured_on=classify(platform.machine(), flags()),
+        runtime=f"{order.runtime} {version(order.runtime)}",
+        machine=platform.machine(),
+        goldens=len(goldens),
+        golden_failures=failures,
+        worst=max(differences),
+        atol=order.atol,
+        samples=count,
+        same_argmax=agree,
+        apart=apart,
+    )
+
+
+def flags() -> set[str]:
+    """The processor's flags that classes depend on, from the auxiliary vector: what the kernels' own dispatch reads."""
+    auxiliary = ctypes.CDLL(None).getauxval
+    auxiliary.restype, auxiliary.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    return {name for entry, bit, name in _FLAGS if auxiliary(entry) >> bit & 1}
+
+
+def _array(tensor: Tensor) -> data.Array:
+    kinds = {"FP32": "<f4", "FP64": "<f8", "FP16": "<f2", "BOOL": "?"}
+    kind = kinds.get(tensor.dtype) or f"<{tensor.dtype[0].lower()}{int(tensor.dtype.lstrip('UINT')) // 8}"
+    return np.frombuffer(tensor.data, dtype=kind).reshape(tensor.shape)
+
+
+def _apart(got: data.Array, want: data.Array) -> float:
+    difference = np.abs(got.astype(np.float64) - want)
+    return float(difference.max(initial=0.0)) if np.isfinite(difference).all() else float("inf")
+
+
+def _same_argmax(got: data.Array, want: data.Array) -> bool:
+    return got.ndim < 1 or bool((got.argmax(-1) == want.argmax(-1)).all())
+
+
+if __name__ == "__main__":
+    found = run(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order))
+    sys.stdout.buffer.write(msgspec.json.encode(found))

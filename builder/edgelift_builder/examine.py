@@ -1,0 +1,91 @@
+"""Looks at one artifact through its real runtime: loads it again, runs everything, records its goldens.
+
+In a child process of its own, which holds no user code. Results cross as files and small numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgelift_builder import data, golden
+from edgelift_builder.child import summarise
+from edgelift_builder.data import DataSet
+from edgelift_builder.evaluate import largest_difference
+from edgelift_builder.golden import Nearness
+from edgelift_builder.load import EVALUATION, REFERENCE
+from edgelift_builder.runtimes import ModelSpec, Session, open_session
+from edgelift_contract.errors import ContractError, EdgeliftError
+
+#: Samples given at once to a model whose batch axis is free.
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one look found.
+
+    Attributes:
+        outputs: file with the outputs on the whole evaluation set.
+        goldens: file with the goldens; golden_count: how many.
+        float_distance: largest difference to the float model, as a share of the outputs' range.
+        near: the goldens' tolerance.
+    """
+
+    outputs: Path
+    goldens: Path
+    golden_count: int
+    float_distance: float
+    near: Nearness
+
+
+def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examined:
+    """Run `spec` on the evaluation set and record its goldens.
+
+    Args:
+        spec: the model.
+        data_folder: where `load.load_source` wrote the data sets.
+        out_folder: receives `outputs.npz` and `goldens.msgpack`.
+
+    Raises:
+        ContractError: `load-failed`, or `unsupported-operator` when it loads but does not run.
+    """
+    inputs = data.load(Path(data_folder) / EVALUATION)
+    reference = data.load(Path(data_folder) / REFERENCE)
+    session = open_session(spec)
+    try:
+        outputs = run_all(session, inputs, BATCH if spec.batch_free else 1)
+        some = data.sample(inputs, 0, golden.OTHER_KERNELS_SAMPLES)
+        near = golden.nearness(outputs, run_all(session, some, 1), _by_other_kernels(spec, some), int8=spec.int8)
+        chosen = golden.choose(reference, outputs, near)
+        recorded = golden.record(session, inputs, chosen)
+    except EdgeliftError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            "unsupported-operator", f"{spec.runtime} loads the artifact but cannot run it: {summarise(error)}."
+        ) from error
+    folder = Path(out_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Examined(
+        folder / "outputs.npz",
+        folder / "goldens.msgpack",
+        len(chosen),
+        largest_difference(outputs, reference),
+        near,
+    )
+    data.save(made.outputs, outputs)
+    made.goldens.write_bytes(recorded)
+    return made
+
+
+def run_all(session: Session, inputs: DataSet, size: int) -> DataSet:
+    """Outputs for all samples, `size` at a time, in order."""
+    parts = [session.run(chunk) for chunk in data.chunks(inputs, size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _by_other_kernels(spec: ModelSpec, inputs: DataSet) -> DataSet:
+    return run_all(open_session(spec, other_kernels=True), inputs, 1)

@@ -1,0 +1,140 @@
+"""Goldens: which samples an artifact carries, what it must answer, and how near an answer must come.
+
+**Which**: half are the hardest samples of the evaluation set (smallest margin between the largest output and
+the next), half are spread evenly over it. A sample on which the artifact's own margin is within two tolerances
+is passed over: its largest element would be chance on other kernels.
+
+**What**: the artifact's own outputs, one sample at a time, through its own runtime on this host.
+
+**How near**: under the key of this host, runtime and options: equal to the bit. Elsewhere other kernels compute
+the same graph, and how far they may lie apart is measured here by running the artifact once more with other
+kernels (see `runtimes.open_session`) over some of the evaluation set. The tolerance is twice the largest
+difference seen, and at least
+
+- for int8 with quantised outputs: one quantum of the output,
+- for int8 computed dynamically (outputs are not on a grid): 1e-3 of the outputs' range,
+- for float: 1e-5 of the outputs' range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelift_builder import data
+from edgelift_builder.data import Array, DataSet
+from edgelift_builder.evaluate import spread
+from edgelift_builder.runtimes import Session
+from edgelift_contract.golden import Golden, Tensor, dump_goldens
+
+COUNT = 16
+
+#: Samples on which other kernels are tried.
+OTHER_KERNELS_SAMPLES = 200
+
+_FLOAT_SHARE, _DYNAMIC_SHARE, _SAFETY = 1e-5, 1e-3, 2.0
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near outputs must come to their goldens, and why.
+
+    Attributes:
+        atol: the tolerance, in the outputs' unit.
+        quantum: step of the output's grid; 0 where it has none.
+        kernels_apart: largest difference that other kernels made.
+        argmax: must the largest element be the same.
+    """
+
+    atol: float
+    quantum: float
+    kernels_apart: float
+    argmax: bool
+
+
+def nearness(outputs: DataSet, same: DataSet, other: DataSet, *, int8: bool) -> Nearness:
+    """The tolerance of an artifact.
+
+    Args:
+        outputs: its outputs on the whole evaluation set.
+        same: its outputs on some samples.
+        other: those by other kernels.
+        int8: was it quantised.
+    """
+    first = next(iter(outputs.values()))
+    apart = max(float(np.max(np.abs(same[n].astype(np.float64) - other[n]))) for n in same)
+    range_ = max(spread(a) for a in outputs.values())
+    quantum = grid_step(first) if int8 else 0.0
+    floor = _FLOAT_SHARE * range_ if not int8 else quantum or _DYNAMIC_SHARE * range_
+    atol = max(floor, _SAFETY * apart)
+    argmax = first.ndim >= 2 and first.shape[-1] > 1
+    # Rounded up to three digits: a tolerance is not known better than that, and manifests stay readable.
+    return Nearness(_round_up(atol), quantum, apart, argmax)
+
+
+def grid_step(array: Array) -> float:
+    """The quantum of values that lie on a grid; 0 for values that don't.
+
+    An int8 output takes at most 256 values; more than that, or gaps that are no multiples of the smallest, is
+    no grid.
+    """
+    values = np.unique(array.astype(np.float64))
+    if not 2 <= len(values) <= 256:
+        return 0.0
+    gaps = np.diff(values)
+    step = float(gaps.min())
+    multiples = gaps / step
+    return step if bool(np.all(np.abs(multiples - np.round(multiples)) < 1e-2 * np.round(multiples))) else 0.0
+
+
+def choose(reference: DataSet, outputs: DataSet, near: Nearness, count: int = COUNT) -> list[int]:
+    """Indexes of the samples to carry, ascending; at most `count`, at least one."""
+    n = data.length(outputs)
+    own = _margins(next(iter(outputs.values())))
+    hard = np.argsort(_margins(next(iter(reference.values()))), kind="stable")
+    firm = np.flatnonzero(own > 2 * near.atol) if near.argmax else np.arange(n)
+    if not len(firm):
+        firm = np.argsort(-own, kind="stable")[:1]
+    is_firm = np.zeros(n, dtype=bool)
+    is_firm[firm] = True
+    chosen = [int(i) for i in hard if is_firm[i]][: count // 2]
+    spaced = firm[np.linspace(0, len(firm) - 1, num=min(count, len(firm))).astype(int)]
+    for index in (int(i) for i in spaced):
+        if len(chosen) >= count:
+            break
+        if index not in chosen:
+            chosen.append(index)
+    return sorted(chosen)
+
+
+def record(session: Session, inputs: DataSet, indexes: list[int]) -> bytes:
+    """The goldens file: each chosen sample alone, with what `session` answers."""
+    goldens = []
+    for index in indexes:
+        one = {n: np.ascontiguousarray(a) for n, a in data.sample(inputs, index, index + 1).items()}
+        goldens.append(Golden(inputs=_tensors(one), outputs=_tensors(session.run(one))))
+    return dump_goldens(goldens)
+
+
+def _margins(array: Array) -> Array:
+    """Distance of the largest to the next element along the last axis, the least of each sample: float64[n]."""
+    if array.ndim < 2 or array.shape[-1] < 2:
+        return np.full(len(array), np.inf)
+    top = np.partition(array.astype(np.float64), -2, axis=-1)
+    margins: Array = (top[..., -1] - top[..., -2]).reshape(len(array), -1).min(axis=1)
+    return margins
+
+
+def _tensors(arrays: DataSet) -> list[Tensor]:
+    return [
+        Tensor(n, data.data_type(a), list(a.shape), a.astype(a.dtype.newbyteorder("<")).tobytes())
+        for n, a in arrays.items()
+    ]
+
+
+def _round_up(value: float) -> float:
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** (np.floor(np.log10(value)) - 2)
+    return float(f"{np.ceil(value / unit) * unit:.3g}")

@@ -1,0 +1,81 @@
+"""Latency of warm single inferences, candidates and float interleaved in one run.
+
+Interleaving makes the ratios fair: whatever else the machine does, it does to all of them alike. Bare times
+depend on the machine; ratios hardly do. The order is drawn anew in every round, from a fixed seed: a model is slower
+right after one that left the caches full, and no model may have that place every time.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+
+from edgelift_builder import data
+from edgelift_builder.load import EVALUATION
+from edgelift_builder.runtimes import ModelSpec, open_session
+from edgelift_contract.histogram import Histogram, HistogramData
+
+ROUNDS, WARM_UP = 300, 30
+
+#: Fewer rounds than `ROUNDS` when models are slow; the median of these is still good to a few per cent.
+LEAST_ROUNDS = 200
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What single inferences took.
+
+    Attributes:
+        p50_us, p95_us: exact quantiles of the recorded times, microseconds.
+        rounds: how many were recorded.
+        histogram: the same times, as they travel.
+    """
+
+    p50_us: float
+    p95_us: float
+    rounds: int
+    histogram: HistogramData
+
+
+def measure(specs: list[ModelSpec], data_folder: str, rounds: int = ROUNDS) -> list[Latency]:
+    """Time every model in turn, round after round, each on the same sample, batch 1: at least 200 rounds, or
+    `rounds` where that is fewer.
+    """
+    inputs = data.load(Path(data_folder) / EVALUATION)
+    count = data.length(inputs)
+    samples = [data.sample(inputs, i, i + 1) for i in range(min(count, rounds))]
+    sessions = [open_session(spec) for spec in specs]
+    for i in range(min(WARM_UP, rounds)):
+        for session in sessions:
+            session.run(samples[i % len(samples)])
+    times = np.zeros((rounds, len(sessions)), dtype=np.int64)
+    shuffled = np.random.default_rng(0)
+    done, started = 0, perf_counter_ns()
+    gc.collect()
+    gc.disable()
+    try:
+        for done in range(rounds):
+            sample = samples[done % len(samples)]
+            for column in shuffled.permutation(len(sessions)):
+                session = sessions[column]
+                begin = perf_counter_ns()
+                session.run(sample)
+                times[done, column] = perf_counter_ns() - begin
+            if done + 1 >= LEAST_ROUNDS and perf_counter_ns() - started > PATIENCE_S * 1e9:
+                break
+    finally:
+        gc.enable()
+    return [_summary(times[: done + 1, column] / 1000.0) for column in range(len(sessions))]
+
+
+def _summary(times_us: data.Array) -> Latency:
+    histogram = Histogram()
+    for value in times_us.tolist():
+        histogram.record(value)
+    p50, p95 = (float(q) for q in np.percentile(times_us, (50, 95)))
+    return Latency(p50, p95, len(times_us), histogram.to_data())

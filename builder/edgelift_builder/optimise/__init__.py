@@ -1,0 +1,1 @@
+"""Making a model smaller and faster, one way a file."""

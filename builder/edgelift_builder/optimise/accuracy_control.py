@@ -1,0 +1,125 @@
+"""Accuracy control: finds which layers cost most in 8 bits, and puts them back to float until the budget holds.
+
+Each layer is quantised *alone*, and the noise it adds to the model's outputs is measured on calibration samples.
+If the whole model in 8 bits does not hold its budget on the evaluation data, the noisiest layer goes back to
+float, then the next, one after another, and each time the whole is judged again (the manner of NNCF's
+`quantize_with_accuracy_control`, which ranks by the metric and therefore needs labels for it).
+
+Looking at the evaluation data more than once makes its verdict a little kinder than it should be; the report says
+which layers went back, and so how often it was looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from edgelift_builder import data, evaluate
+from edgelift_builder.examine import BATCH
+from edgelift_builder.load import CALIBRATION, EVALUATION, LABELS, REFERENCE, scores_of
+from edgelift_builder.optimise import prepare
+from edgelift_builder.piece import LayerLoss
+from edgelift_builder.runtimes import session_options
+from edgelift_contract.manifest import SessionOptions
+
+#: Samples that noise is measured on.
+SAMPLES = 32
+
+#: Models of up to this many bytes have their layers measured even if the budget holds: for the report.
+ALWAYS_BELOW_BYTES = 4 << 20
+
+
+class Maker(Protocol):
+    """Quantises a graph, see `static_int8.Maker`."""
+
+    ready: Path
+
+    def make(self, only: list[str] | None = None, leaving: list[str] | None = None) -> Any:
+        """The quantised ModelProto."""
+
+
+def settle(maker: Maker, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[LayerLoss]]:
+    """The quantised model that keeps the budget, or the last one tried; and what each layer costs.
+
+    Args:
+        maker: of the prepared graph.
+        data_folder: where the data sets lie.
+        settings: `revert`, `budget_pp` and `session`.
+    """
+    import onnx
+
+    whole = maker.make()
+    small = maker.ready.stat().st_size < ALWAYS_BELOW_BYTES
+    judge = Judge(data_folder, settings) if settings["revert"] else None
+    # Where float itself can't be told to hold (few samples, or a model that was pruned), reverting won't help.
+    lost = judge is not None and not judge.holds(whole) and judge.holds(onnx.load(maker.ready))
+    if not (small or lost):
+        return whole, []
+    graph = onnx.load(maker.ready, load_external_data=False).graph
+    losses = sensitivity(maker, prepare.layers(graph), data_folder, settings)
+    back: list[str] = []
+    most = min(settings["revert"], len(losses) - 1)  # with all of them back, nothing would be quantised
+    while lost and judge is not None and len(back) < most:
+        back.append(losses[len(back)].layer)
+        whole = maker.make(leaving=[_node(layer) for layer in back])
+        lost = not judge.holds(whole)
+    return whole, [_marked(loss, back) for loss in losses]
+
+
+def _marked(loss: LayerLoss, back: list[str]) -> LayerLoss:
+    return LayerLoss(loss.layer, loss.noise, loss.layer in back)
+
+
+def _node(layer: str) -> str:
+    return layer.rpartition(" (")[0]
+
+
+def sensitivity(
+    maker: Maker, layers: list[tuple[str, str]], data_folder: Path, settings: dict[str, Any]
+) -> list[LayerLoss]:
+    """What each layer costs when it alone is quantised, the costliest first."""
+    samples = next(data.stream(data_folder / CALIBRATION, SAMPLES))
+    wanted = outputs(maker.ready.read_bytes(), samples, settings)
+    losses = []
+    for name, kind in layers:
+        found = outputs(maker.make(only=[name]).SerializeToString(), samples, settings)
+        losses.append(LayerLoss(f"{name} ({kind})", noise(found, wanted)))
+    return sorted(losses, key=lambda loss: -loss.noise)
+
+
+def noise(found: data.DataSet, wanted: data.DataSet) -> float:
+    """Mean squared difference ÷ mean square, over all outputs; 0 is none."""
+    gaps = sum(float(np.sum((found[n].astype(np.float64) - wanted[n]) ** 2)) for n in wanted)
+    power = sum(float(np.sum(wanted[n].astype(np.float64) ** 2)) for n in wanted)
+    return gaps / power if power else gaps
+
+
+def outputs(model: bytes, inputs: data.DataSet, settings: dict[str, Any]) -> data.DataSet:
+    """A model's outputs by name, set up as on the target; sample by sample where its batch axis is fixed."""
+    import onnxruntime as ort
+
+    options = session_options(msgspec.convert(settings["session"], SessionOptions))
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    size = 1 if any(i.shape and i.shape[0] == 1 for i in session.get_inputs()) else BATCH
+    names = [o.name for o in session.get_outputs()]
+    parts = [session.run(names, chunk) for chunk in data.chunks(inputs, size)]
+    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+
+
+class Judge:
+    """Holds a model against its budget on the evaluation data."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._inputs = data.load(folder / EVALUATION)
+        self._labels, self._reference = data.load(folder / LABELS), data.load(folder / REFERENCE)
+        self._baseline = scores_of(self._reference, self._labels, self._reference)
+
+    def holds(self, model: Any) -> bool:
+        """Does it keep its budget beyond doubt."""
+        found = outputs(model.SerializeToString(), self._inputs, self._settings)
+        scores = scores_of(found, self._labels, self._reference)
+        return evaluate.judge("", scores, self._baseline, self._settings["budget_pp"]).verdict == "holds"

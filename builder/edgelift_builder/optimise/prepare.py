@@ -1,0 +1,79 @@
+"""Makes a float ONNX graph ready for quantisation, and tells its layers apart.
+
+onnxruntime's own basic optimisations fold constants and batch norms into the layers before them; what is left
+are the operators that kernels exist for. Needs the model in memory once: for graphs over 2 GB use `weight-only`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgelift_contract.errors import ContractError
+
+#: Operators whose narrow form saves time; anything else in float is not worth a remark.
+HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Attention", "LSTM", "GRU", "RNN")
+
+#: Protobuf's own limit for one message, bytes, less some room for the graph.
+LIMIT_BYTES = (2 << 30) - (16 << 20)
+
+
+def prepare(model: Path, folder: Path) -> Path:
+    """Write the folded graph to `folder/ready.onnx`, weights inside.
+
+    Raises:
+        ContractError: `too-large` for models over 2 GB.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    if sum(p.stat().st_size for p in model.parent.iterdir()) > LIMIT_BYTES:
+        raise ContractError(
+            "too-large",
+            "The model is over 2 GB, which this step would need in one piece.",
+            hint="Use the step weight-only, which goes tensor by tensor.",
+        )
+    ready, whole = folder / "ready.onnx", folder / "whole.onnx"
+    # Weights inside the file: onnxruntime leaves those it did not change where they were, beside the old graph.
+    onnx.save(onnx.load(model), whole)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(ready)
+    options.log_severity_level = 3
+    ort.InferenceSession(str(whole), options, providers=["CPUExecutionProvider"])
+    whole.unlink()
+    _name_nodes(ready)
+    return ready
+
+
+def _name_nodes(path: Path) -> None:
+    # Layers are chosen and reported by their nodes' names, which ONNX does not demand.
+    import onnx
+
+    proto = onnx.load(path)
+    seen: set[str] = set()
+    for number, node in enumerate(proto.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{number}"
+        seen.add(node.name)
+    onnx.save(proto, path)
+
+
+def layers(graph: Any) -> list[tuple[str, str]]:
+    """`(name, type)` of each heavy node whose weights are constants, in order."""
+    constants = {t.name for t in graph.initializer}
+    return [
+        (node.name, node.op_type)
+        for node in graph.node
+        if node.op_type in HEAVY and any(name in constants for name in node.input[1:])
+    ]
+
+
+def left_float(graph: Any) -> list[str]:
+    """Heavy operators that compute in float, as `name (type)`."""
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    return [
+        f"{node.name} ({node.op_type})"
+        for node in graph.node
+        if node.op_type in HEAVY and made_by.get(node.input[0]) != "DequantizeLinear"
+    ]

@@ -1,0 +1,118 @@
+"""Channel pruning: whole output channels are really removed, and everything that depends on them follows.
+
+By torch-pruning's dependency graph (G. Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023), the
+channels of least L2 norm over the group first, over the whole model. Widths stay multiples of 8, which is what
+the runtimes' blocked kernels compute anyway. Fewer operations are not yet less time (3.85 times fewer gave 2.19
+times on a ResNet-50, and 5 % made it slower), so the gates measure.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from edgelift_builder.child import summarise
+from edgelift_builder.load import by_name, current, keep_module, module
+from edgelift_builder.optimise import training
+from edgelift_builder.piece import Piece
+from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
+from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
+
+ROUND_TO = 8
+
+
+class PruneChannels:
+    """module → narrower module."""
+
+    name = "prune-channels"
+
+    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
+        """`amount`: share of the channels that go; `epochs` of distillation where the source can't fine-tune."""
+        chosen = check_options(self.name, options, {"amount": 0.3, "epochs": 30})
+        if not 0 < chosen["amount"] < 1:
+            raise ContractError("unknown-recipe", f"The amount of the step {self.name} must be between 0 and 1.")
+        return chosen | {"round_to": ROUND_TO}
+
+    def requires(self, piece: Piece) -> None:
+        """Works on the module itself."""
+        demand(self.name, piece, "source")
+
+    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Prune a copy in the child, and train it on.
+
+        Raises:
+            ContractError: `step-failed` when nothing could be removed; what the training raises.
+        """
+        remarks = bench.child.call(
+            prune, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
+        )
+        return StepResult(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
+
+    def ensures(self, _before: Piece, _result: StepResult) -> None:
+        """That parameters went is checked where they are: in the child, see `prune`."""
+
+
+def prune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> list[str]:
+    """In the child: remove channels and train; returns remarks.
+
+    Raises:
+        ContractError: `step-failed` with the reason when nothing could be removed.
+    """
+    changed = copy.deepcopy(module(handle))
+    before = _parameters(changed)
+    try:
+        narrow(changed, settings["amount"])
+    except Exception as error:
+        raise ContractError(
+            "step-failed",
+            f"The model's channels could not be traced: {summarise(error)}.",
+            hint="Shapes written into forward, as x.view(-1, 2304), can't follow; use x.flatten(1).",
+        ) from error
+    after = _parameters(changed)
+    if after >= before:
+        raise ContractError(
+            "step-failed",
+            f"No channel could be removed: every layer is at most {ROUND_TO} wide, or tied to outputs.",
+        )
+    trained, remark = training.win_back(changed, Path(data_folder), settings["epochs"])
+    keep_module(to, trained)
+    return [f"{1 - after / before:.0%} of the parameters went with their channels.", remark]
+
+
+def narrow(model: Any, amount: float) -> None:
+    """Remove channels from `model` in place; what gives its outputs keeps its width."""
+    import torch
+    import torch_pruning
+
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)  # torch-pruning finds dependencies by gradient functions
+    example = tuple(torch.from_numpy(a[:1].copy()) for a in by_name(model, current().example_inputs, "").values())
+    pruner = torch_pruning.pruner.BasePruner(
+        model,
+        example if len(example) > 1 else example[0],
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=amount,
+        round_to=ROUND_TO,
+        ignored_layers=_last_layers(model, example),
+    )
+    pruner.step()
+    with torch.no_grad():
+        model.eval()(*example)  # if a shape no longer fits, better here than after training
+
+
+def _last_layers(model: Any, example: tuple[Any, ...]) -> list[Any]:
+    """Layers as wide as an output: their channels are the answer."""
+    import torch
+
+    with torch.no_grad():
+        found = model.eval()(*example)
+    listed = [found] if hasattr(found, "shape") else list(found)
+    widths = {int(t.shape[-1]) for t in listed} | {int(t.shape[1]) for t in listed if t.ndim > 1}
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)]
+    return [x for x in layers if getattr(x, "out_features", getattr(x, "out_channels", 0)) in widths]
+
+
+def _parameters(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters())

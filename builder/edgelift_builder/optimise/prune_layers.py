@@ -1,0 +1,151 @@
+"""Layer pruning: whole blocks whose input and output have one shape are dropped, those that cost least first.
+
+What a block costs is how far the model's outputs move on calibration inputs when it alone is left out (as
+S. Men et al., "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2024, judge
+transformer blocks; here by the outputs rather than by one layer's). Trained on afterwards.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelift_builder import data
+from edgelift_builder.load import CALIBRATION, keep_module, module
+from edgelift_builder.optimise import training
+from edgelift_builder.piece import Piece
+from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
+from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
+
+_SAMPLES = 64
+
+
+class PruneLayers:
+    """module → module with fewer blocks."""
+
+    name = "prune-layers"
+
+    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
+        """`count`: blocks that go; `epochs` of distillation where the source can't fine-tune."""
+        chosen = check_options(self.name, options, {"count": 1, "epochs": 30})
+        if chosen["count"] < 1:
+            raise ContractError("unknown-recipe", f"The count of the step {self.name} must be at least 1.")
+        return chosen
+
+    def requires(self, piece: Piece) -> None:
+        """Works on the module itself."""
+        demand(self.name, piece, "source")
+
+    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Drop blocks from a copy in the child, and train it on.
+
+        Raises:
+            ContractError: `step-failed` when there are too few such blocks; what the training raises.
+        """
+        remarks = bench.child.call(
+            prune, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
+        )
+        return StepResult(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
+
+    def ensures(self, _before: Piece, _result: StepResult) -> None:
+        """That blocks went is checked where they are: in the child, see `prune`."""
+
+
+def prune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> list[str]:
+    """In the child: drop the cheapest blocks and train; returns remarks.
+
+    Raises:
+        ContractError: `step-failed`.
+    """
+    import torch
+
+    changed = copy.deepcopy(module(handle))
+    inputs = [
+        torch.from_numpy(np.array(a))
+        for a in next(data.stream(Path(data_folder) / CALIBRATION, _SAMPLES)).values()
+    ]
+    found = costs(changed, inputs)
+    if len(found) < settings["count"]:
+        raise ContractError(
+            "step-failed",
+            f"The model has {len(found)} blocks that could be left out; {settings['count']} were to go.",
+            hint="Only blocks with parameters whose input and output have the same shape can go.",
+        )
+    gone = [name for name, _ in found[: settings["count"]]]
+    for name in gone:
+        _set(changed, name, torch.nn.Identity())
+    trained, remark = training.win_back(changed, Path(data_folder), settings["epochs"])
+    keep_module(to, trained)
+    return [f"Left out: {', '.join(gone)}.", remark]
+
+
+def costs(model: Any, inputs: list[Any]) -> list[tuple[str, float]]:
+    """`(block, cost)` of each block that can be left out, the cheapest first; blocks inside one are not named.
+
+    A cost is the mean squared difference of the outputs ÷ their mean square.
+    """
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        wanted = _flat(model(*inputs))
+        found = []
+        for name in _same_shape(model, inputs):
+            block = model.get_submodule(name)
+            _set(model, name, torch.nn.Identity())
+            try:
+                moved = _flat(model(*inputs))
+                found.append((name, float(((moved - wanted) ** 2).mean() / (wanted**2).mean().clamp_min(1e-12))))
+            finally:
+                _set(model, name, block)
+    return sorted(found, key=lambda pair: pair[1])
+
+
+def _same_shape(model: Any, inputs: list[Any]) -> list[str]:
+    """Blocks with parameters and children of their own, called once, with one tensor of one shape in and out."""
+    import torch
+
+    seen: dict[str, list[bool]] = {}
+    handles = []
+
+    def note(name: str) -> Any:
+        def hook(_layer: Any, args: tuple[Any, ...], out: Any) -> None:
+            plain = len(args) == 1 and isinstance(args[0], torch.Tensor) and isinstance(out, torch.Tensor)
+            seen.setdefault(name, []).append(plain and args[0].shape == out.shape)
+
+        return hook
+
+    for name, layer in model.named_modules():
+        if name and next(layer.children(), None) is not None and next(layer.parameters(), None) is not None:
+            handles.append(layer.register_forward_hook(note(name)))
+    model(*inputs)
+    for handle in handles:
+        handle.remove()
+    fitting = [name for name, fits in seen.items() if fits == [True]]
+    able = [name for name in fitting if not _holds_blocks(model, name, fitting)]
+    return [name for name in able if not any(name.startswith(f"{other}.") for other in able)]
+
+
+def _holds_blocks(model: Any, name: str, fitting: list[str]) -> bool:
+    """Is it a mere row of blocks, each of which could go by itself."""
+    import torch
+
+    layer = model.get_submodule(name)
+    row = isinstance(layer, torch.nn.Sequential)
+    return row and any(f"{name}.{child}" in fitting for child, _ in layer.named_children())
+
+
+def _set(model: Any, name: str, layer: Any) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, layer)
+
+
+def _flat(result: Any) -> Any:
+    import torch
+
+    listed = [result] if isinstance(result, torch.Tensor) else list(result)
+    return torch.cat([t.float().reshape(-1) for t in listed])

@@ -1,0 +1,178 @@
+"""Static int8 of an ONNX graph: weights and activations in 8 bits, ranges from calibration data.
+
+A real value r is stored as q = round(r / scale) + zero_point; onnxruntime's quantiser places
+QuantizeLinear/DequantizeLinear pairs (QDQ form), which the runtime fuses into integer kernels. The scheme is the
+target's, because the kernels are: see `targets`. What the ranges are is `calibration`'s business, which layers go
+back to float `accuracy_control`'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgelift_builder import calibration
+from edgelift_builder.convert import strip
+from edgelift_builder.load import CALIBRATION
+from edgelift_builder.optimise import accuracy_control, prepare
+from edgelift_builder.piece import LayerLoss, Piece, Range
+from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
+
+_CHOICES = {"calibration": calibration.METHODS, "granularity": ("target", "tensor", "channel")}
+
+
+class StaticInt8:
+    """float ONNX → int8 ONNX in QDQ form."""
+
+    name = "static-int8"
+    keeps_budget = True
+
+    def settings(self, options: dict[str, Any], target: Target) -> dict[str, Any]:
+        """The recipe's options; the rest is the target's scheme.
+
+        `calibration`: `minmax`, `percentile` or `entropy`; `percentile`: of values kept in range; `granularity`:
+        one scale a `tensor` or a `channel` of weights, or the `target`'s choice; `revert`: most layers that may
+        go back to float to keep the accuracy budget.
+        """
+        known = {"calibration": "minmax", "percentile": 99.99, "granularity": "target", "revert": 0}
+        chosen = check_options(self.name, options, known)
+        for name, choices in _CHOICES.items():
+            if chosen[name] not in choices:
+                raise ContractError(
+                    "unknown-recipe",
+                    f"The step {self.name} has no {name} {chosen[name]!r}.",
+                    hint=f"It has {', '.join(choices)}.",
+                )
+        scheme = target.int8.get("onnxruntime")
+        if scheme is None:
+            raise ContractError(
+                "step-failed", f"The target {target.name} names no int8 scheme for onnxruntime, so it stays float."
+            )
+        granularity = chosen.pop("granularity")
+        return chosen | {
+            "activation": scheme.activation,
+            "weight": scheme.weight,
+            "reduce_range": scheme.reduce_range,
+            "per_channel": scheme.per_channel if granularity == "target" else granularity == "channel",
+            "session": msgspec.to_builtins(target.session("onnxruntime")),
+        }
+
+    def requires(self, piece: Piece) -> None:
+        """Only a float ONNX graph."""
+        demand(self.name, piece, "onnx")
+
+    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Calibrate and quantise in the child.
+
+        Raises:
+            ContractError: `conversion-failed`, or what `calibration` raises.
+        """
+        budget = settings | {"budget_pp": bench.budget_pp}
+        made = bench.child.call(
+            quantise, str(piece.model_path), str(bench.folder), budget, str(folder), words=step_words(self.name)
+        )
+        return StepResult(made, changed=True)
+
+    def ensures(self, _before: Piece, result: StepResult) -> None:
+        """Quantised somewhere, and nothing in it that onnxruntime cannot load."""
+        found = {kind for kind, _ in strip.operators(result.piece.model_path)}
+        if "ConvInteger" in found:
+            raise failed(self.name, "the graph has ConvInteger, for which onnxruntime has no kernel")
+        if "QuantizeLinear" not in found:
+            raise failed(self.name, "no operator of the graph was quantised")
+
+
+def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str) -> Piece:
+    """In the child: calibrate, quantise, put sensitive layers back; write what comes of it."""
+    import onnx
+
+    place = Path(folder)
+    ready = prepare.prepare(Path(model), place)
+    proto = onnx.load(ready)
+    ranges = calibration.calibrate(
+        ready,
+        activations(proto),
+        Path(data_folder) / CALIBRATION,
+        settings["calibration"],
+        settings["percentile"],
+    )
+    maker = Maker(ready, ranges, settings)
+    raw, losses = accuracy_control.settle(maker, Path(data_folder), settings)
+    onnx.save(raw, place / "raw.onnx")
+    files = strip.store(place / "raw.onnx", place)
+    for path in (ready, place / "raw.onnx"):
+        path.unlink()
+    graph = onnx.load(place / files[0], load_external_data=False).graph
+    roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
+    return Piece(
+        "onnx", "", place, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),  # type: ignore[arg-type]  # literals
+        sensitivity=tuple(losses), ranges=tuple(ranges.values()), remarks=_remarks(losses),
+    )  # fmt: skip
+
+
+def _remarks(losses: list[LayerLoss]) -> tuple[str, ...]:
+    back = [loss.layer for loss in losses if loss.reverted]
+    if not back:
+        return ()
+    return (f"Back in float to keep the accuracy budget, judged on the evaluation data: {', '.join(back)}",)
+
+
+def activations(proto: Any) -> list[str]:
+    """Float tensors that enter or leave an operator the quantiser knows, in order."""
+    import onnx
+
+    known = onnx.shape_inference.infer_shapes(proto).graph
+    values = {v.name: v.type.tensor_type.elem_type for v in (*known.value_info, *known.input, *known.output)}
+    constants = {t.name for t in proto.graph.initializer}
+    named: dict[str, None] = {}
+    for node in proto.graph.node:
+        if node.op_type in operators():
+            named.update(dict.fromkeys((*node.input, *node.output)))
+    return [n for n in named if values.get(n) == onnx.TensorProto.FLOAT and n not in constants]
+
+
+def operators() -> list[str]:
+    """Operators that the quantiser has a QDQ form for."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted({*QDQRegistry, *QLinearOpsRegistry})
+
+
+class Maker:
+    """Quantises one prepared graph again and again: all of it, one layer alone, or all but some."""
+
+    def __init__(self, ready: Path, ranges: dict[str, Range], settings: dict[str, Any]) -> None:
+        self.ready, self._settings = ready, settings
+        self._ranges = ranges
+
+    def make(self, only: list[str] | None = None, leaving: list[str] | None = None) -> Any:
+        """The quantised ModelProto. `only`: nodes to quantise; `leaving`: nodes to leave in float."""
+        import numpy as np
+        import onnx
+        from onnxruntime.quantization import CalibrationMethod, QuantType
+        from onnxruntime.quantization.calibrate import TensorsData
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+        kinds = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+        # The quantiser changes what it is given, and its own pass over shapes only knows files.
+        proto = onnx.shape_inference.infer_shapes(onnx.load(self.ready))
+        pairs = {n: (np.float32(r.low), np.float32(r.high)) for n, r in self._ranges.items()}
+        quantiser = QDQQuantizer(
+            proto,
+            self._settings["per_channel"],
+            self._settings["reduce_range"],
+            kinds[self._settings["weight"]],
+            kinds[self._settings["activation"]],
+            TensorsData(CalibrationMethod.MinMax, pairs),
+            only or [],
+            leaving or [],
+            operators(),
+            # Activations keep their zero point: after a ReLU the whole range counts, and the ReLU falls away.
+            {"WeightSymmetric": True, "ActivationSymmetric": False},
+        )
+        quantiser.quantize_model()
+        return quantiser.model.model

@@ -1,0 +1,76 @@
+"""Static int8 of a TFLite model, by ai-edge-quantizer: per-channel weights, calibrated activations.
+
+Its recipe `static_wi8_ai8` also makes the inputs and outputs int8; ours keeps them float, so that a device can
+change between variants without its clients noticing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgelift_builder import calibration, data
+from edgelift_builder.convert.onnx_export import explain
+from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
+from edgelift_builder.load import CALIBRATION
+from edgelift_builder.piece import Piece
+from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.targets import Target
+
+
+class TfliteStaticInt8:
+    """float TFLite → int8 TFLite with float inputs and outputs."""
+
+    name = "tflite-static-int8"
+
+    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
+        """No options: XNNPACK wants the same scheme on every processor."""
+        return check_options(self.name, options, {})
+
+    def requires(self, piece: Piece) -> None:
+        """Only a float TFLite file."""
+        demand(self.name, piece, "tflite")
+
+    def run(self, piece: Piece, _settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Calibrate and quantise in the child.
+
+        Raises:
+            ContractError: `conversion-failed`, `unsupported-operator`, or what `calibration` raises.
+        """
+        bench.child.call(
+            quantise, str(piece.model_path), str(bench.folder / CALIBRATION), str(folder / MODEL),
+            words=step_words(self.name),
+        )  # fmt: skip
+        return StepResult(Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8"), changed=True)
+
+    def ensures(self, before: Piece, result: StepResult) -> None:
+        """A TFLite file, smaller than before."""
+        path = result.piece.model_path
+        check_flatbuffer(self.name, path)
+        if path.stat().st_size >= before.model_path.stat().st_size:
+            raise failed(self.name, "the int8 file is not smaller than the float file")
+
+
+def quantise(model: str, calibration_file: str, path: str) -> None:
+    """In the child: write the quantised model."""
+    samples = data.load(Path(calibration_file))
+    calibration.check_finite(samples)
+    from ai_edge_quantizer import quantizer, recipe
+
+    try:
+        made = quantizer.Quantizer(model)
+        made.load_quantization_recipe(recipe.static_wi8_ai8())
+        for end in ("INPUT", "OUTPUT"):
+            made.update_quantization_recipe(
+                regex=".*", operation_name=_operation(end), algorithm_key="no_quantize"
+            )
+        ranges = made.calibrate({"serving_default": list(data.chunks(samples, 1))})
+        made.quantize(ranges).export_model(path)
+    except Exception as error:
+        raise explain(error, "int8 TFLite") from error
+
+
+def _operation(name: str) -> Any:
+    from ai_edge_quantizer import qtyping
+
+    return qtyping.TFLOperationName[name]

@@ -1,0 +1,177 @@
+"""Winning accuracy back: fine-tuning by the source, distillation from the float model.
+
+Fine-tuning is the source's own `fine_tune`; where it offers none, distillation stands in: the changed module learns
+to answer as the float model does, on the calibration inputs, without labels (G. Hinton et al., "Distilling the
+Knowledge in a Neural Network", 2015: softened outputs, temperature T, loss · T²; squared error for outputs that
+are not scores). Seeded, on one thread, so that the same source gives the same weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelift_builder import data
+from edgelift_builder.child import summarise
+from edgelift_builder.load import CALIBRATION, current, keep_module, module
+from edgelift_builder.piece import Piece
+from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
+from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
+
+_TEMPERATURE, _BATCH = 2.0, 32
+
+
+class FineTune:
+    """module → module, trained on by the source's own `fine_tune`."""
+
+    name = "fine-tune"
+
+    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
+        """`or_distil`: distil where the source offers no fine-tuning, instead of refusing; `epochs` of that."""
+        return check_options(self.name, options, {"or_distil": True, "epochs": 20})
+
+    def requires(self, piece: Piece) -> None:
+        """Only a module can be trained."""
+        demand(self.name, piece, "source")
+
+    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Train a copy in the child.
+
+        Raises:
+            ContractError: `source-invalid` when the source offers no fine-tuning, `source-raised` when it fails.
+        """
+        remark = bench.child.call(
+            fine_tune, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
+        )
+        return StepResult(Piece("source", "", folder, remarks=(remark,)), changed=True)
+
+    def ensures(self, _before: Piece, _result: StepResult) -> None:
+        """Nothing that could be told without measuring: the gates do."""
+
+
+class Distil:
+    """module → module, taught by the float model."""
+
+    name = "distil"
+
+    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
+        """`epochs`: times that the calibration inputs are gone through."""
+        return check_options(self.name, options, {"epochs": 20})
+
+    def requires(self, piece: Piece) -> None:
+        """Only a module can be trained."""
+        demand(self.name, piece, "source")
+
+    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Train a copy in the child; raises what the model raises, as `conversion-failed`."""
+        bench.child.call(
+            distil_step, piece.handle, folder.name, str(bench.folder), settings["epochs"],
+            words=step_words(self.name),
+        )  # fmt: skip
+        return StepResult(Piece("source", "", folder), changed=True)
+
+    def ensures(self, _before: Piece, _result: StepResult) -> None:
+        """Nothing that could be told without measuring: the gates do."""
+
+
+def fine_tune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> str:
+    """In the child: train a copy; returns what was done."""
+    changed = copy.deepcopy(module(handle))
+    if current().fine_tune is None and not settings["or_distil"]:
+        raise ContractError(
+            "source-invalid",
+            "The source offers no fine-tuning.",
+            hint="Give Source a fine_tune: a function that takes the changed module and returns it trained.",
+        )
+    trained, remark = win_back(changed, Path(data_folder), settings["epochs"])
+    keep_module(to, trained)
+    return remark
+
+
+def distil_step(handle: str, to: str, data_folder: str, epochs: int) -> None:
+    """In the child: teach a copy."""
+    keep_module(to, distil(copy.deepcopy(module(handle)), _inputs(Path(data_folder)), epochs))
+
+
+def win_back(changed: Any, data_folder: Path, epochs: int) -> tuple[Any, str]:
+    """`changed` trained on by the source, or by distillation where it offers none; and what was done.
+
+    Raises:
+        ContractError: `source-raised` when the source's function fails, `source-invalid` when it returns no module.
+    """
+    import torch
+
+    tune: Callable[[Any], Any] | None = current().fine_tune
+    if tune is None:
+        return distil(
+            changed, _inputs(data_folder), epochs
+        ), f"Distilled from the float model for {epochs} epochs."
+    try:
+        trained = tune(changed)
+    except Exception as error:
+        raise ContractError(
+            "source-raised", f"The source's fine_tune raised {summarise(error)}.",
+            hint="It is given the changed module, whose layers may be narrower, and must train that one.",
+        ) from error  # fmt: skip
+    if not isinstance(trained, torch.nn.Module):
+        raise ContractError(
+            "source-invalid", f"The source's fine_tune returned {type(trained).__name__}, not the trained module."
+        )
+    return trained.eval(), "Fine-tuned by the source."
+
+
+def distil(student: Any, inputs: list[Any], epochs: int) -> Any:
+    """`student` taught to answer as the source's float model does; in evaluation mode again.
+
+    Batch statistics stay as they are: the calibration inputs are too few to set them anew.
+    """
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    teacher, student = current().model, student.eval()
+    for parameter in student.parameters():
+        parameter.requires_grad_(True)
+    optimiser = torch.optim.Adam(student.parameters(), lr=5e-4)
+    count = len(inputs[0])
+    steps = max(1, epochs * -(-count // _BATCH))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    with torch.no_grad():
+        wanted = _listed(teacher(*inputs))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(epochs):
+        for batch in torch.randperm(count, generator=generator).split(_BATCH):
+            optimiser.zero_grad()
+            found = _listed(student(*(x[batch] for x in inputs)))
+            _loss(found, [w[batch] for w in wanted]).backward()
+            optimiser.step()
+            schedule.step()
+    return student.eval()
+
+
+def _loss(found: list[Any], wanted: list[Any]) -> Any:
+    import torch
+    from torch.nn import functional
+
+    total = torch.zeros(())
+    for ours, theirs in zip(found, wanted, strict=True):
+        if ours.ndim >= 2 and ours.shape[-1] > 1:
+            soft = functional.log_softmax(ours / _TEMPERATURE, -1), functional.softmax(theirs / _TEMPERATURE, -1)
+            total = total + functional.kl_div(*soft, reduction="batchmean") * _TEMPERATURE**2
+        total = total + functional.mse_loss(ours, theirs) / theirs.var().clamp_min(1e-6)
+    return total
+
+
+def _listed(result: Any) -> list[Any]:
+    return [result] if hasattr(result, "shape") else list(result)
+
+
+def _inputs(data_folder: Path) -> list[Any]:
+    import torch
+
+    return [torch.from_numpy(np.ascontiguousarray(a)) for a in data.load(data_folder / CALIBRATION).values()]

@@ -1,0 +1,231 @@
+"""Packages candidates: manifests, blobs and the release's index, into a folder that is not yet in its place.
+
+Same inputs, same bytes: a manifest holds nothing that was measured with a stop-watch (docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from edgelift_builder.candidate import Candidate
+from edgelift_builder.convert import strip, tflite, torchscript
+from edgelift_builder.load import SourceFacts
+from edgelift_builder.recipe import Recipe
+from edgelift_builder.runtimes import version as runtime_version
+from edgelift_contract import __version__, codec
+from edgelift_contract.golden import tolerance_key
+from edgelift_contract.hardware import HardwareClass
+from edgelift_contract.manifest import (
+    Budgets,
+    Evidence,
+    FileEntry,
+    FileRole,
+    Format,
+    Goldens,
+    Manifest,
+    Measurement,
+    Provenance,
+    TensorSpec,
+    Tolerance,
+    dump_manifest,
+    parse_manifest,
+)
+from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
+
+GOLDENS = "goldens.msgpack"
+
+_RANGES: dict[Format, str] = {
+    "onnx": strip.RUNTIME_RANGE,
+    "tflite": tflite.RUNTIME_RANGE,
+    "torchscript": torchscript.RUNTIME_RANGE,
+}
+
+#: Packages whose versions can change an artifact, by format.
+_TOOLS: dict[Format, tuple[str, ...]] = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "tflite": ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
+    "torchscript": ("torch",),
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is being released: `model@version`, its counter, and from what."""
+
+    model: str
+    version: str
+    counter: int
+    facts: SourceFacts
+    recipe: Recipe
+    host: HardwareClass
+
+
+def write_artifact(candidate: Candidate, about: Identity, folder: Path) -> tuple[str, int]:
+    """Add one candidate's blobs and manifest to the release in `folder`.
+
+    Returns:
+        The artifact's id and the length of its manifest.
+    """
+    assert candidate.piece and candidate.examined
+    files = [_blob(candidate.piece.folder / path, path, role, folder) for path, role in candidate.piece.files]
+    files.append(_blob(candidate.examined.goldens, GOLDENS, "goldens", folder))
+    artifact, text = dump_manifest(_manifest(candidate, about, files))
+    parse_manifest(text)  # the device will; better to hear of it here
+    (folder / MANIFESTS).mkdir(exist_ok=True)
+    (folder / MANIFESTS / artifact).write_bytes(text)
+    return artifact, len(text)
+
+
+def write_index(about: Identity, ranked: dict[str, list[Candidate]], folder: Path) -> Release:
+    """Write `release.json`: candidates by hardware class, best first; one entry per artifact."""
+    entries: dict[str, ReleaseArtifact] = {}
+    for candidates in ranked.values():
+        for place, candidate in enumerate(candidates):
+            entry = _entry(candidate, about.host, place, folder)
+            known = entries.get(entry.id)
+            if known is not None:  # two boards of one hardware class and the same options share an artifact
+                entry = _joined(known, entry)
+            entries[entry.id] = entry
+    release = Release(
+        schema=Release.SCHEMA, model=about.model, version=about.version, release_counter=about.counter,
+        artifacts=list(entries.values()),
+    )  # fmt: skip
+    (folder / RELEASE_FILE).write_bytes(codec.canonical_json(release) + b"\n")
+    return release
+
+
+def _manifest(candidate: Candidate, about: Identity, files: list[FileEntry]) -> Manifest:
+    assert candidate.piece and candidate.spec and candidate.examined
+    runtime, options, near = candidate.runtime, candidate.spec.options, candidate.examined.near
+    key = tolerance_key(about.host, runtime, runtime_version(runtime), options)
+    return Manifest(
+        schema=Manifest.SCHEMA,
+        model=about.model,
+        version=about.version,
+        release_counter=about.counter,
+        variant=candidate.variant.name,
+        hardware_class=candidate.target.hardware_class,
+        format=candidate.variant.format,
+        runtime=runtime,
+        runtime_range=runtime_range(candidate),
+        files=files,
+        inputs=tensor_specs(about.facts.inputs, candidate.spec.batch_free),
+        outputs=tensor_specs(about.facts.outputs, candidate.spec.batch_free),
+        options=options,
+        goldens=Goldens(GOLDENS, candidate.examined.golden_count, Tolerance(key, near.atol, near.argmax)),
+        budgets=Budgets(accuracy_drop_pp=candidate.budget_pp),
+        evidence=_evidence(candidate, about),
+        provenance=Provenance(
+            source_sha256=about.facts.sha256,
+            recipe=about.recipe.label,
+            steps=list(candidate.piece.steps),
+            tools=tools(candidate.variant.format),
+        ),
+    )
+
+
+def runtime_range(candidate: Candidate) -> str:
+    """Versions of the runtime that may load a candidate that was made."""
+    assert candidate.piece
+    return candidate.piece.runtime_range or _RANGES[candidate.variant.format]
+
+
+def tensor_specs(specs: list[TensorSpec], batch_free: bool) -> list[TensorSpec]:
+    """Inputs or outputs with axis 0 free, or fixed to 1."""
+    return [TensorSpec(s.name, s.dtype, [-1 if batch_free else 1, *s.shape[1:]]) for s in specs]
+
+
+def tools(format_name: Format) -> dict[str, str]:
+    """Versions of what makes a format."""
+    return {"edgelift": __version__} | {name: metadata.version(name) for name in _TOOLS[format_name]}
+
+
+def _evidence(candidate: Candidate, about: Identity) -> list[Evidence]:
+    judged = candidate.judgement
+    if judged is None:
+        return []
+    # A float variant is judged by its outputs, which are the source's own; n does not matter to that.
+    verdict = "holds" if candidate.is_float and not candidate.code else judged.verdict
+    value = Evidence(
+        metric=judged.metric,
+        value=_short(judged.value),
+        low=_short(judged.low),
+        high=_short(judged.high),
+        n=judged.n,
+        data_sha256=about.facts.data_sha256,
+        baseline=_short(judged.baseline),
+        measured_on=about.host,
+        runtime=f"{candidate.runtime} {runtime_version(candidate.runtime)}",
+        verdict=verdict,
+    )
+    drop = msgspec.structs.replace(
+        value,
+        metric=f"{judged.metric}-drop",
+        value=_short(judged.drop_pp / 100),
+        low=_short(judged.drop_low_pp / 100),
+        high=_short(judged.drop_high_pp / 100),
+        baseline=0.0,
+    )
+    return [value, drop]
+
+
+def _short(share: float) -> float:
+    return round(share, 6)
+
+
+def _entry(candidate: Candidate, host: str, place: int, folder: Path) -> ReleaseArtifact:
+    manifest_bytes = (folder / MANIFESTS / candidate.artifact).stat().st_size
+    assert candidate.examined
+    return ReleaseArtifact(
+        id=candidate.artifact,
+        manifest_bytes=manifest_bytes,
+        hardware_class=candidate.target.hardware_class,
+        targets=[candidate.target.name],
+        runtime=candidate.runtime,
+        format=candidate.variant.format,
+        variant=candidate.variant.name,
+        rank=place,
+        size_bytes=candidate.model_bytes + candidate.examined.goldens.stat().st_size,
+        measurement=_measurement(candidate, host),
+    )
+
+
+def _joined(known: ReleaseArtifact, entry: ReleaseArtifact) -> ReleaseArtifact:
+    targets = sorted({*known.targets, *entry.targets})
+    return msgspec.structs.replace(known, targets=targets)
+
+
+def _measurement(candidate: Candidate, host: str) -> Measurement | None:
+    if candidate.latency is None:
+        return None
+    assert candidate.spec
+    return Measurement(
+        artifact=candidate.artifact,
+        measured_on=host,
+        runtime=f"{candidate.runtime} {runtime_version(candidate.runtime)}",
+        latency_us=candidate.latency.histogram,
+        load_ms=round(candidate.cost.load_ms, 3) if candidate.cost else 0.0,
+        peak_memory_bytes=candidate.cost.peak_bytes if candidate.cost else 0,
+        float_ratio=round(candidate.float_ratio, 4),
+        threads=candidate.spec.options.threads,
+    )
+
+
+def _blob(source: Path, path: str, role: FileRole, folder: Path) -> FileEntry:
+    """Copy one file to `blobs/<sha256>`, hashing on the way; a blob that is there already is shared."""
+    sha, size = hashlib.sha256(), 0
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+            size += len(block)
+    blob = folder / BLOBS / sha.hexdigest()
+    blob.parent.mkdir(exist_ok=True)
+    if not blob.exists():
+        shutil.copyfile(source, blob)
+    return FileEntry(path, size, sha.hexdigest(), role)

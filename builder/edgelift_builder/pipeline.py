@@ -1,0 +1,181 @@
+"""Steps, and running a list of them.
+
+A step is a small object: what it takes (`requires`), what it does (`run`), what it promises (`ensures`). The
+pipeline checks both sides, so that a failure is laid at the right step's door; and it keeps each result under
+a key of everything that went into it, so that two targets, or two variants, share the steps they have in
+common. (Manner: onnx-ir's PassBase, `passes/_pass_infra.py`.)
+
+Steps don't touch the model themselves: they call functions in the child process that holds the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgelift_builder import cache
+from edgelift_builder.child import Child, Words
+from edgelift_builder.load import SourceFacts
+from edgelift_builder.piece import Piece, PieceFormat
+from edgelift_builder.recipe import StepCall
+from edgelift_builder.targets import Target
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError, EdgeliftError
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A step's piece, and whether it differs from the one before."""
+
+    piece: Piece
+    changed: bool
+
+
+@dataclass
+class Bench:
+    """What steps work with.
+
+    Attributes:
+        child: the process that holds the source.
+        facts: what is known of the source.
+        folder: scratch space; data sets lie in it, results of steps below it.
+        target: for whom this variant is made.
+        budget_pp: what the variant may lose, for steps that keep to it themselves.
+        fresh: leave aside what earlier builds left in the cache.
+        done: results of this build.
+    """
+
+    child: Child
+    facts: SourceFacts
+    folder: Path
+    target: Target
+    budget_pp: float = 0.5
+    fresh: bool = False
+    done: dict[str, StepResult] = field(default_factory=dict)
+
+
+class Step(Protocol):
+    """One transformation. `settings` are all that its result depends on besides its piece."""
+
+    name: str
+
+    def settings(self, options: dict[str, Any], target: Target) -> dict[str, Any]:
+        """The recipe's options checked and completed by the target's; raises ContractError."""
+
+    def requires(self, piece: Piece) -> None:
+        """Refuse a piece that this step cannot work on; raises ContractError `step-failed`."""
+
+    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+        """Do it, writing into the empty `folder`; raises EdgeliftError."""
+
+    def ensures(self, before: Piece, result: StepResult) -> None:
+        """Check the promise on what was really written; raises ContractError `step-failed`."""
+
+
+def run_steps(calls: Sequence[StepCall], steps: dict[str, Step], bench: Bench) -> Piece:
+    """Run a variant's steps in order, from the last one whose result is known already.
+
+    A step that leaves a module in the child cannot be kept across builds; what follows it can, and then the
+    step itself need not run.
+
+    Raises:
+        ContractError: `step-failed` for a broken condition; else what the step raised.
+    """
+    piece = Piece(format="source", key=codec.digest(f"{bench.facts.key}:{cache.tools_digest()}".encode()))
+    planned = _plan(piece.key, calls, steps, bench)
+    begin = 0
+    for place in range(len(planned), 0, -1):
+        known = _known(planned[place - 1][2], bench)
+        if known is not None:
+            piece, begin = known, place
+            break
+    for step, settings, key in planned[begin:]:
+        bench.done[key] = _run(step, piece, settings, bench, key)
+        piece = bench.done[key].piece
+    return piece
+
+
+def _plan(
+    key: str, calls: Sequence[StepCall], steps: dict[str, Step], bench: Bench
+) -> list[tuple[Step, dict[str, Any], str]]:
+    """Each step with its settings, and the key of its result."""
+    planned = []
+    for call in calls:
+        step = steps[call.step]
+        settings = step.settings(call.options, bench.target)
+        parts: list[Any] = [key, step.name, settings]
+        if getattr(step, "keeps_budget", False):
+            parts.append(bench.budget_pp)
+        key = codec.digest(codec.canonical_json(parts))
+        planned.append((step, settings, key))
+    return planned
+
+
+def _known(key: str, bench: Bench) -> Piece | None:
+    if key in bench.done:
+        return bench.done[key].piece
+    return None if bench.fresh else cache.find(key)
+
+
+def _run(step: Step, piece: Piece, settings: dict[str, Any], bench: Bench, key: str) -> StepResult:
+    step.requires(piece)
+    folder = bench.folder / "steps" / key[:16]
+    folder.mkdir(parents=True)
+    result = step.run(piece, settings, bench, folder)
+    made = replace(
+        result.piece,
+        key=key,
+        steps=(*piece.steps, step.name),
+        remarks=(*piece.remarks, *result.piece.remarks),
+        sensitivity=result.piece.sensitivity or piece.sensitivity,
+        ranges=result.piece.ranges or piece.ranges,
+    )
+    result = replace(result, piece=made)
+    step.ensures(piece, result)
+    if made.format != "source":
+        cache.keep(made)
+    return result
+
+
+def demand(step: str, piece: Piece, format: PieceFormat, precision: str = "float32") -> None:  # noqa: A002 - the word
+    """Refuse a piece of another format or precision.
+
+    Raises:
+        ContractError: `step-failed`.
+    """
+    if piece.format != format or piece.precision != precision:
+        raise ContractError(
+            "step-failed",
+            f"The step {step} works on a {precision} {format}, not on a {piece.precision} {piece.format}.",
+            hint="Reorder the steps of the recipe.",
+        )
+
+
+def check_options(step: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """`known` (option → default) with the recipe's values in place of the defaults.
+
+    Raises:
+        ContractError: `unknown-recipe` for an option the step does not have, or of another type.
+    """
+    for name, value in options.items():
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ContractError(
+                "unknown-recipe", f"The step {step} has no option {name!r}.", hint=f"Its options: {listed}."
+            )
+        if type(value) is not type(known[name]):
+            kind = type(known[name]).__name__
+            raise ContractError("unknown-recipe", f"The option {name} of the step {step} must be a {kind}.")
+    return known | options
+
+
+def step_words(step: str) -> Words:
+    """How a failure of a step is told."""
+    return Words(f"The step {step}")
+
+
+def failed(step: str, reason: str) -> EdgeliftError:
+    """A broken promise."""
+    return ContractError("step-failed", f"The step {step} failed its own check: {reason}.")

@@ -1,0 +1,248 @@
+"""Tries the model on its example inputs before anything is made of it, and says in words what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgelift_builder import data
+from edgelift_builder.child import summarise
+from edgelift_builder.load import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts, by_name
+from edgelift_builder.model_file import FileModel
+from edgelift_builder.source import Source
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError
+from edgelift_contract.manifest import TensorSpec
+
+#: Samples given to the float model at once.
+BATCH = 64
+
+#: What in an exception's text says that shapes, not code, are at fault.
+_SHAPE_WORDS = ("shape", "size", "dimension", "channels", "multiplied", "expected input", "broadcast")
+
+
+def survey(source: Source, about: dict[str, Any], remarks: list[str], folder: Path) -> SourceFacts:
+    """Run the float model on everything, write evaluation, calibration, label and reference data sets.
+
+    Args:
+        source: what the user gave.
+        about: `sha256` of its file; `formats` and `batch_free` where they are not the usual; whatever else decides
+            what the source is.
+        remarks: for people, to be added to.
+        folder: receives the data sets.
+
+    Raises:
+        ContractError: `shape-mismatch`, `source-invalid` or `source-raised`.
+    """
+    if source.model.training and not isinstance(source.model, torch.jit.ScriptModule):
+        source.model.eval()
+        remarks.append("The model was in training mode and was put into evaluation mode.")
+    example = by_name(source.model, source.example_inputs, "example inputs")
+    outputs = forward(source.model, example, "example input")
+    evaluation = by_name(source.model, source.evaluation_inputs, "evaluation inputs")
+    _same_form(example, evaluation, "evaluation")
+    if source.calibration_inputs is None:
+        calibration = data.sample(evaluation, 0, 200)
+        remarks.append("There are no calibration inputs: the first evaluation inputs stand in for them.")
+    else:
+        calibration = by_name(source.model, source.calibration_inputs, "calibration inputs")
+        _same_form(example, calibration, "calibration")
+    labels = _labels(source, evaluation)
+    reference = run_all(source.model, evaluation, BATCH if about.get("batch_free", True) else 1)
+    data.save(folder / EVALUATION, evaluation)
+    data.save(folder / CALIBRATION, calibration)
+    data.save(folder / LABELS, labels)
+    data.save(folder / REFERENCE, reference)
+    labelled = bool(labels)
+    judged = data.digest(evaluation | {f"label {n}": a for n, a in labels.items()})
+    decides = [str(about), judged, data.digest(calibration), data.digest(reference), _weights_digest(source.model)]
+    return SourceFacts(
+        name=source.name,
+        sha256=about["sha256"],
+        key=codec.digest("\n".join(decides).encode()),
+        formats=about.get("formats", ("onnx", "tflite", "torchscript")),
+        batch_free=about.get("batch_free", True),
+        inputs=[_spec(n, a) for n, a in example.items()],
+        outputs=[_spec(n, a) for n, a in outputs.items()],
+        samples=data.length(evaluation),
+        calibration_samples=data.length(calibration),
+        metric=_metric_name(source, labelled),
+        labelled=labelled,
+        own_metric=source.metric is not None,
+        data_sha256=judged,
+        parameters=_parameters(source.model),
+        remarks=remarks,
+    )
+
+
+def _weights_digest(model: Any) -> str:
+    if isinstance(model, FileModel):
+        return ""  # the file's own digest says it
+    held = {n: t.detach().cpu() for n, t in model.state_dict().items() if isinstance(t, Tensor)}
+    plain = {
+        n: (t if t.dtype != torch.bfloat16 else t.float()).numpy() for n, t in held.items() if not t.is_quantized
+    }
+    return data.digest(plain)
+
+
+def _parameters(model: Any) -> int:
+    if not isinstance(model, FileModel):
+        return sum(p.numel() for p in model.parameters())
+    if model.format == "tflite":
+        return 0  # a TFLite file does not tell weights from other constants
+    import onnx
+
+    proto = onnx.load(model.path, load_external_data=False)
+    return sum(int(np.prod(t.dims)) for t in proto.graph.initializer)
+
+
+def run_all(model: Any, inputs: data.DataSet, size: int = BATCH) -> data.DataSet:
+    """The float model's outputs for every sample, `size` at a time."""
+    parts = [forward(model, chunk, "evaluation input") for chunk in data.chunks(inputs, size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def forward(model: Any, inputs: data.DataSet, what: str) -> data.DataSet:
+    """One call of the model; outputs are named `output_0` … in their order, or as a model file names them.
+
+    Raises:
+        ContractError: `shape-mismatch`, naming the layer and what it was given; else `source-raised`.
+    """
+    if isinstance(model, FileModel):
+        return _forward_file(model, inputs, what)
+    trail = _Trail(model)
+    try:
+        with torch.no_grad():
+            result = model(*(torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.values()))
+    except Exception as error:
+        raise trail.explain(error, inputs, what) from error
+    finally:
+        trail.remove()
+    tensors = [result] if isinstance(result, Tensor) else list(result)
+    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
+        raise ContractError(
+            "source-invalid",
+            f"The model returns {type(result).__name__}; only tensors, or a tuple of them, can be converted.",
+            hint="Wrap the model in a module whose forward returns tensors.",
+        )
+    return {f"output_{i}": tensor.detach().numpy() for i, tensor in enumerate(tensors)}
+
+
+def _forward_file(model: FileModel, inputs: data.DataSet, what: str) -> data.DataSet:
+    for port in model.ports:
+        given = inputs.get(port.name)
+        if given is None:
+            raise ContractError("source-invalid", f"There is no {what} for {port.name!r} of {model.path.name}.")
+        fits = len(given.shape) == len(port.shape) and all(
+            want in (None, have) for want, have in zip(port.shape[1:], given.shape[1:], strict=True)
+        )
+        if not fits or given.dtype.name != port.dtype:
+            wanted = [n if n is not None else "any" for n in port.shape[1:]]
+            raise ContractError(
+                "shape-mismatch",
+                f"The {what} {port.name} is {given.dtype.name}{list(given.shape[1:])} per sample; {model.path.name} "
+                f"takes {port.dtype}{wanted}.".replace("'", ""),
+                hint="Give both the same element type and shape.",
+            )
+    try:
+        return model.run(inputs)
+    except ContractError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            "source-invalid", f"{model.path.name} loads but does not run: {summarise(error)}."
+        ) from error
+
+
+class _Trail:
+    """Notes which leaf layer was entered last and with what, so that a failure can name it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._inside: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
+        self._handles = []
+        for name, layer in model.named_modules() if not isinstance(model, torch.jit.ScriptModule) else ():
+            if name and not list(layer.children()):
+                self._handles.append(layer.register_forward_pre_hook(self._enter(name)))
+                self._handles.append(layer.register_forward_hook(self._leave))
+
+    def _enter(self, name: str) -> Any:
+        return lambda layer, args: self._inside.append((name, layer, args))
+
+    def _leave(self, _layer: nn.Module, _args: Any, _output: Any) -> None:
+        self._inside.pop()
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def explain(self, error: Exception, inputs: data.DataSet, what: str) -> ContractError:
+        given = ", ".join(f"{n} {a.dtype.name}{list(a.shape)}" for n, a in inputs.items())
+        if not any(word in str(error).lower() for word in _SHAPE_WORDS):
+            return ContractError(
+                "source-raised",
+                f"The model's forward raised {summarise(error)}, given the {what} {given}.",
+                hint="Run again with --debug for the whole traceback.",
+            )
+        if not self._inside:
+            return ContractError(
+                "shape-mismatch", f"The {what} {given} does not fit the model: {summarise(error)}.", hint=_HINT
+            )
+        name, layer, args = self._inside[-1]
+        got = ", ".join(str(list(a.shape)) for a in args if isinstance(a, Tensor))
+        return ContractError(
+            "shape-mismatch",
+            f"The {what} {given} does not fit the model: layer {name} ({_wants(layer)}) was given {got}.",
+            hint=_HINT,
+        )
+
+
+_HINT = "Use inputs of the size that the model was made for, or change that layer."
+
+
+def _wants(layer: nn.Module) -> str:
+    kind = type(layer).__name__
+    for attribute, words in (("in_features", "input features"), ("in_channels", "input channels")):
+        if hasattr(layer, attribute):
+            return f"{kind}, which expects {getattr(layer, attribute)} {words}"
+    return kind
+
+
+def _same_form(example: data.DataSet, found: data.DataSet, what: str) -> None:
+    for name, array in example.items():
+        other = found.get(name)
+        if other is None:
+            raise ContractError("source-invalid", f"The {what} inputs have no {name!r}, the example inputs do.")
+        if other.dtype != array.dtype or other.shape[1:] != array.shape[1:]:
+            raise ContractError(
+                "shape-mismatch",
+                f"The {what} input {name} is {other.dtype.name}{list(other.shape[1:])} per sample; "
+                f"the example input is {array.dtype.name}{list(array.shape[1:])}.",
+                hint="Give both the same element type and shape.",
+            )
+
+
+def _labels(source: Source, evaluation: data.DataSet) -> data.DataSet:
+    labels = source.evaluation_labels
+    if labels is None:
+        return {}
+    array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    if len(array) != data.length(evaluation):
+        raise ContractError(
+            "source-invalid",
+            f"There are {len(array)} evaluation labels for {data.length(evaluation)} evaluation inputs.",
+        )
+    return {"labels": array}
+
+
+def _metric_name(source: Source, labelled: bool) -> str:
+    if source.metric is not None:
+        return source.metric_name or "score"
+    return "accuracy" if labelled else "agreement"
+
+
+def _spec(name: str, array: data.Array) -> TensorSpec:
+    return TensorSpec(name, data.data_type(array), [-1, *array.shape[1:]])

@@ -1,0 +1,182 @@
+"""`--search`: tries recipes that no file names, for as long as it may, and keeps those worth having.
+
+For each target an Optuna study (tree-structured Parzen estimator for several objectives: Y. Ozaki et al., GECCO 2020)
+proposes steps and their options; each proposal is made, run on the whole evaluation set and timed against float like
+any candidate. Objectives: points lost, size, and where this machine can measure the target, latency. What keeps the
+budget and no other trial beats in everything joins the recipe's own candidates; they are measured together, peak
+memory too, every gate is still before them, and the report marks the Pareto set of all.
+
+Every trial looks at the evaluation data, so the verdict on the best of many is a little kinder than it should be; the
+report says how many there were.
+
+Not its business: how a candidate is made or measured; the caller gives the function that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from edgelift_builder.candidate import Candidate
+from edgelift_builder.pareto import Objectives, pareto
+from edgelift_builder.recipe import StepCall, Variant
+from edgelift_builder.targets import Target
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One recipe that was tried.
+
+    Attributes:
+        target, variant, format: what it was called; steps: with their options, in order.
+        reason: why it could not be made; empty when it could.
+        drop_pp, size_bytes, float_ratio: what came of it; `float_ratio` from a short run.
+        kept: did it join the candidates.
+    """
+
+    target: str
+    variant: str
+    format: str
+    steps: list[str]
+    reason: str = ""
+    drop_pp: float | None = None
+    size_bytes: int | None = None
+    float_ratio: float | None = None
+    kept: bool = False
+
+
+class Chooser(Protocol):
+    """What a proposal is drawn from; an `optuna.Trial` is one."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of `choices`."""
+
+
+def explore(
+    target: Target, formats: tuple[str, ...], attempt: Callable[[Variant], Candidate], seconds: float
+) -> tuple[list[Candidate], list[Trial]]:
+    """Try recipes for one target until `seconds` have passed; the trial under way is finished.
+
+    Args:
+        target: for whom.
+        formats: what the source can become.
+        attempt: makes, runs and measures a variant.
+        seconds: how long new trials may be begun.
+
+    Returns:
+        The candidates worth keeping, and every trial.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.TPESampler(seed=0))
+    seen: dict[tuple[str, ...], Candidate] = {}
+    repeats, end = 0, monotonic() + seconds
+    while monotonic() < end and repeats < _REPEATS:
+        trial = study.ask()
+        format_name, calls = propose(trial, target, formats)
+        key = tuple(_told(call) for call in calls)
+        repeats = repeats + 1 if key in seen else 0
+        if key not in seen:
+            name = f"search-{len(seen) + 1:02d}"
+            seen[key] = attempt(Variant(name, format_name, calls))  # type: ignore[arg-type]  # one of its literals
+        _tell(study, trial, seen[key])
+    return _outcome(list(seen.values()))
+
+
+#: So many proposals in a row that were tried before mean that there is hardly anything else.
+_REPEATS = 40
+
+
+def propose(trial: Chooser, target: Target, formats: tuple[str, ...]) -> tuple[str, list[StepCall]]:
+    """A format and the steps to it; only what the target has a scheme and a runtime for."""
+    families = []
+    if "onnx" in formats and "onnxruntime" in target.runtimes:
+        families += ["static", "dynamic"] if "onnxruntime" in target.int8 else []
+        families += ["weight-only", "fp16"]
+    if "tflite" in formats and "litert" in target.runtimes:
+        families.append("litert")
+    family = trial.suggest_categorical("family", families)
+    calls = [StepCall("export-tflite" if family == "litert" else "export-onnx")]
+    if "torchscript" in formats and trial.suggest_categorical("pruned", (False, False, True)):
+        # Only a module can be pruned, and a module is what TorchScript is made of.
+        amount = trial.suggest_categorical("amount", (0.1, 0.2, 0.3, 0.5))
+        calls = [StepCall("prune-channels", {"amount": amount}), *calls]
+    return ("tflite" if family == "litert" else "onnx"), [*calls, _last_step(trial, family)]
+
+
+def _last_step(trial: Chooser, family: str) -> StepCall:
+    if family == "static":
+        options = {
+            "calibration": trial.suggest_categorical("calibration", ("minmax", "percentile", "entropy")),
+            "granularity": trial.suggest_categorical("granularity", ("tensor", "channel")),
+            "revert": trial.suggest_categorical("revert", (0, 2, 8)),
+        }
+        if options["calibration"] == "percentile":
+            options["percentile"] = trial.suggest_categorical("percentile", (99.9, 99.99, 99.999))
+        return StepCall("static-int8", options)
+    if family == "dynamic":
+        return StepCall(
+            "dynamic-int8-onnx", {"per_channel": trial.suggest_categorical("per_channel", (False, True))}
+        )
+    if family == "weight-only":
+        bits, group = trial.suggest_categorical("bits", (4, 8)), trial.suggest_categorical("group", (32, 128))
+        return StepCall("weight-only", {"bits": bits, "group": group})
+    return StepCall({"fp16": "fp16", "litert": "tflite-static-int8"}[family])
+
+
+def objectives(candidate: Candidate) -> Objectives | None:
+    """What a candidate costs; None when it could not be made or run. Its latency is a share of float's, which was
+    timed in the same run: times of different runs are not to be compared.
+    """
+    if candidate.judgement is None:
+        return None
+    return Objectives(
+        candidate.judgement.drop_pp,
+        candidate.model_bytes,
+        1 / candidate.float_ratio if candidate.float_ratio else None,
+    )
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, candidate: Candidate) -> None:
+    import optuna
+
+    found = objectives(candidate)
+    if found is None:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return
+    study.tell(trial, [found.lost_pp, found.size_bytes, found.latency_us or 1.0])  # unmeasured: all alike
+
+
+def _outcome(tried: list[Candidate]) -> tuple[list[Candidate], list[Trial]]:
+    within = {
+        c.variant.name: found
+        for c in tried
+        if (found := objectives(c)) and c.judgement and c.judgement.verdict == "holds"
+    }
+    kept = pareto(within)
+    trials = [
+        Trial(
+            target=c.target.name,
+            variant=c.variant.name,
+            format=c.variant.format,
+            steps=[_told(call) for call in c.variant.steps],
+            reason=c.error.message if c.error else "",
+            drop_pp=c.judgement.drop_pp if c.judgement else None,
+            size_bytes=c.model_bytes if c.judgement else None,
+            float_ratio=round(c.float_ratio, 4) if c.float_ratio else None,
+            kept=c.variant.name in kept,
+        )
+        for c in tried
+    ]
+    return [c for c in tried if c.variant.name in kept], trials
+
+
+def _told(call: StepCall) -> str:
+    options = ", ".join(f"{name} = {value}" for name, value in call.options.items())
+    return f"{call.step} ({options})" if options else call.step

@@ -1,0 +1,63 @@
+"""The source: a trained model with the data that judges it.
+
+    from edgelift_builder import Source
+
+    def digits() -> Source:
+        return Source("digits", net.eval(), example_inputs=(x[:1],), evaluation_inputs=x, evaluation_labels=y)
+
+Imports nothing heavy: user code pays only for what it uses itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+#: One array for a model with one input; else a tuple in the order of `forward`'s parameters, or a dict by name.
+Arrays: TypeAlias = Any
+
+#: (outputs by name, labels) → one score per sample, each between 0 and 1, higher is better: float[n].
+Metric: TypeAlias = Callable[[Mapping[str, Any], Any], Any]
+
+
+@dataclass
+class Data:
+    """What judges a model that comes as a file: the fields of `Source` of the same names."""
+
+    evaluation_inputs: Arrays
+    evaluation_labels: Any = None
+    calibration_inputs: Arrays = None
+    metric: Metric | None = None
+    metric_name: str = ""
+
+
+@dataclass
+class Source:
+    """A trained model and everything the builder needs to judge what it makes of it.
+
+    Arrays may be numpy arrays or torch tensors; axis 0 is always the sample.
+
+    Attributes:
+        name: the model's name in releases: a-z, 0-9, `_`, `.` and `-`.
+        model: a `torch.nn.Module`; put into evaluation mode if it is not.
+        example_inputs: one input set as `forward` takes it: a tuple of tensors, or a dict by parameter name.
+        evaluation_inputs: samples the model was not trained on, n of them: see `Arrays`.
+        evaluation_labels: what is right for each sample, int[n] for a classifier. Without labels, artifacts
+            are judged by how often they agree with the float model.
+        calibration_inputs: samples that set the ranges of a static quantisation; the evaluation inputs
+            stand in where there are none (its labels are never looked at).
+        metric: how to score, see `Metric`; with none, accuracy where there are labels, else agreement.
+        metric_name: what to call it in reports.
+        fine_tune: takes the changed module, returns it trained on a little; None where that cannot be offered.
+    """
+
+    name: str
+    model: Any
+    example_inputs: tuple[Any, ...] | dict[str, Any]
+    evaluation_inputs: Arrays
+    evaluation_labels: Any = None
+    calibration_inputs: Arrays = None
+    metric: Metric | None = None
+    metric_name: str = ""
+    fine_tune: Callable[[Any], Any] | None = None

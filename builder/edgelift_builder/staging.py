@@ -1,0 +1,121 @@
+"""A place to build in, beside where the release will stand, and one rename when it is done.
+
+The release appears whole or not at all. Whatever ends the build (an error, an interrupt, a full disk) takes
+the staging folder with it; what a power cut or `kill -9` leaves is swept away by the next build.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+
+_PREFIX = ".edgelift-partial-"
+
+#: With less than this free, bytes, a failure is put down to the full disk whatever library hid it.
+_FULL_BYTES = 256 * 1024
+
+
+@contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """A fresh folder in `parent` for as long as the context lasts.
+
+    Raises:
+        DeviceError: `read-only`, `disk-full` or `disk-error`, also for what fails inside for want of space.
+    """
+    created = [p for p in (parent, *parent.parents) if not p.exists()]
+    folder = parent / f"{_PREFIX}{os.getpid()}"
+    try:
+        with _told(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            sweep(parent)
+            folder.mkdir()
+            yield folder
+    except EdgeliftError as error:
+        if error.code != "disk-full" and is_full(folder):
+            raise _full(parent) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in created:
+            try:
+                path.rmdir()  # only an empty one goes: nothing was written
+            except OSError:
+                break
+
+
+def is_full(folder: Path) -> bool:
+    """Is there so little space left that a failure is to be put down to it."""
+    return folder.exists() and shutil.disk_usage(folder).free < _FULL_BYTES
+
+
+@contextmanager
+def _told(parent: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _full(parent) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise DeviceError(
+                "read-only",
+                f"The folder {parent} cannot be written: {error.strerror}.",
+                hint="Choose another with --out.",
+            ) from error
+        raise DeviceError("disk-error", f"Writing to {parent} failed: {error.strerror or error}.") from error
+
+
+def _full(parent: Path) -> DeviceError:
+    return DeviceError(
+        "disk-full",
+        f"There is not enough free space in {parent} for this build.",
+        hint="Free some space, or choose another folder with --out.",
+    )
+
+
+def refuse_existing(out: Path, *, force: bool) -> None:
+    """Refuse to write over something.
+
+    Raises:
+        ContractError: `conflict`.
+    """
+    if out.exists() and not force:
+        raise ContractError(
+            "conflict",
+            f"{out} exists already.",
+            hint="Raise --version, choose another --out, or replace it with --force.",
+        )
+
+
+def put_in_place(made: Path, out: Path) -> None:
+    """Give the finished folder `made` its name `out`; an older one there is taken away first."""
+    if out.exists():
+        old = made.parent / "replaced"
+        out.rename(old)
+    made.rename(out)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what builds that are no longer alive left in `parent`."""
+    for left in parent.glob(f"{_PREFIX}*"):
+        found = re.fullmatch(re.escape(_PREFIX) + r"(\d+)", left.name)
+        if found and not _alive(int(found[1])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

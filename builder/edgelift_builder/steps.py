@@ -1,0 +1,71 @@
+"""Every step that a recipe can name. A new one is a class in `convert/` or `optimise/` and a line here."""
+
+from __future__ import annotations
+
+import difflib
+
+from edgelift_builder.convert.onnx_export import ExportOnnx
+from edgelift_builder.convert.tflite import ExportTflite
+from edgelift_builder.convert.torchscript import ExportTorchScript
+from edgelift_builder.optimise.clean_up import CleanUp
+from edgelift_builder.optimise.dynamic_int8 import DynamicInt8
+from edgelift_builder.optimise.dynamic_onnx import DynamicInt8Onnx
+from edgelift_builder.optimise.fp16 import Fp16
+from edgelift_builder.optimise.prune_channels import PruneChannels
+from edgelift_builder.optimise.prune_layers import PruneLayers
+from edgelift_builder.optimise.prune_weights import PruneWeights
+from edgelift_builder.optimise.qat import QuantisationAware
+from edgelift_builder.optimise.static_int8 import StaticInt8
+from edgelift_builder.optimise.tflite_int8 import TfliteStaticInt8
+from edgelift_builder.optimise.training import Distil, FineTune
+from edgelift_builder.optimise.weight_only import WeightOnly
+from edgelift_builder.pipeline import Step
+from edgelift_builder.recipe import Recipe
+from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
+
+_ALL: tuple[Step, ...] = (
+    ExportOnnx(),
+    ExportTflite(),
+    ExportTorchScript(),
+    CleanUp(),
+    StaticInt8(),
+    TfliteStaticInt8(),
+    DynamicInt8(),
+    DynamicInt8Onnx(),
+    Fp16(),
+    WeightOnly(),
+    PruneWeights(),
+    PruneChannels(),
+    PruneLayers(),
+    FineTune(),
+    Distil(),
+    QuantisationAware(),
+)
+
+STEPS: dict[str, Step] = {step.name: step for step in _ALL}
+
+
+def check_recipe(recipe: Recipe, targets: list[Target]) -> None:
+    """Find a recipe's mistakes before anything is run.
+
+    Raises:
+        ContractError: `unknown-recipe` for an unknown step or option.
+    """
+    for variant in recipe.variants:
+        for call in variant.steps:
+            step = STEPS.get(call.step)
+            if step is None:
+                near = difflib.get_close_matches(call.step, STEPS, n=3) or sorted(STEPS)
+                raise ContractError(
+                    "unknown-recipe",
+                    f"The recipe {recipe.name} names an unknown step {call.step!r}.",
+                    hint=f"Did you mean {' or '.join(near)}?",
+                )
+            for target in targets:
+                try:
+                    step.settings(call.options, target)
+                except ContractError as error:
+                    # A target without this scheme does without this variant; that is not the recipe's mistake.
+                    if error.code == "unknown-recipe":
+                        raise

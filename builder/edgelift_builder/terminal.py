@@ -1,0 +1,166 @@
+"""A build on the terminal: progress while it runs, a table when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from edgelift_builder.report import BuildReport, CandidateReport
+
+
+class Quiet:
+    """Shows nothing: for pipes, tests and `--json`."""
+
+    def total(self, stages: int) -> None:
+        """Nobody looks."""
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[None]:
+        """Nobody looks."""
+        del text
+        yield
+
+
+class Bar:
+    """A bar on standard error, with what is being done now. A context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = RichProgress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            TimeElapsedColumn(), console=console, transient=True,
+        )  # fmt: skip
+        self._task: TaskID = self._bar.add_task("Starting", total=None)
+
+    def __enter__(self) -> Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def total(self, stages: int) -> None:
+        """How many stages there will be."""
+        self._bar.update(self._task, total=stages)
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[None]:
+        """Name the stage while it lasts; count it when done."""
+        self._bar.update(self._task, description=text)
+        yield
+        self._bar.advance(self._task)
+
+
+def table(report: BuildReport, width: int = 160) -> Table:
+    """One line per candidate, best first for each target; rejected ones last; ◆ marks the Pareto set.
+    Fits into `width` columns.
+
+    A narrow terminal gets fewer columns rather than cut ones: whatever is left out stands in report.json.
+    """
+    narrow = width < _WIDE
+    names = _NARROW if narrow else tuple(_COLUMNS)
+    made = Table(
+        title=f"{report.model}@{report.version}  {report.recipe}", title_justify="left", title_style="bold",
+        box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1),
+        pad_edge=not narrow,
+    )  # fmt: skip
+    for name in names:
+        title = {"metric": report.metric, **(_SHORT if narrow else {})}.get(name, name)
+        made.add_column(
+            title, justify=_COLUMNS[name], no_wrap=not narrow or name not in ("variant", ""), overflow="fold"
+        )
+    shown = ""
+    for candidate in sorted(report.candidates, key=lambda c: (report.targets.index(c.target), _order(c))):
+        row = dict(zip(_COLUMNS, _row(candidate), strict=True))
+        if narrow and candidate.target != shown:
+            shown = candidate.target
+            made.add_row(f"[bold]{shown}[/]")
+        if narrow:
+            row["variant"] = f"  {row['variant']}"
+            row["size"] = row["size"].partition(" ÷")[0]
+            row["lost, pp"] = row["lost, pp"].partition(" ")[0]
+        made.add_row(*(row[name] for name in names), style="" if candidate.shipped else "dim")
+    return made
+
+
+#: Every column and how it is set; `_NARROW` are those that 80 columns have room for, the target above its rows.
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "target": "left", "variant": "left", "runtime": "left", "size": "right", "metric": "right", "lost, pp": "right",
+    "p50": "right", "p95": "right", "vs float": "right", "": "left",
+}  # fmt: skip
+_NARROW = ("variant", "runtime", "size", "lost, pp", "p50", "vs float", "")
+_SHORT = {"lost, pp": "lost", "vs float": "speed"}
+_WIDE = 148
+
+
+def remarks(report: BuildReport) -> list[str]:
+    """Sentences below the table: why candidates were rejected, what stayed float, what could not be measured."""
+    lines = list(report.remarks)
+    for c in report.candidates:
+        name = f"{c.variant} {c.format} for {c.target}"
+        if c.reason:
+            lines.append(f"{name}: {'shipped although: ' if c.shipped else 'rejected: '}{c.reason} ({c.code})")
+        lines += [f"{c.variant} {c.format}: {remark}" for remark in c.remarks]
+    floats = [c for c in report.candidates if c.left_float]
+    lines += [f"{c.variant} {c.format}: left float: {', '.join(c.left_float)}" for c in floats]
+    if report.search:
+        kept = [f"{t.variant} is {', '.join(t.steps)}" for t in report.search if t.kept]
+        lines.append(f"Search: {len(report.search)} recipes tried, {len(kept)} kept. {'; '.join(kept)}".strip())
+    lines += [
+        f"{c.variant} {c.format} for {c.target}: on an emulated {e.cpu} ({e.measured_on}, {e.runtime}) all {e.goldens} "
+        f"goldens pass, {e.same_argmax} of {e.samples} samples as here."
+        for c in report.candidates
+        if (e := c.emulation)
+    ]
+    away = sorted({c.target for c in report.candidates if c.shipped and c.p50_us is None})
+    if away:
+        lines.append(
+            f"Latency for {', '.join(away)} is measured on the device: this machine is {report.measured_on}."
+        )
+    return list(dict.fromkeys(lines))
+
+
+def _order(candidate: CandidateReport) -> int:
+    return candidate.rank if candidate.rank is not None else 1000
+
+
+def _row(c: CandidateReport) -> tuple[str, ...]:
+    size = f"{c.size_bytes / 1e6:.2f} MB" + (f" ÷{c.size_ratio:.1f}" if c.size_ratio and c.size_ratio != 1 else "")
+    return (
+        c.target,
+        f"{c.variant}{' ◆' if c.pareto else ''}",
+        c.runtime,
+        size if c.size_bytes else "–",
+        f"{100 * c.value:.2f} %" if c.value is not None else "–",
+        _lost(c),
+        _us(c.p50_us, c),
+        _us(c.p95_us, c),
+        f"{c.float_ratio:.2f}×" if c.float_ratio else "–",
+        _verdict(c),
+    )
+
+
+def _lost(c: CandidateReport) -> str:
+    if c.drop_pp is None or c.drop_low_pp is None or c.drop_high_pp is None:
+        return "–"
+    return f"{c.drop_pp:.2f} ({c.drop_low_pp:.2f} … {c.drop_high_pp:.2f})"
+
+
+def _us(value: float | None, c: CandidateReport) -> str:
+    if value is None:
+        return "on device" if c.shipped else "–"
+    return f"{value:.0f} µs" if value < 10_000 else f"{value / 1000:.1f} ms"
+
+
+def _verdict(c: CandidateReport) -> str:
+    if not c.shipped:
+        return f"[red]{c.code}[/]"
+    if c.code:
+        return f"[yellow]accepted: {c.code}[/]"
+    return "[green]ships first[/]" if c.rank == 0 else "[green]ships[/]"

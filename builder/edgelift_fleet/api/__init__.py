@@ -1,0 +1,1 @@
+"""HTTP: the devices' side and the operators' side, over the same `Fleet`."""

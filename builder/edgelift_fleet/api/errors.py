@@ -1,0 +1,71 @@
+"""Refusals as HTTP: every error is `{"error", "code", "hint"}` with a status that says who must act."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, TransportError
+from edgelift_fleet.views import ErrorReply
+
+log = logging.getLogger(__name__)
+
+#: code → status; other codes answer 400 (contract), 503 (transport) or 500 (this machine).
+STATUS = {
+    "not-authorised": 401,
+    "not-found": 404,
+    "missing-blob": 404,
+    "conflict": 409,
+    "wrong-hardware-class": 409,
+    "runtime-missing": 409,
+    "too-large": 413,
+    "disk-full": 507,
+    "busy": 503,
+}
+_HTTP_CODES = {401: "not-authorised", 404: "not-found", 405: "bad-request", 413: "too-large"}
+
+
+def status_of(error: EdgeliftError) -> int:
+    """The HTTP status of an error."""
+    kinds = {ContractError: 400, TransportError: 503, DeviceError: 500}
+    return STATUS.get(error.code, next((s for kind, s in kinds.items() if isinstance(error, kind)), 500))
+
+
+def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
+    """The answer to a request that is refused."""
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    body = codec.canonical_json(ErrorReply(message, code, hint))
+    return Response(body, status, headers, "application/json")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every failure of `app` an `ErrorReply`."""
+
+    async def known(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, EdgeliftError)
+        return refusal(status_of(error), error.code, error.message, error.hint)
+
+    async def routed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = _HTTP_CODES.get(error.status_code, "bad-request")
+        what = "There is nothing at" if error.status_code == 404 else str(error.detail) + ":"
+        return refusal(error.status_code, code, f"{what} {request.method} {request.url.path}.")
+
+    async def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return refusal(400, "malformed", f"The request's {place} is not valid: {first['msg']}.")
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        log.error("fault in %s %s", request.method, request.url.path, exc_info=error)
+        return refusal(500, "internal", f"A fault in edgelift: {type(error).__name__}.", "See the server's log.")
+
+    app.add_exception_handler(EdgeliftError, known)
+    app.add_exception_handler(HTTPException, routed)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, unknown)

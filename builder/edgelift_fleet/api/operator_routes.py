@@ -1,0 +1,105 @@
+"""What operators and their tools call: devices, tags, releases, assignments, health."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from edgelift_contract import __version__, codec
+from edgelift_contract.assignment import Assignment
+from edgelift_fleet import overview
+from edgelift_fleet.api.limits import RequireBearer, read_body
+from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.db import DeviceRow
+from edgelift_fleet.devices import change_tags
+from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.views import (
+    AssignReply,
+    AssignRequest,
+    DeviceDetail,
+    DeviceSummary,
+    Health,
+    ReleaseView,
+    TagsRequest,
+)
+
+MAX_OPERATOR_BYTES = 64 * 1024
+
+
+def operator_router(fleet: Fleet, tag: str) -> APIRouter:
+    """An empty router that lets operators in."""
+    check = RequireBearer(fleet.site.secret("operator-token"), name="operator token")
+    return APIRouter(tags=[tag], dependencies=[Depends(check)])
+
+
+def answer(message: Any) -> Response:
+    """`message` as JSON."""
+    return Response(codec.canonical_json(message), media_type="application/json")
+
+
+def operator_routes(fleet: Fleet) -> APIRouter:
+    """The operators' side of the API, but for rollouts."""
+    router = operator_router(fleet, "operators")
+
+    @router.get("/v1/health", responses=answers(Health))
+    def health() -> Response:
+        """Is the server there, with how many devices, and does its broker connection stand?"""
+        with fleet.db.read() as session:
+            number = session.scalar(sa.select(sa.func.count()).select_from(DeviceRow)) or 0
+        uptime_s = round(time.time() - fleet.started_at, 1)
+        return answer(Health(fleet.site.config.name, __version__, uptime_s, number, fleet.broker_state()))
+
+    @router.get("/v1/devices", responses=answers(list[DeviceSummary]))
+    def devices() -> Response:
+        """All devices: what serves, what should, how the last update ended."""
+        with fleet.db.read() as session:
+            return answer(overview.list_devices(session, fleet.seen))
+
+    @router.get("/v1/devices/{device}", responses=answers(DeviceDetail))
+    def device(device: str) -> Response:
+        """One device: also its latency by version from merged histograms, its swaps, history and events."""
+        with fleet.db.read() as session:
+            return answer(overview.device_detail(session, fleet.seen, device))
+
+    @router.post("/v1/devices/{device}/assign", openapi_extra=takes(AssignRequest), responses=answers(AssignReply))
+    async def assign(device: str, request: Request) -> Response:
+        """Have the device run a release: the artifact that suits it is picked by hardware class and runtime.
+        The same again changes nothing.
+        """
+        body = await read_body(request, MAX_OPERATOR_BYTES)
+        wanted = codec.decode_json(body, AssignRequest, what="request")
+        return answer(await run_in_threadpool(_assign, fleet, device, wanted))
+
+    @router.delete("/v1/devices/{device}/slots/{slot}", responses=answers(Assignment))
+    def clear(device: str, slot: str) -> Response:
+        """Have the device empty a slot."""
+        return answer(fleet.assignments.clear(device, slot))
+
+    @router.post("/v1/devices/{device}/tags", openapi_extra=takes(TagsRequest), responses=answers(dict[str, str]))
+    async def tags(device: str, request: Request) -> Response:
+        """Set and remove tags; answers all tags of the device. An operator's tag wins over the device's own."""
+        wanted = codec.decode_json(await read_body(request, MAX_OPERATOR_BYTES), TagsRequest, what="request")
+        return answer(await run_in_threadpool(_tag, fleet, device, wanted))
+
+    @router.get("/v1/releases", responses=answers(list[ReleaseView]))
+    def releases() -> Response:
+        """All releases, newest first."""
+        with fleet.db.read() as session:
+            return answer(overview.list_releases(session))
+
+    return router
+
+
+def _assign(fleet: Fleet, device: str, wanted: AssignRequest) -> AssignReply:
+    slot = wanted.slot or wanted.release.partition("@")[0]
+    made, changed = fleet.assignments.assign(device, wanted.release, slot=slot, policy=wanted.policy)
+    return AssignReply(device, made.revision, changed, slot, overview.to_desired(made.slots[slot]))
+
+
+def _tag(fleet: Fleet, device: str, wanted: TagsRequest) -> dict[str, str]:
+    with fleet.db.write() as session:
+        return change_tags(session, device, wanted.set, wanted.remove)

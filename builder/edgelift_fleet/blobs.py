@@ -1,0 +1,141 @@
+"""The blob store: files by their SHA-256, written once, never changed.
+
+Files arrive in a batch: each is copied to a temporary name while it is hashed, and only when all of a batch
+proved right are they renamed into place. What fails leaves nothing behind; what a power cut leaves is a
+temporary file that the next batch sweeps away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import check_sha256
+from edgelift_fleet.files import disk_errors, sync_folder
+
+_PIECE_BYTES = 1 << 20
+_INCOMING = ".incoming"
+
+
+class BlobStore:
+    """Blobs in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, sha256: str) -> Path | None:
+        """Where a blob is; None when it isn't here.
+
+        Raises:
+            ContractError: `bad-id` when `sha256` is no digest.
+        """
+        path = self._folder / check_sha256(sha256)
+        return path if path.is_file() else None
+
+    @contextmanager
+    def batch(self) -> Iterator[BlobBatch]:
+        """Add blobs all together: in place at the end of the block, or none of them.
+
+        Raises:
+            DeviceError: `disk-full`, `read-only`, `disk-error`.
+        """
+        incoming = self._folder / _INCOMING
+        with disk_errors("the blob store"):
+            incoming.mkdir(parents=True, exist_ok=True)
+            lock = os.open(incoming / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one batch at a time, also from another process
+            for leftover in incoming.iterdir():
+                if leftover.name != "lock":
+                    leftover.unlink(missing_ok=True)
+            batch = BlobBatch(self._folder, incoming)
+            with disk_errors("the blob store"):
+                yield batch
+                batch.commit()
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+            os.close(lock)
+
+
+class BlobBatch:
+    """Blobs on their way into the store."""
+
+    def __init__(self, folder: Path, incoming: Path) -> None:
+        self._folder, self._incoming = folder, incoming
+        self._staged: set[str] = set()
+
+    def add(
+        self,
+        source: Path,
+        sha256: str,
+        size_bytes: int,
+        *,
+        what: str,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Take a file in, checking it while it is copied.
+
+        Args:
+            source: the file.
+            sha256: what its digest must be.
+            size_bytes: what its length must be.
+            what: how to name it to a person.
+            advance: told how many bytes were read, for a progress bar.
+
+        Raises:
+            ContractError: `missing-blob`, `size-mismatch`, `digest-mismatch`.
+        """
+        if not source.is_file():
+            raise ContractError("missing-blob", f"{what} is missing: there is no file {source.name[:12]}….")
+        found = source.stat().st_size
+        if found != size_bytes:
+            raise ContractError(
+                "size-mismatch",
+                f"{what} has {found} bytes; its manifest says {size_bytes}.",
+                hint="Build the release again, or copy it again in full.",
+            )
+        kept = (self._folder / sha256).is_file() or sha256 in self._staged
+        digest = _hash(source, advance) if kept else _copy(source, self._incoming / sha256, advance)
+        if digest != sha256:
+            raise ContractError(
+                "digest-mismatch",
+                f"{what} was altered: its SHA-256 is {digest[:12]}…, its manifest says {sha256[:12]}….",
+                hint="Build the release again, or copy it again.",
+            )
+        if not kept:
+            self._staged.add(sha256)
+
+    def commit(self) -> None:
+        """Rename everything into place, durably."""
+        for sha256 in sorted(self._staged):
+            (self._incoming / sha256).replace(self._folder / sha256)
+        sync_folder(self._folder)
+        self._staged.clear()
+
+
+def _hash(source: Path, advance: Callable[[int], None]) -> str:
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            advance(len(piece))
+    return digest.hexdigest()
+
+
+def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> str:
+    digest = hashlib.sha256()
+    with source.open("rb") as file, target.open("xb") as out:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            out.write(piece)
+            advance(len(piece))
+        out.flush()
+        os.fsync(out.fileno())
+    target.chmod(0o444)
+    return digest.hexdigest()

@@ -1,0 +1,243 @@
+"""mosquitto as a child of the server: configured, started, kept alive, and never left behind.
+
+Its files lie in the site's `run/broker`. It ends with the server even when that is killed: the kernel sends it
+SIGTERM when the thread that started it dies (`PR_SET_PDEATHSIG`), which is why one thread of ours lives as
+long as the broker does. It runs as whoever runs the server; a user of its own could not reach into a site that
+only its owner may enter, and the kernel drops the death signal when a process changes its user.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgelift_contract.errors import DeviceError
+from edgelift_fleet.broker_access import ACL, HOST_USER, password_file, password_line, password_of
+from edgelift_fleet.files import disk_errors, write_atomically
+
+log = logging.getLogger(__name__)
+
+MAX_PACKET_BYTES = 2_000_000
+_START_S = 10.0
+_STOP_S = 3.0
+_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+#: A broker that stayed up this long has recovered: the next restart is quick again, seconds.
+_STEADY_S = 30.0
+
+_CONFIG = """\
+# Written by edgelift at every start; changes are lost.
+listener {port} {host}
+use_username_as_clientid true
+allow_anonymous false
+password_file {folder}/passwords
+acl_file {folder}/acl
+persistence true
+persistence_location {folder}/memory/
+autosave_interval 60
+max_packet_size {packet}
+max_queued_messages 1000
+max_inflight_messages 0
+persistent_client_expiration 7d
+connection_messages false
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+{user}
+"""
+
+# Sets the death signal, then becomes mosquitto under the same process id. A fork hook in this process
+# (`preexec_fn`) would not be safe beside its threads.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def find_mosquitto() -> str | None:
+    """Where mosquitto is installed; Debian keeps it where users' PATH doesn't look."""
+    return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+class Broker:
+    """A mosquitto of ours. A context: started at its beginning, stopped at its end."""
+
+    def __init__(
+        self, program: str, folder: Path, *, host: str, port: int, key: str, users: Iterable[str]
+    ) -> None:
+        """Bind.
+
+        Args:
+            program: path of mosquitto.
+            folder: for its files; made if missing.
+            host: address to listen on.
+            port: to listen on; 0 takes the one it had last time if that is free, else a free one.
+            key: from which passwords are derived.
+            users: device ids that may enter.
+        """
+        self._program, self._folder, self._key = program, folder, key
+        self.host, self.port = host, port
+        self._lines = {user: password_line(key, user) for user in (HOST_USER, *users)}
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping, self._up = threading.Event(), threading.Event()
+        self._failed: Exception | None = None
+        self._thread = threading.Thread(target=self._supervise, name="broker", daemon=True)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running mosquitto; 0 between two."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else 0
+
+    def password(self, user: str) -> str:
+        """The user's password."""
+        return password_of(self._key, user)
+
+    def admit(self, user: str) -> None:
+        """Let a device in, now; does nothing when it may enter already.
+
+        Raises:
+            DeviceError: `disk-full`, `disk-error`, `read-only`.
+        """
+        with self._lock:
+            if user in self._lines:
+                return
+            self._lines[user] = password_line(self._key, user)
+            with disk_errors("the broker's password file"):
+                self._write_passwords()
+            process = self._process
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGHUP)  # mosquitto reads its password file again
+
+    def __enter__(self) -> Broker:
+        self._prepare()
+        self._thread.start()
+        if not self._up.wait(_START_S + 1):
+            self.__exit__()
+            raise self._failed or DeviceError("internal", "mosquitto did not start.", hint=self._last_words())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(_STOP_S + 2)
+
+    def _prepare(self) -> None:
+        with disk_errors("the broker's folder"):
+            (self._folder / "memory").mkdir(parents=True, exist_ok=True)
+            self._folder.chmod(0o700)
+            self.port = self._choose_port()
+            write_atomically(self._folder / "port", f"{self.port}\n".encode())
+            self._write_passwords()
+            write_atomically(self._folder / "acl", ACL.encode(), mode=0o600)
+            config = _CONFIG.format(
+                port=self.port, host=self.host, folder=self._folder, packet=MAX_PACKET_BYTES,
+                user="user root" if os.geteuid() == 0 else "",
+            )  # fmt: skip
+            write_atomically(self._folder / "mosquitto.conf", config.encode(), mode=0o600)
+
+    def _choose_port(self) -> int:
+        if self.port:
+            if self._is_free(self.port):
+                return self.port
+            raise DeviceError(
+                "port-in-use",
+                f"Port {self.port} on {self.host} is in use by another program.",
+                hint="Choose another with --mqtt-port, or stop that program.",
+            )
+        # Devices were told the old port at their enrolment: keeping it spares them a detour over HTTP.
+        try:
+            wanted = int((self._folder / "port").read_text())
+        except (OSError, ValueError):
+            wanted = 0
+        if wanted and self._is_free(wanted):
+            return wanted
+        with socket.create_server((self.host, 0), family=self._family) as probe:
+            return int(probe.getsockname()[1])
+
+    def _is_free(self, port: int) -> bool:
+        try:
+            socket.create_server((self.host, port), family=self._family).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def _family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    def _write_passwords(self) -> None:
+        write_atomically(self._folder / "passwords", password_file(self._lines.values()), mode=0o600)
+
+    def _supervise(self) -> None:
+        tries = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                self._run_once()
+            except (OSError, DeviceError) as error:
+                self._failed = error
+            if self._stopping.is_set() or not self._up.is_set():
+                return  # wanted, or it never came up: `__enter__` tells
+            tries = 0 if time.monotonic() - began > _STEADY_S else tries + 1
+            pause_s = _BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)]
+            log.warning("mosquitto ended, starting it again in %.1f s: %s", pause_s, self._last_words())
+            self._stopping.wait(pause_s)
+
+    def _run_once(self) -> None:
+        command = [self._program, "-c", str(self._folder / "mosquitto.conf")]
+        with (self._folder / "log").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-S", "-E", "-c", _LAUNCHER, str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        with self._lock:
+            self._process = process
+        try:
+            self._wait_listening(process)
+            self._up.set()
+            while process.poll() is None and not self._stopping.wait(0.2):
+                pass
+        finally:
+            self._end(process)
+
+    def _wait_listening(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_S
+        while process.poll() is None and time.monotonic() < deadline and not self._stopping.is_set():
+            try:
+                with socket.create_connection((self._reachable, self.port), timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.02)
+        raise DeviceError("internal", f"mosquitto did not start: {self._last_words()}")
+
+    @property
+    def _reachable(self) -> str:
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()  # its memory is written to disk on SIGTERM
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "it said nothing."

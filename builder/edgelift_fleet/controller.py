@@ -1,0 +1,185 @@
+"""The one writer of rollouts: gathers what was observed, asks `rollout.decide`, and acts.
+
+A thread of its own, woken by reports and commands and once a second. All state is in the database, and each
+step is one transaction: a server that is killed between two steps goes on where it was. Devices are told only
+after the step is committed; should the server end right there, they learn at their next poll or connect.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract import codec
+from edgelift_contract.assignment import Policy
+from edgelift_contract.errors import ContractError, EdgeliftError
+from edgelift_fleet.assignments import pick, set_slot
+from edgelift_fleet.db import RolloutDeviceRow, RolloutEventRow, RolloutRow
+from edgelift_fleet.devices import get_device
+from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.observe import Finding, cohort_of, find_all, observe, rollout_id
+from edgelift_fleet.restore import previous_of, restore
+from edgelift_fleet.rollout import TERMINAL, Advance, Decision, Done, Hold, Pause, RollBack, decide
+from edgelift_fleet.rollouts import note, plan_of, set_state
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+#: Reports of a large fleet come in bursts: look at most this often, seconds.
+_BREATH_S = 0.1
+
+
+class Controller:
+    """Drives all rollouts of a fleet while its block runs."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
+
+    def __enter__(self) -> Controller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._fleet.work.set()
+        self._thread.join(3)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._fleet.work.clear()
+            try:
+                self.step()
+            except EdgeliftError as error:
+                log.warning("rollouts wait code=%s %s", error.code, error.message)
+            except Exception:
+                log.exception("a fault in the rollout controller")  # the next tick looks again
+            self._stopping.wait(_BREATH_S)
+            self._fleet.work.wait(_TICK_S)
+
+    def step(self) -> None:
+        """Look at every rollout that is under way, and do what is due."""
+        with self._fleet.db.read() as session:
+            active = sa.select(RolloutRow.number).where(RolloutRow.state.not_in(TERMINAL))
+            numbers = list(session.scalars(active.order_by(RolloutRow.number)))
+        for number in numbers:
+            if self._due(number):
+                self._act(number)
+
+    def _due(self, number: int) -> bool:
+        """Would acting change anything? Judged without the write lock: mostly it wouldn't."""
+        with self._fleet.db.read() as session:
+            row = session.get_one(RolloutRow, number)
+            found = find_all(session, row)
+            news = any(_is_news(r, f) for r, f in found.values())
+            decision = self._decide(session, row, found)
+        quiet = isinstance(decision, Hold) and not decision.join and decision.reason == row.reason
+        return news or not (quiet or row.state == "paused")
+
+    def _act(self, number: int) -> None:
+        with self._fleet.db.write() as session:
+            row = session.get_one(RolloutRow, number)
+            found = find_all(session, row)
+            for device, (kept, finding) in found.items():
+                _remember(session, row, device, kept, finding)
+            decision = self._decide(session, row, found)
+            changed = self._carry_out(session, row, decision, found)
+        for device in changed:
+            self._fleet.changes.announce(device)
+
+    def _decide(
+        self, session: Session, row: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Finding]]
+    ) -> Decision:
+        cohort = cohort_of(session, row.selector, self._fleet.seen)
+        return decide(plan_of(row), observe(row, found, cohort), time.time())
+
+    def _carry_out(
+        self,
+        session: Session,
+        row: RolloutRow,
+        decision: Decision,
+        found: dict[str, tuple[RolloutDeviceRow, Finding]],
+    ) -> list[str]:
+        """Do what was decided; returns the devices whose assignment changed."""
+        match decision:
+            case Advance(wave, devices, reason):
+                row.wave, row.reason, row.changed_at = wave, reason, time.time()
+                note(session, row, "wave", reason)
+                return _assign(session, row, devices)
+            case Hold(reason, join):
+                if row.state != "paused" and row.reason != reason:
+                    row.reason, row.changed_at = reason, time.time()
+                if join:
+                    note(session, row, "joined", reason)
+                return _assign(session, row, join)
+            case Pause(reason):
+                set_state(session, row, "paused", reason)
+            case RollBack(devices, reason):
+                set_state(session, row, "rolling-back", reason)
+                return restore(session, row, [found[device][0] for device in devices])
+            case Done(state, reason):
+                # Of a rollback the reason that began it is what people need to read.
+                set_state(session, row, state, _why(session, row) if state == "rolled-back" else reason)
+        return []
+
+
+def _assign(session: Session, rollout: RolloutRow, devices: Iterable[str]) -> list[str]:
+    changed = []
+    policy = msgspec.json.decode(rollout.policy, type=Policy)
+    name, release = rollout_id(rollout.number), f"{rollout.model}@{rollout.version}"
+    for device in devices:
+        row = get_device(session, device)
+        now = time.time()
+        made = RolloutDeviceRow(
+            rollout=rollout.number, device=device, wave=rollout.wave, artifact="", revision=0, assigned_at=now,
+            previous="", status="waiting", status_at=now, going_back=False, code="", message="",
+        )  # fmt: skip
+        session.add(made)
+        try:
+            wanted = pick(session, row, release, policy, rollout=name)
+            previous = previous_of(session, device, rollout.slot, wanted)
+            made.previous = codec.canonical_json(previous).decode() if previous else ""
+            made.revision = set_slot(session, row, rollout.slot, wanted) or 0
+            made.artifact = wanted.artifact
+            changed.append(device)
+        except ContractError as error:
+            made.status, made.code, made.message = "failed", error.code, error.message
+            note(session, rollout, "failed", f"{device}: {error.message}")
+    return changed
+
+
+def _told(device: str, finding: Finding) -> str:
+    plain = {
+        "waiting": "is asked again.",
+        "updating": "is at it.",
+        "committed": "served it through its probation.",
+        "restored": "has its previous version again.",
+    }
+    if finding.status in plain:
+        return f"{device} {plain[finding.status]}"
+    return f"{device}: {finding.message} ({finding.code})" if finding.code else f"{device}: {finding.message}"
+
+
+def _why(session: Session, row: RolloutRow) -> str:
+    query = sa.select(RolloutEventRow.text).filter_by(rollout=row.number, kind="rolling-back")
+    return session.scalar(query.order_by(RolloutEventRow.id.desc()).limit(1)) or row.reason
+
+
+def _is_news(row: RolloutDeviceRow, finding: Finding) -> bool:
+    return (row.status, row.code, row.message) != (finding.status, finding.code, finding.message)
+
+
+def _remember(session: Session, rollout: RolloutRow, device: str, row: RolloutDeviceRow, finding: Finding) -> None:
+    if not _is_news(row, finding):
+        return
+    if row.status != finding.status:
+        row.status_at = time.time()
+        note(session, rollout, finding.status, _told(device, finding))
+    row.status, row.code, row.message = finding.status, finding.code, finding.message

@@ -1,0 +1,188 @@
+"""Devices: who enrolled, with which tags, and whether they are there.
+
+A device's own tags come from its configuration at enrolment and with each report; an operator's tag of the
+same key wins. Which devices a selector means is judged here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract import codec
+from edgelift_contract.enrol import EnrolRequest
+from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import check_device_id, check_name
+from edgelift_fleet.db import Database, DeviceRow, TagRow
+
+#: A device without a broker polls at least every 30 s; after this without a sign it counts as gone, seconds.
+GONE_AFTER_S = 75.0
+MAX_TAGS = 64
+_MAX_VALUE = 256
+
+
+def get_device(session: Session, device: str) -> DeviceRow:
+    """An enrolled device.
+
+    Raises:
+        ContractError: `bad-id`, or `not-found`.
+    """
+    row = session.get(DeviceRow, check_device_id(device))
+    if row is None:
+        raise ContractError(
+            "not-found",
+            f"There is no device {device!r}.",
+            hint="It appears once its agent has enrolled; see: edgelift devices.",
+        )
+    return row
+
+
+def enrol(session: Session, request: EnrolRequest) -> bool:
+    """Take a device in, or take in what changed of it; returns whether it is new."""
+    facts = codec.canonical_json(request.facts).decode()
+    row = session.get(DeviceRow, request.device)
+    if row is None:
+        session.add(DeviceRow(id=request.device, enrolled_at=time.time(), last_seen=time.time(), facts=facts))
+        session.flush()
+    else:
+        row.facts = facts
+    set_device_tags(session, request.device, request.tags)
+    return row is None
+
+
+def set_device_tags(session: Session, device: str, tags: dict[str, str]) -> None:
+    """Make the tags that come from the device's configuration these; an operator's stay.
+
+    Raises:
+        ContractError: `bad-id` or `too-large`.
+    """
+    _check_tags(tags)
+    rows = {row.key: row for row in session.scalars(sa.select(TagRow).filter_by(device=device))}
+    for key, row in rows.items():
+        if row.source == "device" and key not in tags:
+            session.delete(row)
+    for key, value in tags.items():
+        if key not in rows:
+            session.add(TagRow(device=device, key=key, value=value, source="device"))
+        elif rows[key].source == "device":
+            rows[key].value = value
+
+
+def change_tags(session: Session, device: str, wanted: dict[str, str], remove: Sequence[str]) -> dict[str, str]:
+    """An operator's change; returns all tags of the device.
+
+    Raises:
+        ContractError: `not-found`, `bad-id` or `too-large`.
+    """
+    get_device(session, device)
+    _check_tags(wanted)
+    for key, value in wanted.items():
+        session.merge(TagRow(device=device, key=key, value=value, source="operator"))
+    for key in remove:
+        row = session.get(TagRow, (device, key))
+        if row is None:
+            raise ContractError("not-found", f"The device {device!r} has no tag {key!r}.")
+        session.delete(row)
+    session.flush()
+    return tags_of(session, [device])[device]
+
+
+def tags_of(session: Session, devices: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Device → its tags, for each of `devices`."""
+    found: dict[str, dict[str, str]] = {device: {} for device in devices}
+    query = sa.select(TagRow).order_by(TagRow.key)
+    if len(devices) <= 500:
+        query = query.where(TagRow.device.in_(devices))
+    for row in session.scalars(query):
+        if row.device in found:
+            found[row.device][row.key] = row.value
+    return found
+
+
+def _check_tags(tags: dict[str, str]) -> None:
+    if len(tags) > MAX_TAGS:
+        raise ContractError("too-large", f"A device has at most {MAX_TAGS} tags; these are {len(tags)}.")
+    for key, value in tags.items():
+        check_name("tag", key)
+        if len(value) > _MAX_VALUE:
+            raise ContractError("too-large", f"The tag {key!r} has a value of more than {_MAX_VALUE} characters.")
+
+
+_SELECTOR = re.compile(r"^tag:(?P<key>[^=]+)(=(?P<value>.*))?\Z", re.DOTALL)
+
+
+def check_selector(selector: str) -> str:
+    """Return `selector` if it can be understood: `all`, `tag:key` or `tag:key=value`.
+
+    Raises:
+        ContractError: `bad-id`.
+    """
+    match = _SELECTOR.match(selector)
+    if match:
+        check_name("tag", match["key"])
+    elif selector != "all":
+        raise ContractError(
+            "bad-id", f"{selector!r} selects no devices.", hint="Write tag:KEY, tag:KEY=VALUE or all."
+        )
+    return selector
+
+
+def select_devices(session: Session, selector: str) -> list[DeviceRow]:
+    """The devices that a selector means, by id.
+
+    Raises:
+        ContractError: `bad-id`.
+    """
+    query = sa.select(DeviceRow).order_by(DeviceRow.id)
+    match = _SELECTOR.match(check_selector(selector))
+    if match:
+        query = query.join(TagRow, sa.and_(TagRow.device == DeviceRow.id, TagRow.key == match["key"]))
+        if match["value"] is not None:
+            query = query.where(TagRow.value == match["value"])
+    return list(session.scalars(query))
+
+
+class LastSeen:
+    """When each device was last heard of: kept in memory, written in batches.
+
+    A write for every poll would be most of the database's work; a crash loses a few seconds of this.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unwritten: dict[str, tuple[float, str]] = {}
+
+    def touch(self, device: str, transport: str) -> None:
+        """The device spoke just now, by `http` or `mqtt`."""
+        with self._lock:
+            self._unwritten[device] = (time.time(), transport)
+
+    def of(self, row: DeviceRow) -> tuple[float, str]:
+        """When the device was last heard of (seconds since 1970), and how."""
+        with self._lock:
+            return self._unwritten.get(row.id, (row.last_seen, row.transport))
+
+    def flush(self, db: Database) -> None:
+        """Write what is new; what can't be written now is kept for the next time."""
+        with self._lock:
+            taken, self._unwritten = self._unwritten, {}
+        if not taken:
+            return
+        rows = [{"id": d, "last_seen": at, "transport": how} for d, (at, how) in taken.items()]
+        try:
+            with db.write() as session:
+                session.execute(sa.update(DeviceRow), rows)
+        except BaseException:
+            with self._lock:
+                self._unwritten = {**taken, **self._unwritten}
+            raise
+
+
+def is_online(row: DeviceRow, last_seen: float, now: float) -> bool:
+    """Is the device there? Its broker connection says so, or it spoke over HTTP lately, after any good-bye."""
+    return row.presence_online or (last_seen > row.gone_at and now - last_seen < GONE_AFTER_S)

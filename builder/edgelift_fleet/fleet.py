@@ -1,0 +1,42 @@
+"""All parts of one control plane, wired together but for the network: the composition root below `server`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from edgelift_contract.enrol import BrokerAccess
+from edgelift_fleet.assignments import Assignments
+from edgelift_fleet.blobs import BlobStore
+from edgelift_fleet.changes import Changes
+from edgelift_fleet.db import Database
+from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.intake import Intake
+from edgelift_fleet.rollouts import Rollouts
+from edgelift_fleet.site import Site
+
+
+class Fleet:
+    """A site that is open.
+
+    Attributes:
+        work: set whenever the rollout controller may have something to do.
+        broker_access: device, host name it used → its access to the broker; returns None where there is none.
+        broker_state: `connected`, `disconnected` or `none`.
+    """
+
+    def __init__(self, site: Site, db: Database) -> None:
+        self.site, self.db = site, db
+        self.started_at = time.time()
+        self.work = threading.Event()
+        self.changes = Changes()
+        self.seen = LastSeen()
+        self.blobs = BlobStore(site.blobs)
+        self.intake = Intake(db, self.seen, on_report=self.work.set)
+        self.assignments = Assignments(db, self.changes)
+        self.rollouts = Rollouts(db, self.seen, wake=self.work.set, announce=self.changes.announce)
+        self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None
+        self.broker_state: Callable[[], str] = lambda: "none"
+        # A direct assignment may take a device out of a rollout: have it looked at.
+        self.changes.subscribe(lambda _device: self.work.set())

@@ -1,0 +1,197 @@
+"""What devices say, taken in by one function per message, whichever way it came.
+
+Reports are ordered by (epoch, sequence): within an epoch the higher sequence wins, another epoch is newer
+unless it was left behind before. So a retained report that a broker hands out again, or one that was long on
+its way, never overwrites what came after it. Presence follows the same thought: a will counts only for the
+connection that made it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract import codec
+from edgelift_contract.enrol import EnrolRequest
+from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import check_device_id
+from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report, SlotReport
+from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
+from edgelift_fleet import telemetry
+from edgelift_fleet.db import Database, DeviceRow, SlotRow, UpdateRow
+from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags
+
+log = logging.getLogger(__name__)
+
+MAX_ENROL_BYTES = 64 * 1024
+MAX_PRESENCE_BYTES = 4 * 1024
+#: Epochs left behind that are remembered per device.
+_PAST_EPOCHS = 16
+
+
+class _Named(msgspec.Struct):
+    device: str
+
+
+class Intake:
+    """The way in for devices' messages. Safe to call from several threads."""
+
+    def __init__(self, db: Database, seen: LastSeen, *, on_report: Callable[[], None] = lambda: None) -> None:
+        """Bind.
+
+        Args:
+            db: where to.
+            seen: told of every sign of life.
+            on_report: called after a report changed something; must not block.
+        """
+        self._db, self._seen, self._on_report = db, seen, on_report
+
+    def enrol(self, data: bytes) -> EnrolRequest:
+        """A device introduces itself; again is fine.
+
+        Raises:
+            ContractError: `malformed`, `unknown-schema`, `too-large`, `bad-id`.
+        """
+        # The name is judged first: "contains '/'" helps more than a regular expression that doesn't match.
+        check_device_id(codec.decode_json(data, _Named, what="enrolment", limit_bytes=MAX_ENROL_BYTES).device)
+        request = codec.decode_json(data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
+        with self._db.write() as session:
+            new = enrol(session, request)
+        self._seen.touch(request.device, "http")
+        log.info("enrolled device=%s new=%s class=%s", request.device, new, request.facts.hardware_class)
+        return request
+
+    def report(self, device: str, data: bytes, *, via: str) -> bool:
+        """A device says what it runs; returns whether this was news.
+
+        Args:
+            device: from the path or topic.
+            data: a `Report`.
+            via: `http` or `mqtt`.
+
+        Raises:
+            ContractError: as `enrol`, `wrong-device`, `not-found` when it never enrolled.
+        """
+        report = codec.decode_json(data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
+        _same(device, report.device, "report")
+        with self._db.write() as session:
+            row = get_device(session, device)
+            taken = _take_order(row, report.epoch, report.sequence)
+            if taken:
+                _store_report(session, row, report)
+        if taken:
+            self._seen.touch(device, via)
+            self._on_report()
+        return taken
+
+    def telemetry(self, device: str, data: bytes, *, via: str) -> int:
+        """A device delivers a batch; returns how many items were new.
+
+        Raises:
+            ContractError: as `report`.
+        """
+        batch = codec.decode_json(data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
+        _same(device, batch.device, "telemetry batch")
+        with self._db.write() as session:
+            get_device(session, device)
+            new = telemetry.store(session, batch)
+        self._seen.touch(device, via)
+        return new
+
+    def presence(self, device: str, data: bytes) -> bool:
+        """A birth or a will from the broker; returns whether it counted.
+
+        Raises:
+            ContractError: as `report`.
+        """
+        presence = codec.decode_json(data, Presence, what="presence", limit_bytes=MAX_PRESENCE_BYTES)
+        _same(device, presence.device, "presence")
+        with self._db.write() as session:
+            row = get_device(session, device)
+            counts = _presence_counts(row, presence)
+            if counts:
+                row.presence_online = presence.online
+                row.presence_epoch, row.presence_connect = presence.epoch, presence.connect
+                if not presence.online:
+                    row.gone_at = time.time()
+        if counts and presence.online:
+            self._seen.touch(device, "mqtt")
+        return counts
+
+
+def _same(device: str, claimed: str, what: str) -> None:
+    if device != claimed:
+        raise ContractError("wrong-device", f"A {what} of {claimed!r} was sent as {device!r}; it was ignored.")
+
+
+def _take_order(row: DeviceRow, epoch: str, sequence: int) -> bool:
+    """Is a report news? If so, remember that it came."""
+    if epoch == row.report_epoch:
+        if sequence <= row.report_sequence:
+            return False
+    else:
+        past: list[str] = msgspec.json.decode(row.past_epochs)
+        if epoch in past:
+            return False
+        if row.report_epoch:
+            past = [*past, row.report_epoch][-_PAST_EPOCHS:]
+            row.past_epochs = msgspec.json.encode(past).decode()
+        row.report_epoch = epoch
+    row.report_sequence = sequence
+    return True
+
+
+def _presence_counts(row: DeviceRow, presence: Presence) -> bool:
+    if presence.online:
+        # A birth of the same epoch with a lower count is an old retained message.
+        return presence.epoch != row.presence_epoch or presence.connect >= row.presence_connect
+    return presence.epoch == row.presence_epoch and presence.connect >= row.presence_connect
+
+
+def _store_report(session: Session, row: DeviceRow, report: Report) -> None:
+    row.reported_at = time.time()
+    row.agent_version = report.agent_version[:64]
+    row.revision_seen, row.revision_applied = report.revision_seen, report.revision_applied
+    if report.facts is not None:
+        row.facts = codec.canonical_json(report.facts).decode()
+    set_device_tags(session, row.id, report.tags)
+    session.execute(sa.delete(SlotRow).where(SlotRow.device == row.id, SlotRow.slot.not_in(report.slots)))
+    for name, slot in report.slots.items():
+        _store_slot(session, row.id, name, slot)
+
+
+def _store_slot(session: Session, device: str, name: str, slot: SlotReport) -> None:
+    body = codec.canonical_json(slot.update).decode() if slot.update else ""
+    session.merge(
+        SlotRow(
+            device=device,
+            slot=name,
+            state=slot.state,
+            generation=slot.generation,
+            artifact=slot.artifact,
+            model=slot.model,
+            version=slot.version,
+            since=slot.since,
+            last_update=body,
+        )
+    )
+    if slot.update is None:
+        return
+    key = {
+        "device": device,
+        "slot": name,
+        "revision": slot.update.revision,
+        "artifact": slot.update.artifact,
+        "rollout": slot.update.rollout,
+    }
+    known = session.scalars(sa.select(UpdateRow).filter_by(**key)).one_or_none()
+    now = time.time()
+    if known is None:
+        session.add(UpdateRow(**key, outcome=slot.update.outcome, body=body, first_at=now, last_at=now))
+    elif known.body != body:
+        known.outcome, known.body, known.last_at = slot.update.outcome, body, now

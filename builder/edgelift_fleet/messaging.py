@@ -1,0 +1,115 @@
+"""Which broker a site uses: a mosquitto of our own, one that is there already, or none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit
+
+import sqlalchemy as sa
+
+from edgelift_contract.enrol import BrokerAccess
+from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_fleet.broker import Broker, find_mosquitto
+from edgelift_fleet.broker_access import HOST_USER, password_of
+from edgelift_fleet.db import DeviceRow
+from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.uplink import BrokerAddress, Uplink
+
+log = logging.getLogger(__name__)
+
+_WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
+NO_MOSQUITTO = "none (mosquitto is not installed: HTTP long poll carries everything)"
+NO_BROKER = "none (HTTP long poll carries everything)"
+
+
+@contextmanager
+def messaging(fleet: Fleet, choice: str, *, host: str, port: int) -> Iterator[str]:
+    """MQTT for as long as the block runs; gives the broker in words.
+
+    Args:
+        fleet: whose messages.
+        choice: `auto` starts mosquitto where it is installed; `none`; or `mqtt://[user:password@]host[:port]`.
+        host: address for a broker of our own to listen on.
+        port: for a broker of our own; 0 takes a free one.
+
+    Raises:
+        ContractError: `malformed` for another choice.
+        DeviceError: `port-in-use`, `internal` when mosquitto does not start.
+    """
+    if choice == "none":
+        yield NO_BROKER
+    elif choice == "auto":
+        program = find_mosquitto()
+        if program is None:
+            yield NO_MOSQUITTO
+            return
+        with _own_broker(fleet, program, host, port) as broker:
+            yield f"mosquitto on {broker.host}:{broker.port}"
+    else:
+        address = parse_broker(choice)
+        with _other_broker(fleet, address):
+            yield f"{address.host}:{address.port}"
+
+
+def parse_broker(text: str) -> BrokerAddress:
+    """Read `mqtt://[user:password@]host[:port]`.
+
+    Raises:
+        ContractError: `malformed`.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port or 1883
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.scheme != "mqtt" or not parts.hostname or parts.path not in ("", "/"):
+        raise ContractError(
+            "malformed", f"{text!r} names no broker.", hint="Write auto, none or mqtt://user:password@host:port."
+        )
+    return BrokerAddress(parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))
+
+
+@contextmanager
+def _own_broker(fleet: Fleet, program: str, host: str, port: int) -> Iterator[Broker]:
+    with fleet.db.read() as session:
+        known = list(session.scalars(sa.select(DeviceRow.id)))
+    key = fleet.site.secret("broker-key")
+    folder = fleet.site.run / "broker"
+
+    def access(device: str, reached_by: str) -> BrokerAccess | None:
+        broker.admit(device)
+        name = (reached_by or "127.0.0.1") if host in _WILDCARDS else host
+        return BrokerAccess(name, broker.port, device, broker.password(device))
+
+    with Broker(program, folder, host=host, port=port, key=key, users=known) as broker:
+        near = "127.0.0.1" if host in _WILDCARDS else host
+        with Uplink(fleet, BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))) as uplink:
+            _offer(fleet, uplink)
+            if not uplink.connected.wait(5):
+                raise DeviceError("internal", "The server could not enter the mosquitto that it started.")
+            fleet.broker_access = access
+            yield broker
+
+
+@contextmanager
+def _other_broker(fleet: Fleet, address: BrokerAddress) -> Iterator[None]:
+    key = fleet.site.secret("broker-key")
+
+    def access(device: str, _reached_by: str) -> BrokerAccess | None:
+        # Whoever keeps that broker lets devices in: by their id and this password, or everyone.
+        if not address.username:
+            return BrokerAccess(address.host, address.port)
+        return BrokerAccess(address.host, address.port, device, password_of(key, device))
+
+    with Uplink(fleet, address) as uplink:
+        _offer(fleet, uplink)
+        if not uplink.connected.wait(5):
+            log.warning("the broker %s:%d is not reached yet; HTTP carries everything", address.host, address.port)
+        fleet.broker_access = access
+        yield
+
+
+def _offer(fleet: Fleet, uplink: Uplink) -> None:
+    fleet.broker_state = lambda: uplink.state

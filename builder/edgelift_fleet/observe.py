@@ -1,0 +1,127 @@
+"""What a rollout can see: its devices' statuses, read from assignments and reports.
+
+A device has *committed* only when it says so of this rollout's artifact, for this rollout, at this revision or
+later, and serves it now. Anything less is not success.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract.assignment import Assignment, SlotAssignment
+from edgelift_contract.report import UpdateReport
+from edgelift_fleet.assignments import get_assignment
+from edgelift_fleet.db import DeviceRow, RolloutDeviceRow, RolloutRow, SlotRow, UpdateRow
+from edgelift_fleet.devices import LastSeen, is_online, select_devices
+from edgelift_fleet.rollout import DeviceSeen, Observations, State, Status
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where a device stands, with the code and message of a failure."""
+
+    status: Status
+    code: str = ""
+    message: str = ""
+
+
+def rollout_id(number: int) -> str:
+    """The name of a rollout, as it travels in assignments: `r7`."""
+    return f"r{number}"
+
+
+def judge_device(
+    row: RolloutDeviceRow,
+    *,
+    rollout: str,
+    desired: SlotAssignment | None,
+    revision_seen: int,
+    serving: str,
+    update: UpdateReport | None,
+) -> Finding:
+    """Where a device of a rollout stands. Pure.
+
+    Args:
+        row: what the rollout did with it.
+        rollout: its id.
+        desired: what the slot should run now; None for nothing.
+        revision_seen: newest assignment that the device has seen.
+        serving: artifact that the slot serves, as reported; empty for none.
+        update: the newest update that this rollout asked for, as reported.
+    """
+    if row.going_back:
+        previous = msgspec.json.decode(row.previous, type=SlotAssignment).artifact if row.previous else ""
+        if (desired.rollout if desired else rollout) != rollout:
+            return Finding("superseded", message="Another assignment took its place.")
+        back = revision_seen >= row.revision and serving == previous
+        return Finding("restored" if back else "updating", row.code, row.message)
+    if not row.artifact:
+        return Finding("failed", row.code, row.message)  # no artifact of the release suits it
+    if desired is None or desired.rollout != rollout:
+        return Finding("superseded", message="Another assignment took its place.")
+    if update is None or update.artifact != row.artifact or update.revision < row.revision:
+        return Finding("waiting")
+    if update.outcome == "in-progress":
+        return Finding("updating")
+    if update.outcome in ("refused", "rolled-back", "inconsistent"):
+        return Finding("failed", update.code, update.message or update.outcome)
+    if update.outcome != "committed":
+        return Finding("waiting")
+    if serving != row.artifact:
+        return Finding("failed", "crashed-in-service", "It committed, but serves something else now.")
+    return Finding("committed")
+
+
+def find_all(session: Session, rollout: RolloutRow) -> dict[str, tuple[RolloutDeviceRow, Finding]]:
+    """Every device that a rollout reached, and where it stands now."""
+    name = rollout_id(rollout.number)
+    rows = session.scalars(sa.select(RolloutDeviceRow).filter_by(rollout=rollout.number)).all()
+    updates: dict[str, UpdateReport] = {}
+    for update in session.scalars(
+        sa.select(UpdateRow).filter_by(rollout=name, slot=rollout.slot).order_by(UpdateRow.id)
+    ):
+        updates[update.device] = msgspec.json.decode(update.body, type=UpdateReport)
+    found = {}
+    for row in rows:
+        assignment: Assignment | None = get_assignment(session, row.device)
+        device = session.get(DeviceRow, row.device)
+        slot = session.get(SlotRow, (row.device, rollout.slot))
+        finding = judge_device(
+            row,
+            rollout=name,
+            desired=assignment.slots.get(rollout.slot) if assignment else None,
+            revision_seen=device.revision_seen if device else 0,
+            serving=slot.artifact if slot else "",
+            update=updates.get(row.device),
+        )
+        found[row.device] = (row, finding)
+    return found
+
+
+def observe(
+    rollout: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Finding]], cohort: list[str]
+) -> Observations:
+    """What `rollout.decide` needs to know."""
+    devices = [
+        DeviceSeen(
+            device, row.wave, finding.status, row.status_at, row.assigned_at, _reason(finding), row.going_back
+        )
+        for device, (row, finding) in sorted(found.items())
+    ]
+    return Observations(msgspec.convert(rollout.state, State), rollout.wave, cohort, devices)
+
+
+def cohort_of(session: Session, selector: str, seen: LastSeen) -> list[str]:
+    """The ids that a selector means now; devices that are there come first: they can answer."""
+    now = time.time()
+    rows = select_devices(session, selector)
+    return [row.id for row in sorted(rows, key=lambda r: (not is_online(r, seen.of(r)[0], now), r.id))]
+
+
+def _reason(finding: Finding) -> str:
+    return f"{finding.message} ({finding.code})" if finding.code else finding.message

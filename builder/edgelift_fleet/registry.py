@@ -1,0 +1,192 @@
+"""The registry: which releases exist. A release is taken whole and checked to the last byte, or not at all.
+
+A model at a version is one content for ever: publishing the same again does nothing, another content under
+the same name is refused. Publishing needs no running server; a running one sees the release at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import parse_release
+from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
+from edgelift_fleet.blobs import BlobBatch, BlobStore
+from edgelift_fleet.db import ArtifactRow, Database, ReleaseRow
+from edgelift_fleet.files import disk_errors
+from edgelift_fleet.site import Site
+
+#: release.json with its measurements; 50 artifacts are about 100 KB.
+MAX_RELEASE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing did. `new` is False when the release was there already."""
+
+    release: Release
+    new: bool
+    size_bytes: int
+
+
+def publish(
+    site: Site, db: Database, folder: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None
+) -> Published:
+    """Take a builder's release folder into the site.
+
+    Args:
+        site: where to.
+        db: its open database.
+        folder: as `edgelift_contract.release` describes it.
+        progress: told (bytes done, bytes in all).
+
+    Raises:
+        ContractError: what is wrong with the release; `conflict` when the version exists with other content.
+        DeviceError: `disk-full`, `read-only`, `disk-error`.
+    """
+    release = _read_release(folder)
+    manifests = [_read_manifest(folder, release, entry) for entry in release.artifacts]
+    new = not _exists(db, release)
+    total = sum(m.total_bytes for m in manifests)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    with BlobStore(site.blobs).batch() as batch:
+        for entry, manifest in zip(release.artifacts, manifests, strict=True):
+            _add_artifact(batch, folder, entry, manifest, advance)
+    if new:
+        _insert(db, release)
+    return Published(release, new, total)
+
+
+def _read_release(folder: Path) -> Release:
+    path = folder / RELEASE_FILE
+    if not path.is_file():
+        raise ContractError(
+            "not-found", f"{folder} is not a release: it has no {RELEASE_FILE}.", hint="Make one: edgelift build."
+        )
+    data = _read(path, MAX_RELEASE_BYTES, RELEASE_FILE)
+    release = codec.decode_json(data, Release, what=RELEASE_FILE, limit_bytes=MAX_RELEASE_BYTES)
+    ids = [entry.id for entry in release.artifacts]
+    if len(set(ids)) != len(ids):
+        raise ContractError("malformed", f"{RELEASE_FILE} names an artifact twice.")
+    return release
+
+
+def _read_manifest(folder: Path, release: Release, entry: ReleaseArtifact) -> Manifest:
+    path = folder / MANIFESTS / entry.id
+    if not path.is_file():
+        raise ContractError("missing-blob", f"The manifest {entry.id[:12]}… of {_name(release)} is missing.")
+    data = _read(path, MAX_MANIFEST_BYTES, f"The manifest {entry.id[:12]}…")
+    # The schema is asked for first: it tells more than a digest that doesn't match.
+    manifest = parse_manifest(data)
+    if codec.digest(data) != entry.id:
+        raise ContractError("digest-mismatch", f"The manifest {entry.id[:12]}… of {_name(release)} was altered.")
+    told: tuple[object, ...] = (
+        entry.manifest_bytes, release.model, release.version, release.release_counter,
+        entry.hardware_class, entry.runtime, entry.format, entry.variant, entry.size_bytes,
+    )  # fmt: skip
+    found: tuple[object, ...] = (
+        len(data), manifest.model, manifest.version, manifest.release_counter,
+        manifest.hardware_class, manifest.runtime, manifest.format, manifest.variant, manifest.total_bytes,
+    )  # fmt: skip
+    if told != found:
+        wrong = next(f"{t!r}, the manifest {f!r}" for t, f in zip(told, found, strict=True) if t != f)
+        raise ContractError("malformed", f"{RELEASE_FILE} says {wrong} of the artifact {entry.id[:12]}….")
+    return manifest
+
+
+def _read(path: Path, limit_bytes: int, what: str) -> bytes:
+    with disk_errors(f"the file {path.name}"), path.open("rb") as file:
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise ContractError("too-large", f"{what} has more than {limit_bytes} bytes.")
+    return data
+
+
+def _add_artifact(
+    batch: BlobBatch, folder: Path, entry: ReleaseArtifact, manifest: Manifest, advance: Callable[[int], None]
+) -> None:
+    what = f"The manifest {entry.id[:12]}…"
+    batch.add(folder / MANIFESTS / entry.id, entry.id, entry.manifest_bytes, what=what)
+    for file in manifest.files:
+        what = f"The file {file.path!r} of {manifest.model}@{manifest.version} ({manifest.variant})"
+        batch.add(folder / BLOBS / file.sha256, file.sha256, file.size_bytes, what=what, advance=advance)
+
+
+def _exists(db: Database, release: Release) -> bool:
+    with db.read() as session:
+        row = find_release_row(session, release.model, release.version)
+        if row is None:
+            return False
+        known = msgspec.json.decode(row.body, type=Release)
+    if {a.id for a in known.artifacts} != {a.id for a in release.artifacts}:
+        raise ContractError(
+            "conflict",
+            f"{_name(release)} is published already, with other content.",
+            hint="Give the new build a version of its own: edgelift build --version …",
+        )
+    return True
+
+
+def _insert(db: Database, release: Release) -> None:
+    try:
+        with db.write() as session:
+            row = ReleaseRow(
+                model=release.model,
+                version=release.version,
+                release_counter=release.release_counter,
+                body=codec.canonical_json(release).decode(),
+                published_at=time.time(),
+            )
+            session.add(row)
+            session.flush()
+            for entry in release.artifacts:
+                session.add(
+                    ArtifactRow(
+                        id=entry.id,
+                        release_id=row.id,
+                        manifest_bytes=entry.manifest_bytes,
+                        variant=entry.variant,
+                    )
+                )
+    except sa.exc.IntegrityError:
+        # Someone published the same name a moment ago: equal content is fine, other content raises.
+        _exists(db, release)
+
+
+def find_release_row(session: Session, model: str, version: str) -> ReleaseRow | None:
+    """The row of a release; None when it isn't published."""
+    return session.scalars(sa.select(ReleaseRow).filter_by(model=model, version=version)).one_or_none()
+
+
+def get_release(session: Session, name: str) -> Release:
+    """A published release by `model@version`.
+
+    Raises:
+        ContractError: `bad-id`, or `not-found` naming the versions that exist.
+    """
+    model, version = parse_release(name)
+    row = find_release_row(session, model, version)
+    if row is not None:
+        return msgspec.json.decode(row.body, type=Release)
+    others = session.scalars(sa.select(ReleaseRow.version).filter_by(model=model).order_by(ReleaseRow.id)).all()
+    hint = f"Published: {', '.join(f'{model}@{v}' for v in others[-5:])}." if others else "See: edgelift releases."
+    raise ContractError("not-found", f"There is no release {name}.", hint=hint)
+
+
+def _name(release: Release) -> str:
+    return f"{release.model}@{release.version}"

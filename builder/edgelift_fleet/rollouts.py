@@ -1,0 +1,217 @@
+"""Rollouts as rows: start one, see how it stands, and the commands that a person may give."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract import codec
+from edgelift_contract.assignment import Policy, SlotAssignment
+from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import check_name
+from edgelift_fleet.db import Database, RolloutDeviceRow, RolloutEventRow, RolloutRow
+from edgelift_fleet.devices import LastSeen, check_selector
+from edgelift_fleet.observe import Finding, cohort_of, find_all, rollout_id
+from edgelift_fleet.registry import get_release
+from edgelift_fleet.restore import restore
+from edgelift_fleet.rollout import TERMINAL, Plan, Status, parse_waves
+from edgelift_fleet.views import RolloutDeviceView, RolloutEvent, RolloutRequest, RolloutView
+
+#: command → states in which it may be given.
+_ALLOWED = {
+    "pause": {"running"},
+    "resume": {"paused"},
+    "cancel": {"running", "paused"},
+    "rollback": {"running", "paused", "cancelled", "done"},
+}
+
+
+class StoredPlan(msgspec.Struct, frozen=True):
+    """A plan as its row keeps it; waves as they were written."""
+
+    waves: list[str]
+    soak_s: float
+    max_failures: int
+    deadline_s: float
+
+
+def plan_of(row: RolloutRow) -> Plan:
+    """The plan of a rollout."""
+    kept = msgspec.json.decode(row.plan, type=StoredPlan)
+    return Plan(parse_waves(kept.waves), kept.soak_s, kept.max_failures, kept.deadline_s)
+
+
+class Rollouts:
+    """The rollouts of a site, for operators; what follows from them is the controller's business."""
+
+    def __init__(
+        self, db: Database, seen: LastSeen, *, wake: Callable[[], None], announce: Callable[[str], None]
+    ) -> None:
+        """Bind.
+
+        Args:
+            db: of the site.
+            seen: when devices were last heard of.
+            wake: called when there is something for the controller to do.
+            announce: told of each device whose assignment changed.
+        """
+        self._db, self._seen, self._wake, self._announce = db, seen, wake, announce
+
+    def start(self, request: RolloutRequest) -> RolloutView:
+        """Begin a rollout.
+
+        Raises:
+            ContractError: `not-found` (release, or no device is selected), `malformed`, `bad-id`, or `conflict`
+                when another rollout is under way on the same slot of one of these devices.
+        """
+        _check(request)
+        now = time.time()
+        with self._db.write() as session:
+            release = get_release(session, request.release)
+            slot = check_name("slot", request.slot or release.model)
+            cohort = cohort_of(session, check_selector(request.to), self._seen)
+            if not cohort:
+                raise ContractError(
+                    "not-found",
+                    f"{request.to} selects no device.",
+                    hint="Tag some first: edgelift tag DEVICE KEY.",
+                )
+            self._refuse_second(session, slot, set(cohort))
+            plan = StoredPlan(request.waves, request.soak_s, request.max_failures, request.deadline_s)
+            row = RolloutRow(
+                model=release.model, version=release.version, slot=slot, selector=request.to,
+                plan=codec.canonical_json(plan).decode(), policy=codec.canonical_json(request.policy).decode(),
+                state="running", wave=-1, reason="It begins.", created_at=now, changed_at=now,
+            )  # fmt: skip
+            session.add(row)
+            session.flush()
+            note(session, row, "started", f"{request.release} to {request.to}, waves {','.join(request.waves)}.")
+            view = self._view(session, row)
+        self._wake()
+        return view
+
+    def command(self, name: str, command: str) -> RolloutView:
+        """`pause`, `resume`, `cancel` or `rollback`.
+
+        Raises:
+            ContractError: `not-found`, or `conflict` when the rollout's state does not allow it.
+        """
+        changed: list[str] = []
+        with self._db.write() as session:
+            row = get_rollout(session, name)
+            if row.state not in _ALLOWED[command]:
+                raise ContractError("conflict", f"The rollout {name} is {row.state}: it cannot {_SAY[command]}.")
+            if command == "rollback":
+                reached = session.scalars(sa.select(RolloutDeviceRow).filter_by(rollout=row.number)).all()
+                changed = restore(session, row, reached)
+            state = {"pause": "paused", "resume": "running", "cancel": "cancelled", "rollback": "rolling-back"}
+            set_state(session, row, state[command], f"By an operator's {command}.")
+            view = self._view(session, row)
+        for device in changed:
+            self._announce(device)
+        self._wake()
+        return view
+
+    def list(self) -> list[RolloutView]:
+        """All rollouts, newest first."""
+        with self._db.read() as session:
+            rows = session.scalars(sa.select(RolloutRow).order_by(RolloutRow.number.desc()).limit(200))
+            return [self._view(session, row) for row in rows]
+
+    def show(self, name: str) -> RolloutView:
+        """One rollout; raises ContractError `not-found`."""
+        with self._db.read() as session:
+            return self._view(session, get_rollout(session, name))
+
+    def _refuse_second(self, session: Session, slot: str, cohort: set[str]) -> None:
+        active = sa.select(RolloutRow).where(RolloutRow.slot == slot, RolloutRow.state.not_in(TERMINAL))
+        for row in session.scalars(active):
+            shared = cohort & set(cohort_of(session, row.selector, self._seen))
+            if shared:
+                raise ContractError(
+                    "conflict",
+                    f"The rollout {rollout_id(row.number)} of {row.model}@{row.version} is {row.state} "
+                    f"on the same slot of {min(shared)}.",
+                    hint=f"Wait for it, or: edgelift rollout cancel {rollout_id(row.number)}.",
+                )
+
+    def _view(self, session: Session, row: RolloutRow) -> RolloutView:
+        kept = msgspec.json.decode(row.plan, type=StoredPlan)
+        found = find_all(session, row)
+        # What has ended is shown as it ended: later assignments are another story.
+        ended = row.state in TERMINAL
+        devices = [_device_view(r, _as_kept(r) if ended else f) for r, f in found.values()]
+        events = session.scalars(
+            sa.select(RolloutEventRow).filter_by(rollout=row.number).order_by(RolloutEventRow.id)
+        )
+        return RolloutView(
+            id=rollout_id(row.number), release=f"{row.model}@{row.version}", slot=row.slot, selector=row.selector,
+            waves=kept.waves, soak_s=kept.soak_s, max_failures=kept.max_failures, deadline_s=kept.deadline_s,
+            policy=msgspec.json.decode(row.policy, type=Policy), state=row.state, wave=row.wave + 1,
+            reason=row.reason, created_at=row.created_at, changed_at=row.changed_at,
+            cohort=len(cohort_of(session, row.selector, self._seen)), reached=len(devices),
+            committed=sum(d.status == "committed" for d in devices),
+            failed=sum(d.status == "failed" or bool(d.code) for d in devices),
+            devices=sorted(devices, key=lambda d: (d.wave, d.device)),
+            events=[RolloutEvent(e.at, e.kind, e.text) for e in events],
+        )  # fmt: skip
+
+
+_SAY = {"pause": "be paused", "resume": "be resumed", "cancel": "be cancelled", "rollback": "be rolled back"}
+
+
+def get_rollout(session: Session, name: str) -> RolloutRow:
+    """A rollout by its id, as `r7`; raises ContractError `not-found`."""
+    match = re.match(r"^r(\d{1,9})\Z", name)
+    row = session.get(RolloutRow, int(match[1])) if match else None
+    if row is None:
+        raise ContractError("not-found", f"There is no rollout {name!r}.", hint="See: edgelift rollout list.")
+    return row
+
+
+def set_state(session: Session, row: RolloutRow, state: str, reason: str) -> None:
+    """Put a rollout into a state, and note why."""
+    row.state, row.reason, row.changed_at = state, reason, time.time()
+    note(session, row, state, reason)
+
+
+def note(session: Session, row: RolloutRow, kind: str, text: str) -> None:
+    """Add to a rollout's story."""
+    session.add(RolloutEventRow(rollout=row.number, at=time.time(), kind=kind, text=text))
+
+
+def _check(request: RolloutRequest) -> None:
+    parse_waves(request.waves)
+    if not (0 <= request.soak_s <= 30 * 86400) or request.max_failures < 0:
+        raise ContractError("malformed", "The soak time and the failures allowed can't be negative.")
+    if request.deadline_s <= request.policy.probation_s:
+        raise ContractError(
+            "malformed",
+            f"The deadline of {request.deadline_s:g} s is not longer than the probation of "
+            f"{request.policy.probation_s:g} s.",
+            hint="A device may answer only after its probation: raise --deadline.",
+        )
+
+
+def _as_kept(row: RolloutDeviceRow) -> Finding:
+    return Finding(msgspec.convert(row.status, Status), row.code, row.message)
+
+
+def _device_view(row: RolloutDeviceRow, finding: Finding) -> RolloutDeviceView:
+    previous = msgspec.json.decode(row.previous, type=SlotAssignment) if row.previous else None
+    return RolloutDeviceView(
+        device=row.device,
+        wave=row.wave + 1,
+        status=finding.status,
+        status_at=row.status_at,
+        artifact=row.artifact,
+        revision=row.revision,
+        code=finding.code,
+        message=finding.message,
+        previous=f"{previous.model}@{previous.version}" if previous else "",
+    )

@@ -1,0 +1,168 @@
+"""The server's process: an open site, uvicorn, the background work, and how they start and stop.
+
+uvicorn runs in a thread and signals reach the main thread, so that the order of stopping is ours: first wake
+the parked polls, then stop taking requests, then the background work, last the database. Five seconds in all.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import sqlalchemy as sa
+import uvicorn
+
+from edgelift_contract.errors import DeviceError, EdgeliftError
+from edgelift_fleet import telemetry
+from edgelift_fleet.api.app import make_app
+from edgelift_fleet.controller import Controller
+from edgelift_fleet.db import Database, DeviceRow
+from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.messaging import messaging
+from edgelift_fleet.server_file import Running, server_file, site_lock
+from edgelift_fleet.site import Site
+
+log = logging.getLogger(__name__)
+
+_GRACE_S = 3
+
+
+def serve(
+    site: Site, *, host: str, port: int, broker: str, mqtt_port: int, ready: Callable[[Running], None]
+) -> None:
+    """Serve the site until SIGTERM or SIGINT.
+
+    Args:
+        site: the site.
+        host: address to listen on.
+        port: to listen on; 0 takes a free one.
+        broker: `auto`, `none` or `mqtt://…`; see `messaging`.
+        mqtt_port: for a broker of our own; 0 takes a free one.
+        ready: told once requests are answered.
+
+    Raises:
+        DeviceError: `port-in-use`, `bad-config`, `read-only` and the database's.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with ExitStack() as stack:
+        stack.enter_context(site_lock(site))
+        listener = stack.enter_context(listen(host, port))
+        db = Database(site.database_url)
+        stack.callback(db.close)
+        db.migrate()
+        fleet = Fleet(site, db)
+        _forget_presence(db)
+        stack.enter_context(_Housekeeper(fleet))
+        words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
+        stack.enter_context(Controller(fleet))
+        stack.enter_context(_HttpServer(fleet, listener))
+        running = Running(_url(host, listener), os.getpid(), words)
+        stack.enter_context(server_file(site, running))
+        ready(running)
+        stop.wait()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        DeviceError: `port-in-use`, or `bad-config` for an address that isn't this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise DeviceError(
+                "port-in-use",
+                f"Port {port} on {host} is in use by another program.",
+                hint="Choose another with --port, or stop that program.",
+            ) from error
+        raise DeviceError("bad-config", f"{host}:{port} cannot be listened on: {error.strerror}.") from error
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    # A wildcard address is where to listen, not where to call.
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{name}]' if ':' in name and '[' not in name else name}:{listener.getsockname()[1]}"
+
+
+def _forget_presence(db: Database) -> None:
+    # Who is connected to the broker is learned anew from its retained messages.
+    with db.write() as session:
+        session.execute(sa.update(DeviceRow).values(presence_online=False))
+
+
+class _HttpServer:
+    """uvicorn in a thread."""
+
+    def __init__(self, fleet: Fleet, listener: socket.socket) -> None:
+        self._fleet, self._listener = fleet, listener
+        config = uvicorn.Config(
+            make_app(fleet), log_config=None, access_log=False, server_header=False, ws="none", lifespan="off",
+            timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=75, backlog=1024,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
+        )
+
+    def __enter__(self) -> None:
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise DeviceError("internal", "The HTTP server did not start.", hint="See its log.")
+            time.sleep(0.01)
+
+    def __exit__(self, *_: object) -> None:
+        self._fleet.changes.close()
+        self._server.should_exit = True
+        self._thread.join(_GRACE_S + 1)
+
+
+class _Housekeeper:
+    """Writes down when devices were seen, and forgets old telemetry."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(2)
+        self._flush()
+
+    def _run(self) -> None:
+        swept = time.monotonic()
+        while not self._stopping.wait(self._fleet.site.config.seen_flush_s):
+            self._flush()
+            if time.monotonic() - swept > 3600:
+                swept = time.monotonic()
+                self._sweep()
+
+    def _flush(self) -> None:
+        try:
+            self._fleet.seen.flush(self._fleet.db)
+        except EdgeliftError as error:
+            log.warning("the last-seen times were not written code=%s %s", error.code, error.message)
+
+    def _sweep(self) -> None:
+        days = self._fleet.site.config.telemetry_days
+        if not days:
+            return
+        with self._fleet.db.write() as session:
+            gone = telemetry.forget_before(session, time.time() - days * 86400)
+        log.info("forgot old telemetry items=%d", gone)

@@ -1,0 +1,413 @@
+"""A fleet of simulated devices, over real HTTP and MQTT: the supported fake of a device.
+
+Each `SimulatedDevice` enrols, listens for its assignment by long poll or retained message, fetches the blobs,
+"updates" with the outcome you chose, and reports as the agent does: whole reports, growing sequence numbers,
+telemetry with swap records. Nothing is served; the figures are drawn from a seeded distribution.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import requests
+
+from edgelift_contract import codec, routes
+from edgelift_contract.assignment import Assignment, SlotAssignment, parse_assignment
+from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
+from edgelift_contract.histogram import Histogram
+from edgelift_contract.manifest import parse_manifest
+from edgelift_contract.report import DeviceFacts, Outcome, Presence, Report, SlotReport, UpdateReport
+from edgelift_contract.telemetry import Batch, Event, Item, SwapRecord, Window
+
+FACTS = DeviceFacts(
+    hardware_class="x86-64-avx2", accepts=["x86-64-avx2"], runtimes={"onnxruntime": "1.30.0"}, board="simulated"
+)
+
+
+@dataclass
+class Behaviour:
+    """How a device takes an update.
+
+    Attributes:
+        outcome: of every version that `bad` doesn't name; `silent` never answers.
+        bad: version → outcome, for versions that go otherwise.
+        code: of outcomes that aren't `committed`.
+        delay_s: how long an update takes, probation included.
+        latency_us: version → median latency; 500 otherwise.
+    """
+
+    outcome: str = "committed"
+    bad: dict[str, str] | None = None
+    code: str = "golden-mismatch"
+    delay_s: float = 0.0
+    latency_us: dict[str, float] | None = None
+
+    def of(self, version: str) -> str:
+        """The outcome of a version."""
+        return (self.bad or {}).get(version, self.outcome)
+
+
+class SimulatedDevice:
+    """One device. `start` and `stop` it as often as needed; every start is a new epoch."""
+
+    def __init__(
+        self, url: str, token: str, name: str, behaviour: Behaviour | None = None, *, mqtt: bool = False,
+        tags: dict[str, str] | None = None, facts: DeviceFacts = FACTS, fetch: bool = True,
+    ) -> None:  # fmt: skip
+        """Bind.
+
+        Args:
+            url: of the control plane.
+            token: the enrolment token.
+            name: the device's id.
+            behaviour: how it takes updates; may be changed at any time.
+            mqtt: use the broker that the enrolment names; else HTTP alone.
+            tags: sent at enrolment and in reports.
+            facts: of the machine.
+            fetch: fetch manifest and blobs as an agent would.
+        """
+        self.url, self.name, self.facts, self.tags = url, name, facts, tags or {}
+        self.behaviour = behaviour or Behaviour()
+        self.slots: dict[str, SlotReport] = {}
+        self.revision = 0
+        self.epoch, self.sequence, self.seq = "", 0, 0
+        self.fetched: dict[str, int] = {}
+        self._mqtt, self._fetch, self._starts = mqtt, fetch, 0
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.trust_env = False
+        self._random = random.Random(name)  # noqa: S311 - figures, not secrets
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._inbox: list[bytes] = []
+        self._thread: threading.Thread | None = None
+        self.client: Any = None
+        self.broker: BrokerAccess | None = None
+        self.errors: list[str] = []
+
+    def start(self) -> SimulatedDevice:
+        """Enrol and live, in a thread."""
+        self._starts += 1
+        self.epoch, self.sequence = f"{self.name}-{self._starts}", 0
+        self._stopping.clear()
+        self.enrol()
+        if self._mqtt and self.broker:
+            self._connect(self.broker)
+        self.report()
+        self._thread = threading.Thread(target=self._live, name=self.name, daemon=True)
+        self._thread.start()
+        return self
+
+    def ask_to_stop(self) -> None:
+        """Have it end soon."""
+        self._stopping.set()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End; with MQTT after a good-bye."""
+        self.ask_to_stop()
+        if self._thread is not None:
+            self._thread.join(5)
+        if self.client is not None:
+            self.client.publish(routes.state_topic(self.name), self._presence(online=False), 1, retain=True)
+            self.client.disconnect()
+            self.client.loop_stop()
+            self.client = None
+        self._session.close()
+
+    def enrol(self) -> EnrolReply:
+        """Introduce itself; raises `requests.HTTPError` when refused."""
+        request = EnrolRequest(schema=1, device=self.name, facts=self.facts, tags=self.tags)
+        response = self._call("POST", routes.ENROL, codec.canonical_json(request))
+        reply = codec.decode_json(response.content, EnrolReply, what="enrolment reply")
+        self.broker = reply.broker
+        return reply
+
+    def report(self) -> Report:
+        """Send the whole state."""
+        with self._lock:
+            self.sequence += 1
+            made = Report(
+                schema=1, device=self.name, epoch=self.epoch, sequence=self.sequence, at=time.time(),
+                agent_version="simulated", revision_seen=self.revision, revision_applied=self.revision,
+                slots=dict(self.slots), facts=self.facts, tags=self.tags,
+            )  # fmt: skip
+            self._send(routes.reported_topic(self.name), routes.report_path(self.name), "PUT", made, retain=True)
+        return made
+
+    def deliver(self, *bodies: Window | SwapRecord | Event) -> Batch:
+        """Send telemetry, each body as an item of its own."""
+        items = []
+        for body in bodies:
+            self.seq += 1
+            items.append(
+                Item(
+                    self.seq,
+                    window=body if isinstance(body, Window) else None,
+                    swap=body if isinstance(body, SwapRecord) else None,
+                    event=body if isinstance(body, Event) else None,
+                )
+            )
+        batch = Batch(schema=1, device=self.name, epoch=f"outbox-{self.name}", items=items)
+        self._send(routes.telemetry_topic(self.name), routes.telemetry_path(self.name), "POST", batch)
+        return batch
+
+    def window(self, slot: str, *, requests_made: int = 50) -> Window:
+        """A minute of what serves in the slot."""
+        state = self.slots[slot]
+        data = self._latency(state.version, requests_made).to_data()
+        now = time.time()
+        return Window(
+            start=now - 60, end=now, slot=slot, generation=state.generation, artifact=state.artifact,
+            model=state.model, version=state.version, ok=requests_made, latency_us={"total": data},
+        )  # fmt: skip
+
+    def _live(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                data = self._next()
+                if data is not None:
+                    self.take(data)
+            except (requests.RequestException, OSError) as error:
+                self.errors.append(str(error))
+                self._stopping.wait(0.2)
+
+    def _next(self) -> bytes | None:
+        if self.client is not None:
+            self._wake.wait(1)
+            self._wake.clear()
+            return self._inbox.pop() if self._inbox else None
+        headers = {"If-None-Match": f'"{self.revision}"'}
+        path = f"{routes.desired_path(self.name)}?wait_s=0.5"
+        response = self._call("GET", path, headers=headers)
+        return response.content if response.status_code == 200 else None
+
+    def take(self, data: bytes) -> None:
+        """Converge to an assignment; an older or the same one changes nothing."""
+        assignment = parse_assignment(data, device=self.name)
+        if assignment.revision <= self.revision:
+            return
+        before, self.revision = self.revision, assignment.revision
+        try:
+            self._converge(assignment)
+        except BaseException:
+            self.revision = before  # the link broke: it is asked for, and carried out, again
+            raise
+
+    def _converge(self, assignment: Assignment) -> None:
+        changed = [s for s, wanted in assignment.slots.items() if self._differs(s, wanted)]
+        for slot in set(self.slots) - set(assignment.slots):
+            del self.slots[slot]
+        for slot in changed:
+            self._update(slot, assignment.slots[slot], assignment)
+        self.report()
+
+    def _differs(self, slot: str, wanted: SlotAssignment) -> bool:
+        update = self.slots.get(slot, SlotReport()).update
+        if update is not None and update.outcome == "in-progress":
+            return True  # the link broke in the middle of it
+        return update is None or (update.artifact, update.rollout) != (wanted.artifact, wanted.rollout)
+
+    def _update(self, slot: str, wanted: SlotAssignment, assignment: Assignment) -> None:
+        old = self.slots.get(slot, SlotReport())
+        outcome = self.behaviour.of(wanted.version)
+        if old.artifact == wanted.artifact:
+            self.slots[slot] = _with(old, self._told(wanted, assignment, "committed"))
+            return
+        fetched = self._fetch_artifact(wanted) if self._fetch else 0
+        if outcome == "silent":
+            return
+        self.slots[slot] = _with(old, self._told(wanted, assignment, "in-progress"), state="updating")
+        self.report()
+        self._stopping.wait(self.behaviour.delay_s)
+        told = self._told(wanted, assignment, outcome, fetched)
+        if outcome != "committed":
+            self.slots[slot] = _with(old, told, state="serving" if old.artifact else "empty")
+            self.deliver(
+                Event(at=time.time(), kind="update-refused", slot=slot, code=told.code, message=told.message)
+            )
+            return
+        made = SlotReport(
+            "serving", old.generation + 1, wanted.artifact, wanted.model, wanted.version, time.time(), told
+        )
+        self.slots[slot] = made
+        self.deliver(self._swap(slot, old, made, fetched), self.window(slot))
+
+    def _told(
+        self, wanted: SlotAssignment, assignment: Assignment, outcome: str, fetched: int = 0
+    ) -> UpdateReport:
+        failed = outcome not in ("committed", "in-progress")
+        return UpdateReport(
+            artifact=wanted.artifact, model=wanted.model, version=wanted.version, revision=assignment.revision,
+            rollout=wanted.rollout, outcome=msgspec.convert(outcome, Outcome),
+            phase="preflight" if failed else "idle",
+            code=self.behaviour.code if failed else "",
+            message=f"The simulated device {self.name} does not take {wanted.version}." if failed else "",
+            requests=20, fetched_bytes=fetched, finished_at=time.time(),
+        )  # fmt: skip
+
+    def _swap(self, slot: str, old: SlotReport, new: SlotReport, fetched: int) -> SwapRecord:
+        return SwapRecord(
+            at=time.time(), slot=slot, generation_from=old.generation, generation_to=new.generation,
+            artifact_from=old.artifact, artifact_to=new.artifact, version_from=old.version,
+            version_to=new.version, commit_us=3.5, dropped=0, fetched_bytes=fetched,
+            before_us=self._latency(old.version, 30).to_data() if old.artifact else None,
+            after_us=self._latency(new.version, 30).to_data(),
+        )  # fmt: skip
+
+    def _latency(self, version: str, count: int) -> Histogram:
+        made = Histogram()
+        median = (self.behaviour.latency_us or {}).get(version, 500.0)
+        for _ in range(count):
+            made.record(median * self._random.lognormvariate(0, 0.1))
+        return made
+
+    def _fetch_artifact(self, wanted: SlotAssignment) -> int:
+        before = sum(self.fetched.values())
+        manifest = parse_manifest(self._blob(wanted.artifact))
+        for entry in manifest.files:
+            self._blob(entry.sha256)
+        return sum(self.fetched.values()) - before
+
+    def _blob(self, sha256: str) -> bytes:
+        data = self._call("GET", routes.blob_path(sha256)).content
+        if codec.digest(data) != sha256:
+            raise OSError(f"blob {sha256[:12]} was altered")
+        self.fetched.setdefault(sha256, len(data))
+        return data
+
+    def _send(self, topic: str, path: str, method: str, message: Report | Batch, *, retain: bool = False) -> None:
+        data = codec.canonical_json(message)
+        if self.client is not None:
+            self.client.publish(topic, data, 1, retain=retain).wait_for_publish(10)
+        else:
+            self._call(method, path, data)
+
+    def _call(
+        self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> requests.Response:
+        response = self._session.request(method, self.url + path, data=data, headers=headers, timeout=20)
+        response.raise_for_status()
+        return response
+
+    def _connect(self, access: BrokerAccess) -> None:
+        self.client = connect_mqtt(
+            access, self.name, will=(routes.state_topic(self.name), self._presence(online=False))
+        )
+        self.client.on_message = self._on_message
+        self.client.publish(routes.state_topic(self.name), self._presence(online=True), 1, retain=True)
+        self.client.subscribe(routes.desired_topic(self.name), 1)
+
+    def _presence(self, *, online: bool) -> bytes:
+        return codec.canonical_json(Presence(1, self.name, online, self.epoch, 1))
+
+    def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
+        # No lock here: `report` holds it while it waits for an answer that this very thread must receive.
+        self._inbox.append(bytes(message.payload))
+        self._wake.set()
+
+
+def connect_mqtt(
+    access: BrokerAccess, client_id: str, *, version_5: bool = True, will: tuple[str, bytes] | None = None
+) -> Any:
+    """A paho client with a running loop, connected.
+
+    Raises:
+        ConnectionError: the broker refused or did not answer within 5 seconds; the message says which.
+    """
+    import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+    protocol = MQTTProtocolVersion.MQTTv5 if version_5 else MQTTProtocolVersion.MQTTv311
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol)
+    if access.username:
+        client.username_pw_set(access.username, access.password)
+    if will is not None:
+        client.will_set(will[0], will[1], qos=1, retain=True)
+    answered = threading.Event()
+    reasons: list[str] = []
+
+    def on_connect(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            reasons.append(str(reason))
+        answered.set()
+
+    client.on_connect = on_connect
+    client.connect(access.host, access.port, keepalive=30)
+    client.loop_start()
+    if not answered.wait(5) or reasons:
+        client.disconnect()
+        client.loop_stop()
+        raise ConnectionError(reasons[0] if reasons else "the broker did not answer")
+    return client
+
+
+class FleetSimulator:
+    """Many simulated devices of one running site."""
+
+    def __init__(self, site: Path) -> None:
+        """Find the server that runs on a site folder."""
+        self.url: str = json.loads((site / "run" / "server.json").read_text())["url"]
+        self._token = (site / "secrets" / "enrolment-token").read_text().strip()
+        self.devices: dict[str, SimulatedDevice] = {}
+
+    def add(self, *names: str, behaviour: Behaviour | None = None, **options: Any) -> list[SimulatedDevice]:
+        """Start devices; options as of `SimulatedDevice`. Each gets a behaviour of its own."""
+        made = []
+        for name in names:
+            own = Behaviour(**vars(behaviour)) if behaviour else Behaviour()
+            device = SimulatedDevice(self.url, self._token, name, own, **options).start()
+            self.devices[name] = device
+            made.append(device)
+        return made
+
+    def stop(self) -> None:
+        """Stop all devices."""
+        for device in self.devices.values():
+            device.ask_to_stop()
+        for device in self.devices.values():
+            device.stop()
+
+
+@contextmanager
+def simulated_fleet(site: Path) -> Iterator[FleetSimulator]:
+    """A `FleetSimulator` whose devices end with the block."""
+    fleet = FleetSimulator(site)
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 20.0, *, what: str = "the condition") -> Any:
+    """Wait until `condition()` is true and return it; raises TimeoutError."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(f"{what} did not come about in {timeout_s:g} s")
+
+
+def _with(old: SlotReport, update: UpdateReport, *, state: Any = None) -> SlotReport:
+    return SlotReport(state or old.state, old.generation, old.artifact, old.model, old.version, old.since, update)
+
+
+__all__: Sequence[str] = (
+    "Behaviour",
+    "FleetSimulator",
+    "SimulatedDevice",
+    "connect_mqtt",
+    "simulated_fleet",
+    "wait_until",
+)

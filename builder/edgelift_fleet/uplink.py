@@ -1,0 +1,166 @@
+"""MQTT between the control plane and the broker: reports and telemetry in, retained assignments out.
+
+paho's thread only hands over what came; one worker takes it in, and a message is acknowledged only once it is
+stored, so that a crash in between costs nothing. Assignments are published from the worker too: all of them at
+every connect, one at every change. Works on MQTT 5 and falls back to 3.1.1.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+import sqlalchemy as sa
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgelift_contract import routes
+from edgelift_contract.errors import EdgeliftError
+from edgelift_fleet.db import AssignmentRow
+from edgelift_fleet.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_S = 30
+_SESSION_S = 3600
+_UNSUPPORTED_VERSION = 132
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Where a broker is, and who we are there; no user means that it lets anyone in."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = ""
+
+
+class Uplink:
+    """The control plane's connection to its broker. A context: connected, and re-connected, inside the block."""
+
+    def __init__(self, fleet: Fleet, address: BrokerAddress) -> None:
+        self._fleet, self._address = fleet, address
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._worker = threading.Thread(target=self._run, name="uplink", daemon=True)
+        self._client: paho.Client | None = None
+        self.connected = threading.Event()
+
+    @property
+    def state(self) -> str:
+        """`connected` or `disconnected`."""
+        return "connected" if self.connected.is_set() else "disconnected"
+
+    def __enter__(self) -> Uplink:
+        self._fleet.changes.subscribe(lambda device: self._work.put(lambda: self._publish(device)))
+        self._worker.start()
+        self._connect(MQTTProtocolVersion.MQTTv5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.disconnect()
+            client.loop_stop()
+        self._work.put(None)
+        self._worker.join(3)
+
+    def _connect(self, protocol: MQTTProtocolVersion) -> None:
+        five = protocol == MQTTProtocolVersion.MQTTv5
+        name = self._address.username or f"edgelift-host-{self._fleet.site.config.name}"
+        # A session that outlives a broken connection keeps what devices sent meanwhile.
+        clean = None if five else False
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean, protocol=protocol)
+        if self._address.username:
+            client.username_pw_set(self._address.username, self._address.password)
+        client.manual_ack_set(True)
+        client.max_queued_messages_set(10_000)
+        client.reconnect_delay_set(min_delay=1, max_delay=random.randint(10, 30))  # noqa: S311 - spreads load
+        client.on_connect, client.on_disconnect, client.on_message = self._on_connect, self._gone, self._came
+        self._client = client
+        options: dict[str, Any] = {"keepalive": KEEPALIVE_S}
+        if five:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no types here
+            properties.SessionExpiryInterval = _SESSION_S
+            options |= {"clean_start": False, "properties": properties}
+        client.connect_async(self._address.host, self._address.port, **options)
+        client.loop_start()
+
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
+        if reason.is_failure:
+            log.warning("the broker refused us: %s", reason)
+            if reason.value == _UNSUPPORTED_VERSION and client.protocol == MQTTProtocolVersion.MQTTv5:
+                self._work.put(lambda: self._fall_back(client))
+            return
+        client.subscribe([(topic, 1) for topic in routes.uplink_filters()])
+        self.connected.set()
+        self._work.put(self._publish_all)
+
+    def _fall_back(self, client: paho.Client) -> None:
+        if client is self._client:
+            client.disconnect()
+            client.loop_stop()
+            self._connect(MQTTProtocolVersion.MQTTv311)
+
+    def _gone(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
+        if self.connected.is_set() and self._client is not None:
+            log.warning("the broker's connection ended: %s", reason)
+        self.connected.clear()
+
+    def _came(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self._work.put(lambda: self._take(client, message))
+
+    def _run(self) -> None:
+        while (job := self._work.get()) is not None:
+            try:
+                job()
+            except Exception:
+                log.exception("a fault in the uplink")  # one bad message must not end the uplink
+
+    def _take(self, client: paho.Client, message: paho.MQTTMessage) -> None:
+        try:
+            self._dispatch(message.topic, bytes(message.payload))
+        except EdgeliftError as error:
+            # A message that is wrong stays wrong: acknowledged and dropped, or it would come again for ever.
+            log.warning("dropped topic=%s code=%s %s", message.topic, error.code, error.message)
+            if error.code in ("busy", "disk-full", "disk-error"):
+                return  # ours to blame: the broker hands it out again at the next connect
+        client.ack(message.mid, message.qos)
+
+    def _dispatch(self, topic: str, payload: bytes) -> None:
+        device, rest = routes.split_topic(topic) or ("", "")
+        intake = self._fleet.intake
+        if not payload:
+            return  # a retained message that someone cleared
+        if rest == "up/reported":
+            intake.report(device, payload, via="mqtt")
+        elif rest == "up/telemetry":
+            intake.telemetry(device, payload, via="mqtt")
+        elif rest == "up/state":
+            intake.presence(device, payload)
+
+    def _publish(self, device: str) -> None:
+        with self._fleet.db.read() as session:
+            row = session.get(AssignmentRow, device)
+            body = row.body if row is not None else None
+        if body is not None:
+            self._send(device, body)
+
+    def _publish_all(self) -> None:
+        with self._fleet.db.read() as session:
+            rows = session.execute(sa.select(AssignmentRow.device, AssignmentRow.body)).all()
+        for device, body in rows:
+            self._send(device, body)
+
+    def _send(self, device: str, body: str) -> None:
+        client = self._client
+        if client is not None and self.connected.is_set():
+            client.publish(routes.desired_topic(device), body.encode(), qos=1, retain=True)

@@ -1,0 +1,222 @@
+"""The demo's parts: requests that never stop, a proxy that tampers, releases derived from a built one."""
+
+import contextlib
+import http.server
+import json
+import shutil
+import socket
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import msgspec
+import requests
+
+from edgelift_contract import codec, golden, manifest, release
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Load:
+    """Requests at a fixed rate against one agent, from due times, whatever the answers take."""
+
+    def __init__(self, port: int, rate_hz: float) -> None:
+        self.sent = 0
+        self.failures: list[str] = []
+        self.by_version: dict[str, int] = {}
+        self._url = f"http://127.0.0.1:{port}/v2/models/digits"
+        self._interval_s = 1 / rate_hz
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        session = requests.Session()
+        session.trust_env = False
+        described = session.get(self._url, timeout=10).json()["inputs"][0]
+        shape = [1 if n == -1 else n for n in described["shape"]]
+        count = 1
+        for n in shape:
+            count *= n
+        due, step = time.monotonic(), 0
+        while not self._stopping.is_set():
+            step += 1
+            values = [(step * 7 + i * 3) % 17 / 16 for i in range(count)]
+            # The inputs' name is the model's own: builds for another runtime may call it otherwise.
+            body = {"inputs": [{**described, "shape": shape, "data": values}]}
+            self.sent += 1
+            try:
+                self._check(session.post(f"{self._url}/infer", json=body, timeout=10))
+            except requests.RequestException as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+            due += self._interval_s
+            self._stopping.wait(max(0.0, due - time.monotonic()))
+
+    def _check(self, answer: requests.Response) -> None:
+        if answer.status_code != 200:
+            self.failures.append(f"{answer.status_code}: {answer.text[:200]}")
+            return
+        got = answer.json()
+        scores = got["outputs"][0]["data"]
+        if len(scores) != 10 or not all(isinstance(s, float) for s in scores):
+            self.failures.append(f"not ten scores: {scores}")
+        version = got["parameters"]["release"].partition("@")[2]
+        self.by_version[version] = self.by_version.get(version, 0) + 1
+
+
+class TamperingProxy:
+    """Forwards HTTP to the control plane; changes one byte of one blob when told to."""
+
+    def __init__(self, upstream: str) -> None:
+        self.tamper_with: set[str] = set()
+        self.tampered = 0
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _forward(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length) if length else None
+                kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+                request = urllib.request.Request(
+                    upstream + self.path, data=body, headers=kept, method=self.command
+                )
+                opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                try:
+                    with opener.open(request, timeout=90) as answer:
+                        self._answer(answer.status, dict(answer.headers), answer.read())
+                except urllib.error.HTTPError as error:
+                    self._answer(error.code, dict(error.headers), error.read())
+                except OSError:
+                    self._answer(502, {}, b"")
+
+            def _answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+                if self.path.rpartition("/")[2] in proxy.tamper_with and data:
+                    data = data[:-1] + bytes([data[-1] ^ 1])
+                    proxy.tampered += 1
+                with contextlib.suppress(OSError):
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        if name.lower() in ("etag", "content-type", "content-range", "accept-ranges"):
+                            self.send_header(name, value)
+                    if status != 304:
+                        self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    if status != 304:
+                        self.wfile.write(data)
+
+            do_GET = do_PUT = do_POST = _forward
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def derive_release(source: Path, out: Path, version: str, *, spoil: bool = False, runtime: str = "") -> None:
+    """Another version of a built release.
+
+    With `spoil`, the goldens' outputs are another model's (each value shifted by one); with `runtime`, only the
+    artifacts for that runtime remain.
+    """
+    built = codec.decode_json((source / release.RELEASE_FILE).read_bytes(), release.Release, what="release")
+    shutil.copytree(source, out)
+    shutil.rmtree(out / release.MANIFESTS)
+    (out / release.MANIFESTS).mkdir()
+    artifacts = []
+    for entry in built.artifacts:
+        if runtime and entry.runtime != runtime:
+            continue
+        data = (source / release.MANIFESTS / entry.id).read_bytes()
+        made = msgspec.structs.replace(
+            manifest.parse_manifest(data), version=version, release_counter=int(version), files=[], evidence=[]
+        )
+        files = list(manifest.parse_manifest(data).files)
+        if spoil:
+            files = [_spoiled(out, f) if f.role == "goldens" else f for f in files]
+        made = msgspec.structs.replace(made, files=files)
+        artifact, canonical = manifest.dump_manifest(made)
+        (out / release.MANIFESTS / artifact).write_bytes(canonical)
+        artifacts.append(
+            msgspec.structs.replace(entry, id=artifact, manifest_bytes=len(canonical), measurement=None)
+        )
+    derived = msgspec.structs.replace(built, version=version, release_counter=int(version), artifacts=artifacts)
+    (out / release.RELEASE_FILE).write_bytes(codec.canonical_json(derived))
+    used = {
+        f.sha256
+        for a in artifacts
+        for f in manifest.parse_manifest((out / release.MANIFESTS / a.id).read_bytes()).files
+    }
+    for blob in (out / release.BLOBS).iterdir():
+        if blob.name not in used:
+            blob.unlink()
+
+
+def _spoiled(out: Path, entry: manifest.FileEntry) -> manifest.FileEntry:
+    import numpy as np
+
+    goldens = golden.parse_goldens((out / release.BLOBS / entry.sha256).read_bytes())
+    wrong = []
+    for one in goldens:
+        outputs = [
+            msgspec.structs.replace(t, data=np.roll(np.frombuffer(t.data, "<f4"), 1).tobytes())
+            for t in one.outputs
+        ]
+        wrong.append(msgspec.structs.replace(one, outputs=outputs))
+    data = golden.dump_goldens(wrong)
+    (out / release.BLOBS / codec.digest(data)).write_bytes(data)
+    return manifest.FileEntry(entry.path, len(data), codec.digest(data), "goldens")
+
+
+def judge_figures(devices: dict[str, dict], report: dict, loads: dict[str, Load]) -> dict:
+    """The figures that the demo must show, from what the control plane was told and the requests saw."""
+    failures = [failure for load in loads.values() for failure in load.failures]
+    for failure in failures[:5]:
+        print("failed request:", failure)
+    swaps = [swap for device in devices.values() for swap in device["swaps"]]
+    versions = [v for device in devices.values() for v in device["latency"]]
+    p50 = {v["version"]: v["total"]["p50_us"] for v in sorted(versions, key=lambda v: v["total"]["count"])}
+    shipped = [c for c in report["candidates"] if c["shipped"]]
+    int8 = min((c for c in shipped if c["variant"].startswith("int8")), key=lambda c: c["rank"])
+    return {
+        "requests": sum(load.sent for load in loads.values()),
+        "failed_requests": len(failures),
+        "swaps": len(swaps),
+        "commit_us_max": max((s["commit_us"] for s in swaps), default=0.0),
+        "transports": sorted({device["device"]["transport"] for device in devices.values()}),
+        "windows_received": sum(device["windows_received"] for device in devices.values()),
+        "bytes_fetched": sum(swap.get("fetched_bytes", 0) for swap in swaps),
+        "p50_us_before": p50.get("1", 0.0),
+        "p50_us_after": p50.get("2", 0.0),
+        "accuracy_float": int8["baseline"],
+        "accuracy_int8": int8["value"],
+        "formats": sorted(set(report.get("formats_built", []))),
+    }
+
+
+def model_blobs(folder: Path) -> set[str]:
+    """Digests of every model and weights file of a release."""
+    manifests = [manifest.parse_manifest(p.read_bytes()) for p in (folder / release.MANIFESTS).iterdir()]
+    return {entry.sha256 for m in manifests for entry in m.files if entry.role != "goldens"}
+
+
+def formats_in(folder: Path) -> list[str]:
+    data = json.loads((folder / release.RELEASE_FILE).read_text())
+    return [artifact["format"] for artifact in data["artifacts"]]

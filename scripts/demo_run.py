@@ -1,0 +1,327 @@
+"""The demo: a control plane and two agents as separate processes, requests that never stop, three releases.
+
+Every step is the command that a user would type; nothing is faked: the bad release really has wrong goldens,
+and the tampered blob really is altered between the control plane and the device.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts.demo_parts import (
+    Load,
+    TamperingProxy,
+    derive_release,
+    formats_in,
+    free_port,
+    judge_figures,
+    model_blobs,
+)
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+SOURCE = "builder/examples/simplecnn.py:digits"
+DEVICES = ("pi-1", "pi-2")
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Demo:
+    """Everything below one temporary folder; `close` leaves no process behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.site = folder, folder / "site"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.ports = {device: free_port() for device in DEVICES}
+        self.loads: dict[str, Load] = {}
+        self.proxy: TamperingProxy | None = None
+
+    def say(self, text: str) -> None:
+        console.print(f"\n[bold cyan]▶ {text}[/]")
+
+    def edgelift(
+        self, *arguments: str, check: bool = True, quiet: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a host command in front of the user."""
+        if not quiet:
+            shown = " ".join(str(a).replace(str(self.folder), "$DEMO") for a in arguments)
+            console.print(f"[dim]$ edgelift {shown}[/]", markup=True)
+        done = subprocess.run(
+            [BIN / "edgelift", *arguments],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if quiet else None,
+            env={**os.environ, "COLUMNS": str(console.width)},
+        )
+        if not quiet:
+            console.print(done.stdout.rstrip(), markup=False)
+        if check and done.returncode:
+            raise SystemExit(f"edgelift {arguments[0]} failed with exit code {done.returncode}")
+        return done
+
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.edgelift(*arguments, "--site", str(self.site), "--json", quiet=True).stdout)
+
+    def spawn(self, *command: str | Path, log: str) -> subprocess.Popen[bytes]:
+        with (self.folder / log).open("ab") as out:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
+    # --- the steps
+
+    def build(self) -> dict:
+        """Two versions of one model: float, then int8; returns version 2's report."""
+        self.say("Build digits@1 (float) and digits@2 (int8) for two boards")
+        for version, recipe in (("1", "float32"), ("2", "int8-static")):
+            self.edgelift(
+                "build", SOURCE, "--target", "x86-64" if os.uname().machine == "x86_64" else "arm64",
+                "--target", "rpi4", "--recipe", recipe, "--version", version, "--out", str(self.release(version)),
+            )  # fmt: skip
+        derive_release(self.release("2"), self.release("3"), "3", spoil=True)
+        derive_release(self.release("2"), self.release("4"), "4", runtime="onnxruntime")
+        report = json.loads((self.release("2") / "report.json").read_text())
+        return report | {"formats_built": formats_in(self.release("1")) + formats_in(self.release("2"))}
+
+    def release(self, version: str) -> Path:
+        return self.folder / f"digits-{version}"
+
+    def serve(self) -> None:
+        """The control plane, with mosquitto as its child where it is installed."""
+        self.say("Start the control plane")
+        self.edgelift("init", str(self.site))
+        for version in "1234":
+            self.edgelift("publish", str(self.release(version)), "--site", str(self.site))
+        self.spawn(BIN / "edgelift", "serve", "--site", self.site, "--port", str(free_port()), log="serve.log")
+        self.wait_for("the control plane", lambda: (self.site / "run" / "server.json").exists(), 30)
+        console.print((self.folder / "serve.log").read_text().rstrip(), markup=False)
+
+    def start_agents(self) -> None:
+        """pi-1 takes MQTT where there is a broker; pi-2 HTTP alone, through a proxy that can tamper."""
+        self.say("Start two agents: pi-1 on MQTT, pi-2 on HTTP alone")
+        url = json.loads((self.site / "run" / "server.json").read_text())["url"]
+        self.proxy = TamperingProxy(url)
+        for device in DEVICES:
+            config = self.folder / f"{device}.toml"
+            config.write_text(self.agent_config(device, url if device == "pi-1" else self.proxy.url))
+            self.spawn(BIN / "edgelift-agent", "--config", config, "run", log=f"{device}.log")
+        self.wait_for("both agents", lambda: len(self.json("devices")) == 2, 30)
+        self.edgelift(
+            "assign",
+            "digits@1",
+            "--device",
+            "pi-1",
+            "--device",
+            "pi-2",
+            "--probation",
+            "1s",
+            "--site",
+            str(self.site),
+        )
+        self.wait_for("digits@1 on both", lambda: all(self.serving(d) == "1" for d in DEVICES), 60)
+        for device in DEVICES:
+            self.loads[device] = Load(self.ports[device], rate_hz=40)
+        console.print("Requests are coming now, 40 a second to each agent, until the end.")
+        time.sleep(3)
+
+    def agent_config(self, device: str, url: str) -> str:
+        transport = "auto" if device == "pi-1" else "http"
+        token = self.site / "secrets" / "enrolment-token"
+        return (
+            f'device = "{device}"\nstate_dir = "{self.folder / device}"\ntags = {{ demo = "" }}\n'
+            f'[host]\nurl = "{url}"\ntoken_file = "{token}"\ntransport = "{transport}"\n'
+            f"[serve]\nport = {self.ports[device]}\nadmin_port = 0\n"
+            "[telemetry]\nwindow_s = 2\npublish_interval_s = 2\nprobation_window_s = 1\n"
+            "[update]\nretry_first_s = 0.2\n"
+        )
+
+    def roll_out(self) -> None:
+        self.say("Roll digits@2 out in two waves: one device first, then all")
+        self.edgelift(*self.rollout("2"))
+        for device in DEVICES:
+            self.edgelift("device", device, "--site", str(self.site))
+
+    def roll_out_bad(self) -> bool:
+        self.say("Roll out digits@3, whose goldens do not match: it must stop at its first device and roll back")
+        done = self.edgelift(*self.rollout("3"), check=False)
+        rollout = next(r for r in self.json("rollout", "list") if r["release"] == "digits@3")
+        tried = [d["device"] for d in rollout["devices"]]
+        console.print(f"exit code {done.returncode}; {rollout['state']}; tried on {', '.join(tried)} only")
+        return (
+            done.returncode == 1
+            and rollout["state"] == "rolled-back"
+            and len(tried) == 1
+            and all(self.serving(d) == "2" for d in DEVICES)
+        )
+
+    def rollout(self, version: str) -> list[str]:
+        return [
+            "rollout", "start", f"digits@{version}", "--to", "tag:demo", "--waves", "1,100%", "--soak", "1s",
+            "--probation", "4s", "--min-requests", "20", "--wait", "--site", str(self.site),
+        ]  # fmt: skip
+
+    def tamper(self) -> bool:
+        self.say("Alter one blob of digits@4 on its way to pi-2: it must be refused, and the host told why")
+        assert self.proxy is not None
+        release = json.loads((self.release("4") / "release.json").read_text())
+        self.proxy.tamper_with = model_blobs(self.release("4"))
+        self.edgelift("assign", "digits@4", "--device", "pi-2", "--probation", "1s", "--site", str(self.site))
+        ids = {artifact["id"] for artifact in release["artifacts"]}
+        self.wait_for(
+            "pi-2's refusal", lambda: self.update("pi-2").get("artifact") in ids and self.ended("pi-2"), 60
+        )
+        update = self.update("pi-2")
+        console.print(f"pi-2: {update['outcome']} ({update.get('code', '')}): {update.get('message', '')}")
+        self.edgelift("devices", "--site", str(self.site))
+        return (
+            self.proxy.tampered > 0
+            and update["outcome"] == "refused"
+            and update.get("code") == "digest-mismatch"
+            and self.serving("pi-2") == "2"
+        )
+
+    # --- what the control plane knows
+
+    def slot(self, device: str) -> dict:
+        slots = self.json("device", device)["device"]["slots"]
+        return next((slot for slot in slots if slot["slot"] == "digits"), {})
+
+    def update(self, device: str) -> dict:
+        return self.slot(device).get("update") or {}
+
+    def ended(self, device: str) -> bool:
+        return self.update(device).get("outcome", "in-progress") != "in-progress"
+
+    def serving(self, device: str) -> str:
+        return self.slot(device).get("version", "")
+
+    def wait_for(self, what: str, condition: object, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        with console.status(f"waiting for {what}"):
+            while time.monotonic() < deadline:
+                for process in self.processes:
+                    if process.poll() is not None:
+                        raise SystemExit(f"a process ended with {process.returncode}: {process.args}")
+                if condition():  # type: ignore[operator] # a plain callable
+                    return
+                time.sleep(0.3)
+        raise SystemExit(f"{what} did not come within {timeout_s:.0f} s; see the logs above")
+
+    def close(self) -> None:
+        for load in self.loads.values():
+            load.stop()
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if self.proxy is not None:
+            self.proxy.close()
+
+
+def run(demo: Demo) -> dict:
+    started = time.monotonic()
+    report = demo.build()
+    demo.serve()
+    demo.start_agents()
+    demo.roll_out()
+    bad_rolled_back = demo.roll_out_bad()
+    tamper_refused = demo.tamper()
+    time.sleep(3)
+    for load in demo.loads.values():
+        load.stop()
+    time.sleep(3)
+    devices = {device: demo.json("device", device) for device in DEVICES}
+    figures = judge_figures(devices, report, demo.loads)
+    return figures | {
+        "bad_release_rolled_back": bad_rolled_back,
+        "tamper_refused": tamper_refused,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def show(figures: dict) -> None:
+    table = Table(title="What happened", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    rows = {
+        "requests sent / failed": f"{figures['requests']} / {figures['failed_requests']}",
+        "swaps": str(figures["swaps"]),
+        "swap: the pointer was held for": f"{figures['commit_us_max']:.1f} µs at most",
+        "latency p50, float → int8": f"{figures['p50_us_before']:.0f} → {figures['p50_us_after']:.0f} µs",
+        "accuracy, float → int8": f"{figures['accuracy_float']:.2%} → {figures['accuracy_int8']:.2%}",
+        "bytes fetched by the devices": f"{figures['bytes_fetched'] / 1e6:.2f} MB",
+        "bad release rolled back": "yes" if figures["bad_release_rolled_back"] else "NO",
+        "tampered blob refused": "yes" if figures["tamper_refused"] else "NO",
+        "windows received": str(figures["windows_received"]),
+        "transports": ", ".join(figures["transports"]),
+        "formats built": ", ".join(figures["formats"]),
+        "time": f"{figures['seconds']:.0f} s",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print()
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/demo")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--keep", action="store_true", help="keep the demo's folder, logs included")
+    parsed = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = Path(tempfile.mkdtemp(prefix="edgelift-demo-"))
+    demo = Demo(folder)
+    figures: dict = {}
+    try:
+        figures = run(demo)
+        show(figures)
+    finally:
+        demo.close()
+        if not figures:
+            for log in sorted(folder.glob("*.log")):
+                console.print(f"--- {log.name}\n{log.read_text()[-3000:]}", markup=False)
+        if parsed.keep:
+            console.print(f"Kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if parsed.json:
+        parsed.json.write_text(json.dumps(figures, indent=2) + "\n")
+    wrong = [name for name, good in failures(figures).items() if not good]
+    if wrong:
+        console.print(f"[bold red]failed[/]: {', '.join(wrong)}")
+        sys.exit(1)
+    console.print("[bold green]All of it held.[/]")
+
+
+def failures(figures: dict) -> dict[str, bool]:
+    """What must be so, by name."""
+    wanted = {"http", "mqtt"} if shutil.which("mosquitto") else {"http"}
+    return {
+        "failed_requests": figures["failed_requests"] == 0 and figures["requests"] > 500,
+        "swaps": figures["swaps"] >= 4,
+        "transports": set(figures["transports"]) == wanted,
+        "tamper_refused": figures["tamper_refused"],
+        "bad_release_rolled_back": figures["bad_release_rolled_back"],
+        "windows_received": figures["windows_received"] > 0,
+        "formats": {"onnx", "tflite", "torchscript"} <= set(figures["formats"]),
+        "latency": figures["p50_us_before"] > 0 and figures["p50_us_after"] > 0,
+        "accuracy": figures["accuracy_int8"] > 0.9,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Replayed boards tell what they should; the doctor says what is wrong and what to do."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.simulators.boards import ORIN, PI_4, PI_5, replay
+from tests.simulators.device import Device
+
+from edgelift_agent.config import load_config
+from edgelift_agent.doctor import check_disk, check_power, check_temperature, examine
+from edgelift_agent.testing.host import ToyHost
+from edgelift_agent.testing.runtime import ToyModelFile
+
+
+@pytest.mark.parametrize(
+    ("bits", "expected"),
+    [
+        ("0x0", (0, 0, 0, 0)),
+        ("0x1", (0, 1, 0, 0)),
+        ("0x2", (1, 0, 0, 0)),
+        ("0x4", (1, 0, 0, 0)),
+        ("0x8", (1, 0, 0, 0)),
+        ("0x50000", (0, 0, 1, 1)),
+        ("0x50005", (1, 1, 1, 1)),
+        ("0xe0008", (1, 0, 1, 0)),
+    ],
+)
+def test_every_bit_of_get_throttled(tmp_path: Path, bits: str, expected: tuple[int, ...]) -> None:
+    board = replay(tmp_path, PI_4, {"vcgencmd": f"throttled={bits}\n"})
+    names = ("throttled", "under_voltage", "throttled_since_boot", "under_voltage_since_boot")
+    assert tuple(int(board.throttling()[name]) for name in names) == expected
+
+
+def test_without_vcgencmd_the_kernel_tells_of_under_voltage(tmp_path: Path) -> None:
+    assert replay(tmp_path / "4", PI_4).throttling() == {"under_voltage": 0.0}
+    assert replay(tmp_path / "5", PI_5).throttling() == {"under_voltage": 1.0}
+    assert replay(tmp_path / "5", PI_5).model() == "Raspberry Pi 5 Model B Rev 1.0"
+    assert replay(tmp_path / "5", PI_5).readings()["soc_temp_c"] == pytest.approx(61.95)
+
+
+def test_an_orin_tells_power_gpu_and_throttling(tmp_path: Path) -> None:
+    readings = replay(tmp_path, ORIN).readings()
+    assert readings["power_w"] == pytest.approx(6.0)
+    assert readings["vdd_cpu_gpu_cv_power_w"] == pytest.approx(2.0)
+    assert (readings["gpu_freq_mhz"], readings["gpu_load_pct"]) == (pytest.approx(624.75), pytest.approx(43.7))
+    assert (readings["throttled"], readings["over_current"]) == (1.0, 0.0)
+    assert readings["gpu_thermal_temp_c"] == pytest.approx(50.781)
+
+
+def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
+    assert replay(tmp_path, {}).readings() == {}
+    assert check_temperature(replay(tmp_path, {})).state == "ok"
+
+
+def test_garbage_in_sysfs_is_left_out(tmp_path: Path) -> None:
+    board = replay(tmp_path, {**PI_4, "sys/class/thermal/thermal_zone0/temp": "invalid"}, {"vcgencmd": "error=1"})
+    assert "soc_temp_c" not in board.readings()
+
+
+def test_the_doctor_names_heat_and_weak_power(tmp_path: Path) -> None:
+    hot = replay(tmp_path / "h", {**PI_4, "sys/class/thermal/thermal_zone0/temp": "83000"})
+    assert check_temperature(hot).state == "fail"
+    weak = replay(tmp_path / "w", PI_4, {"vcgencmd": "throttled=0x50005"})
+    finding = check_power(weak)
+    assert (finding.state, "stronger supply" in finding.advice) == ("fail", True)
+
+
+@pytest.mark.onnx
+def test_the_doctor_of_a_healthy_device(host: ToyHost, device: Device, tmp_path: Path) -> None:
+    host.assign(device.name, toy=host.publish("1", ToyModelFile()))
+    device.start()
+    host.wait_for(device.name, lambda r: r.revision_applied == 1)
+    findings = {f.check: f for f in examine(load_config(device.config), replay(tmp_path / "b", PI_4))}
+    assert {f.state for f in findings.values()} <= {"ok", "warn"}
+    assert "toy@1" in findings["agent"].message
+    assert findings["host"].state == "ok"
+
+
+def test_the_doctor_of_a_device_without_anything(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        f'device = "pi-1"\nstate_dir = "{tmp_path}/s"\n[host]\nurl = "http://127.0.0.1:9"\ntoken = "t"\n'
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-m", "edgelift_agent.cli", "--config", str(config), "doctor", "--json"],
+        capture_output=True, text=True, timeout=60, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 1
+    findings = {f["check"]: f for f in json.loads(done.stdout)}
+    assert (findings["host"]["state"], findings["agent"]["state"]) == ("fail", "fail")
+    assert findings["agent"]["advice"]
+    assert check_disk(load_config(config)).state in ("ok", "warn")

@@ -1,0 +1,135 @@
+"""Open Inference Protocol V2, byte by byte: what is taken, what is refused, what comes back."""
+
+import struct
+
+import numpy as np
+import orjson
+import pytest
+
+from edgelift_agent.runtime.tensors import NUMPY
+from edgelift_agent.serving.protocol import decode_request, encode_response
+from edgelift_contract.errors import ContractError
+from edgelift_contract.manifest import FileEntry, Goldens, Manifest, Provenance, TensorSpec, Tolerance
+
+
+def manifest(
+    *inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = (TensorSpec("y", "FP32", [-1, 2]),)
+) -> Manifest:
+    return Manifest(
+        schema=1,
+        model="toy",
+        version="1",
+        release_counter=1,
+        variant="float32",
+        hardware_class="x86-64-avx2",
+        format="onnx",
+        runtime="onnxruntime",
+        files=[FileEntry("m", 1, "0" * 64, "model")],
+        inputs=list(inputs),
+        outputs=list(outputs),
+        goldens=Goldens("g", 1, Tolerance("k", 0)),
+        provenance=Provenance("0" * 64, "r"),
+    )
+
+
+X = TensorSpec("x", "FP32", [-1, 2])
+
+
+def body(**entry: object) -> bytes:
+    return orjson.dumps({"id": "7", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], **entry}]})
+
+
+@pytest.mark.parametrize("data", [[1.5, 2.5], [[1.5, 2.5]]])
+def test_json_data_flat_or_nested(data: object) -> None:
+    request = decode_request(body(data=data), None, manifest(X))
+    np.testing.assert_array_equal(request.inputs["x"], np.array([[1.5, 2.5]], np.float32))
+    assert (request.id, request.outputs) == ("7", {"y": False})
+
+
+@pytest.mark.parametrize("dtype", [d for d in NUMPY if d != "BYTES"])
+def test_every_datatype_makes_the_round_trip_as_binary(dtype: str) -> None:
+    array = np.array([[0, 1], [1, 0], [1, 1]]).astype(NUMPY[dtype])
+    spec = TensorSpec("x", dtype, [-1, 2])
+    raw = array.tobytes()
+    head = orjson.dumps(
+        {
+            "inputs": [
+                {"name": "x", "datatype": dtype, "shape": [3, 2], "parameters": {"binary_data_size": len(raw)}}
+            ],
+            "parameters": {"binary_data_output": True},
+        }
+    )
+    request = decode_request(head + raw, len(head), manifest(spec, outputs=(TensorSpec("y", dtype, [-1, 2]),)))
+    np.testing.assert_array_equal(request.inputs["x"], array)
+    pieces, length = encode_response(request, {"y": array}, model="m", version="1", parameters={})
+    answer = b"".join(pieces)
+    described = orjson.loads(answer[:length])["outputs"][0]
+    assert (described["datatype"], described["parameters"]["binary_data_size"]) == (dtype, len(raw))
+    assert answer[length:] == raw
+
+
+@pytest.mark.parametrize("dtype", [d for d in NUMPY if d != "BYTES"])
+def test_every_datatype_makes_the_round_trip_as_json(dtype: str) -> None:
+    values = [True, False] if dtype == "BOOL" else [0, 1]
+    spec = TensorSpec("x", dtype, [1, 2])
+    request = decode_request(body(datatype=dtype, data=values), None, manifest(spec))
+    assert request.inputs["x"].dtype == NUMPY[dtype]
+    pieces, length = encode_response(request, {"y": request.inputs["x"]}, model="m", version="1", parameters={})
+    assert length is None
+    assert orjson.loads(b"".join(pieces))["outputs"][0]["data"] == values
+
+
+def test_bytes_travel_both_ways() -> None:
+    spec = TensorSpec("x", "BYTES", [2])
+    out = (TensorSpec("y", "BYTES", [2]),)
+    raw = b"".join(struct.pack("<I", len(s)) + s for s in (b"ab", b"\xff\x00c"))
+    head = orjson.dumps(
+        {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [2],
+                     "parameters": {"binary_data_size": len(raw)}}],
+         "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
+    )  # fmt: skip
+    request = decode_request(head + raw, len(head), manifest(spec, outputs=out))
+    assert list(request.inputs["x"]) == [b"ab", b"\xff\x00c"]
+    pieces, length = encode_response(request, {"y": request.inputs["x"]}, model="m", version="1", parameters={})
+    assert b"".join(pieces)[length:] == raw
+
+
+def test_a_raw_request_is_one_tensor_and_nothing_else() -> None:
+    raw = np.array([[1, 2]], "<f4").tobytes()
+    request = decode_request(raw, 0, manifest(TensorSpec("x", "FP32", [-1, 2])))
+    np.testing.assert_array_equal(request.inputs["x"], [[1, 2]])
+    assert request.outputs == {"y": True}
+
+
+WRONG = {
+    "not JSON": (b"{", "not JSON"),
+    "no inputs": (b"{}", "no list 'inputs'"),
+    "unknown input": (body(name="z", data=[1, 2]), "has no input 'z'"),
+    "missing input": (b'{"inputs":[]}', "'x' is missing"),
+    "wrong datatype": (body(datatype="FP64", data=[1, 2]), "takes FP32"),
+    "wrong rank": (body(shape=[2], data=[1, 2]), "the model takes [-1, 2]"),
+    "wrong shape": (body(shape=[1, 3], data=[1, 2, 3]), "the model takes [-1, 2]"),
+    "too little data": (body(data=[1]), "does not hold FP32"),
+    "not a number": (body(data=["a", "b"]), "does not hold FP32"),
+    "no data": (body(), "has no data"),
+    "negative shape": (body(shape=[-1, 2], data=[1, 2]), "has no shape"),
+    "binary past the end": (body(parameters={"binary_data_size": 8}), "past the end"),
+    "unknown output": (
+        body(data=[1, 2])[:-1] + b',"outputs":[{"name":"q"}]}',
+        "no output 'q'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_is_refused_in_one_sentence(case: str) -> None:
+    data, words = WRONG[case]
+    with pytest.raises(ContractError) as caught:
+        decode_request(data, None, manifest(X))
+    assert caught.value.code == "bad-request"
+    assert words in caught.value.message
+
+
+def test_a_header_longer_than_the_body_is_refused() -> None:
+    with pytest.raises(ContractError, match="the body has"):
+        decode_request(b"{}", 99, manifest(X))

@@ -1,0 +1,93 @@
+"""What must survive: the journal, the outbox, windows; and what they promise when the disk does not play along."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from edgelift_agent.disk import Disk
+from edgelift_agent.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.latency import GenerationKey, LatencyRecorder, Sample
+from edgelift_agent.outbox import Outbox
+from edgelift_agent.testing.faults import FaultyDisk
+from edgelift_contract.assignment import SlotAssignment
+from edgelift_contract.errors import DeviceError
+from edgelift_contract.telemetry import Event
+
+KEY = GenerationKey("toy", 1, "a" * 64, "toy", "1")
+
+
+def test_records_survive_a_reopening(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "s.db", Disk())
+    with journal.transaction():
+        journal.save_slot("toy", SlotRow(artifact="a" * 64, generation=3))
+        journal.save_update("toy", UpdateRow(SlotAssignment("a" * 64, 1, "toy", "1"), 7, state="observing"))
+        journal.meta.floors["toy"] = 5
+        journal.save_meta()
+    journal.close()
+    again = Journal(tmp_path / "s.db", Disk())
+    assert again.slots["toy"].generation == 3
+    assert (again.updates["toy"].revision, again.updates["toy"].state) == (7, "observing")
+    assert again.meta.floors == {"toy": 5}
+    again.close()
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EROFS"])
+def test_a_commit_that_fails_changes_nothing_in_memory_either(tmp_path: Path, error: str) -> None:
+    journal = Journal(tmp_path / "s.db", FaultyDisk(fail_at=1, error=error))
+    with pytest.raises(DeviceError), journal.transaction():
+        journal.save_slot("toy", SlotRow(generation=3))
+    assert journal.slots == {}
+    with journal.transaction():
+        journal.save_slot("toy", SlotRow(generation=4))
+    assert journal.slots["toy"].generation == 4
+    journal.close()
+
+
+def test_a_damaged_database_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(b"this is not a database, but it is long enough to be looked at" * 20)
+    journal = Journal(path, Disk())
+    assert journal.recovered
+    assert (tmp_path / "s.db.damaged").exists()
+    journal.close()
+
+
+def test_the_outbox_keeps_order_and_drops_only_what_was_confirmed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "s.db", Disk())
+    outbox = Outbox(journal.connection, journal.path, Disk())
+    outbox.add([Event(at=float(n), kind="k", message="x" * 100) for n in range(50)])
+    first = outbox.peek(limit_bytes=1000)
+    assert 1 < len(first) < 50
+    outbox.confirm(first)
+    rest = outbox.peek(limit_bytes=1 << 20)
+    assert [item.seq for item in first + rest] == list(range(1, 51))
+    assert outbox.waiting() == 50 - len(first)
+    outbox.confirm(rest)
+    outbox.add([Event(at=0.0, kind="k")])
+    assert outbox.peek()[0].seq == 51  # a number is never used twice
+    journal.close()
+
+
+def test_windows_count_every_request_and_split_by_throttling() -> None:
+    recorder = LatencyRecorder(0.0)
+    for n in range(100):
+        recorder.throttled = n >= 60
+        recorder.record(KEY, Sample(1, 2, 300 + n, 4, 310 + n))
+    recorder.record_error(KEY)
+    windows = {w.throttled: w for w in recorder.close_windows(60.0)}
+    assert (windows[False].ok, windows[True].ok, windows[True].errors) == (60, 40, 1)
+    assert windows[False].latency_us["infer"].count == 60
+    served = recorder.served(KEY)
+    assert (served.ok, served.errors) == (100, 1)
+    assert recorder.close_windows(120.0) == []
+
+
+def test_recording_is_cheap() -> None:
+    recorder = LatencyRecorder(0.0)
+    sample = Sample(1, 2, 300, 4, 310)
+    began = time.perf_counter()
+    for _ in range(20_000):
+        recorder.record(KEY, sample)
+    # A bound that only a change of order breaks: the figure itself is scripts/bench's business.
+    assert (time.perf_counter() - began) / 20_000 < 200e-6

@@ -1,0 +1,138 @@
+"""The example is built twice in a session: once where it lies, once from a copy elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelift_contract.manifest import Manifest, parse_manifest
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLE = ROOT / "builder" / "examples" / "simplecnn.py"
+TINY = Path(__file__).parent / "tiny.py"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nor do tests leave anything in the user's own."""
+    os.environ["EDGELIFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test finds what another left."""
+    monkeypatch.setenv("EDGELIFT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@dataclass(frozen=True)
+class BuiltFolder:
+    """A release folder and what the command printed."""
+
+    folder: Path
+    report: dict[str, Any]
+    stderr: str
+
+    @property
+    def manifests(self) -> dict[str, Manifest]:
+        return {p.name: parse_manifest(p.read_bytes()) for p in sorted((self.folder / "manifests").iterdir())}
+
+    @property
+    def release(self) -> dict[str, Any]:
+        return json.loads((self.folder / "release.json").read_bytes())
+
+    def unpack(self, artifact: str, to: Path) -> Manifest:
+        """Lay an artifact's files out as a device would."""
+        manifest = self.manifests[artifact]
+        to.mkdir(parents=True, exist_ok=True)
+        for entry in manifest.files:
+            shutil.copy(self.folder / "blobs" / entry.sha256, to / entry.path)
+        return manifest
+
+
+def edgelift(*args: str | Path, cwd: Path | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would, in a process of its own."""
+    code = "from edgelift.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        cwd=cwd or ROOT, env=environment, capture_output=True, text=True, **({"timeout": 240} | more),
+    )  # fmt: skip
+
+
+def build_example(source: Path, out: Path, *args: str, cwd: Path | None = None) -> BuiltFolder:
+    done = edgelift(
+        "build",
+        f"{source}:digits",
+        "--target",
+        "x86-64",
+        "--target",
+        "rpi4",
+        "--out",
+        out,
+        "--json",
+        "--force",  # the twin must be made anew, not taken from the cache
+        *args,
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stderr
+    return BuiltFolder(out, json.loads(done.stdout), done.stderr)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltFolder:
+    """The example, built where it lies."""
+    return build_example(EXAMPLE, tmp_path_factory.mktemp("here") / "release")
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> BuiltFolder:
+    """The example copied to another folder and built from there."""
+    elsewhere = tmp_path_factory.mktemp("else where")
+    shutil.copy(EXAMPLE, elsewhere)
+    return build_example(Path(EXAMPLE.name), elsewhere / "out" / "release", cwd=elsewhere)
+
+
+@pytest.fixture
+def float_recipe(tmp_path: Path) -> Path:
+    """ONNX in float and nothing else: the quickest build there is."""
+    path = tmp_path / "quick.toml"
+    path.write_text(
+        'name = "quick"\n'
+        '[[variant]]\nname = "float32"\nformat = "onnx"\nrequired = true\nsteps = ["export-onnx"]\n'
+    )
+    return path
+
+
+@pytest.fixture
+def onnx_recipe(float_recipe: Path) -> Path:
+    """ONNX in float and int8."""
+    path = float_recipe.with_name("onnx.toml")
+    text = '[[variant]]\nname = "int8-static"\nformat = "onnx"\nsteps = ["export-onnx", "static-int8"]\n'
+    path.write_text(float_recipe.read_text().replace('"quick"', '"onnx"') + text)
+    return path
+
+
+@pytest.fixture
+def build_tiny(tmp_path: Path) -> Callable[..., BuiltFolder]:
+    """Build a function of tiny.py in this process."""
+
+    def make(function: str, recipe: Path, **more: Any) -> BuiltFolder:
+        from edgelift_builder.build import Request, build
+        from edgelift_builder.terminal import Quiet
+
+        out = tmp_path / "out" / "release"
+        fields = {"targets": ["x86-64"], "recipe": str(recipe), "out": out} | more
+        build(Request(f"{TINY}:{function}", **fields), Quiet())
+        return BuiltFolder(out, json.loads((out / "report.json").read_bytes()), "")
+
+    return make

@@ -1,0 +1,55 @@
+"""Sensitive layers are found, put back to float, and named; where that cannot help, nothing is put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgelift_builder.optimise import accuracy_control
+from tests.builder.conftest import BuiltFolder
+
+pytestmark = pytest.mark.builder
+
+Build = Callable[..., BuiltFolder]
+
+
+def int8(built: BuiltFolder) -> dict[str, Any]:
+    return next(c for c in built.report["candidates"] if c["variant"] == "int8-static")
+
+
+def recipe(path: Path, revert: int) -> Path:
+    path.write_text(
+        'name = "control"\naccuracy_drop_pp = 1.0\n'
+        '[[variant]]\nname = "float32"\nformat = "onnx"\nrequired = true\nsteps = ["export-onnx"]\n'
+        '[[variant]]\nname = "int8-static"\nformat = "onnx"\n'
+        f'steps = ["export-onnx", {{ step = "static-int8", granularity = "tensor", revert = {revert} }}]\n'
+    )
+    return path
+
+
+def test_the_layer_that_int8_breaks_goes_back_and_the_budget_holds(build_tiny: Build, tmp_path: Path) -> None:
+    before = int8(build_tiny("lossy_deep", recipe(tmp_path / "r.toml", 0)))
+    assert (before["verdict"], before["shipped"]) == ("fails", False)
+    after = int8(build_tiny("lossy_deep", recipe(tmp_path / "r.toml", 3), force=True))
+    assert (after["verdict"], after["shipped"]) == ("holds", True), after["reason"]
+    back = [loss["layer"] for loss in after["sensitivity"] if loss["reverted"]]
+    assert back and len(back) < len(after["sensitivity"])
+    noises = [loss["noise"] for loss in after["sensitivity"]]
+    assert noises == sorted(noises, reverse=True) and noises[0] > 10 * noises[-1]
+    assert any(back[0] in remark and "evaluation data" in remark for remark in after["remarks"])
+
+
+def test_with_too_few_samples_nothing_is_put_back(build_tiny: Build, tmp_path: Path) -> None:
+    found = int8(build_tiny("few_samples", recipe(tmp_path / "r.toml", 3)))
+    assert found["verdict"] == "cannot-tell" and not any(x["reverted"] for x in found["sensitivity"])
+
+
+def test_noise_is_a_share_of_the_power() -> None:
+    import numpy as np
+
+    wanted = {"y": np.array([[3.0, 4.0]])}
+    assert accuracy_control.noise(wanted, wanted) == 0.0
+    assert accuracy_control.noise({"y": np.array([[3.0, 3.0]])}, wanted) == pytest.approx(1 / 25)

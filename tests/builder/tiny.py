@@ -1,0 +1,230 @@
+"""Sources for the tests: a model so small that nothing takes long, and every way to get one wrong."""
+
+import os
+import time
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgelift_builder import Source
+
+N = 400
+
+
+class Tiny(nn.Module):
+    """`x: float32[N, 1, 8, 8]` → `float32[N, 4]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8 * 8 * 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.flatten(torch.relu(self.norm(self.conv(x))), 1))
+
+
+def _source(model: nn.Module, **changes: object) -> Source:
+    # Four kinds of images, far apart, told from each other by fitting the last layer in closed form.
+    rng = np.random.default_rng(0)
+    labels = np.arange(N) % 4
+    centres = rng.normal(size=(4, 1, 8, 8)) * 2
+    images = (centres[labels] + rng.normal(size=(N, 1, 8, 8)) * 0.1).astype(np.float32)
+    fields: dict[str, object] = {
+        "name": "tiny",
+        "model": model,
+        "example_inputs": (torch.zeros(1, 1, 8, 8),),
+        "evaluation_inputs": images,
+        "evaluation_labels": labels,
+        "calibration_inputs": images[:50],
+    }
+    return Source(**(fields | changes))  # type: ignore[arg-type]  # the tests give wrong types on purpose
+
+
+def _fitted() -> Tiny:
+    torch.manual_seed(0)
+    model = Tiny().eval()
+    source = _source(model)
+    x = torch.from_numpy(source.evaluation_inputs)
+    with torch.no_grad():
+        features = torch.flatten(torch.relu(model.norm(model.conv(x))), 1)
+        wanted = torch.nn.functional.one_hot(torch.from_numpy(source.evaluation_labels), 4).float() * 10
+        model.fc.weight.copy_(torch.linalg.lstsq(features, wanted, driver="gelsd").solution.T)
+        model.fc.bias.zero_()
+    return model
+
+
+def tiny() -> Source:
+    return _source(_fitted())
+
+
+def unlabelled() -> Source:
+    return _source(_fitted(), evaluation_labels=None, calibration_inputs=None)
+
+
+def few_samples() -> Source:
+    whole = _source(_fitted())
+    return _source(
+        whole.model, evaluation_inputs=whole.evaluation_inputs[:50], evaluation_labels=whole.evaluation_labels[:50]
+    )
+
+
+def own_metric() -> Source:
+    def nearly(outputs: dict[str, np.ndarray], labels: np.ndarray) -> np.ndarray:
+        scores = torch.softmax(torch.from_numpy(outputs["output_0"]), -1).numpy()
+        return scores[np.arange(len(labels)), labels]
+
+    return _source(_fitted(), metric=nearly, metric_name="likelihood")
+
+
+class _Spread(nn.Module):
+    """Weights of very different sizes: what int8 per tensor cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Conv2d(1, 8, 1, bias=False)
+        self.fc = nn.Linear(8 * 64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.flatten(self.scale(x), 1))
+
+
+def lossy() -> Source:
+    torch.manual_seed(0)
+    model = _Spread().eval()
+    with torch.no_grad():
+        # One channel is a million times louder, and the last layer looks only at the quiet ones.
+        model.scale.weight.copy_(torch.tensor([1e6] + [1.0] * 7).view(8, 1, 1, 1))
+        model.fc.weight[:, :64] = 0
+        model.fc.bias.zero_()
+    source = _source(model)
+    with torch.no_grad():
+        labels = model(torch.from_numpy(source.evaluation_inputs)).argmax(1).numpy()
+    return _source(model, evaluation_labels=labels)
+
+
+def wrong_shape() -> Source:
+    return _source(_fitted(), example_inputs=(torch.zeros(1, 1, 10, 10),))
+
+
+def wrong_data_shape() -> Source:
+    return _source(_fitted(), evaluation_inputs=np.zeros((N, 1, 9, 9), np.float32))
+
+
+def too_few_labels() -> Source:
+    return _source(_fitted(), evaluation_labels=np.zeros(3, int))
+
+
+def calibration_with_nan() -> Source:
+    bad = np.zeros((5, 1, 8, 8), np.float32)
+    bad[3, 0, 0, 0] = np.nan
+    return _source(_fitted(), calibration_inputs=bad)
+
+
+def raises() -> Source:
+    return _helper({})
+
+
+def _helper(settings: dict[str, int]) -> Source:
+    raise KeyError("learning_rate")
+
+
+def exits() -> Source:
+    raise SystemExit(3)
+
+
+def hangs() -> Source:
+    while True:
+        time.sleep(0.05)
+
+
+def crashes() -> Source:
+    os.kill(os.getpid(), 11)
+    return tiny()
+
+
+def not_a_source() -> dict[str, int]:
+    return {"accuracy": 1}
+
+
+def state_dict() -> dict[str, Tensor]:
+    return Tiny().state_dict()
+
+
+def state_dict_as_model() -> Source:
+    return _source(Tiny().state_dict())  # type: ignore[arg-type]  # on purpose
+
+
+def bad_name() -> Source:
+    return _source(_fitted(), name="My Model!")
+
+
+class _Unsupported(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.special.bessel_j0(torch.flatten(x, 1)))
+
+
+def unsupported() -> Source:
+    return _source(_Unsupported().eval())
+
+
+class _Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return self.fc(torch.flatten(x, 1))
+        return -self.fc(torch.flatten(x, 1))
+
+
+def branching() -> Source:
+    return _source(_Branching().eval())
+
+
+class _Deep(nn.Module):
+    """A first layer that int8 per tensor cannot hold, then two that it can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spread = nn.Linear(64, 64, bias=False)
+        self.middle = nn.Linear(64, 64)
+        self.fc = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.relu(self.middle(torch.relu(self.spread(torch.flatten(x, 1))))))
+
+
+def lossy_deep() -> Source:
+    torch.manual_seed(0)
+    model = _Deep().eval()
+    source = _source(model)
+    with torch.no_grad():
+        # One weight of 300 on a pixel that is always 0: the scale it forces rounds all other weights away.
+        model.spread.weight[0, 0] = 300.0
+    images = source.evaluation_inputs.copy()
+    images[:, 0, 0, 0] = 0.0
+    with torch.no_grad():
+        labels = model(torch.from_numpy(images)).argmax(1).numpy()
+    return _source(model, evaluation_inputs=images, calibration_inputs=images[:50], evaluation_labels=labels)
+
+
+class _Convolutions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.last = nn.Conv2d(8, 4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.flatten(self.last(torch.relu(self.conv(x))), 1)
+
+
+def convolutions() -> Source:
+    torch.manual_seed(0)
+    return _source(_Convolutions().eval(), evaluation_labels=None)

@@ -1,0 +1,22 @@
+"""What all tests share: property tests that repeat, and servers that are really there."""
+
+import os
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("edgelift", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("edgelift")
+
+
+@pytest.fixture(scope="session")
+def mosquitto_program() -> str:
+    """Where mosquitto is; without it the test is skipped, except in CI, where that is a failure."""
+    path = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if path is None:
+        message = "mosquitto is not installed"
+        if os.environ.get("EDGELIFT_REQUIRE_SERVERS"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path

@@ -1,0 +1,144 @@
+"""The whole loop with real processes: control plane, mosquitto, two agents; a good release, a bad one, a dead broker."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.simulators.device import Device
+
+from edgelift_agent.testing.host import toy_artifact
+from edgelift_agent.testing.runtime import ToyModelFile
+from edgelift_contract import codec, release
+from edgelift_contract.manifest import parse_manifest
+
+pytestmark = [pytest.mark.fleet, pytest.mark.broker, pytest.mark.usefixtures("mosquitto_program")]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def edgelift(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "from edgelift.cli import main; main()", *arguments],
+        capture_output=True, text=True, timeout=120, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def write_release(folder: Path, version: str, file: ToyModelFile, **options: object) -> Path:
+    """A release folder with one toy artifact, as a builder would write it."""
+    assignment, blobs = toy_artifact(version, file, **options)
+    manifest = parse_manifest(blobs[assignment.artifact])
+    (folder / release.MANIFESTS).mkdir(parents=True)
+    (folder / release.BLOBS).mkdir()
+    (folder / release.MANIFESTS / assignment.artifact).write_bytes(blobs[assignment.artifact])
+    for entry in manifest.files:
+        (folder / release.BLOBS / entry.sha256).write_bytes(blobs[entry.sha256])
+    artifact = release.ReleaseArtifact(
+        id=assignment.artifact, manifest_bytes=assignment.manifest_bytes, hardware_class=manifest.hardware_class,
+        targets=["x86-64"], runtime=manifest.runtime, format=manifest.format, variant=manifest.variant, rank=0,
+        size_bytes=manifest.total_bytes,
+    )  # fmt: skip
+    message = release.Release(
+        schema=1, model="toy", version=version, release_counter=int(version), artifacts=[artifact]
+    )
+    (folder / release.RELEASE_FILE).write_bytes(codec.canonical_json(message))
+    return folder
+
+
+def wait(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "site"
+    edgelift("init", str(folder))
+    for version, file, options in (
+        ("1", ToyModelFile(scale=1), {}),
+        ("2", ToyModelFile(scale=2), {}),
+        ("3", ToyModelFile(scale=3), {"golden_offset": 1.0}),
+    ):
+        edgelift(
+            "publish", str(write_release(tmp_path / version, version, file, **options)), "--site", str(folder)
+        )
+    with (tmp_path / "serve.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-c", "from edgelift.cli import main; main()",
+             "serve", "--site", str(folder), "--port", "0"],
+            stdout=log, stderr=log, env=ENVIRONMENT,
+        )  # fmt: skip
+    wait(lambda: (folder / "run" / "server.json").exists())
+    yield folder
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
+
+
+@pytest.fixture
+def devices(site: Path, tmp_path: Path) -> Iterator[dict[str, Device]]:
+    url = json.loads((site / "run" / "server.json").read_text())["url"]
+    token = (site / "secrets" / "enrolment-token").read_text().strip()
+    made = {}
+    for name in ("pi-1", "pi-2"):
+        device = Device(tmp_path / name, url, token, name=name)
+        text = device.config.read_text().replace("[host]", 'tags = { hall = "2" }\n[host]', 1)
+        if name == "pi-2":
+            text = text.replace("[serve]", 'transport = "http"\n[serve]')
+        device.config.write_text(text)
+        made[name] = device.start()
+    yield made
+    for device in made.values():
+        with contextlib.suppress(AssertionError):
+            device.stop()
+
+
+def show(site: Path, device: str) -> dict:
+    return json.loads(edgelift("device", device, "--site", str(site), "--json").stdout)
+
+
+def rollout(site: Path, version: str) -> subprocess.CompletedProcess[str]:
+    return edgelift(
+        "rollout", "start", f"toy@{version}", "--to", "tag:hall=2", "--waves", "1,100%", "--soak", "0s",
+        "--probation", "1s", "--min-requests", "0", "--wait", "--site", str(site), check=False,
+    )  # fmt: skip
+
+
+def test_a_good_release_reaches_all_and_a_bad_one_only_the_first(site: Path, devices: dict[str, Device]) -> None:
+    wait(lambda: len(json.loads(edgelift("devices", "--site", str(site), "--json").stdout)) == 2)
+    assert rollout(site, "1").returncode == 0
+    assert [device.answer() for device in devices.values()] == [1, 1]
+    assert rollout(site, "2").returncode == 0
+    assert [device.answer() for device in devices.values()] == [2, 2]
+    assert [show(site, name)["device"]["transport"] for name in devices] == ["mqtt", "http"]
+    bad = rollout(site, "3")
+    assert bad.returncode == 1
+    assert "golden-mismatch" in bad.stdout + bad.stderr
+    assert [device.answer() for device in devices.values()] == [2, 2]
+    tried = [
+        name for name in devices if any(h["update"].get("version") == "3" for h in show(site, name)["history"])
+    ]
+    assert len(tried) == 1
+
+
+def test_without_its_broker_an_mqtt_device_goes_on_over_http(site: Path, devices: dict[str, Device]) -> None:
+    wait(lambda: len(json.loads(edgelift("devices", "--site", str(site), "--json").stdout)) == 2)
+    edgelift("assign", "toy@1", "--device", "pi-1", "--probation", "0s", "--site", str(site))
+    wait(lambda: devices["pi-1"].answer() == 1)
+    wait(lambda: devices["pi-1"].status()["transport"] == "mqtt")
+    url = json.loads((site / "run" / "server.json").read_text())["pid"]
+    import psutil
+
+    broker = next(p for p in psutil.Process(url).children(recursive=True) if "mosquitto" in p.name())
+    broker.kill()  # the server starts it again; until then HTTP must do
+    edgelift("assign", "toy@2", "--device", "pi-1", "--probation", "0s", "--site", str(site))
+    wait(lambda: devices["pi-1"].answer() == 2, 60)
+    wait(lambda: show(site, "pi-1")["device"]["slots"][0]["version"] == "2", 60)

@@ -1,0 +1,151 @@
+"""A real site, a real server process, simulated devices over real links."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgelift_fleet.db import Database
+from edgelift_fleet.registry import publish
+from edgelift_fleet.site import create_site
+from edgelift_fleet.testing import FleetSimulator, simulated_fleet
+from tests.fleet.releases import make_release
+
+ROOT = Path(__file__).parents[2]
+
+
+def edgelift(*arguments: object, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would."""
+    return subprocess.run(
+        [sys.executable, "-c", "from edgelift.cli import main; main()", *map(str, arguments)],
+        capture_output=True, text=True, timeout=timeout_s, env=environment(), stdin=subprocess.DEVNULL,
+        check=False,
+    )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}", "COLUMNS": "200"}
+
+
+class Server:
+    """`edgelift serve` as a process of its own."""
+
+    def __init__(self, site: Path, *options: str) -> None:
+        self.site, self.options = site, options
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = site.parent / f"{site.name}.log"
+
+    def start(self) -> "Server":
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from edgelift.cli import main; main()", "serve", "--site", str(self.site),
+                 "--port", "0", "-v", *self.options],
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=environment(),
+            )  # fmt: skip
+        assert self.process.stdout is not None
+        self.ready_line = self.process.stdout.readline().decode()
+        assert self.ready_line.startswith("Serving "), self.log.read_text()[-3000:]
+        return self
+
+    @property
+    def info(self) -> dict:
+        return json.loads((self.site / "run" / "server.json").read_text())
+
+    @property
+    def url(self) -> str:
+        return self.info["url"]
+
+    @property
+    def token(self) -> str:
+        return (self.site / "secrets" / "enrolment-token").read_text().strip()
+
+    @property
+    def operator(self) -> str:
+        return (self.site / "secrets" / "operator-token").read_text().strip()
+
+    def stop(self, how: int = signal.SIGTERM, timeout_s: float = 8) -> tuple[int, float]:
+        """End it; returns its exit status and how long that took, seconds."""
+        assert self.process is not None and self.process.stdout is not None
+        began = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            status = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not stop:\n{self.log.read_text()[-3000:]}") from None
+        finally:
+            self.process.stdout.close()
+        return status, time.monotonic() - began
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """`digits@1` … `digits@3` as release folders."""
+    folder = tmp_path_factory.mktemp("releases")
+    for version in "123":
+        make_release(folder / f"digits@{version}", version)
+    return {f"digits@{version}": folder / f"digits@{version}" for version in "123"}
+
+
+@pytest.fixture
+def site(tmp_path: Path, releases: dict[str, Path]) -> Path:
+    """A site with three releases."""
+    return make_site(tmp_path / "site", releases)
+
+
+@pytest.fixture(scope="session")
+def idle_site(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]) -> Path:
+    """A site with three releases that several tests share."""
+    return make_site(tmp_path_factory.mktemp("shared") / "site", releases)
+
+
+def make_site(folder: Path, releases: dict[str, Path]) -> Path:
+    made, _ = create_site(folder)
+    with contextlib.closing(Database(made.database_url)) as db:
+        db.migrate()
+        for folder in releases.values():
+            publish(made, db, folder)
+    return made.folder
+
+
+@pytest.fixture
+def server(site: Path) -> Iterator[Server]:
+    """A server without a broker."""
+    made = Server(site, "--broker", "none").start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def mqtt_server(site: Path, mosquitto_program: str) -> Iterator[Server]:
+    """A server with a mosquitto of its own."""
+    made = Server(site).start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def fleet(server: Server) -> Iterator[FleetSimulator]:
+    """Simulated devices of `server`, over HTTP."""
+    with simulated_fleet(server.site) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def mqtt_fleet(mqtt_server: Server) -> Iterator[FleetSimulator]:
+    """Simulated devices of `mqtt_server`."""
+    with simulated_fleet(mqtt_server.site) as simulator:
+        yield simulator

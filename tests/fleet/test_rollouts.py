@@ -1,0 +1,301 @@
+"""Rollouts over a real server: waves, failures that go back, commands, restarts, late joiners."""
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgelift_contract.assignment import Policy
+from edgelift_contract.errors import ContractError
+from edgelift_contract.report import DeviceFacts
+from edgelift_fleet.client import Client
+from edgelift_fleet.testing import Behaviour, FleetSimulator, SimulatedDevice, simulated_fleet, wait_until
+from edgelift_fleet.views import AssignReply, AssignRequest, DeviceDetail, RolloutRequest, RolloutView
+from tests.fleet.conftest import Server, edgelift, make_site
+
+pytestmark = pytest.mark.fleet
+
+QUICK = Policy(probation_s=0.1, probation_min_requests=0)
+
+
+class Operator:
+    """What an operator does, by HTTP. One server serves all tests: each has devices and a tag of its own."""
+
+    def __init__(self, server: Server, prefix: str = "") -> None:
+        self._server, self.prefix = server, prefix
+        self.client = Client(server.url, server.operator)
+
+    def assign(self, release: str, *devices: str) -> None:
+        for device in devices:
+            path = f"/v1/devices/{self.prefix}{device}/assign"
+            self.client.post(path, AssignRequest(release, policy=QUICK), AssignReply)
+
+    def detail(self, device: str) -> DeviceDetail:
+        return self.client.get(f"/v1/devices/{self.prefix}{device}", DeviceDetail)
+
+    def versions(self, *devices: str) -> list[str]:
+        found = [self.detail(device).device.slots for device in devices]
+        return [slots[0].version if slots else "" for slots in found]
+
+    def start(self, release: str, waves: str = "1,100%", **options: object) -> RolloutView:
+        request = RolloutRequest(release, f"tag:{self.prefix}demo", waves.split(","), policy=QUICK, **options)
+        return self.client.post("/v1/rollouts", request, RolloutView)
+
+    def show(self, rollout: RolloutView) -> RolloutView:
+        view = self.client.get(f"/v1/rollouts/{rollout.id}", RolloutView)
+        devices = [msgspec.structs.replace(d, device=d.device.removeprefix(self.prefix)) for d in view.devices]
+        return msgspec.structs.replace(view, devices=devices)
+
+    def order(self, rollout: RolloutView, command: str) -> RolloutView:
+        return self.client.post(f"/v1/rollouts/{rollout.id}/{command}", {}, RolloutView)
+
+    def wait(self, rollout: RolloutView, condition: Callable[[RolloutView], bool] | str, timeout_s: float = 15):
+        def holds() -> RolloutView | None:
+            view = self.show(rollout)
+            ok = view.state == condition if isinstance(condition, str) else condition(view)
+            return view if ok else None
+
+        try:
+            return wait_until(holds, timeout_s, what=str(condition))
+        except TimeoutError as error:
+            raise AssertionError(f"{error}: {self.show(rollout)}") from error
+
+
+class Fleet:
+    """A `FleetSimulator` whose devices have the test's prefix and tag."""
+
+    def __init__(self, simulator: FleetSimulator, prefix: str = "") -> None:
+        self._simulator, self._prefix = simulator, prefix
+
+    def add(self, *names: str, **options: object) -> None:
+        self._simulator.add(*(self._prefix + n for n in names), tags={f"{self._prefix}demo": ""}, **options)
+
+    @property
+    def devices(self) -> dict[str, SimulatedDevice]:
+        return {name.removeprefix(self._prefix): d for name, d in self._simulator.devices.items()}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]) -> Iterator[Server]:
+    made = Server(make_site(tmp_path_factory.mktemp("rollouts") / "site", releases), "--broker", "none").start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def operator(shared: Server, request: pytest.FixtureRequest) -> Operator:
+    return Operator(shared, f"t{zlib.crc32(request.node.name.encode()):08x}-")
+
+
+@pytest.fixture
+def fleet(shared: Server, operator: Operator) -> Iterator[Fleet]:
+    with simulated_fleet(shared.site) as simulator:
+        yield Fleet(simulator, operator.prefix)
+
+
+def start_fleet(fleet: Fleet, operator: Operator, *names: str, **options: object) -> None:
+    fleet.add(*names, **options)
+    operator.assign("digits@1", *names)
+    wait_until(lambda: operator.versions(*names) == ["1"] * len(names))
+
+
+def test_waves_go_out_one_after_another(operator: Operator, fleet: Fleet) -> None:
+    names = [f"pi-{n}" for n in range(1, 6)]
+    start_fleet(fleet, operator, *names, behaviour=Behaviour(delay_s=0.3))
+    rollout = operator.start("digits@2", "1,50%,100%", soak_s=0.2)
+    done = operator.wait(rollout, "done")
+    assert operator.versions(*names) == ["2"] * 5
+    assert [d.wave for d in done.devices] == [1, 2, 2, 3, 3]
+    for earlier, later in ((1, 2), (2, 3)):
+        committed = max(d.status_at for d in done.devices if d.wave == earlier)
+        begun = next(e.at for e in done.events if e.kind == "wave" and f"wave {later} of" in e.text)
+        assert begun >= committed + 0.2
+    assert (done.committed, done.failed, done.cohort) == (5, 0, 5)
+
+
+@pytest.mark.parametrize("outcome", ["refused", "rolled-back", "inconsistent"])
+def test_a_failure_stops_it_and_the_wave_goes_back(operator, fleet, outcome: str) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2", behaviour=Behaviour(bad={"3": outcome}))
+    rollout = operator.start("digits@3")
+    ended = operator.wait(rollout, "rolled-back")
+    assert "pi-1" in ended.reason and "golden-mismatch" in ended.reason
+    (device,) = ended.devices  # pi-2 was never touched
+    assert (device.device, device.status, device.code, device.previous) == (
+        "pi-1", "restored", "golden-mismatch", "digits@1",
+    )  # fmt: skip
+    assert operator.versions("pi-1", "pi-2") == ["1", "1"]
+    wanted = operator.detail("pi-1").device.slots[0].desired
+    assert (wanted.version, wanted.policy.allow_older, wanted.rollout) == ("1", True, rollout.id)
+
+
+def test_devices_that_had_committed_go_back_with_their_wave(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2", "pi-3")
+    fleet.devices["pi-3"].behaviour = Behaviour(bad={"2": "rolled-back"}, delay_s=0.5)
+    rollout = operator.start("digits@2", "1,100%")
+    ended = operator.wait(rollout, "rolled-back")
+    # The first wave is proven and stays; the second goes back whole.
+    assert operator.versions("pi-1", "pi-2", "pi-3") == ["2", "1", "1"]
+    assert {d.device: d.status for d in ended.devices} == {
+        "pi-1": "committed", "pi-2": "restored", "pi-3": "restored",
+    }  # fmt: skip
+
+
+def test_failures_that_are_allowed(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2", "pi-3")
+    fleet.devices["pi-2"].behaviour = Behaviour(bad={"2": "refused"})
+    ended = operator.wait(operator.start("digits@2", "1,100%", max_failures=1), "done")
+    assert (ended.committed, ended.failed) == (2, 1)
+
+
+def test_a_silent_device_holds_its_wave_until_its_deadline(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    fleet.devices["pi-1"].behaviour = Behaviour(bad={"2": "silent"})
+    rollout = operator.start("digits@2", deadline_s=1.5)
+    time.sleep(0.8)
+    held = operator.show(rollout)
+    assert held.state == "running" and "pi-1" in held.reason
+    ended = operator.wait(rollout, "rolled-back")
+    assert "no answer before its deadline" in ended.reason
+    assert operator.versions("pi-2") == ["1"]
+
+
+def test_a_first_release_that_fails_leaves_an_empty_slot(operator, fleet) -> None:
+    fleet.add("pi-1", behaviour=Behaviour(outcome="refused"))
+    ended = operator.wait(operator.start("digits@1", "100%"), "rolled-back")
+    assert ended.devices[0].status == "restored"
+    assert operator.detail("pi-1").device.slots == []
+
+
+def test_a_device_that_nothing_suits_counts_as_failed(operator, fleet) -> None:
+    facts = DeviceFacts("jetson-maxwell", ["jetson-maxwell"], {"onnxruntime": "1.30"})
+    fleet.add("nano", facts=facts)
+    ended = operator.wait(operator.start("digits@1", "100%"), "rolled-back")
+    assert ended.devices[0].code == "wrong-hardware-class" and "jetson-maxwell" in ended.reason
+
+
+def test_late_joiners_come_in_later_waves(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2", behaviour=Behaviour(delay_s=0.6))
+    rollout = operator.start("digits@2")
+    operator.wait(rollout, lambda r: r.reached == 1)
+    fleet.add("pi-0")
+    done = operator.wait(rollout, "done")
+    assert {d.device: d.wave for d in done.devices} == {"pi-1": 1, "pi-2": 2, "pi-0": 2}
+
+
+def test_pause_resume_cancel(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2", behaviour=Behaviour(delay_s=0.3))
+    rollout = operator.start("digits@2")
+    assert operator.order(rollout, "pause").state == "paused"
+    time.sleep(1)
+    assert operator.show(rollout).state == "paused" and operator.versions("pi-2") == ["1"]
+    with pytest.raises(ContractError) as refused:
+        operator.order(rollout, "pause")
+    assert refused.value.code == "conflict"
+    operator.order(rollout, "resume")
+    operator.wait(rollout, "done")
+    other = operator.start("digits@3")
+    assert operator.order(other, "cancel").state == "cancelled"
+    for command in ("pause", "resume", "cancel"):
+        with pytest.raises(ContractError):
+            operator.order(other, command)
+
+
+def test_a_person_rolls_all_back(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    rollout = operator.start("digits@2")
+    operator.wait(rollout, "done")
+    fleet.devices["pi-1"].behaviour = Behaviour(bad={"3": "refused"})
+    operator.wait(operator.start("digits@3"), "rolled-back")  # gives pi-1 digits@2 back, under its own name
+    operator.order(rollout, "rollback")
+    ended = operator.wait(rollout, "rolled-back")
+    assert operator.versions("pi-1", "pi-2") == ["1", "1"]
+    assert [d.status for d in ended.devices] == ["restored", "restored"]
+
+
+def test_a_direct_assignment_takes_a_device_out(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    fleet.devices["pi-1"].behaviour = Behaviour(delay_s=5, bad={"2": "silent"})
+    rollout = operator.start("digits@2")
+    operator.wait(rollout, lambda r: r.reached == 1)
+    fleet.devices["pi-1"].behaviour = Behaviour()
+    operator.assign("digits@3", "pi-1")
+    done = operator.wait(rollout, "done")
+    assert {d.device: d.status for d in done.devices} == {"pi-1": "superseded", "pi-2": "committed"}
+    assert "direct assignment" in done.reason
+    wait_until(lambda: operator.versions("pi-1", "pi-2") == ["3", "2"])
+
+
+def test_only_one_rollout_at_a_time_on_a_slot(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", behaviour=Behaviour(delay_s=1))
+    first = operator.start("digits@2")
+    with pytest.raises(ContractError) as refused:
+        operator.start("digits@3")
+    assert refused.value.code == "conflict" and first.id in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"release": "digits@9"}, "not-found"),
+        ({"release": "digits"}, "bad-id"),
+        ({"to": "tag:nobody"}, "not-found"),
+        ({"to": "everyone"}, "bad-id"),
+        ({"waves": ["100%", "1"]}, "malformed"),
+        ({"waves": ["1", "50%"]}, "malformed"),
+        ({"waves": ["0", "100%"]}, "malformed"),
+        ({"waves": ["50%", "25%", "100%"]}, "malformed"),
+        ({"deadline_s": 1.0, "policy": Policy(probation_s=5)}, "malformed"),
+    ],
+)
+def test_what_cannot_be_started(operator, fleet, change, code) -> None:
+    fleet.add("pi-1")
+    before = operator.client.get("/v1/rollouts", list[RolloutView])
+    wanted = {"release": "digits@1", "to": f"tag:{operator.prefix}demo", "waves": ["100%"], **change}
+    with pytest.raises(ContractError) as refused:
+        operator.client.post("/v1/rollouts", RolloutRequest(**wanted), RolloutView)
+    assert refused.value.code == code
+    assert len(operator.client.get("/v1/rollouts", list[RolloutView])) == len(before)
+
+
+def test_a_restart_in_the_middle_loses_nothing(site) -> None:
+    server = Server(site, "--broker", "none").start()
+    operator = Operator(server)
+    with simulated_fleet(site) as simulator:
+        fleet = Fleet(simulator)
+        start_fleet(fleet, operator, "pi-1", "pi-2", "pi-3")
+        fleet.devices["pi-2"].behaviour = Behaviour(delay_s=1.5)
+        rollout = operator.start("digits@2", "1,2,100%")
+        operator.wait(rollout, lambda r: r.wave == 2)
+        port = server.url.rpartition(":")[2]
+        server.stop(9)
+        time.sleep(0.3)
+        again = Server(site, "--broker", "none", "--port", port).start()
+        try:
+            operator = Operator(again)
+            done = operator.wait(rollout, "done", 20)
+            assert [d.wave for d in done.devices] == [1, 2, 3]
+            assert operator.versions("pi-1", "pi-2", "pi-3") == ["2", "2", "2"]
+        finally:
+            again.stop()
+
+
+def test_the_command_line(shared: Server, operator: Operator, fleet: Fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2", behaviour=Behaviour(bad={"3": "refused"}))
+    at, to = ("--site", shared.site), ("--to", f"tag:{operator.prefix}demo")
+    good = edgelift("rollout", "start", "digits@2", *to, "--waves", "1,100%", "--probation", "1s", "--wait", *at)
+    assert good.returncode == 0, good.stderr
+    assert "wave 2 of 2 begins" in good.stdout and "2 of 2 committed" in good.stdout
+    bad = edgelift("rollout", "start", "digits@3", *to, "--wait", "--json", *at)
+    assert bad.returncode == 1
+    view = json.loads(bad.stdout)
+    assert view["state"] == "rolled-back" and "golden-mismatch" in view["reason"]
+    assert view["id"] in edgelift("rollout", "list", *at).stdout
+    assert "restored" in edgelift("rollout", "show", view["id"], *at).stdout
+    unknown = edgelift("rollout", "show", "r999", *at)
+    assert unknown.returncode == 1 and "There is no rollout 'r999'" in unknown.stderr

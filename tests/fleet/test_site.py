@@ -1,0 +1,145 @@
+"""The site folder and the command line's answers to what is wrong."""
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_fleet.db import Base, Database
+from edgelift_fleet.site import create_site, load_site
+from tests.fleet.conftest import Server, edgelift
+
+pytestmark = pytest.mark.fleet
+
+
+def test_init_makes_a_site_whose_secrets_are_secret(tmp_path: Path) -> None:
+    made = edgelift("init", tmp_path / "site")
+    assert made.returncode == 0, made.stderr
+    secrets = list((tmp_path / "site" / "secrets").iterdir())
+    assert {p.name for p in secrets} == {"enrolment-token", "operator-token", "broker-key"}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in secrets} == {0o600}
+    assert len({p.read_text() for p in secrets}) == 3
+    before = {p.name: p.read_text() for p in secrets}
+    again = edgelift("init", tmp_path / "site")
+    assert again.returncode == 0 and "exists already; nothing was changed" in again.stdout
+    assert {p.name: p.read_text() for p in secrets} == before
+
+
+def test_an_init_that_was_cut_short_is_taken_up(tmp_path: Path) -> None:
+    site, _ = create_site(tmp_path / "site")
+    token = site.secret("operator-token")
+    (site.folder / "site.toml").unlink()
+    again, new = create_site(tmp_path / "site")
+    assert new and again.secret("operator-token") == token
+
+
+def test_a_folder_with_other_things_is_not_made_a_site(tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(b"x")
+    with pytest.raises(ContractError) as refused:
+        create_site(tmp_path)
+    assert refused.value.code == "conflict"
+    assert [p.name for p in tmp_path.iterdir()] == ["photos.zip"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "code"),
+    [
+        ("schema = 9", ContractError, "unknown-schema"),
+        ("schema = ", DeviceError, "bad-config"),
+        ("name = 'x'", DeviceError, "bad-config"),
+        ("schema = 1\ncolour = 'red'", DeviceError, "bad-config"),
+        ("schema = 1\nseen_flush_s = 0", DeviceError, "bad-config"),
+    ],
+)
+def test_a_wrong_site_file(tmp_path: Path, text: str, error: type, code: str) -> None:
+    (tmp_path / "site.toml").write_text(text)
+    with pytest.raises(error) as refused:
+        load_site(tmp_path)
+    assert refused.value.code == code
+
+
+def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    db.migrate()
+    db.migrate()
+    with db.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["devices"], "There is no site in"),
+        (["publish", "."], "There is no site in"),
+        (["serve"], "There is no site in"),
+    ],
+)
+def test_without_a_site(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    result = edgelift(*arguments, "--site", tmp_path / "none")
+    assert result.returncode == 1 and sentence in result.stderr and "edgelift init" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("where", ["/proc/edgelift-site", "file/site"])
+def test_where_no_site_can_be_made(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = edgelift("init", where if where.startswith("/") else tmp_path / where)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "cannot be" in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_no_server_runs(idle_site: Path, tmp_path: Path) -> None:
+    site, _ = create_site(tmp_path / "quiet")
+    for arguments in (["devices"], ["device", "pi-1"], ["assign", "a@1", "-d", "pi-1"], ["rollout", "list"]):
+        result = edgelift(*arguments, "--site", site.folder)
+        assert result.returncode == 1 and "No server runs on the site" in result.stderr
+        assert "edgelift serve" in result.stderr
+
+
+def test_a_port_in_use(idle_site: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = edgelift("serve", "--site", idle_site, "--port", port)
+        assert result.returncode == 1
+        assert f"Port {port} on 127.0.0.1 is in use" in result.stderr and "--port" in result.stderr
+    assert not (idle_site / "run" / "server.json").exists()
+
+
+@pytest.mark.broker
+def test_an_mqtt_port_in_use(idle_site: Path, mosquitto_program: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = edgelift("serve", "--site", idle_site, "--port", 0, "--mqtt-port", port)
+        assert result.returncode == 1 and f"Port {port} on 127.0.0.1 is in use" in result.stderr
+
+
+@pytest.mark.parametrize("broker", ["http://x", "mqtt://", "mqtt://x:99999", "rabbit"])
+def test_a_broker_that_is_none(idle_site: Path, broker: str) -> None:
+    result = edgelift("serve", "--site", idle_site, "--port", 0, "--broker", broker)
+    assert result.returncode == 1 and "names no broker" in result.stderr
+
+
+def test_a_second_server_on_a_site(idle_site: Path) -> None:
+    first = Server(idle_site, "--broker", "none").start()
+    try:
+        second = edgelift("serve", "--site", idle_site, "--port", 0, "--broker", "none")
+        assert second.returncode == 1 and "Another server runs on" in second.stderr
+        assert first.info["pid"] == first.process.pid
+    finally:
+        status, took_s = first.stop()
+    assert status == 0 and took_s < 5
+
+
+def test_without_mosquitto_it_says_so(idle_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import edgelift_fleet.messaging as messaging
+
+    monkeypatch.setattr(messaging, "find_mosquitto", lambda: None)
+    with messaging.messaging(None, "auto", host="127.0.0.1", port=0) as words:
+        assert "mosquitto is not installed" in words and "HTTP long poll" in words

@@ -1,0 +1,95 @@
+"""A real agent process for tests: its folder, its configuration, its ports."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+from edgelift_agent.admin import ask
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Device:
+    """An agent below `folder`; start and stop it as often as needed."""
+
+    def __init__(
+        self, folder: Path, url: str, token: str, *, name: str = "pi-1", extra: str = "", serve: str = ""
+    ) -> None:
+        self.folder, self.name = folder, name
+        self.state = folder / "state"
+        self.port = free_port()
+        self.config = folder / "agent.toml"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(
+            f'device = "{name}"\nstate_dir = "{self.state}"\n'
+            f'[host]\nurl = "{url}"\ntoken = "{token}"\n'
+            f"[serve]\nport = {self.port}\nadmin_port = 0\n{serve}\n"
+            f"[update]\nretry_first_s = 0.1\nretry_cap_s = 0.5\n{extra}"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "agent.log"
+
+    def start(self, *arguments: str, module: str = "edgelift_agent.testing.agent", wait: bool = True) -> "Device":
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, "--config", str(self.config), *arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            )
+        if wait:
+            self.wait_live()
+        return self
+
+    def wait_live(self, timeout_s: float = 20) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"{self.url}/v2/health/live", timeout=5).ok:
+                    return
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"the agent did not come up:\n{self.log.read_text()}")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def infer(self, x: list[float], slot: str = "toy") -> requests.Response:
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": x}
+        return requests.post(f"{self.url}/v2/models/{slot}/infer", json={"inputs": [tensor]}, timeout=10)
+
+    def answer(self, slot: str = "toy") -> float | None:
+        """What the model makes of 1.0; None while nothing serves."""
+        response = self.infer([1, 1, 1, 1], slot)
+        return response.json()["outputs"][0]["data"][0] if response.ok else None
+
+    def status(self) -> dict:
+        return ask(self.state / "run" / "admin.sock", "GET", "/status")
+
+    def order(self, command: str, slot: str = "toy") -> str:
+        return ask(self.state / "run" / "admin.sock", "POST", f"/{command}", {"slot": slot})["message"]
+
+    def stop(self, how: int = signal.SIGTERM, timeout_s: float = 15) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the agent did not stop:\n{self.log.read_text()[-4000:]}") from None

@@ -10,6 +10,7 @@ Steps don't touch the model themselves: they call functions in the child process
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,6 +123,7 @@ def _known(key: str, bench: Bench) -> Piece | None:
 def _run(step: Step, piece: Piece, settings: dict[str, Any], bench: Bench, key: str) -> StepResult:
     step.requires(piece)
     folder = bench.folder / "steps" / key[:16]
+    shutil.rmtree(folder, ignore_errors=True)  # variants share steps: one that failed is tried again by the next
     folder.mkdir(parents=True)
     result = step.run(piece, settings, bench, folder)
     made = replace(

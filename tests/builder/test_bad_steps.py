@@ -30,6 +30,7 @@ def test_steps_without_anything_to_do_say_so(build_tiny: Callable[..., BuiltFold
         FLOAT
         + variant("dynamic", '"export-onnx", "dynamic-int8-onnx"')
         + variant("weights", '"export-onnx", "weight-only"')
+        + variant("weights-again", '"export-onnx", "weight-only", "fp16"')
         + variant("twice", '"export-onnx", "static-int8", "static-int8"')
         + variant("late", '"export-onnx", "prune-channels"')
         + variant("float32", '"export-tflite"', "tflite")
@@ -40,6 +41,8 @@ def test_steps_without_anything_to_do_say_so(build_tiny: Callable[..., BuiltFold
     assert code == "conversion-failed" and "(Conv)" in reason and "dynamically" in reason
     code, reason = reasons["weights", "onnx"]
     assert code == "conversion-failed" and "no matrix product with constant weights" in reason
+    # The failed step is shared: the next variant tries it again and hears the same, not of a folder in the way.
+    assert reasons["weights-again", "onnx"] == (code, reason)
     code, reason = reasons["twice", "onnx"]
     assert code == "step-failed" and "static-int8 works on a float32 onnx, not on a int8 onnx" in reason
     code, reason = reasons["late", "onnx"]

@@ -120,7 +120,7 @@ class Agent:
             post=self.worker.post,
             outbox=self.outbox,
         )
-        self.recovery = Recovery(config.device, self.updates, self.journal, steps, self.clock)
+        self.recovery = Recovery(self.updates, self.journal, steps, self.clock)
         self.by_hand = ByHand(self.updates, self.journal, steps, self.clock)
         self.inference = Inference(
             self.slots, self.recorder, workers=config.serve.workers, limit=config.serve.max_pending

@@ -17,7 +17,8 @@ class ByHand:
     """Carries out orders. Used from the worker's thread only."""
 
     def __init__(self, updates: Updates, journal: Journal, steps: Steps, clock: Clock) -> None:
-        self._updates, self._journal, self._steps, self._clock = updates, journal, steps, clock
+        self._progress, self._assigned = updates.progress, updates.assigned
+        self._journal, self._steps, self._clock = journal, steps, clock
 
     def roll_back(self, slot: str) -> str:
         """Go back to the previous artifact and pin the slot there; returns a sentence.
@@ -33,7 +34,7 @@ class ByHand:
             row.pinned = True
             with self._journal.transaction():
                 self._journal.save_slot(slot, row)
-            self._updates.finish_step(slot, Event.FAILED, "pinned", "Rolled back by hand.")
+            self._progress.finish(slot, Event.FAILED, "pinned", "Rolled back by hand.")
             return f"{slot} goes back to {row.model}@{row.version} and is pinned there."
         if update is not None and update.state not in (State.IDLE, State.REPORTING):
             raise ContractError(
@@ -65,10 +66,10 @@ class ByHand:
         self._steps.restore(slot, row)
         if old is not None:
             self._steps.reaper.retire(place, old, 30.0)
-        self._updates.tell(
+        self._progress.tell(
             "rolled-back", slot, "pinned", f"{bad} was rolled back by hand to {row.model}@{row.version}."
         )
-        self._updates.changed = True
+        self._progress.changed = True
 
     def order(self, order: str, slot: str, artifact: str) -> None:
         """The repository extension: `load` swaps to a local artifact, `unload` empties the slot until then.
@@ -103,7 +104,7 @@ class ByHand:
                 f"{artifact[:12] or 'Nothing'} is not on this device.",
                 hint="Assign it from the control plane.",
             )
-        self._updates.changed = True
+        self._progress.changed = True
 
     def pin(self, slot: str, *, pinned: bool) -> str:
         """Leave a slot alone, or take its assignment up again; returns a sentence.
@@ -117,7 +118,7 @@ class ByHand:
         with self._journal.transaction():
             row.pinned = pinned
             self._journal.save_slot(slot, row)
-        self._updates.changed = True
+        self._progress.changed = True
         if not pinned:
-            self._updates.reconcile()
+            self._assigned.reconcile()
         return f"{slot} is {'pinned to' if pinned else 'free again; it serves'} {row.model}@{row.version}."

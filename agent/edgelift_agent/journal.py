@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from edgelift_agent.disk import Disk, mapped_errors
+from edgelift_agent.machine import State
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.report import Outcome
 from edgelift_contract.telemetry import SwapRecord
@@ -191,6 +192,12 @@ class Journal:
         self.updates.pop(slot, None)
         with mapped_errors("write", self.path):
             self.connection.execute("DELETE FROM records WHERE kind IN ('slot', 'update') AND key = ?", (slot,))
+
+    def kept(self) -> set[str]:
+        """Artifacts that may not be cleaned up: committed, previous, or wanted by an update under way."""
+        kept = {artifact for row in self.slots.values() for artifact in (row.artifact, row.previous)}
+        kept |= {update.desired.artifact for update in self.updates.values() if update.state != State.IDLE}
+        return kept - {""}
 
     def close(self) -> None:
         """Close the file."""

@@ -12,9 +12,9 @@ import uuid
 from edgelift_agent.clock import Clock
 from edgelift_agent.journal import Journal, SlotRow, UpdateRow
 from edgelift_agent.machine import RESUME, RESUME_CLEAN, State
+from edgelift_agent.progress import name_of
 from edgelift_agent.steps import Steps
-from edgelift_agent.updates import Updates, name_of
-from edgelift_contract.assignment import parse_assignment
+from edgelift_agent.updates import Updates
 from edgelift_contract.errors import EdgeliftError
 
 log = logging.getLogger(__name__)
@@ -28,16 +28,15 @@ DAMAGED = frozenset({"missing-blob", "digest-mismatch", "size-mismatch"})
 class Recovery:
     """The way into and out of `Updates`. Used from the worker's thread only."""
 
-    def __init__(self, device: str, updates: Updates, journal: Journal, steps: Steps, clock: Clock) -> None:
-        self._device, self._updates, self._journal = device, updates, journal
-        self._steps, self._clock = steps, clock
+    def __init__(self, updates: Updates, journal: Journal, steps: Steps, clock: Clock) -> None:
+        self._progress, self._assigned = updates.progress, updates.assigned
+        self._journal, self._steps, self._clock = journal, steps, clock
 
     def start(self) -> None:
         """Serve what is committed, then go on with what was under way."""
         meta = self._journal.meta
         clean = meta.clean
-        if meta.assignment:
-            self._updates.assignment = parse_assignment(meta.assignment, device=self._device)
+        self._assigned.resume()
         with self._journal.transaction():
             meta.starts += 1
             meta.outbox = meta.outbox or uuid.uuid4().hex[:12]
@@ -50,7 +49,7 @@ class Recovery:
                 self._resume(slot, update, clean=clean)
         for slot in list(self._journal.slots):
             self._restore(slot)
-        self._updates.reconcile()
+        self._assigned.reconcile()
 
     def _past_swap(self, slot: str) -> bool:
         update = self._journal.updates.get(slot)
@@ -67,7 +66,7 @@ class Recovery:
             update.outcome = "rolled-back"
         if was is State.SWAPPING and now is State.SWAPPING:
             # The number may have been given out already: take a fresh one.
-            self._updates.next_generation(slot)
+            self._progress.next_generation(slot)
         update.state = now.value
         self._journal.save_update(slot, update)
 
@@ -102,8 +101,8 @@ class Recovery:
             row.generation += 1
             row.serving = row.generation
             self._journal.save_slot(slot, row)
-        self._updates.tell("rolled-back", slot, code, f"{bad} could not go on serving: {message}")
-        self._updates.changed = True
+        self._progress.tell("rolled-back", slot, code, f"{bad} could not go on serving: {message}")
+        self._progress.changed = True
 
     def mark_stable(self) -> None:
         """The process has lived long enough: earlier ends are no longer held against what serves."""
@@ -115,12 +114,12 @@ class Recovery:
 
     def stop(self) -> None:
         """Note a clean stop; what is under way goes on after the next start."""
-        for slot in list(self._updates.running):
-            self._updates.cancelled.add(slot)
+        for slot in list(self._progress.running):
+            self._progress.cancelled.add(slot)
         with self._journal.transaction():
             for slot, update in self._journal.updates.items():
                 if update.state == State.OBSERVING:
-                    live = self._updates.live.get(slot)
+                    live = self._progress.live.get(slot)
                     if live is not None and live.swapped_at is not None:
                         update.observed_s += self._clock.monotonic() - live.swapped_at
                         self._journal.save_update(slot, update)

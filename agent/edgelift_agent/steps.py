@@ -7,6 +7,7 @@ never delays another slot's verdict. A step that fails raises an `EdgeliftError`
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from edgelift_contract import rules
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.report import DeviceFacts
+
+log = logging.getLogger(__name__)
 
 #: Two generations must fit with this much to spare, as a factor on the measured peak.
 MEMORY_MARGIN = 1.2
@@ -246,6 +249,13 @@ class Steps:
         loaded = self._loader.load(row.artifact)
         key = key_of(slot, row.serving, row.artifact, loaded.manifest)
         self.slots.make(slot).swap(Generation(key, loaded.manifest, loaded.model, self._clock.now()))
+
+    def collect(self, keep: set[str]) -> None:
+        """Delete all artifacts but `keep`; a disk that refuses is logged, for nothing depends on it."""
+        try:
+            self.store.collect(keep)
+        except DeviceError as error:
+            log.warning("cleaning up failed code=%s %s", error.code, error.message)
 
 
 def resident_bytes() -> int:

@@ -75,8 +75,8 @@ class Worker:
             self._run_timers()
 
     def _tell_changes(self, updates: Updates) -> None:
-        if updates.changed:
-            updates.changed = False
+        if updates.progress.changed:
+            updates.progress.changed = False
             self.on_change()
 
     def _take(self, timeout_s: float | None) -> None:
@@ -106,7 +106,7 @@ class Worker:
 def take_assignment(updates: Updates, data: bytes) -> None:
     """Accept an assignment's bytes, or say why not."""
     try:
-        updates.accept(data)
+        updates.assigned.accept(data)
     except ContractError as error:
         log.error("assignment refused code=%s %s", error.code, error)
 

@@ -1,0 +1,145 @@
+"""Where each slot's update stands, and the one way to its next state: journalled before anything acts on it.
+
+What a state does is `steps`' business, when it acts is `updates`'. Used from the worker's thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from edgelift_agent.clock import Clock
+from edgelift_agent.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.machine import Event, State, follow
+from edgelift_agent.outbox import Notice, Outbox
+from edgelift_agent.serving.slots import Slots
+from edgelift_agent.steps import Live
+from edgelift_contract.errors import DeviceError
+from edgelift_contract.report import Outcome
+from edgelift_contract.telemetry import Event as TelemetryEvent
+
+log = logging.getLogger(__name__)
+
+#: How long to wait before trying again to write a journal that could not be written.
+JOURNAL_RETRY_S = 2.0
+MAX_ROLLBACKS = 3
+
+
+class Progress:
+    """The updates under way.
+
+    Attributes:
+        live: slot → what its update holds in memory.
+        running: slots with a step on the pool; cancelled: those of them whose step is to give up.
+        due: slot → monotonic time before which its next step does not begin, seconds.
+        changed: something that a report tells is different; whoever reports clears it.
+    """
+
+    def __init__(self, journal: Journal, slots: Slots, clock: Clock, outbox: Outbox) -> None:
+        self._journal, self._slots, self._clock, self._outbox = journal, slots, clock, outbox
+        self.live: dict[str, Live] = {}
+        self.running: set[str] = set()
+        self.cancelled: set[str] = set()
+        self.due: dict[str, float] = {}
+        self.changed = True
+
+    def wait(self, slot: str, seconds: float) -> None:
+        """Let the slot's next step begin no sooner than `seconds` from now."""
+        self.due[slot] = self._clock.monotonic() + seconds
+
+    def left_s(self, slot: str) -> float:
+        """Seconds until the slot's next step is due; 0 when it is."""
+        return max(0.0, self.due.get(slot, 0.0) - self._clock.monotonic())
+
+    def superseded(self, slot: str) -> None:
+        """End the slot's update, because a newer assignment replaced it."""
+        update = self._journal.updates[slot]
+        self.finish(slot, Event.SUPERSEDED, "superseded", f"A newer assignment replaced {name_of(update)}.")
+
+    def finish(
+        self, slot: str, event: Event, code: str = "", message: str = "", notices: Sequence[Notice] = ()
+    ) -> None:
+        """Journal the state that follows; only then may its step act."""
+        update = self._journal.updates[slot]
+        state = State(update.state)
+        after = follow(state, event)
+        if event is Event.DONE and state is State.FETCHING:
+            update.code = update.message = ""  # the link's troubles are over
+        if event is not Event.DONE:
+            self._note_failure(update, state, event, code, message)
+            if state is State.ROLLING_BACK and update.rollbacks >= MAX_ROLLBACKS:
+                update.outcome, after = "inconsistent", State.REPORTING
+        update.state = after.value
+        self.wait(slot, 1.0 if state is after else 0.0)
+        self.changed = True
+        outcome = event.value if event is not Event.FAILED else f"failed code={code}"
+        log.info(
+            "slot=%s phase=%s outcome=%s next=%s update=%s",
+            slot,
+            state.value,
+            outcome,
+            after.value,
+            name_of(update),
+        )
+        self._persist(slot, update, state, after, notices)
+
+    def _persist(
+        self, slot: str, update: UpdateRow, state: State, after: State, notices: Sequence[Notice]
+    ) -> None:
+        try:
+            with self._journal.transaction():
+                if after is not state and after in (State.SWAPPING, State.ROLLING_BACK):
+                    self.next_generation(slot)
+                if state is State.ROLLING_BACK and after is State.REPORTING:
+                    self._settle_serving(slot)
+                self._outbox.insert(notices)
+                self._journal.save_update(slot, update)
+        except DeviceError as error:
+            log.error("slot=%s the journal can't be written code=%s %s", slot, error.code, error.message)
+            if after is State.ROLLING_BACK or state is State.ROLLING_BACK:
+                # Undoing may not wait for the disk: what the journal says now leads to a rollback as well.
+                self._journal.updates[slot] = update
+            else:
+                self.wait(slot, JOURNAL_RETRY_S)
+
+    def _note_failure(self, update: UpdateRow, state: State, event: Event, code: str, message: str) -> None:
+        if state is State.ROLLING_BACK:
+            update.rollbacks += 1
+            update.message = f"{update.message} Rolling back failed: {message}"[:2000]
+            return
+        if state is State.REPORTING:
+            return
+        update.code, update.message, update.failed_in = code, message[:2000], state.value
+        swapped = state in (State.SWAPPING, State.OBSERVING, State.COMMITTING)
+        outcome: Outcome = "rolled-back" if swapped else "refused"
+        update.outcome = "superseded" if event is Event.SUPERSEDED else outcome
+
+    def next_generation(self, slot: str) -> None:
+        """Give out the slot's next number; inside a transaction."""
+        row = self._journal.slots.get(slot) or SlotRow()
+        row.generation += 1
+        self._journal.save_slot(slot, row)
+
+    def _settle_serving(self, slot: str) -> None:
+        """After a rollback: the number under which the committed artifact really serves."""
+        row = self._journal.slots[slot]
+        place = self._slots.get(slot)
+        if place is not None and place.current is not None:
+            row.serving = place.current.number
+            self._journal.save_slot(slot, row)
+
+    def tell(self, kind: str, slot: str, code: str, message: str) -> None:
+        """Keep an event for the host; one that the disk refuses is logged and lost."""
+        try:
+            self._outbox.add([self.event(kind, slot, code, message)])
+        except DeviceError as error:
+            log.warning("event lost code=%s %s", error.code, error.message)
+
+    def event(self, kind: str, slot: str, code: str, message: str) -> TelemetryEvent:
+        """An event for the host, now."""
+        return TelemetryEvent(at=self._clock.now(), kind=kind, slot=slot, code=code, message=message[:2000])
+
+
+def name_of(update: UpdateRow) -> str:
+    """`model@version` of what an update wants."""
+    return f"{update.desired.model}@{update.desired.version}"

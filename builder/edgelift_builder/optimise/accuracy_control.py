@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from edgelift_builder import data, evaluate
-from edgelift_builder.examine import BATCH
 from edgelift_builder.load import CALIBRATION, EVALUATION, LABELS, REFERENCE, scores_of
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import LayerLoss
@@ -27,6 +26,9 @@ from edgelift_contract.manifest import SessionOptions
 
 #: Samples that noise is measured on.
 SAMPLES = 32
+
+#: Samples judged at once; static int8 answers each as it would alone.
+BATCH = 32
 
 #: Models of up to this many bytes have their layers measured even if the budget holds: for the report.
 ALWAYS_BELOW_BYTES = 4 << 20

@@ -1,13 +1,18 @@
-"""What serving costs over the bare runtime: JSON, binary, UNIX socket, in-process lease; one run, interleaved."""
+"""What serving costs over the bare runtime: JSON, binary, UNIX socket, in-process lease; one run, interleaved.
+
+`plain` is the yardstick: the least ASGI application that answers JSON (`plain_server`), in the same run.
+"""
 
 import json
 import multiprocessing
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +21,10 @@ from tests.simulators.device import Device
 from tests.simulators.models import graph_cnn, publish_onnx
 
 from benchmarks.common import arguments, show, write
-from benchmarks.swap import _generation
+from edgelift_agent.latency import GenerationKey
+from edgelift_agent.loading import key_of
 from edgelift_agent.runtime.ort import OnnxRuntime
-from edgelift_agent.serving.slots import Slot
+from edgelift_agent.serving.slots import Generation, Slot
 from edgelift_agent.testing.host import ToyHost
 
 X = np.random.default_rng(0).random((1, 1, 24, 24), np.float32)
@@ -161,27 +167,60 @@ def _all_ways(host: ToyHost, device: Device, root: Path, unix: Path, rounds: int
     slot.swap(_generation(OnnxRuntime(), (folder, manifest, artifact), 1))
     local = socket.socket(socket.AF_UNIX)
     local.connect(str(unix))
-    body, length = binary_body()
 
     def lease() -> None:
         with slot.lease() as generation:
             generation.model.run({"x": X})
 
-    ways: dict[str, Callable[[], None]] = {
+    with _plain_server(root) as plain_port:
+        ways = _ways(bare, lease, local, device.port, plain_port)
+        times = interleaved(ways, rounds)
+        rps = _throughputs(device.port, plain_port)
+    figures = {f"{name}_p50_us": float(np.median(taken)) for name, taken in times.items()}
+    figures |= {f"{name}_p99_us": float(np.quantile(taken, 0.99)) for name, taken in times.items()}
+    return (
+        figures
+        | rps
+        | {
+            "lease_overhead_us": lease_overhead_us(slot),
+            "json_overhead_us": figures["json_p50_us"] - figures["bare_p50_us"],
+            "json_rps_4_of_plain": rps["json_rps_4"] / rps["plain_rps_4"],
+        }
+    )
+
+
+def _throughputs(port: int, plain_port: int) -> dict[str, float]:
+    """Requests a second with four clients, in turns so that the machine's mood hits both alike."""
+    ours, plain = [], []
+    for _ in range(3):
+        ours.append(throughput(port, 4))
+        plain.append(throughput(plain_port, 4))
+    return {"json_rps_4": float(np.median(ours)), "plain_rps_4": float(np.median(plain))}
+
+
+@contextmanager
+def _plain_server(root: Path) -> Iterator[int]:
+    path = root / "plain.onnx"
+    path.write_bytes(graph_cnn(1)[0].SerializeToString())
+    command = [sys.executable, "-m", "benchmarks.plain_server", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(process.stdout.readline())  # type: ignore[union-attr] # a pipe was asked for
+        finally:
+            process.terminate()
+
+
+def _ways(
+    bare: onnxruntime.InferenceSession, lease: Callable[[], None], local: socket.socket, port: int, plain_port: int
+) -> dict[str, Callable[[], None]]:
+    body, length = binary_body()
+    return {
         "bare": lambda: bare.run(None, {"x": X}),
         "lease": lease,
         "uds": Client(local, body, length).ask,
-        "binary": Client(tcp(device.port), body, length).ask,
-        "json": Client(tcp(device.port), json_body(), None).ask,
-    }
-    times = interleaved(ways, rounds)
-    figures = {f"{name}_p50_us": float(np.median(taken)) for name, taken in times.items()}
-    figures |= {f"{name}_p99_us": float(np.quantile(taken, 0.99)) for name, taken in times.items()}
-    return figures | {
-        "lease_overhead_us": lease_overhead_us(slot),
-        "json_overhead_us": figures["json_p50_us"] - figures["bare_p50_us"],
-        "json_rps_1": throughput(device.port, 2) / 2,
-        "json_rps_4": throughput(device.port, 4),
+        "binary": Client(tcp(port), body, length).ask,
+        "json": Client(tcp(port), json_body(), None).ask,
+        "plain": Client(tcp(plain_port), json_body(), None).ask,
     }
 
 
@@ -195,6 +234,12 @@ def _staged_cnn(host: ToyHost, root: Path) -> tuple[Path, object, str]:
     for entry in manifest.files:
         (folder / entry.path).write_bytes(host.blobs[entry.sha256])
     return folder, manifest, wanted.artifact
+
+
+def _generation(runtime: OnnxRuntime, ready: tuple, number: int) -> Generation:
+    folder, manifest, artifact = ready
+    key: GenerationKey = key_of("cnn", number, artifact, manifest)
+    return Generation(key, manifest, runtime.load(folder, manifest), time.time())
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +24,7 @@ from edgelift_agent.journal import Journal
 from edgelift_agent.latency import LatencyRecorder
 from edgelift_agent.link import Link
 from edgelift_agent.loading import Loader
+from edgelift_agent.memory import limit_arenas, settle
 from edgelift_agent.outbox import Outbox
 from edgelift_agent.ports import Runtime
 from edgelift_agent.preflight import Preflight
@@ -55,6 +56,9 @@ log = logging.getLogger(__name__)
 
 #: A process that lived this long did not die of what it serves, seconds.
 STABLE_AFTER_S = 60.0
+#: How long a thread may keep the interpreter from another that wants it: while a step works in Python, requests wait
+#: at most so long at a time. Python's own 5 ms is several times a request.
+SWITCH_INTERVAL_S = 0.0005
 #: How often to look whether the processor is throttled, where the board tells, seconds.
 THROTTLE_SAMPLE_S = 10.0
 
@@ -96,10 +100,11 @@ class Agent:
         self.recorder = LatencyRecorder(self.clock.now(), self.clock.now)
         self.worker = Worker(self.clock)
         self.http = HttpTransport(config.host.url, token, config.device, timeout_s=config.host.timeout_s)
+        self._loader = Loader(self.store, runtimes, hardware_class)
         steps = Steps(
             store=self.store,
             source=self.http,
-            loader=Loader(self.store, runtimes, hardware_class),
+            loader=self._loader,
             preflight=Preflight(
                 hardware_class, timeout_s=config.update.preflight_timeout_s, module=preflight_module
             ),
@@ -207,6 +212,10 @@ class Agent:
         if signals:
             signal.signal(signal.SIGTERM, lambda *_: self.worker.stop())
             signal.signal(signal.SIGINT, lambda *_: self.worker.stop())
+            # The process is ours.
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            self._loader.on_first_load = settle
+            settle()
         limit_arenas()
         self._start()
         if started is not None:
@@ -238,7 +247,7 @@ class Agent:
         worker = self.worker
         windows = worker.every(self.telemetry.interval_s, self.telemetry.close_window)
         self._windows_timer = windows
-        worker.every(self.uplink.retry_in_s, self.uplink.push)
+        worker.when(self.uplink.due_in_s, self.uplink.push)
         self._sample_throttling()
         if self._health.tells_throttling:
             worker.every(lambda: THROTTLE_SAMPLE_S, self._sample_throttling)
@@ -334,14 +343,6 @@ class Agent:
         self.inference.close()
         self.reaper.stop()
         self.journal.close()
-
-
-def limit_arenas() -> None:
-    """Have glibc share two heaps among all threads: each of its own would keep a few megabytes (mallopt(3))."""
-    try:
-        ctypes.CDLL("libc.so.6").mallopt(-8, 2)  # M_ARENA_MAX
-    except (OSError, AttributeError):
-        pass  # another C library
 
 
 def admin_socket(state_dir: Path) -> Path:

@@ -7,7 +7,7 @@ outputs were judged in preflight and are judged once more here, in the process t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,9 @@ class Loader:
 
     def __init__(self, store: Store, runtimes: Mapping[str, Runtime], hardware_class: str) -> None:
         self._store, self._runtimes, self._hardware_class = store, runtimes, hardware_class
+        self._imported: set[str] = set()
+        #: Called when a runtime has loaded its first model, and with that everything it imports.
+        self.on_first_load: Callable[[], None] = lambda: None
 
     def load(self, artifact: str) -> Loaded:
         """Load and warm up.
@@ -58,6 +61,9 @@ class Loader:
             model.close()
             raise
         warmed = time.perf_counter()
+        if manifest.runtime not in self._imported:
+            self._imported.add(manifest.runtime)
+            self.on_first_load()
         return Loaded(manifest, model, (loaded - started) * 1000, (warmed - loaded) * 1000, error)
 
     def _warm(self, model: LoadedModel, folder: Path, manifest: Manifest, version: str) -> float:

@@ -55,7 +55,7 @@ class Preflight:
         hardware_class: str,
         *,
         timeout_s: float = 120.0,
-        nice: int = 10,
+        nice: int = 19,
         memory_limit_bytes: int = 0,
         module: str = "edgelift_agent.preflight_child",
     ) -> None:
@@ -64,7 +64,7 @@ class Preflight:
         Args:
             hardware_class: of this device, for the tolerance key.
             timeout_s: after which a candidate counts as hung.
-            nice: added to the child's niceness.
+            nice: the child's niceness, from its first instruction: importing a runtime is the most of its work.
             memory_limit_bytes: resident memory at which the child is ended; 0 takes what is available then.
             module: what the child runs.
         """
@@ -83,13 +83,14 @@ class Preflight:
         command = [sys.executable, "-m", self._module, str(folder), self._hardware_class]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         with subprocess.Popen(
-            [*command, str(self._nice)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
         ) as child:
             try:
+                os.setpriority(os.PRIO_PROCESS, child.pid, self._nice)
                 output, errors = self._wait(child, name)
             except BaseException:
                 child.kill()

@@ -1,12 +1,11 @@
 """The child process of `preflight`: loads one artifact, runs its goldens, measures, prints one JSON line.
 
-Run as `python -m edgelift_agent.preflight_child FOLDER HARDWARE_CLASS NICE`. It may crash or hang: its
+Run as `python -m edgelift_agent.preflight_child FOLDER HARDWARE_CLASS`. It may crash or hang: its
 parent expects that.
 """
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 
 from edgelift_agent.goldens import check_goldens
+from edgelift_agent.memory import resident_bytes
 from edgelift_agent.ports import LoadedModel, Runtime
 from edgelift_agent.preflight import ChildReply, PreflightResult
 from edgelift_agent.runtime import all_runtimes, pick
@@ -36,7 +36,7 @@ def try_artifact(folder: Path, hardware_class: str, runtimes: dict[str, Runtime]
     manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
     goldens = parse_goldens((folder / manifest.goldens.path).read_bytes())
     runtime = pick(runtimes, manifest.runtime)
-    before = _resident_bytes()
+    before = resident_bytes()
     started = time.perf_counter()
     model = runtime.load(folder, manifest)
     _run(model, goldens[0])
@@ -73,15 +73,9 @@ def _run(model: LoadedModel, golden: Golden) -> None:
     model.run(_inputs(golden))
 
 
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
 def main(runtimes: dict[str, Runtime]) -> None:
     """Speak with the parent: one line on standard output, exit 0 whatever the verdict."""
-    folder, hardware_class, nice = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    os.nice(nice)
+    folder, hardware_class = Path(sys.argv[1]), sys.argv[2]
     try:
         reply = ChildReply(result=try_artifact(folder, hardware_class, runtimes))
     except EdgeliftError as error:

@@ -20,9 +20,10 @@ from edgelift_agent.fetch import Fetcher
 from edgelift_agent.journal import SlotRow, UpdateRow
 from edgelift_agent.latency import LatencyRecorder
 from edgelift_agent.loading import Loader, key_of
+from edgelift_agent.memory import resident_bytes, return_memory
 from edgelift_agent.ports import BlobSource
 from edgelift_agent.preflight import Preflight
-from edgelift_agent.serving.reaper import Reaper, return_memory
+from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.slots import Generation, Slots
 from edgelift_agent.store import Store
 from edgelift_contract import rules
@@ -256,11 +257,6 @@ class Steps:
             self.store.collect(keep)
         except DeviceError as error:
             log.warning("cleaning up failed code=%s %s", error.code, error.message)
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process, bytes."""
-    return int(psutil.Process().memory_info().rss)
 
 
 def _served_before(recorder: LatencyRecorder, generation: Generation) -> dict[str, Any]:

@@ -21,6 +21,11 @@ from edgelift_contract.telemetry import Batch, Item
 log = logging.getLogger(__name__)
 
 
+#: How long a change waits for others before it is reported, seconds. A swap is several changes within milliseconds;
+#: a report for each would take the processor from the requests that the swap must not disturb.
+REPORT_AFTER_S = 0.1
+
+
 class Uplink:
     """Sends reports and batches. All methods are for the worker's thread."""
 
@@ -41,15 +46,15 @@ class Uplink:
         self._make_report, self._post, self._retry_delays = make_report, post, retry_delays
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="uplink")
         self._delays = retry_delays()
-        self._not_before = 0.0
+        self._not_before = self._report_at = 0.0
         self._busy = False
         self.report_wanted = True
         self.batch_wanted = True
 
     def want_report(self) -> None:
-        """Something changed that the host should know."""
-        self.report_wanted = True
-        self.push()
+        """Something changed that the host should know; soon, for more is likely to change with it."""
+        if not self.report_wanted:
+            self.report_wanted, self._report_at = True, self._clock.monotonic() + REPORT_AFTER_S
 
     def want_batch(self) -> None:
         """Telemetry is due."""
@@ -58,15 +63,16 @@ class Uplink:
 
     def connected(self) -> None:
         """The link came up: forget the waiting, tell everything."""
-        self._delays, self._not_before = self._retry_delays(), 0.0
+        self._delays, self._not_before, self._report_at = self._retry_delays(), 0.0, 0.0
         self.report_wanted = self.batch_wanted = True
         self.push()
 
     def push(self) -> None:
         """Send what is wanted, if nothing is being sent and no retry is being waited for."""
-        if self._busy or self._clock.monotonic() < self._not_before:
+        now = self._clock.monotonic()
+        if self._busy or now < self._not_before:
             return
-        if self.report_wanted:
+        if self.report_wanted and now >= self._report_at:
             self.report_wanted = False
             self._send(self._host.send_report, self._make_report(), ())
         elif self.batch_wanted:
@@ -101,7 +107,7 @@ class Uplink:
             code = failed.code if isinstance(failed, EdgeliftError) else "internal"
             log.warning("uplink code=%s retry_in_s=%.1f %s", code, wait_s, failed)
             if not items:
-                self.report_wanted = True
+                self.report_wanted, self._report_at = True, 0.0
         self.push()
 
     def _confirm(self, items: Sequence[Item]) -> None:
@@ -110,11 +116,12 @@ class Uplink:
         except DeviceError as error:
             log.warning("confirmed items stay queued code=%s %s", error.code, error.message)
 
-    def retry_in_s(self) -> float:
-        """How long until `push` may be worth calling again."""
+    def due_in_s(self) -> float | None:
+        """Seconds until `push` has something to do; None while it has not."""
         if self._busy or not (self.report_wanted or self.batch_wanted):
-            return 3600.0
-        return max(0.05, self._not_before - self._clock.monotonic())
+            return None
+        due = self._not_before if self.batch_wanted else max(self._not_before, self._report_at)
+        return due - self._clock.monotonic()
 
     @property
     def idle(self) -> bool:

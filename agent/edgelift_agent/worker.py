@@ -35,6 +35,19 @@ class Timer:
     due: float = 0.0
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Something to do when it says so itself.
+
+    Attributes:
+        due_in_s: seconds until then, asked before every sleep; None for not now.
+        action: what to do, on the worker's thread.
+    """
+
+    due_in_s: Callable[[], float | None]
+    action: Callable[[], None]
+
+
 class Worker:
     """Runs posted callables, timers and due steps, in one thread."""
 
@@ -42,6 +55,7 @@ class Worker:
         self._clock = clock
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._timers: list[Timer] = []
+        self._watches: list[Watch] = []
         self._stopping = False
         self.pool = ThreadPoolExecutor(2, thread_name_prefix="step")
         self.on_change: Callable[[], None] = lambda: None
@@ -56,6 +70,10 @@ class Worker:
         self._timers.append(timer)
         return timer
 
+    def when(self, due_in_s: Callable[[], float | None], action: Callable[[], None]) -> None:
+        """Do `action` whenever `due_in_s` has come down to nothing."""
+        self._watches.append(Watch(due_in_s, action))
+
     def stop(self) -> None:
         """End `run` soon; from any thread or a signal handler."""
         self._inbox.put(self._stop)
@@ -69,8 +87,8 @@ class Worker:
             next_step_s = updates.tick()
             self._tell_changes(updates)
             waits = [timer.due - self._clock.monotonic() for timer in self._timers]
-            if next_step_s is not None:
-                waits.append(next_step_s)
+            dues = [next_step_s, *(watch.due_in_s() for watch in self._watches)]
+            waits += [due for due in dues if due is not None]
             self._take(max(0.0, min(waits)) if waits else None)
             self._run_timers()
 
@@ -97,6 +115,10 @@ class Worker:
             if timer.due <= now:
                 timer.due = now + timer.every_s()
                 timer.action()
+        for watch in self._watches:
+            due = watch.due_in_s()
+            if due is not None and due <= 0:
+                watch.action()
 
     def close(self) -> None:
         """End the pool after the steps that are under way."""

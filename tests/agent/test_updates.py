@@ -59,6 +59,17 @@ def test_first_install_and_update(host: ToyHost, device: Device) -> None:
     ]
 
 
+def test_a_report_that_the_host_refused_is_sent_again_without_waiting_for_the_next_change(
+    host: ToyHost, device: Device
+) -> None:
+    serve_first(host, device)
+    host.faults.deaf = 3
+    host.assign(device.name, toy=host.publish("2", ToyModelFile(scale=2)))
+    # The link's other half works all along: nothing but the uplink's own retry can bring the report.
+    assert outcome(host, device, "2") == ("committed", "", "2")
+    assert host.faults.deaf == 0 and len(wait_items(host, "swap", 2)) == 2
+
+
 def wait_items(host: ToyHost, kind: str, count: int, timeout_s: float = 10) -> list:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

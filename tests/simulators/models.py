@@ -24,10 +24,12 @@ from edgelift_contract.manifest import (
 )
 
 
-def graph_many(scale: float = 1.0) -> tuple[onnx.ModelProto, list[TensorSpec], list[TensorSpec]]:
-    """sum = (a + b)·scale, twice = b + b: two inputs, two outputs, two element types."""
+def graph_many(
+    scale: float = 1.0, fails_from: int = 100
+) -> tuple[onnx.ModelProto, list[TensorSpec], list[TensorSpec]]:
+    """sum = (a + b)·scale, twice = b + b: two inputs, two outputs, two element types; b from 0, below `fails_from`."""
     nodes = [
-        helper.make_node("Cast", ["b"], ["bf"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["numbers", "b"], ["bf"]),  # the runtime refuses an index that is not there
         helper.make_node("Add", ["a", "bf"], ["plain"]),
         helper.make_node("Mul", ["plain", "scale"], ["sum"]),
         helper.make_node("Add", ["b", "b"], ["twice"]),
@@ -40,7 +42,10 @@ def graph_many(scale: float = 1.0) -> tuple[onnx.ModelProto, list[TensorSpec], l
         helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["n", 3]),
         helper.make_tensor_value_info("twice", TensorProto.INT64, ["n", 1]),
     ]
-    weights = [helper.make_tensor("scale", TensorProto.FLOAT, [], [scale])]
+    weights = [
+        helper.make_tensor("scale", TensorProto.FLOAT, [], [scale]),
+        helper.make_tensor("numbers", TensorProto.FLOAT, [fails_from], [float(n) for n in range(fails_from)]),
+    ]
     specs_in = [TensorSpec("a", "FP32", [-1, 3]), TensorSpec("b", "INT64", [-1, 1])]
     specs_out = [TensorSpec("sum", "FP32", [-1, 3]), TensorSpec("twice", "INT64", [-1, 1])]
     return _model(helper.make_graph(nodes, "many", inputs, outputs, weights)), specs_in, specs_out
@@ -60,14 +65,19 @@ def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
 
 
 def publish_onnx(
-    host: ToyHost, kind: str, version: str = "1", scale: float = 1.0, policy: Policy | None = None
+    host: ToyHost,
+    kind: str,
+    version: str = "1",
+    scale: float = 1.0,
+    policy: Policy | None = None,
+    fails_from: int = 100,
 ) -> SlotAssignment:
     """Publish one of the graphs above under its own name; goldens computed by numpy."""
     if kind == "cnn":
         model, inputs, outputs = graph_cnn(int(version))
         goldens = goldens_by_running(model, inputs)
     else:
-        model, inputs, outputs = graph_many(scale) if kind == "many" else graph_text()
+        model, inputs, outputs = graph_many(scale, fails_from) if kind == "many" else graph_text()
         goldens = _goldens_many(scale) if kind == "many" else _goldens_text()
     body = model.SerializeToString(deterministic=True)
     data = dump_goldens(goldens)

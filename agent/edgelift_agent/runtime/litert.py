@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgelift_agent.runtime.packages import version_of
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.manifest import Manifest
 
@@ -114,10 +114,5 @@ def _bind(names: list[str], details: list[dict[str, Any]]) -> dict[str, dict[str
 
 
 def _installed() -> list[tuple[str, str]]:
-    found = []
-    for package in _PACKAGES:
-        try:
-            found.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    versions = {package: version_of(package) for package in _PACKAGES}
+    return [(package, version) for package, version in versions.items() if version]

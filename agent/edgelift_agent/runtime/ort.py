@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgelift_agent.runtime.packages import version_of
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.manifest import Manifest, SessionOptions
 
@@ -26,12 +26,7 @@ class OnnxRuntime:
 
     def version(self) -> str | None:
         """See `ports.Runtime`."""
-        for package in _PACKAGES:
-            try:
-                return metadata.version(package)
-            except metadata.PackageNotFoundError:
-                continue
-        return None
+        return next(filter(None, map(version_of, _PACKAGES)), None)
 
     def load(self, folder: Path, manifest: Manifest) -> OnnxModel:
         """See `ports.Runtime`. External weights are found beside the graph and mapped, not copied."""

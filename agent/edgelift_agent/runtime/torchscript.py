@@ -6,10 +6,10 @@ The only module of the agent that may import torch, and only when such a model i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgelift_agent.runtime.packages import version_of
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.manifest import Manifest
 
@@ -21,10 +21,8 @@ class TorchScriptRuntime:
 
     def version(self) -> str | None:
         """See `ports.Runtime`."""
-        try:
-            return metadata.version("torch").partition("+")[0]
-        except metadata.PackageNotFoundError:
-            return None
+        version = version_of("torch")
+        return version.partition("+")[0] if version else None
 
     def load(self, folder: Path, manifest: Manifest) -> TorchScriptModel:
         """See `ports.Runtime`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 
@@ -65,7 +64,7 @@ class InferenceApp:
         if scope["type"] != "http":
             return
         try:
-            parts = [unquote(part) for part in scope["path"].strip("/").split("/")]
+            parts = scope["path"].strip("/").split("/")  # the server has unquoted it
             await self._route(scope["method"], parts, scope, receive, send)
         except EdgeliftError as error:
             status = _STATUS.get(error.code, 500)

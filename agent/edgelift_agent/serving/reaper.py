@@ -6,14 +6,13 @@ from inside their own run.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgelift_agent.memory import return_memory
 from edgelift_agent.serving.slots import Generation, Slot
 
 log = logging.getLogger(__name__)
@@ -93,12 +92,3 @@ class Reaper:
         generation.model.close()
         return_memory()
         retired.on_gone(True)
-
-
-def return_memory() -> None:
-    """Collect garbage and give freed pages back to the system, where the C library can (glibc)."""
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        pass  # another C library: nothing to trim

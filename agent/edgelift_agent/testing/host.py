@@ -49,6 +49,7 @@ class Faults:
         delay_s: wait before each 64 KB piece.
         no_ranges: ignore ranges.
         down: refuse everything with 503.
+        deaf: refuse so many reports and batches with 503, while assignments and blobs still come.
     """
 
     cut_at: int = 0
@@ -58,6 +59,7 @@ class Faults:
     delay_s: float = 0.0
     no_ranges: bool = False
     down: bool = False
+    deaf: int = 0
 
 
 class ToyHost:
@@ -172,6 +174,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             reply = EnrolReply(schema=EnrolReply.SCHEMA, device=device, broker=self.toy.broker, poll_wait_s=5.0)
             self._reply(200, codec.canonical_json(reply))
             return
+        if self._deaf():
+            return
         batch = codec.decode_json(body, Batch, what="batch")
         with self.toy.changed:
             for item in batch.items:
@@ -182,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         """Report."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self._refused():
+        if self._refused() or self._deaf():
             return
         report = codec.decode_json(body, Report, what="report")
         with self.toy.changed:
@@ -198,6 +202,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._reply(401, b'{"error":"wrong token"}')
             return True
         return False
+
+    def _deaf(self) -> bool:
+        with self.toy.changed:
+            if not self.toy.faults.deaf:
+                return False
+            self.toy.faults.deaf -= 1
+        self._reply(503, b'{"error":"deaf"}')
+        return True
 
     def _desired(self, device: str, wait_s: float) -> None:
         known = self.headers.get("If-None-Match", "")

@@ -1,0 +1,40 @@
+"""The process's memory: kept small, given back after a model has gone, and not walked by the collector in vain."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import resource
+from pathlib import Path
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def limit_arenas() -> None:
+    """Have glibc share two heaps among all threads: each of its own would keep a few megabytes (mallopt(3))."""
+    try:
+        ctypes.CDLL("libc.so.6").mallopt(-8, 2)  # M_ARENA_MAX
+    except (OSError, AttributeError):
+        pass  # another C library
+
+
+def settle() -> None:
+    """Take what is in memory now, modules above all, out of later collections; for a process that is all ours.
+
+    A full collection walks every object and keeps requests waiting meanwhile: 12 ms with a runtime imported,
+    below 1 ms after this.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def return_memory() -> None:
+    """Collect garbage and give freed pages back to the system, where the C library can (glibc)."""
+    gc.collect()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # another C library: nothing to trim

@@ -1,0 +1,52 @@
+"""What the collector is spared, and when."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from edgelift_agent.disk import Disk
+from edgelift_agent.loading import Loader
+from edgelift_agent.memory import resident_bytes
+from edgelift_agent.store import Store
+from edgelift_agent.testing.host import toy_artifact
+from edgelift_agent.testing.runtime import ToyModelFile, ToyRuntime
+from edgelift_contract.manifest import parse_manifest
+
+SETTLED = """
+import gc
+from edgelift_agent.memory import return_memory, settle
+held = [[n] for n in range(100_000)]
+settle()
+walked = len(gc.get_objects())
+return_memory()
+print(walked, gc.get_freeze_count() > 100_000)
+"""
+
+
+def test_what_is_settled_is_not_walked_again() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-c", SETTLED], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    walked, still_frozen = done.stdout.split()
+    assert int(walked) < 5000 and still_frozen == "True"
+
+
+def test_a_runtimes_first_load_is_told_and_no_other(tmp_path: Path) -> None:
+    wanted, blobs = toy_artifact("1", ToyModelFile())
+    store = Store(tmp_path, Disk())
+    for digest, body in blobs.items():
+        store.blob(digest).write_bytes(body)
+    store.stage(wanted.artifact, parse_manifest(blobs[wanted.artifact]))
+    loader, told = Loader(store, {ToyRuntime.name: ToyRuntime()}, "x86-64-avx2"), []
+    loader.on_first_load = lambda: told.append(True)
+    loader.load(wanted.artifact)
+    loader.load(wanted.artifact)
+    assert len(told) == 1
+
+
+def test_resident_memory_grows_with_what_is_held() -> None:
+    before = resident_bytes()
+    held = bytearray(b"x" * 30_000_000)
+    assert 20_000_000 < resident_bytes() - before < 60_000_000 and held

@@ -187,6 +187,7 @@ def _of(c: CandidateReport, fastest_us: float) -> dict:
         "steps": c.steps,
         "size_ratio": c.size_ratio,
         "latency_ratio": c.float_ratio,
+        "latency_ratio_interval": [c.float_ratio_low, c.float_ratio_high],
         "fastest_float_ratio": round(fastest_us / c.p50_us, 4) if c.p50_us else None,
         "accuracy_drop_pp": c.drop_pp,
         "interval_pp": [c.drop_low_pp, c.drop_high_pp],

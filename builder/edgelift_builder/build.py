@@ -355,10 +355,10 @@ def _time(examiner: Child, candidates: list[Candidate], work: _Work, rounds: int
         candidate.latency = found
 
 
-def _ratio(float_one: Candidate | None, candidate: Candidate) -> float:
+def _ratio(float_one: Candidate | None, candidate: Candidate) -> latency.Ratio | None:
     if float_one is None or float_one.latency is None or candidate.latency is None:
-        return 0.0
-    return float_one.latency.p50_us / candidate.latency.p50_us
+        return None
+    return latency.ratio(float_one.latency, candidate.latency)
 
 
 def _emulate(machine: Path | None, candidates: list[Candidate], work: _Work) -> None:

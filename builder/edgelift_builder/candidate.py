@@ -8,7 +8,7 @@ from pathlib import Path
 from edgelift_builder.emulated import Emulation
 from edgelift_builder.evaluate import Judgement
 from edgelift_builder.examine import Examined
-from edgelift_builder.latency import Latency
+from edgelift_builder.latency import Latency, Ratio
 from edgelift_builder.memory import Cost
 from edgelift_builder.piece import Piece
 from edgelift_builder.recipe import FLOAT, Variant
@@ -27,8 +27,8 @@ class Candidate:
         budget_pp: most that it may lose against float, percentage points.
         piece, spec: the model's files, and how to open them.
         examined, judgement: what it answers, and how good that is.
-        latency, cost, float_ratio: what it costs on this machine; `float_ratio` is the median of the float32
-            of the same format ÷ this one's, above 1 is faster.
+        latency, cost, float_ratio: what it costs on this machine; `float_ratio` is the time of the float32 of
+            the same format ÷ this one's, above 1 is faster; see `latency.ratio`.
         emulation: what it did on its target's emulated processor.
         error: why it could not be made or run.
         shipped, code, reason: the gates' decision; code and reason are empty when all gates were passed.
@@ -44,7 +44,7 @@ class Candidate:
     judgement: Judgement | None = None
     latency: Latency | None = None
     cost: Cost | None = None
-    float_ratio: float = 0.0
+    float_ratio: Ratio | None = None
     emulation: Emulation | None = None
     error: EdgeliftError | None = None
     shipped: bool = False

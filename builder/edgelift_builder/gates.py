@@ -1,7 +1,7 @@
 """Ships a candidate or rejects it, with its figures; and ranks what is shipped. Rules only, no I/O.
 
 The gates, in order: it was made and runs; a float variant says what the source's own float says; any other
-keeps the accuracy budget beyond doubt, and is smaller or faster than the float of its format. `accept` lets
+keeps the accuracy budget beyond doubt, and is clearly smaller or faster than the float of its format. `accept` lets
 pass what only broke a budget: a person has looked at the figures.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from edgelift_builder.candidate import Candidate, find_float
 from edgelift_builder.evaluate import FLOAT_TOLERANCE
 
-#: What counts as smaller (share of float's bytes) and as faster (float's median ÷ this one's): a few bytes of a
-#: graph, or the spread of medians measured in one interleaved run, are no gain.
-SMALLER, FASTER = 0.98, 1.03
+#: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
+#: interval): a few bytes of a graph are no gain, and no more is a speed that chance could have shown.
+SMALLER, FASTER = 0.95, 1.03
 
 
 def decide(candidates: list[Candidate], *, accept: bool) -> None:
@@ -53,14 +53,14 @@ def _gain(candidates: list[Candidate], candidate: Candidate) -> tuple[str, str]:
     if float_one is None:
         return "", ""
     smaller = candidate.model_bytes < SMALLER * float_one.model_bytes
-    faster = candidate.float_ratio > FASTER
+    faster = candidate.float_ratio is not None and candidate.float_ratio.low > FASTER
     if smaller or faster:
         return "", ""
-    speed = f", {candidate.float_ratio:.2f}× as fast" if candidate.latency else ""
-    return (
-        "no-gain",
-        f"It is not smaller than float ({candidate.model_bytes} against {float_one.model_bytes} bytes{speed}).",
-    )
+    size = f"{candidate.model_bytes} against {float_one.model_bytes} bytes"
+    if candidate.float_ratio is None:
+        return "no-gain", f"It is not clearly smaller than float: {size}."
+    speed = "{:.2f}× as fast ({:.2f} to {:.2f})".format(*candidate.float_ratio)
+    return "no-gain", f"It is neither clearly smaller than float nor clearly faster: {size}, {speed}."
 
 
 def rank(shipped: list[Candidate]) -> list[Candidate]:

@@ -6,13 +6,15 @@
   intervals for paired binomial proportions", Statistics in Medicine 33 (2014) 2850–2875: near its nominal
   coverage also when few samples differ, which is where a good quantisation lies.
 - `wilson`: one proportion: E. B. Wilson, Journal of the American Statistical Association 22 (1927) 209–212.
+- `median`: a median, by the order statistics that no distribution moves: H. A. David and H. N. Nagaraja, "Order
+  Statistics", 3rd edition (2003), section 7.1; the ranks from the normal approximation of the binomial.
 - `mean_t`: a mean of paired differences that are not just 0 and 1, by Student's t.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, sqrt
+from math import floor, inf, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +75,13 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def median(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Interval of the median of `values: float64[n]`, n at least 1; the whole range when n < 6."""
+    ordered, n = np.sort(values), len(values)
+    below = max(0, floor((n - Z * sqrt(n)) / 2)) if n >= 6 else 0
+    return float(ordered[below]), float(ordered[n - 1 - below])
 
 
 def mean_t(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -8,13 +8,14 @@ right after one that left the caches full, and no model may have that place ever
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter_ns
+from typing import NamedTuple
 
 import numpy as np
 
-from edgelift_builder import data
+from edgelift_builder import data, intervals
 from edgelift_builder.load import EVALUATION
 from edgelift_builder.runtimes import ModelSpec, open_session
 from edgelift_contract.histogram import Histogram, HistogramData
@@ -34,12 +35,31 @@ class Latency:
         p50_us, p95_us: exact quantiles of the recorded times, microseconds.
         rounds: how many were recorded.
         histogram: the same times, as they travel.
+        times_us: the same times, in order of rounds: those of two models in one run are pairs.
     """
 
     p50_us: float
     p95_us: float
     rounds: int
     histogram: HistogramData
+    times_us: tuple[float, ...] = field(default=(), repr=False)
+
+
+class Ratio(NamedTuple):
+    """How many times as fast, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(one: Latency, other: Latency) -> Ratio:
+    """Median over the rounds of `one`'s time ÷ `other`'s, both from the same run: above 1, `other` is faster.
+
+    Taken within rounds, what slows a whole round down cancels out.
+    """
+    pairs = np.array(one.times_us) / np.array(other.times_us)
+    return Ratio(float(np.median(pairs)), *intervals.median(pairs))
 
 
 def measure(specs: list[ModelSpec], data_folder: str, rounds: int = ROUNDS) -> list[Latency]:
@@ -78,4 +98,4 @@ def _summary(times_us: data.Array) -> Latency:
     for value in times_us.tolist():
         histogram.record(value)
     p50, p95 = (float(q) for q in np.percentile(times_us, (50, 95)))
-    return Latency(p50, p95, len(times_us), histogram.to_data())
+    return Latency(p50, p95, len(times_us), histogram.to_data(), tuple(times_us.tolist()))

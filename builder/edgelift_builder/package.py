@@ -212,7 +212,7 @@ def _measurement(candidate: Candidate, host: str) -> Measurement | None:
         latency_us=candidate.latency.histogram,
         load_ms=round(candidate.cost.load_ms, 3) if candidate.cost else 0.0,
         peak_memory_bytes=candidate.cost.peak_bytes if candidate.cost else 0,
-        float_ratio=round(candidate.float_ratio, 4),
+        float_ratio=round(candidate.float_ratio.value, 4) if candidate.float_ratio else 0.0,
         threads=candidate.spec.options.threads,
     )
 

@@ -127,7 +127,7 @@ def _cells(number: int, c: CandidateReport) -> list[str]:
         _lost(c),
         _time(c.p50_us) if measured else away,
         _time(c.p95_us) if measured else away,
-        f"{c.float_ratio:.2f}" if c.float_ratio else "–",
+        f"{c.float_ratio:.2f} ({c.float_ratio_low:.2f} … {c.float_ratio_high:.2f})" if c.float_ratio else "–",
         f"{c.peak_memory_bytes / 1e6:.1f} MB" if c.peak_memory_bytes is not None else "–",
         c.code or ("ships first" if c.rank == 0 else "ships"),
     ]

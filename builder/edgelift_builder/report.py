@@ -31,7 +31,8 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
         artifact: its id, when shipped.
         size_bytes: graph and weights; size_ratio: float's ÷ this one's.
         metric … method: see `evaluate.Judgement`.
-        p50_us, p95_us, float_ratio, load_ms, peak_memory_bytes: on this machine, batch 1, warm.
+        p50_us, p95_us, float_ratio, load_ms, peak_memory_bytes: on this machine, batch 1, warm; `float_ratio` with
+            its 95 % interval, see `latency.ratio`.
         left_float: layers that were to be quantised and stayed float.
         sensitivity: what each layer costs when it alone is quantised, the costliest first; see `piece.LayerLoss`.
         ranges: what calibration saw of each activation; see `piece.Range`.
@@ -71,6 +72,8 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     p95_us: float | None
     rounds: int | None
     float_ratio: float | None
+    float_ratio_low: float | None
+    float_ratio_high: float | None
     load_ms: float | None
     peak_memory_bytes: int | None
     latency: str
@@ -120,12 +123,8 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe(candidate: Candidate, floats: dict[str, int], host: str, place: int | None) -> CandidateReport:
     """One candidate as the report has it; `floats`: format → size of its float32 for the same target."""
-    judged, latency, cost, near = (
-        candidate.judgement,
-        candidate.latency,
-        candidate.cost,
-        candidate.examined.near if candidate.examined else None,
-    )
+    judged, latency, ratio, cost = candidate.judgement, candidate.latency, candidate.float_ratio, candidate.cost
+    near = candidate.examined.near if candidate.examined else None
     size = candidate.model_bytes
     float_size = floats.get(candidate.variant.format, 0)
     return CandidateReport(
@@ -160,7 +159,9 @@ def describe(candidate: Candidate, floats: dict[str, int], host: str, place: int
         p50_us=round(latency.p50_us, 2) if latency else None,
         p95_us=round(latency.p95_us, 2) if latency else None,
         rounds=latency.rounds if latency else None,
-        float_ratio=round(candidate.float_ratio, 4) if latency else None,
+        float_ratio=round(ratio.value, 4) if ratio else None,
+        float_ratio_low=round(ratio.low, 4) if ratio else None,
+        float_ratio_high=round(ratio.high, 4) if ratio else None,
         load_ms=round(cost.load_ms, 3) if cost else None,
         peak_memory_bytes=cost.peak_bytes if cost else None,
         latency=f"measured on {host}" if latency else "to be measured on the device",

@@ -139,7 +139,7 @@ def objectives(candidate: Candidate) -> Objectives | None:
     return Objectives(
         candidate.judgement.drop_pp,
         candidate.model_bytes,
-        1 / candidate.float_ratio if candidate.float_ratio else None,
+        1 / candidate.float_ratio.value if candidate.float_ratio else None,
     )
 
 
@@ -169,7 +169,7 @@ def _outcome(tried: list[Candidate]) -> tuple[list[Candidate], list[Trial]]:
             reason=c.error.message if c.error else "",
             drop_pp=c.judgement.drop_pp if c.judgement else None,
             size_bytes=c.model_bytes if c.judgement else None,
-            float_ratio=round(c.float_ratio, 4) if c.float_ratio else None,
+            float_ratio=round(c.float_ratio.value, 4) if c.float_ratio else None,
             kept=c.variant.name in kept,
         )
         for c in tried

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelift_builder.evaluate import judge, verdict
-from edgelift_builder.intervals import Z, mean_t, tango, tango_nuisance, wilson
+from edgelift_builder.intervals import Z, mean_t, median, tango, tango_nuisance, wilson
+from edgelift_builder.latency import Latency, ratio
+from edgelift_contract.histogram import Histogram
 
 pytestmark = pytest.mark.builder
 
@@ -93,3 +95,32 @@ def test_pairs_are_judged_as_pairs() -> None:
     assert (judged.lost, judged.gained, judged.drop_pp) == (3, 1, pytest.approx(0.2))
     assert judged.drop_high_pp == pytest.approx(100 * tango(3, 1, 1000)[1])
     assert judged.verdict == "holds"
+
+
+@pytest.mark.parametrize("n", [6, 7, 40, 300])
+def test_the_medians_interval_covers_it_as_often_as_it_says(n: int) -> None:
+    # Exact: the interval holds the median unless too few or too many of n fair coins show heads.
+    low, _ = median(np.arange(n, dtype=np.float64))
+    missed = 2 * sum(math.comb(n, k) for k in range(round(low) + 1)) / 2**n
+    assert 1 - missed >= 0.94 if n > 6 else low == 0
+    assert median(np.arange(n)[::-1].astype(np.float64)) == (low, n - 1 - low)
+
+
+def test_a_ratio_is_taken_within_rounds() -> None:
+    # A machine that slows down threefold half way: medians of each side's own times would say anything.
+    slow = np.repeat([1.0, 3.0], 50)
+    rng = np.random.default_rng(0)
+    one, other = (summary(slow * speed * rng.uniform(0.99, 1.01, 100)) for speed in (200, 100))
+    found = ratio(one, other)
+    assert found.value == pytest.approx(2.0, rel=0.01) and 1.98 < found.low <= found.value <= found.high < 2.02
+
+
+def test_a_speed_that_chance_could_have_shown_is_no_gain() -> None:
+    rng = np.random.default_rng(1)
+    noisy, same = (summary(100 * rng.lognormal(0, 0.3, 200)) for _ in range(2))
+    found = ratio(noisy, same)
+    assert found.low < 1.03 and found.low < 1 < found.high
+
+
+def summary(times_us: np.ndarray) -> Latency:
+    return Latency(float(np.median(times_us)), 0.0, len(times_us), Histogram().to_data(), tuple(times_us.tolist()))

@@ -15,7 +15,7 @@ from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
 #: Opset 18 is what the exporter writes best and what onnxruntime has read since 1.14.
-OPSET = 18
+OPSET = 20
 
 
 class ExportOnnx:

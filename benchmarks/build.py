@@ -91,7 +91,7 @@ ZOO = (
     Entry("vit", "vit.py:digits", "transformer", _MINMAX | _DYNAMIC | _WEIGHTS | _LITERT),
     Entry("resnet18", "fullsize.py:resnet18", "cnn", _MINMAX | _CHANNEL | _LITERT),
     Entry("mobilenetv2", "fullsize.py:mobilenetv2", "cnn", _MINMAX | _CHANNEL | _LITERT),
-    Entry("bert6", "fullsize.py:bert6", "transformer", _DYNAMIC, budget_pp=1.0),
+    Entry("bert6", "fullsize.py:bert6", "transformer", _DYNAMIC),
 )
 
 #: What is to be reached on a host with VNNI: (what, at least or at most, how much).

@@ -1,7 +1,7 @@
 """Models of everyday size, built from their configuration: no download, and enough training to mean something.
 
     edgelift build builder/examples/fullsize.py:resnet18 --target x86-64
-    edgelift build builder/examples/fullsize.py:bert6 --target x86-64 --recipe int8-dynamic --budget 1
+    edgelift build builder/examples/fullsize.py:bert6 --target x86-64 --recipe int8-dynamic
 
 `resnet18` and `mobilenetv2` learn the digits for half a minute, most of it on small images. `bert6` keeps its
 random weights, but for a last layer fitted in closed form so that its answers are not chance; it is judged by how
@@ -20,7 +20,7 @@ from edgelift_builder import Source
 
 SIZE, SMALL = 64, 32
 WORDS, LENGTH = 30522, 64  # BERT's vocabulary; tokens in a sentence
-SENTENCES, FITTED = 400, 200  # to judge by, and to fit the last layer
+SENTENCES, FITTED = 1000, 400  # to judge by, and to fit the last layer
 
 
 class Basic(nn.Module):
@@ -127,7 +127,7 @@ def bert6() -> Source:
     kinds = rng.integers(0, 10, count)
     frequent = rng.integers(0, WORDS, (10, 40))[kinds[:, None], rng.integers(0, 40, (count, LENGTH))]
     usual = rng.integers(0, WORDS, (count, LENGTH))
-    tokens = torch.from_numpy(np.where(rng.random((count, LENGTH)) < 0.5, frequent, usual))
+    tokens = torch.from_numpy(np.where(rng.random((count, LENGTH)) < 0.7, frequent, usual))
     model = Encoder().eval()
     _fit_head(model, tokens[:FITTED], torch.from_numpy(kinds[:FITTED]))
     return Source(

@@ -51,16 +51,15 @@ def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examined:
     """
     inputs = data.load(Path(data_folder) / EVALUATION)
     reference = data.load(Path(data_folder) / REFERENCE)
-    session = open_session(spec)
     try:
         # One sample at a time, as a device is asked: what scales by the batch (dynamic int8) answers a sample
-        # otherwise in company.
-        outputs = run_all(session, inputs, 1)
+        # otherwise in company. And one session at a time: of a large model there may be no room for two.
+        outputs = run_all(open_session(spec), inputs, 1)
         some = data.sample(inputs, 0, golden.OTHER_KERNELS_SAMPLES)
         same = data.sample(outputs, 0, golden.OTHER_KERNELS_SAMPLES)
         near = golden.nearness(outputs, same, _by_other_kernels(spec, some), int8=spec.int8)
         chosen = golden.choose(reference, outputs, near)
-        recorded = golden.record(session, inputs, chosen)
+        recorded = golden.record(inputs, outputs, chosen)
     except EdgeliftError:
         raise
     except Exception as error:

@@ -25,7 +25,6 @@ import numpy as np
 from edgelift_builder import data
 from edgelift_builder.data import Array, DataSet
 from edgelift_builder.evaluate import spread
-from edgelift_builder.runtimes import Session
 from edgelift_contract.golden import Golden, Tensor, dump_goldens
 
 COUNT = 16
@@ -108,13 +107,10 @@ def choose(reference: DataSet, outputs: DataSet, near: Nearness, count: int = CO
     return sorted(chosen)
 
 
-def record(session: Session, inputs: DataSet, indexes: list[int]) -> bytes:
-    """The goldens file: each chosen sample alone, with what `session` answers."""
-    goldens = []
-    for index in indexes:
-        one = {n: np.ascontiguousarray(a) for n, a in data.sample(inputs, index, index + 1).items()}
-        goldens.append(Golden(inputs=_tensors(one), outputs=_tensors(session.run(one))))
-    return dump_goldens(goldens)
+def record(inputs: DataSet, outputs: DataSet, indexes: list[int]) -> bytes:
+    """The goldens file: each chosen sample, with what the artifact answered to it alone."""
+    pairs = [(data.sample(inputs, i, i + 1), data.sample(outputs, i, i + 1)) for i in indexes]
+    return dump_goldens([Golden(inputs=_tensors(given), outputs=_tensors(answer)) for given, answer in pairs])
 
 
 def _margins(array: Array) -> Array:

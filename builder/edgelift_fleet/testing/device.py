@@ -1,4 +1,4 @@
-"""A fleet of simulated devices, over real HTTP and MQTT: the supported fake of a device.
+"""A simulated device, over real HTTP and MQTT: the supported fake of a device.
 
 Each `SimulatedDevice` enrols, listens for its assignment by long poll or retained message, fetches the blobs,
 "updates" with the outcome you chose, and reports as the agent does: whole reports, growing sequence numbers,
@@ -7,14 +7,10 @@ telemetry with swap records. Nothing is served; the figures are drawn from a see
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +23,7 @@ from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import parse_manifest
 from edgelift_contract.report import DeviceFacts, Outcome, Presence, Report, SlotReport, UpdateReport
 from edgelift_contract.telemetry import Batch, Event, Item, SwapRecord, Window
+from edgelift_fleet.testing.mqtt import connect_mqtt
 
 FACTS = DeviceFacts(
     hardware_class="x86-64-avx2", accepts=["x86-64-avx2"], runtimes={"onnxruntime": "1.30.0"}, board="simulated"
@@ -317,97 +314,5 @@ class SimulatedDevice:
         self._wake.set()
 
 
-def connect_mqtt(
-    access: BrokerAccess, client_id: str, *, version_5: bool = True, will: tuple[str, bytes] | None = None
-) -> Any:
-    """A paho client with a running loop, connected.
-
-    Raises:
-        ConnectionError: the broker refused or did not answer within 5 seconds; the message says which.
-    """
-    import paho.mqtt.client as paho
-    from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-
-    protocol = MQTTProtocolVersion.MQTTv5 if version_5 else MQTTProtocolVersion.MQTTv311
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol)
-    if access.username:
-        client.username_pw_set(access.username, access.password)
-    if will is not None:
-        client.will_set(will[0], will[1], qos=1, retain=True)
-    answered = threading.Event()
-    reasons: list[str] = []
-
-    def on_connect(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure:
-            reasons.append(str(reason))
-        answered.set()
-
-    client.on_connect = on_connect
-    client.connect(access.host, access.port, keepalive=30)
-    client.loop_start()
-    if not answered.wait(5) or reasons:
-        client.disconnect()
-        client.loop_stop()
-        raise ConnectionError(reasons[0] if reasons else "the broker did not answer")
-    return client
-
-
-class FleetSimulator:
-    """Many simulated devices of one running site."""
-
-    def __init__(self, site: Path) -> None:
-        """Find the server that runs on a site folder."""
-        self.url: str = json.loads((site / "run" / "server.json").read_text())["url"]
-        self._token = (site / "secrets" / "enrolment-token").read_text().strip()
-        self.devices: dict[str, SimulatedDevice] = {}
-
-    def add(self, *names: str, behaviour: Behaviour | None = None, **options: Any) -> list[SimulatedDevice]:
-        """Start devices; options as of `SimulatedDevice`. Each gets a behaviour of its own."""
-        made = []
-        for name in names:
-            own = Behaviour(**vars(behaviour)) if behaviour else Behaviour()
-            device = SimulatedDevice(self.url, self._token, name, own, **options).start()
-            self.devices[name] = device
-            made.append(device)
-        return made
-
-    def stop(self) -> None:
-        """Stop all devices."""
-        for device in self.devices.values():
-            device.ask_to_stop()
-        for device in self.devices.values():
-            device.stop()
-
-
-@contextmanager
-def simulated_fleet(site: Path) -> Iterator[FleetSimulator]:
-    """A `FleetSimulator` whose devices end with the block."""
-    fleet = FleetSimulator(site)
-    try:
-        yield fleet
-    finally:
-        fleet.stop()
-
-
-def wait_until(condition: Callable[[], Any], timeout_s: float = 20.0, *, what: str = "the condition") -> Any:
-    """Wait until `condition()` is true and return it; raises TimeoutError."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise TimeoutError(f"{what} did not come about in {timeout_s:g} s")
-
-
 def _with(old: SlotReport, update: UpdateReport, *, state: Any = None) -> SlotReport:
     return SlotReport(state or old.state, old.generation, old.artifact, old.model, old.version, old.since, update)
-
-
-__all__: Sequence[str] = (
-    "Behaviour",
-    "FleetSimulator",
-    "SimulatedDevice",
-    "connect_mqtt",
-    "simulated_fleet",
-    "wait_until",
-)

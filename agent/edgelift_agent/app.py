@@ -48,7 +48,7 @@ from edgelift_agent.worker import Worker, settled, take_assignment
 from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.errors import DeviceError
-from edgelift_contract.hardware import this_machine
+from edgelift_contract.hardware import these_kernels, this_machine
 from edgelift_contract.report import DeviceFacts
 from edgelift_contract.telemetry import Event
 
@@ -88,9 +88,9 @@ class Agent:
         state_dir = Path(config.state_dir)
         disk.make_folder(state_dir)
         self._lock = lock_folder(state_dir)
-        hardware_class = this_machine()
+        kernels = these_kernels()
         runtimes = runtimes or all_runtimes()
-        self._health = Health(hardware_class, state_dir, board or Board())
+        self._health = Health(this_machine(), state_dir, board or Board())
         self._runtimes = available(runtimes)
         self.journal = Journal(state_dir / "state.db", disk)
         self.outbox = Outbox(self.journal.connection, self.journal.path, disk)
@@ -100,14 +100,12 @@ class Agent:
         self.recorder = LatencyRecorder(self.clock.now(), self.clock.now)
         self.worker = Worker(self.clock)
         self.http = HttpTransport(config.host.url, token, config.device, timeout_s=config.host.timeout_s)
-        self._loader = Loader(self.store, runtimes, hardware_class)
+        self._loader = Loader(self.store, runtimes, kernels)
         steps = Steps(
             store=self.store,
             source=self.http,
             loader=self._loader,
-            preflight=Preflight(
-                hardware_class, timeout_s=config.update.preflight_timeout_s, module=preflight_module
-            ),
+            preflight=Preflight(kernels, timeout_s=config.update.preflight_timeout_s, module=preflight_module),
             slots=self.slots,
             reaper=self.reaper,
             recorder=self.recorder,

@@ -33,8 +33,8 @@ class Loaded:
 class Loader:
     """Loads staged artifacts."""
 
-    def __init__(self, store: Store, runtimes: Mapping[str, Runtime], hardware_class: str) -> None:
-        self._store, self._runtimes, self._hardware_class = store, runtimes, hardware_class
+    def __init__(self, store: Store, runtimes: Mapping[str, Runtime], kernels: str) -> None:
+        self._store, self._runtimes, self._kernels = store, runtimes, kernels
         self._imported: set[str] = set()
         #: Called when a runtime has loaded its first model, and with that everything it imports.
         self.on_first_load: Callable[[], None] = lambda: None
@@ -75,7 +75,7 @@ class Loader:
             raise ContractError(
                 "missing-blob", f"The goldens of {manifest.model} could not be read: {error}."
             ) from error
-        key = tolerance_key(self._hardware_class, manifest.runtime, version, manifest.options)
+        key = tolerance_key(self._kernels, manifest.runtime, version, manifest.options)
         return check_goldens(model, parse_goldens(data), manifest.goldens.tolerance, key=key)
 
 

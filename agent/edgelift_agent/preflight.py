@@ -52,7 +52,7 @@ class Preflight:
 
     def __init__(
         self,
-        hardware_class: str,
+        kernels: str,
         *,
         timeout_s: float = 120.0,
         nice: int = 19,
@@ -62,13 +62,13 @@ class Preflight:
         """Set the limits.
 
         Args:
-            hardware_class: of this device, for the tolerance key.
+            kernels: of this device, for the tolerance key; see `hardware.kernels`.
             timeout_s: after which a candidate counts as hung.
             nice: the child's niceness, from its first instruction: importing a runtime is the most of its work.
             memory_limit_bytes: resident memory at which the child is ended; 0 takes what is available then.
             module: what the child runs.
         """
-        self._hardware_class, self._timeout_s, self._nice = hardware_class, timeout_s, nice
+        self._kernels, self._timeout_s, self._nice = kernels, timeout_s, nice
         self._memory_limit_bytes, self._module = memory_limit_bytes, module
 
     def run(self, folder: Path, manifest: Manifest) -> PreflightResult:
@@ -80,7 +80,7 @@ class Preflight:
             DeviceError: `no-memory`, `no-runtime`.
         """
         name = f"{manifest.model}@{manifest.version}"
-        command = [sys.executable, "-m", self._module, str(folder), self._hardware_class]
+        command = [sys.executable, "-m", self._module, str(folder), self._kernels]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         with subprocess.Popen(
             command,

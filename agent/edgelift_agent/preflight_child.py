@@ -1,6 +1,6 @@
 """The child process of `preflight`: loads one artifact, runs its goldens, measures, prints one JSON line.
 
-Run as `python -m edgelift_agent.preflight_child FOLDER HARDWARE_CLASS`. It may crash or hang: its
+Run as `python -m edgelift_agent.preflight_child FOLDER KERNELS`. It may crash or hang: its
 parent expects that.
 """
 
@@ -31,7 +31,7 @@ RUNS, SECONDS = 200, 2.0
 MIN_RUNS = 50
 
 
-def try_artifact(folder: Path, hardware_class: str, runtimes: dict[str, Runtime]) -> PreflightResult:
+def try_artifact(folder: Path, kernels: str, runtimes: dict[str, Runtime]) -> PreflightResult:
     """Load, check, measure. Raises as `Preflight.run` does, but for what only a parent can see."""
     manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes())
     goldens = parse_goldens((folder / manifest.goldens.path).read_bytes())
@@ -41,7 +41,7 @@ def try_artifact(folder: Path, hardware_class: str, runtimes: dict[str, Runtime]
     model = runtime.load(folder, manifest)
     _run(model, goldens[0])
     load_ms = (time.perf_counter() - started) * 1000
-    key = tolerance_key(hardware_class, manifest.runtime, runtime.version() or "", manifest.options)
+    key = tolerance_key(kernels, manifest.runtime, runtime.version() or "", manifest.options)
     error = check_goldens(model, goldens, manifest.goldens.tolerance, key=key)
     latency = _measure(model, goldens)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -75,9 +75,9 @@ def _run(model: LoadedModel, golden: Golden) -> None:
 
 def main(runtimes: dict[str, Runtime]) -> None:
     """Speak with the parent: one line on standard output, exit 0 whatever the verdict."""
-    folder, hardware_class = Path(sys.argv[1]), sys.argv[2]
+    folder, kernels = Path(sys.argv[1]), sys.argv[2]
     try:
-        reply = ChildReply(result=try_artifact(folder, hardware_class, runtimes))
+        reply = ChildReply(result=try_artifact(folder, kernels, runtimes))
     except EdgeliftError as error:
         kind = next(c.__name__ for c in type(error).__mro__ if c.__module__ == EdgeliftError.__module__)
         reply = ChildReply(kind=kind, code=error.code, message=error.message)

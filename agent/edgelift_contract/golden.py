@@ -57,16 +57,16 @@ def parse_goldens(data: bytes) -> list[Golden]:
     return codec.decode_msgpack(data, GoldenFile, what="goldens file", limit_bytes=MAX_GOLDENS_BYTES).goldens
 
 
-def tolerance_key(hardware_class: str, runtime: str, version: str, options: SessionOptions) -> str:
+def tolerance_key(kernels: str, runtime: str, version: str, options: SessionOptions) -> str:
     """The key within which a golden's outputs are equal to the bit (see `manifest.Tolerance`).
 
     Args:
-        hardware_class: of the machine that runs the model, whatever the artifact was built for.
+        kernels: `hardware.these_kernels` of the machine that runs the model, whatever the artifact was built for.
         runtime: its name in manifests, as `onnxruntime`.
         version: of the runtime's package; torch's without its local part (`2.13.0`, not `2.13.0+cpu`).
         options: as the manifest has them.
 
     Returns:
-        As `x86-64-vnni/onnxruntime 1.32.0/3f2a9c01d4e5`, ending in 12 digits of the options' SHA-256.
+        As `x86-64-vnni+avx512f/onnxruntime 1.32.0/3f2a9c01d4e5`, ending in 12 digits of the options' SHA-256.
     """
-    return f"{hardware_class}/{runtime} {version}/{codec.digest(codec.canonical_json(options))[:12]}"
+    return f"{kernels}/{runtime} {version}/{codec.digest(codec.canonical_json(options))[:12]}"

@@ -76,23 +76,58 @@ def classify(machine: str, flags: Iterable[str], *, jetson: str = "") -> Hardwar
     )
 
 
+#: Flags by which onnxruntime's MLAS, XNNPACK and oneDNN choose among kernels that may differ in an answer's last bits.
+_KERNEL_FLAGS = frozenset({
+    "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16",
+    "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
+})  # fmt: skip
+
+
+def kernels(hardware_class: HardwareClass, flags: Iterable[str], parts: Iterable[str] = ()) -> str:
+    """A finer name than the class, for processors that run the same kernels: the class, then what they are chosen by.
+
+    Args:
+        hardware_class: of the processor.
+        flags: as of `classify`.
+        parts: the part numbers of its cores (`CPU part` in `/proc/cpuinfo`, ARM only): libraries have kernels for some.
+
+    Returns:
+        As `x86-64-vnni+avx512_vnni+avx512f` or `arm64-neon+0xd08`.
+    """
+    return "+".join([hardware_class, *sorted(_KERNEL_FLAGS & set(flags)), *sorted(set(parts))])
+
+
 def this_machine(root: Path = Path("/")) -> HardwareClass:
     """The class of the machine that runs this, read from `/proc` and the device tree below `root`.
 
     Raises:
         DeviceError: `unsupported-platform`.
     """
-    flags: set[str] = set()
-    try:
-        for line in (root / "proc/cpuinfo").read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("flags", "Features"):
-                flags.update(value.split())
-                break
-    except OSError:
-        pass  # without /proc the machine type alone decides
     try:
         jetson = (root / "proc/device-tree/compatible").read_text(errors="replace")
     except OSError:
         jetson = ""
-    return classify(platform.machine(), flags, jetson=jetson)
+    return classify(platform.machine(), _flags(_cpuinfo(root)), jetson=jetson)
+
+
+def these_kernels(root: Path = Path("/")) -> str:
+    """`kernels` of the machine that runs this.
+
+    Raises:
+        DeviceError: `unsupported-platform`.
+    """
+    lines = _cpuinfo(root)
+    return kernels(this_machine(root), _flags(lines), [value for key, value in lines if key == "CPU part"])
+
+
+def _cpuinfo(root: Path) -> list[tuple[str, str]]:
+    try:
+        text = (root / "proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return []  # without /proc the machine type alone decides
+    pairs = (line.partition(":") for line in text.splitlines())
+    return [(key.strip(), value.strip()) for key, _, value in pairs]
+
+
+def _flags(cpuinfo: list[tuple[str, str]]) -> list[str]:
+    return next((value.split() for key, value in cpuinfo if key in ("flags", "Features")), [])

@@ -20,7 +20,7 @@ from edgelift_builder.recipe import Recipe
 from edgelift_builder.runtimes import version as runtime_version
 from edgelift_contract import __version__, codec
 from edgelift_contract.golden import tolerance_key
-from edgelift_contract.hardware import HardwareClass
+from edgelift_contract.hardware import HardwareClass, these_kernels
 from edgelift_contract.manifest import (
     Budgets,
     Evidence,
@@ -103,7 +103,7 @@ def write_index(about: Identity, ranked: dict[str, list[Candidate]], folder: Pat
 def _manifest(candidate: Candidate, about: Identity, files: list[FileEntry]) -> Manifest:
     assert candidate.piece and candidate.spec and candidate.examined
     runtime, options, near = candidate.runtime, candidate.spec.options, candidate.examined.near
-    key = tolerance_key(about.host, runtime, runtime_version(runtime), options)
+    key = tolerance_key(these_kernels(), runtime, runtime_version(runtime), options)
     return Manifest(
         schema=Manifest.SCHEMA,
         model=about.model,

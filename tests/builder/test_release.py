@@ -12,7 +12,7 @@ import pytest
 
 from edgelift_contract import codec
 from edgelift_contract.golden import Tensor, parse_goldens, tolerance_key
-from edgelift_contract.hardware import ACCEPTS, this_machine
+from edgelift_contract.hardware import ACCEPTS, these_kernels, this_machine
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import Manifest
 from edgelift_contract.release import Release
@@ -195,11 +195,11 @@ def answers(manifest: Manifest, folder: Path, tensors: list[Tensor]) -> dict[str
 
 
 def test_goldens_are_answered_to_the_bit_under_their_key(built: BuiltFolder, tmp_path: Path) -> None:
-    host = this_machine()
+    kernels = these_kernels()
     for identifier in built.manifests:
         manifest = built.unpack(identifier, tmp_path / identifier)
         version = built.report["runtimes"][manifest.runtime]
-        key = tolerance_key(host, manifest.runtime, version, manifest.options)
+        key = tolerance_key(kernels, manifest.runtime, version, manifest.options)
         assert manifest.goldens.tolerance.key == key
         goldens = parse_goldens((tmp_path / identifier / manifest.goldens.path).read_bytes())
         assert len(goldens) == manifest.goldens.count == 16

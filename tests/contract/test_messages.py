@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import platform
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from edgelift_contract import ContractError, DeviceError, TransportError, codec
 from edgelift_contract.assignment import Assignment, SlotAssignment, dump_assignment, parse_assignment
 from edgelift_contract.errors import CODES
 from edgelift_contract.golden import Golden, Tensor, dump_goldens, parse_goldens, tolerance_key
-from edgelift_contract.hardware import ACCEPTS, classify
+from edgelift_contract.hardware import ACCEPTS, classify, kernels, these_kernels, this_machine
 from edgelift_contract.manifest import SessionOptions
 
 tensors = st.builds(
@@ -33,6 +35,23 @@ def test_truncated_goldens_are_refused(made: list[Golden], cut: int) -> None:
     with pytest.raises(ContractError) as caught:
         parse_goldens(dump_goldens(made)[:-cut])
     assert caught.value.code == "malformed"
+
+
+def test_processors_of_one_class_that_run_other_kernels_are_told_apart() -> None:
+    narrow = kernels("x86-64-vnni", ["sse2", "avx2", "avx_vnni"])
+    wide = kernels("x86-64-vnni", ["avx512_vnni", "avx2", "sse2", "avx512f"])
+    assert narrow == "x86-64-vnni+avx_vnni" and wide == "x86-64-vnni+avx512_vnni+avx512f"
+    assert kernels("arm64-neon", ["asimd"], ["0xd08", "0xd03", "0xd08"]) == "arm64-neon+0xd03+0xd08"
+
+
+def test_this_machines_kernels_begin_with_its_class(tmp_path: Path) -> None:
+    assert these_kernels().split("+")[0] == this_machine()
+    (tmp_path / "proc").mkdir()
+    other = "flags : sse avx2 avx_vnni\nprocessor : 1\nflags : sse\n"
+    arm = "Features : asimd asimddp\nCPU part : 0xd0b\n"
+    (tmp_path / "proc/cpuinfo").write_text(other if platform.machine() == "x86_64" else arm)
+    found = these_kernels(tmp_path)
+    assert found == ("x86-64-vnni+avx_vnni" if platform.machine() == "x86_64" else "arm64-dotprod+asimddp+0xd0b")
 
 
 def test_a_tolerance_key_tells_machine_runtime_and_options_apart() -> None:

@@ -61,6 +61,12 @@ _PRUNED = (
 _SHALLOW = _module("shallow-int8", '{ step = "prune-layers", count = 1 }') | _module(
     "distilled-int8", '{ step = "prune-channels", amount = 0.2 }, { step = "distil", epochs = 10 }'
 )
+_HALVED: Steps = {
+    "shallow-int8": (
+        "onnx",
+        '{ step = "prune-layers", count = 1 }, { step = "distil", epochs = 20 }, "export-onnx", "dynamic-int8-onnx"',
+    )
+}
 _SMALL = _MINMAX | _CHANNEL | _PERCENTILE | _FP16
 
 
@@ -88,7 +94,7 @@ ZOO = (
     Entry("dscnn", "dscnn.py:digits", "cnn", _SMALL | _LITERT),
     Entry("mlp", "mlp.py:breast_cancer", "mlp", _SMALL | _DYNAMIC | _WEIGHTS | _LITERT, budget_pp=1.5),
     Entry("gru", "gru.py:digits", "rnn", _MINMAX | _DYNAMIC | _FP16 | _TORCHSCRIPT),
-    Entry("vit", "vit.py:digits", "transformer", _MINMAX | _DYNAMIC | _WEIGHTS | _LITERT),
+    Entry("vit", "vit.py:digits", "transformer", _MINMAX | _DYNAMIC | _WEIGHTS | _LITERT | _HALVED),
     Entry("resnet18", "fullsize.py:resnet18", "cnn", _MINMAX | _CHANNEL | _LITERT),
     Entry("mobilenetv2", "fullsize.py:mobilenetv2", "cnn", _MINMAX | _CHANNEL | _LITERT),
     Entry("bert6", "fullsize.py:bert6", "transformer", _DYNAMIC),

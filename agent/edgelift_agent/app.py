@@ -6,7 +6,6 @@ import fcntl
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -56,9 +55,6 @@ log = logging.getLogger(__name__)
 
 #: A process that lived this long did not die of what it serves, seconds.
 STABLE_AFTER_S = 60.0
-#: How long a thread may keep the interpreter from another that wants it: while a step works in Python, requests wait
-#: at most so long at a time. Python's own 5 ms is several times a request.
-SWITCH_INTERVAL_S = 0.0005
 #: How often to look whether the processor is throttled, where the board tells, seconds.
 THROTTLE_SAMPLE_S = 10.0
 
@@ -210,9 +206,7 @@ class Agent:
         if signals:
             signal.signal(signal.SIGTERM, lambda *_: self.worker.stop())
             signal.signal(signal.SIGINT, lambda *_: self.worker.stop())
-            # The process is ours.
-            sys.setswitchinterval(SWITCH_INTERVAL_S)
-            self._loader.on_first_load = settle
+            self._loader.on_first_load = settle  # the process is ours
             settle()
         limit_arenas()
         self._start()

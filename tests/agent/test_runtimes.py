@@ -1,5 +1,6 @@
 """Runtimes as they really are: LiteRT by both packages, onnxruntime's providers, one wrong file each."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -147,6 +148,43 @@ def test_tflite_runtime_gives_the_same_in_a_venv_of_its_own(tflite: Path, tmp_pa
     assert version.startswith("2.14")
     assert numpy_version.startswith("1.")
     np.testing.assert_allclose(got, json.loads((tflite.parent / "expected.json").read_text()), atol=1e-5)
+
+
+def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path) -> None:
+    """From its first instruction: importing a runtime is the most of its work."""
+    import psutil
+
+    from edgelift_agent.disk import Disk
+    from edgelift_agent.preflight import Preflight
+    from edgelift_agent.store import Store
+    from edgelift_agent.testing.host import toy_artifact
+    from edgelift_agent.testing.runtime import ToyModelFile
+
+    store = Store(tmp_path, Disk())
+    wanted, blobs = toy_artifact("1", ToyModelFile(on_run="hang"))
+    for sha256, data in blobs.items():
+        store.blob(sha256).write_bytes(data)
+    folder = store.stage(wanted.artifact, store.verify(wanted.artifact))
+    preflight = Preflight("x86-64-avx2", timeout_s=3.0, module="edgelift_agent.testing.preflight_child")
+    seen: list[int] = []
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.Error):
+                    seen.append(child.nice())
+
+    over = threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with pytest.raises(ContractError) as caught:
+            preflight.run(folder, store.manifest(wanted.artifact))
+    finally:
+        over.set()
+        watcher.join()
+    assert caught.value.code == "preflight-hung" and len(seen) > 20
+    assert set(seen[1:]) == {19}  # the first look may come before the parent has said so
 
 
 def test_a_candidate_that_takes_more_memory_than_there_is_is_ended(tmp_path: Path) -> None:

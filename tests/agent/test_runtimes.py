@@ -151,7 +151,7 @@ def test_tflite_runtime_gives_the_same_in_a_venv_of_its_own(tflite: Path, tmp_pa
 
 
 def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path) -> None:
-    """From its first instruction: importing a runtime is the most of its work."""
+    """From its start, not from its `main`: importing a runtime is the most of its work."""
     import psutil
 
     from edgelift_agent.disk import Disk
@@ -184,7 +184,9 @@ def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path) -> Non
         over.set()
         watcher.join()
     assert caught.value.code == "preflight-hung" and len(seen) > 20
-    assert set(seen[1:]) == {19}  # the first look may come before the parent has said so
+    # Looks may come before the parent has said so: on a busy machine it may wait for its own turn.
+    lowered = seen.index(19)
+    assert lowered < len(seen) / 2 and set(seen[lowered:]) == {19}
 
 
 def test_a_candidate_that_takes_more_memory_than_there_is_is_ended(tmp_path: Path) -> None:

@@ -82,6 +82,11 @@ class Histogram:
         if value > self.high:
             self.high = value
 
+    def record_all(self, values: Iterable[float]) -> None:
+        """Count values one after the other."""
+        for value in values:
+            self.record(value)
+
     @property
     def count(self) -> int:
         """How many values were recorded."""

@@ -7,14 +7,12 @@ import orjson
 import pytest
 
 from edgelift_agent.runtime.tensors import NUMPY
-from edgelift_agent.serving.protocol import decode_request, encode_response
+from edgelift_agent.serving.protocol import Codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import FileEntry, Goldens, Manifest, Provenance, TensorSpec, Tolerance
 
 
-def manifest(
-    *inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = (TensorSpec("y", "FP32", [-1, 2]),)
-) -> Manifest:
+def manifest(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...]) -> Manifest:
     return Manifest(
         schema=1,
         model="toy",
@@ -33,6 +31,11 @@ def manifest(
 
 
 X = TensorSpec("x", "FP32", [-1, 2])
+Y = TensorSpec("y", "FP32", [-1, 2])
+
+
+def codec(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = (Y,)) -> Codec:
+    return Codec(manifest(*inputs, outputs=outputs), model="m", version="1", parameters={"release": "toy@1"})
 
 
 def body(**entry: object) -> bytes:
@@ -41,7 +44,7 @@ def body(**entry: object) -> bytes:
 
 @pytest.mark.parametrize("data", [[1.5, 2.5], [[1.5, 2.5]]])
 def test_json_data_flat_or_nested(data: object) -> None:
-    request = decode_request(body(data=data), None, manifest(X))
+    request = codec(X).decode(body(data=data), None)
     np.testing.assert_array_equal(request.inputs["x"], np.array([[1.5, 2.5]], np.float32))
     assert (request.id, request.outputs) == ("7", {"y": False})
 
@@ -59,9 +62,10 @@ def test_every_datatype_makes_the_round_trip_as_binary(dtype: str) -> None:
             "parameters": {"binary_data_output": True},
         }
     )
-    request = decode_request(head + raw, len(head), manifest(spec, outputs=(TensorSpec("y", dtype, [-1, 2]),)))
+    words = codec(spec, outputs=(TensorSpec("y", dtype, [-1, 2]),))
+    request = words.decode(head + raw, len(head))
     np.testing.assert_array_equal(request.inputs["x"], array)
-    pieces, length = encode_response(request, {"y": array}, model="m", version="1", parameters={})
+    pieces, length = words.encode(request, {"y": array})
     answer = b"".join(pieces)
     described = orjson.loads(answer[:length])["outputs"][0]
     assert (described["datatype"], described["parameters"]["binary_data_size"]) == (dtype, len(raw))
@@ -72,11 +76,18 @@ def test_every_datatype_makes_the_round_trip_as_binary(dtype: str) -> None:
 def test_every_datatype_makes_the_round_trip_as_json(dtype: str) -> None:
     values = [True, False] if dtype == "BOOL" else [0, 1]
     spec = TensorSpec("x", dtype, [1, 2])
-    request = decode_request(body(datatype=dtype, data=values), None, manifest(spec))
+    words = codec(spec)
+    request = words.decode(body(datatype=dtype, data=values), None)
     assert request.inputs["x"].dtype == NUMPY[dtype]
-    pieces, length = encode_response(request, {"y": request.inputs["x"]}, model="m", version="1", parameters={})
+    pieces, length = words.encode(request, {"y": request.inputs["x"]})
     assert length is None
-    assert orjson.loads(b"".join(pieces))["outputs"][0]["data"] == values
+    assert orjson.loads(b"".join(pieces)) == {
+        "model_name": "m",
+        "model_version": "1",
+        "parameters": {"release": "toy@1"},
+        "outputs": [{"name": "y", "datatype": dtype, "shape": [1, 2], "data": values}],
+        "id": "7",
+    }
 
 
 def test_bytes_travel_both_ways() -> None:
@@ -88,15 +99,16 @@ def test_bytes_travel_both_ways() -> None:
                      "parameters": {"binary_data_size": len(raw)}}],
          "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
     )  # fmt: skip
-    request = decode_request(head + raw, len(head), manifest(spec, outputs=out))
+    words = codec(spec, outputs=out)
+    request = words.decode(head + raw, len(head))
     assert list(request.inputs["x"]) == [b"ab", b"\xff\x00c"]
-    pieces, length = encode_response(request, {"y": request.inputs["x"]}, model="m", version="1", parameters={})
+    pieces, length = words.encode(request, {"y": request.inputs["x"]})
     assert b"".join(pieces)[length:] == raw
 
 
 def test_a_raw_request_is_one_tensor_and_nothing_else() -> None:
     raw = np.array([[1, 2]], "<f4").tobytes()
-    request = decode_request(raw, 0, manifest(TensorSpec("x", "FP32", [-1, 2])))
+    request = codec(TensorSpec("x", "FP32", [-1, 2])).decode(raw, 0)
     np.testing.assert_array_equal(request.inputs["x"], [[1, 2]])
     assert request.outputs == {"y": True}
 
@@ -125,11 +137,27 @@ WRONG = {
 def test_what_does_not_fit_is_refused_in_one_sentence(case: str) -> None:
     data, words = WRONG[case]
     with pytest.raises(ContractError) as caught:
-        decode_request(data, None, manifest(X))
+        codec(X).decode(data, None)
     assert caught.value.code == "bad-request"
     assert words in caught.value.message
 
 
 def test_a_header_longer_than_the_body_is_refused() -> None:
     with pytest.raises(ContractError, match="the body has"):
-        decode_request(b"{}", 99, manifest(X))
+        codec(X).decode(b"{}", 99)
+
+
+def test_a_shape_that_was_right_before_makes_no_other_shape_right() -> None:
+    words = codec(X)
+    assert words.decode(body(data=[1, 2]), None).inputs["x"].shape == (1, 2)
+    with pytest.raises(ContractError, match="the model takes"):
+        words.decode(body(shape=[1, 3], data=[1, 2, 3]), None)
+    assert words.decode(body(shape=[2, 2], data=[1, 2, 3, 4]), None).inputs["x"].shape == (2, 2)
+
+
+def test_bf16_is_refused_either_way() -> None:
+    words = codec(TensorSpec("x", "BF16", [1, 2]))
+    with pytest.raises(ContractError, match="binary data only"):
+        words.decode(body(datatype="BF16", data=[1, 2]), None)
+    with pytest.raises(ContractError, match="nothing here can hold BF16"):
+        words.decode(b"1234", 0)

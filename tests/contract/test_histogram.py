@@ -24,6 +24,13 @@ def recorded(values: list[float], scale: int = 4) -> Histogram:
     return made
 
 
+@given(latencies)
+def test_recording_all_is_recording_one_after_the_other(values: list[float]) -> None:
+    made = Histogram()
+    made.record_all(values)
+    assert made.to_data() == recorded(values).to_data()
+
+
 @given(latencies, st.floats(min_value=0, max_value=1))
 def test_a_quantile_is_at_most_2_2_percent_off(values: list[float], q: float) -> None:
     true = sorted(values)[min(max(math.ceil(q * len(values)), 1), len(values)) - 1]

@@ -86,11 +86,14 @@ class OnnxModel:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
+        self._takes_text = any(given.type == "tensor(string)" for given in session.get_inputs())
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """See `ports.LoadedModel`."""
         names = list(outputs) if outputs else self._outputs
-        feed = {name: _as_text(array) if array.dtype.hasobject else array for name, array in inputs.items()}
+        feed = dict(inputs)
+        if self._takes_text:
+            feed = {name: _as_text(array) if array.dtype.hasobject else array for name, array in inputs.items()}
         return dict(zip(names, self._session.run(names, feed), strict=True))
 
     def close(self) -> None:

@@ -7,36 +7,28 @@ before it is read, and by its true length while it is.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from edgelift_agent.serving.extensions import model_config, model_statistics, repository_index
-from edgelift_agent.serving.inference import Inference, check_version
+from edgelift_agent.serving.inference import Inference, RawRequest, check_version
+from edgelift_agent.serving.replies import HEADER_LENGTH, Reply, error_reply, json_reply, tensors_reply
 from edgelift_agent.serving.slots import Generation
 from edgelift_contract import __version__
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_contract.manifest import Manifest
 
-#: Length of a body's JSON part, when binary tensors follow it.
-HEADER_LENGTH = "inference-header-content-length"
-
 Scope = dict[str, Any]
+Headers = dict[bytes, bytes]
+Target = tuple[str, str]  # slot, version or ""
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
-
-_STATUS = {
-    "bad-request": 400,
-    "conflict": 400,
-    "not-found": 404,
-    "too-large": 413,
-    "busy": 503,
-    "not-serving": 503,
-    "no-memory": 503,
-}
 
 
 class InferenceApp:
@@ -57,7 +49,7 @@ class InferenceApp:
             on_order: carries out the repository's `load` and `unload`: (order, slot, artifact or "").
         """
         self._inference, self._on_order = inference, on_order
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification; `lifespan` is not spoken."""
@@ -65,78 +57,82 @@ class InferenceApp:
             return
         try:
             parts = scope["path"].strip("/").split("/")  # the server has unquoted it
-            await self._route(scope["method"], parts, scope, receive, send)
+            reply = await self._route(scope["method"], parts, dict(scope["headers"]), receive)
         except EdgeliftError as error:
-            status = _STATUS.get(error.code, 500)
-            extra = [(b"retry-after", b"1")] if status == 503 else []
-            await _reply(send, status, [orjson.dumps({"error": str(error), "code": error.code})], extra=extra)
+            reply = error_reply(error)
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def _route(self, method: str, parts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+    def at_once(self, target: Target, headers: Headers, body: bytes) -> Reply | None:
+        """The short way of an inference whose body is here: an answer, or None when it can't be given at once.
+
+        Args:
+            target: from `inference_target`.
+            headers: names in lower case.
+            body: within the limit.
+        """
+        try:
+            answer = self._inference.at_once(_raw_request(target, headers, body))
+        except EdgeliftError as error:
+            return error_reply(error)
+        return None if answer is None else tensors_reply(*answer)
+
+    async def _route(self, method: str, parts: list[str], headers: Headers, receive: Receive) -> Reply:
         if parts[0] != "v2":
             raise ContractError(
                 "not-found", f"There is nothing at /{'/'.join(parts)}.", hint="The protocol begins at /v2."
             )
-        if method == "POST" and parts[-1] == "infer" and len(parts) in (4, 6):
-            await self._infer(parts, scope, receive, send)
-            return
+        if method == "POST" and _is_inference(parts):
+            return await self._infer(parts, headers, receive)
         if method == "POST" and parts[1:2] == ["repository"]:
-            await self._repository(parts[2:], dict(scope["headers"]), receive, send)
-            return
+            return await self._repository(parts[2:], headers, receive)
         if method != "GET":
-            await _reply(send, 405, [orjson.dumps({"error": f"{method} is not known here"})])
-            return
+            return json_reply({"error": f"{method} is not known here"}, 405)
         match parts[1:]:
             case []:
-                message = {"name": "edgelift-agent", "version": __version__, "extensions": EXTENSIONS}
-                await _reply(send, 200, [orjson.dumps(message)])
+                return json_reply({"name": "edgelift-agent", "version": __version__, "extensions": EXTENSIONS})
             case ["health", "live"]:
-                await _reply(send, 200, [])
+                return Reply()
             case ["health", "ready"]:
-                await _reply(send, 200 if self._ready() else 503, [])
+                return Reply(200 if self._ready() else 503)
             case ["models"]:
-                await _reply(send, 200, [orjson.dumps({"models": self._inference.slots.names()})])
+                return json_reply({"models": self._inference.slots.names()})
             case ["models", "stats"]:
                 slots = [self._inference.slots.get(name) for name in self._inference.slots.names()]
-                await self._statistics([slot.current for slot in slots if slot and slot.current], send)
+                return self._statistics([slot.current for slot in slots if slot and slot.current])
             case ["models", *rest]:
-                await self._model(rest, send)
-            case _:
-                raise ContractError("not-found", f"There is nothing at /{'/'.join(parts)}.")
+                return self._model(rest)
+        raise ContractError("not-found", f"There is nothing at /{'/'.join(parts)}.")
 
     def _ready(self) -> bool:
         """Every slot that exists serves, or is changing its model with requests waiting; at least one does."""
         slots = [self._inference.slots.get(name) for name in self._inference.slots.names()]
         return bool(slots) and all(slot is not None and (slot.current or slot.parked) for slot in slots)
 
-    async def _model(self, parts: list[str], send: Send) -> None:
+    def _model(self, parts: list[str]) -> Reply:
         name, version, rest = split_model(parts)
         if rest == ["ready"]:
             slot = self._inference.slots.get(name)
             generation = slot.current if slot else None
             ready = generation is not None and version in ("", str(generation.number))
-            await _reply(send, 200 if ready else 503, [])
-        elif rest == ["config"]:
+            return Reply(200 if ready else 503)
+        if rest == ["config"]:
             generation = self._generation(name, version)
-            config = model_config(generation, platform_name(generation.manifest))
-            await _reply(send, 200, [orjson.dumps(config)])
-        elif rest == ["stats"]:
-            await self._statistics([self._generation(name, version)], send)
-        elif not rest:
-            await _reply(send, 200, [orjson.dumps(model_metadata(self._generation(name, version)))])
-        else:
-            raise ContractError("not-found", f"There is nothing at {'/'.join(rest)!r} of a model.")
+            return json_reply(model_config(generation, platform_name(generation.manifest)))
+        if rest == ["stats"]:
+            return self._statistics([self._generation(name, version)])
+        if not rest:
+            return json_reply(model_metadata(self._generation(name, version)))
+        raise ContractError("not-found", f"There is nothing at {'/'.join(rest)!r} of a model.")
 
-    async def _statistics(self, generations: list[Generation], send: Send) -> None:
+    def _statistics(self, generations: list[Generation]) -> Reply:
         stats = [model_statistics(generation, self._inference.recorder) for generation in generations]
-        await _reply(send, 200, [orjson.dumps({"model_stats": stats})])
+        return json_reply({"model_stats": stats})
 
-    async def _repository(
-        self, parts: list[str], headers: dict[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
+    async def _repository(self, parts: list[str], headers: Headers, receive: Receive) -> Reply:
         body = await self._body(headers, receive)
         if parts == ["index"]:
-            await _reply(send, 200, [orjson.dumps(repository_index(self._inference.slots))])
-            return
+            return json_reply(repository_index(self._inference.slots))
         if len(parts) != 3 or parts[0] != "models" or parts[2] not in ("load", "unload"):
             raise ContractError("not-found", f"There is nothing at {'/'.join(parts)!r} of the repository.")
         if self._on_order is None:
@@ -144,7 +140,7 @@ class InferenceApp:
         arguments = repository_arguments(body)
         # The order is carried out by the worker; waiting for it must not hold up the requests of others.
         await asyncio.get_running_loop().run_in_executor(None, self._on_order, parts[2], parts[1], arguments)
-        await _reply(send, 200, [])
+        return Reply()
 
     def _generation(self, name: str, version: str) -> Generation:
         slot = self._inference.slots.get(name)
@@ -154,20 +150,14 @@ class InferenceApp:
         check_version(generation, version)
         return generation
 
-    async def _infer(self, parts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _infer(self, parts: list[str], headers: Headers, receive: Receive) -> Reply:
         name, version, _ = split_model(parts[2:-1])
-        headers = dict(scope["headers"])
         body = await self._body(headers, receive)
-        length = headers.get(HEADER_LENGTH.encode())
-        if length is not None and not length.isdigit():
-            raise ContractError("bad-request", f"{HEADER_LENGTH} is not a number.")
-        pieces, json_length = await self._inference.infer(name, version, body, int(length) if length else None)
-        extra = [] if json_length is None else [(HEADER_LENGTH.encode(), str(json_length).encode())]
-        await _reply(send, 200, pieces, extra=extra, binary=json_length is not None)
+        return tensors_reply(*await self._inference.infer(_raw_request((name, version), headers, body)))
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
         declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._max_body_bytes:
+        if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise self._too_large(int(declared))
         pieces, size = [], 0
         while True:
@@ -176,7 +166,7 @@ class InferenceApp:
                 raise ContractError("bad-request", "The client went away before its request was complete.")
             piece = message.get("body", b"")
             size += len(piece)
-            if size > self._max_body_bytes:
+            if size > self.max_body_bytes:
                 raise self._too_large(size)
             pieces.append(piece)
             if not message.get("more_body"):
@@ -184,8 +174,34 @@ class InferenceApp:
 
     def _too_large(self, size: int) -> ContractError:
         return ContractError(
-            "too-large", f"The request has {size} bytes; at most {self._max_body_bytes} are taken."
+            "too-large", f"The request has {size} bytes; at most {self.max_body_bytes} are taken."
         )
+
+
+@lru_cache(maxsize=256)  # a device has a few slots, and clients repeat themselves
+def inference_target(path: bytes) -> Target | None:
+    """Slot and version of an inference's path as it stands in the request line; None for any other path.
+
+    A path with escapes or a query counts as another one: the long way reads it.
+    """
+    if not path.isascii() or b"%" in path or b"?" in path:
+        return None
+    parts = path.decode("ascii").strip("/").split("/")
+    if parts[0] != "v2" or not _is_inference(parts):
+        return None
+    name, version, _ = split_model(parts[2:-1])
+    return name, version
+
+
+def _is_inference(parts: list[str]) -> bool:
+    return parts[-1] == "infer" and len(parts) in (4, 6)
+
+
+def _raw_request(target: Target, headers: Headers, body: bytes) -> RawRequest:
+    length = headers.get(HEADER_LENGTH)
+    if length is not None and not length.isdigit():
+        raise ContractError("bad-request", f"{HEADER_LENGTH.decode()} is not a number.")
+    return RawRequest(*target, body, int(length) if length else None, time.perf_counter())
 
 
 def repository_arguments(body: bytes) -> str:
@@ -230,18 +246,3 @@ def model_metadata(generation: Generation) -> dict[str, Any]:
 def platform_name(manifest: Manifest) -> str:
     """The protocol's word for a format and runtime."""
     return {"onnx": "onnx_onnxv1", "tflite": "tflite", "torchscript": "pytorch_libtorch"}[manifest.format]
-
-
-async def _reply(
-    send: Send,
-    status: int,
-    pieces: list[bytes],
-    *,
-    extra: list[tuple[bytes, bytes]] | None = None,
-    binary: bool = False,
-) -> None:
-    kind = b"application/octet-stream" if binary else b"application/json"
-    size = str(sum(map(len, pieces))).encode()
-    headers = [(b"content-type", kind), (b"content-length", size), *(extra or [])]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"".join(pieces) if len(pieces) != 1 else pieces[0]})

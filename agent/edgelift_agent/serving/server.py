@@ -9,24 +9,41 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from edgelift_agent.serving.http import InferenceApp
 from edgelift_contract.errors import DeviceError
 
 
 class Server:
-    """Serves an ASGI application until `stop`."""
+    """Serves the inference application until `stop`."""
 
     def __init__(
-        self, app: Any, *, host: str, port: int, unix_socket: Path | None = None, backlog: int = 256
+        self,
+        app: InferenceApp,
+        *,
+        host: str,
+        port: int,
+        unix_socket: Path | None = None,
+        backlog: int = 256,
+        keep_alive_s: int = 5,
     ) -> None:
         """Bind the sockets at once, so that a port in use is known before anything else is done.
+
+        Args:
+            app: what answers.
+            host: address to listen on.
+            port: 0 for any that is free.
+            unix_socket: to listen on too.
+            backlog: connections that may wait to be accepted.
+            keep_alive_s: after which a connection without a request is closed.
 
         Raises:
             DeviceError: `port-in-use` or `bad-config`.
         """
-        self._app = app
+        self._app, self._keep_alive_s = app, keep_alive_s
         self._sockets = [bind_tcp(host, port, backlog)]
         self.port: int = self._sockets[0].getsockname()[1]
         self._unix_socket = unix_socket
@@ -49,14 +66,18 @@ class Server:
     def _run(self) -> None:
         import uvicorn  # late: status and doctor need no server
 
+        from edgelift_agent.serving.direct import DirectProtocol
+
+        protocol = partial(DirectProtocol, at_once=self._app.at_once, max_body_bytes=self._app.max_body_bytes)
         config = uvicorn.Config(
             self._app,
             lifespan="off",
             log_config=None,
             access_log=False,
-            http="httptools",
+            http=cast("type[DirectProtocol]", protocol),
             ws="none",
             loop="asyncio",
+            timeout_keep_alive=self._keep_alive_s,
             # Nothing on loopback stands behind a proxy or reads a date: each costs every request some microseconds.
             proxy_headers=False,
             server_header=False,

@@ -15,27 +15,35 @@ from __future__ import annotations
 import threading
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelift_agent.latency import GenerationKey
 from edgelift_agent.ports import LoadedModel
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.manifest import Manifest
 
+if TYPE_CHECKING:
+    from edgelift_agent.serving.protocol import Codec
+
 #: How long a request may wait at a parked slot, and how many may, unless the configuration says otherwise.
 PARK_TIMEOUT_S, PARK_LIMIT = 30.0, 1024
 
 
 class Generation:
-    """A model live in a slot. Immutable but for the count of its leases, which the slot's lock guards, and `run_us`."""
+    """A model live in a slot.
 
-    __slots__ = ("key", "leases", "manifest", "model", "number", "run_us", "since")
+    Immutable but for the count of its leases, which the slot's lock guards, and what serving it found out: how long
+    a run takes, and the words of its requests.
+    """
+
+    __slots__ = ("codec", "key", "leases", "manifest", "model", "number", "run_us", "since")
 
     def __init__(self, key: GenerationKey, manifest: Manifest, model: LoadedModel, since: float) -> None:
         self.key, self.manifest, self.model, self.since = key, manifest, model, since
         self.number = key.generation
         self.leases = 0
         self.run_us = 0.0  # moving average of a run; 0 until the first request
+        self.codec: Codec | None = None  # until the first request over HTTP
 
 
 class Lease:
@@ -43,12 +51,12 @@ class Lease:
 
     __slots__ = ("_slot", "_timeout_s", "generation")
 
-    def __init__(self, slot: Slot, timeout_s: float) -> None:
+    def __init__(self, slot: Slot, timeout_s: float | None) -> None:
         self._slot, self._timeout_s = slot, timeout_s
         self.generation: Generation | None = None
 
     def __enter__(self) -> Generation:
-        generation = self._slot._enter(self._timeout_s)
+        generation = self._slot.enter(self._timeout_s)
         self.generation = generation
         return generation
 
@@ -57,7 +65,7 @@ class Lease:
     ) -> None:
         generation, self.generation = self.generation, None
         if generation is not None:
-            self._slot._leave(generation)
+            self._slot.leave(generation)
 
 
 class Slot:
@@ -95,12 +103,13 @@ class Slot:
             DeviceError: on entering: `not-serving` when nothing is loaded, `busy` when the wait is over or
                 too many wait already.
         """
-        return Lease(self, self._park_timeout_s if timeout_s is None else timeout_s)
+        return Lease(self, timeout_s)
 
-    def _enter(self, timeout_s: float) -> Generation:
+    def enter(self, timeout_s: float | None = None) -> Generation:
+        """Begin a lease: what `lease()` does on entering. Every `enter` needs its `leave`."""
         with self._lock:
             if self._parked:
-                self._wait(timeout_s)
+                self._wait(self._park_timeout_s if timeout_s is None else timeout_s)
             generation = self._current
             if generation is None:
                 raise DeviceError("not-serving", f"No model is loaded in the slot {self.name!r}.")
@@ -125,7 +134,8 @@ class Slot:
             self._waiting -= 1
             self.park_max_s = max(self.park_max_s, time.monotonic() - started)
 
-    def _leave(self, generation: Generation) -> None:
+    def leave(self, generation: Generation) -> None:
+        """End a lease."""
         with self._lock:
             generation.leases -= 1
             if not generation.leases and generation is not self._current:

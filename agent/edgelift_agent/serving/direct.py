@@ -1,0 +1,131 @@
+"""The short way through the HTTP server for the request that matters: a quick model's inference.
+
+uvicorn gives every request a scope, a task, an event, a timer and two writes to the socket; on the reference CNN that
+is a quarter of what the server spends (ADR 8). An inference whose body has come whole, on a connection that stays
+open, needs none of it: it is answered where its last byte was parsed, in one write. Every other request, and an
+inference whose model takes long, is parked or has yet to be measured, goes uvicorn's way to the ASGI application,
+which gives the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edgelift_agent.serving.http import Headers, Target, inference_target
+from edgelift_agent.serving.replies import Reply
+
+#: Answers at once, or gives None: the request has to wait for something. See `InferenceApp.at_once`.
+AtOnce = Callable[[Target, Headers, bytes], Reply | None]
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, at_once: AtOnce, max_body_bytes: int, **options: Any) -> None:
+        """Bind; what else uvicorn hands over is its own.
+
+        Args:
+            args: uvicorn's.
+            at_once: the application's short way.
+            max_body_bytes: a longer body is the application's to refuse.
+            options: uvicorn's.
+        """
+        super().__init__(*args, **options)
+        self._at_once, self._max_body_bytes = at_once, max_body_bytes
+        self._target: Target | None = None  # of the request that is being read, if it goes the short way
+        self._given: Headers = {}
+        self._pieces: list[bytes] = []
+        self._last_answer = 0.0  # by the loop's clock, seconds
+        self._idle_check: Any = None
+
+    def on_message_begin(self) -> None:
+        """Called by the parser. What only uvicorn's way needs is made there."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser: choose the way."""
+        self._given = dict(self.headers)
+        self._target = inference_target(self.url) if self._is_plain() else None
+        if self._target is None:
+            self._go_uvicorns_way()
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        if self._target is not None:
+            self._pieces.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser: answer, or hand the whole request over."""
+        if self._target is None:
+            super().on_message_complete()
+            return
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        try:
+            reply = self._at_once(self._target, self._given, body)
+        except Exception:  # noqa: BLE001 - a fault of ours: on uvicorn's way it is logged and answered with 500
+            reply = None
+        if reply is None:
+            self._go_uvicorns_way()
+            super().on_message_complete()
+            return
+        self._target, self._pieces = None, []
+        self.transport.write(reply.to_bytes())
+        self.server_state.total_requests += 1
+        self._last_answer = self.loop.time()
+        if self._idle_check is None:
+            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def shutdown(self) -> None:
+        """Called by the server when it ends: a request that is half read is still answered, uvicorn's way."""
+        if self._target is not None:
+            self._go_uvicorns_way()
+        super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport."""
+        if self._idle_check is not None:
+            self._idle_check.cancel()
+        super().connection_lost(exc)
+
+    def _is_plain(self) -> bool:
+        """A POST of known length, within the limit, on a connection that is free, stays open and takes an answer."""
+        parser, length = self.parser, self._given.get(b"content-length", b"")
+        return (
+            parser.get_method() == b"POST"
+            and length.isdigit()
+            and int(length) <= self._max_body_bytes
+            and not self.expect_100_continue
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and not self.flow.write_paused
+            and (self.cycle is None or self.cycle.response_complete)
+        )
+
+    def _go_uvicorns_way(self) -> None:
+        url, headers, expect, pieces = self.url, self.headers, self.expect_100_continue, self._pieces
+        self._target, self._pieces = None, []
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        super().on_headers_complete()
+        for piece in pieces:
+            super().on_body(piece)
+
+    def _close_if_idle(self) -> None:
+        """One timer looks again and again, where one per request would cost each of them its setting and unsetting."""
+        self._idle_check = None
+        if self.timeout_keep_alive_task is not None or (
+            self.cycle is not None and not self.cycle.response_complete
+        ):
+            return  # uvicorn answers or has answered since, and watches
+        left = self._last_answer + self.timeout_keep_alive - self.loop.time()
+        if left <= 0 and self._target is None:
+            self.timeout_keep_alive_handler()
+        else:
+            self._idle_check = self.loop.call_later(max(left, 1.0), self._close_if_idle)

@@ -116,12 +116,16 @@ def lease_overhead_us(slot: Slot, rounds: int = 200_000) -> float:
 
 
 def _many(port: int, body: bytes, seconds: float, out: object) -> None:
-    client = Client(tcp(port), body, None)
     count, until = 0, time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        client.ask()
-        count += 1
-    out.put(count)  # type: ignore[attr-defined] # a multiprocessing queue
+    try:
+        client = Client(tcp(port), body, None)
+        while time.perf_counter() < until:
+            client.ask()
+            count += 1
+    except (OSError, RuntimeError) as error:
+        out.put(error)  # type: ignore[attr-defined] # a multiprocessing queue
+    else:
+        out.put(count)  # type: ignore[attr-defined]
 
 
 def throughput(port: int, clients: int, seconds: float = 3.0) -> float:
@@ -131,10 +135,12 @@ def throughput(port: int, clients: int, seconds: float = 3.0) -> float:
     workers = [context.Process(target=_clients, args=(port, body, seconds, out, clients // 2)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    total = sum(out.get() for _ in range(clients))
+    counts = [out.get() for _ in range(clients)]
     for worker in workers:
         worker.join()
-    return total / seconds
+    if failed := [error for error in counts if isinstance(error, Exception)]:
+        raise failed[0]
+    return sum(counts) / seconds
 
 
 def _clients(port: int, body: bytes, seconds: float, out: object, count: int) -> None:

@@ -17,6 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from edgelift_agent.serving.http import Headers, Target, inference_target
 from edgelift_agent.serving.replies import Reply
 
+#: A longer path is no slot's; it shall not be remembered either.
+LONGEST_PATH = 512
+
 #: Answers at once, or gives None: the request has to wait for something. See `InferenceApp.at_once`.
 AtOnce = Callable[[Target, Headers, bytes], Reply | None]
 
@@ -97,6 +100,7 @@ class DirectProtocol(HttpToolsProtocol):
         parser, length = self.parser, self._given.get(b"content-length", b"")
         return (
             parser.get_method() == b"POST"
+            and len(self.url) <= LONGEST_PATH
             and length.isdigit()
             and int(length) <= self._max_body_bytes
             and not self.expect_100_continue

@@ -69,7 +69,7 @@ def test_a_source_that_hangs_is_stopped(build_tiny: Build, tmp_path: Path, float
     started = time.monotonic()
     error = refused(build_tiny, tmp_path, "hangs", float_recipe, timeout_s=8.0)
     assert error.code == "source-hung" and "within 8 seconds" in error.message and "--timeout" in error.hint
-    assert time.monotonic() - started < 25
+    assert time.monotonic() - started < 100
 
 
 def test_nan_in_calibration_is_named(build_tiny: Build, onnx_recipe: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_search_adds_what_is_worth_having(build_tiny: Callable[..., BuiltFolde
     float_recipe.write_text("accuracy_drop_pp = 2.0\n" + float_recipe.read_text())
     started = monotonic()
     built = build_tiny("tiny", float_recipe, search_s=6.0)
-    assert monotonic() - started < 90
+    assert monotonic() - started < 200
     trials = built.report["search"]
     assert len(trials) >= 2 and len({tuple(t["steps"]) for t in trials}) == len(trials)
     kept = {t["variant"] for t in trials if t["kept"]}

@@ -67,7 +67,7 @@ def test_a_device_learns_of_its_assignment_at_once_and_also_later(mqtt_server, m
     began = time.monotonic()
     assign(mqtt_server, "pi-1", "digits@1")
     wait_until(lambda: device.revision == 1)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
     device.stop()
     assign(mqtt_server, "pi-1", "digits@2")
     device.start()

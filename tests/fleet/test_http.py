@@ -98,15 +98,15 @@ def test_the_assignment_by_etag_and_long_poll(shared, http, device) -> None:
     url = f"{shared.url}/v1/devices/{device.name}/desired"
     began = time.monotonic()
     assert http.get(f"{url}?wait_s=0.3").status_code == 304  # nothing assigned yet
-    assert 0.25 < time.monotonic() - began < 2
+    assert 0.25 < time.monotonic() - began < 10
     answers: list[requests.Response] = []
     waiting = threading.Thread(target=lambda: answers.append(http.get(f"{url}?wait_s=20")))
     waiting.start()
     time.sleep(0.3)
     began = time.monotonic()
     assert assign(shared, device.name, "digits@1").changed
-    waiting.join(5)
-    assert time.monotonic() - began < 2
+    waiting.join(10)
+    assert time.monotonic() - began < 10
     (answer,) = answers
     assert (answer.status_code, answer.headers["ETag"]) == (200, '"1"')
     assert answer.content == codec.canonical_json(json.loads(answer.content))

@@ -48,6 +48,7 @@ from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.hardware import these_kernels, this_machine
+from edgelift_contract.message_types import prepare_message_types
 from edgelift_contract.report import DeviceFacts
 from edgelift_contract.telemetry import Event
 
@@ -77,6 +78,7 @@ class Agent:
         Raises:
             DeviceError: `bad-config`, `port-in-use`, `already-running`, `unsupported-platform` or the disk's.
         """
+        prepare_message_types()  # before the first thread
         self.config = config
         token = read_token(config)
         self.clock: Clock = clock or SystemClock()

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 import uvicorn
 
 from edgelift_contract.errors import DeviceError, EdgeliftError
+from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet import telemetry
 from edgelift_fleet.api.app import make_app
 from edgelift_fleet.controller import Controller
@@ -58,6 +59,7 @@ def serve(
         listener = stack.enter_context(listen(host, port))
         db = Database(site.database_url)
         stack.callback(db.close)
+        prepare_message_types()  # before the first thread
         db.migrate()
         fleet = Fleet(site, db)
         _forget_presence(db)

@@ -33,6 +33,7 @@ from edgelift_contract.manifest import (
     Tolerance,
     dump_manifest,
 )
+from edgelift_contract.message_types import prepare_message_types
 from edgelift_contract.report import Report
 from edgelift_contract.telemetry import Batch, Item
 
@@ -68,6 +69,7 @@ class ToyHost:
     token = "toy-token"  # noqa: S105 - opens nothing but this toy
 
     def __init__(self, *, broker: BrokerAccess | None = None, port: int = 0) -> None:
+        prepare_message_types()  # before the first thread
         self.blobs: dict[str, bytes] = {}
         self.assignments: dict[str, Assignment] = {}
         self.reports: dict[str, list[Report]] = {}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.testing.device import Behaviour, SimulatedDevice
 
 
@@ -17,6 +18,7 @@ class FleetSimulator:
 
     def __init__(self, site: Path) -> None:
         """Find the server that runs on a site folder."""
+        prepare_message_types()  # before the first thread
         self.url: str = json.loads((site / "run" / "server.json").read_text())["url"]
         self._token = (site / "secrets" / "enrolment-token").read_text().strip()
         self.devices: dict[str, SimulatedDevice] = {}

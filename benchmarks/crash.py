@@ -35,6 +35,8 @@ PORTS = itertools.count(20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER"
 QUICK = Policy(probation_s=0.2, probation_min_requests=2)
 GOOD_1, GOOD_2 = ToyModelFile(scale=1), ToyModelFile(scale=2)
 PADDING = 1_500_000
+#: Points that are run at once.
+WIDTH = 4
 ENDED = ("committed", "refused", "rolled-back", "inconsistent", "superseded")
 
 
@@ -305,27 +307,37 @@ def _told(report: Report | None) -> str:
 def enumerate_scenario(
     scenario: Scenario, mode: str, root: Path, pool: ThreadPoolExecutor, *, only: list[int] | None = None
 ) -> list[Outcome]:
-    """All points of a scenario, in order, until one lies past the last operation; or `only` these."""
+    """All points of a scenario, in order, until `WIDTH` of them lie past the last operation; or `only` these.
+
+    An update does not always take the same number of operations: a point that was missed is tried once more, and one
+    miss is not the end.
+    """
     prepared = root / f"{scenario.name}-prepared"
     if not prepared.exists():
         prepare(scenario, prepared)
     outcomes: list[Outcome] = []
     numbers = iter(only) if only is not None else iter(range(1, 10_000))
-    width, over = 4, False
-    while not over:
-        batch = [n for _, n in zip(range(width), numbers, strict=False)]
-        if not batch:
-            break
+
+    def run(batch: list[int]) -> list[Outcome]:
+        folders = [root / f"{scenario.name}-{mode}-{n}" for n in batch]
         runs = [
-            pool.submit(run_point, scenario, prepared, root / f"{scenario.name}-{mode}-{n}", mode, n)
-            for n in batch
+            pool.submit(run_point, scenario, prepared, folder, mode, n)
+            for n, folder in zip(batch, folders, strict=True)
         ]
-        for run in runs:
-            outcome = run.result()
-            shutil.rmtree(root / f"{scenario.name}-{mode}-{outcome.n}", ignore_errors=not outcome.faults)
-            over = over or not outcome.reached
-            if outcome.reached or outcome.faults:
-                outcomes.append(outcome)
+        done = [run.result() for run in runs]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return done
+
+    while batch := list(itertools.islice(numbers, WIDTH)):
+        done = run(batch)
+        struck = [outcome for outcome in done if outcome.reached or outcome.faults]
+        if only is None and struck and len(struck) < len(done):
+            again = run([outcome.n for outcome in done if outcome not in struck])
+            struck += [outcome for outcome in again if outcome.reached or outcome.faults]
+        outcomes += struck
+        if only is None and not struck:
+            break
     return outcomes
 
 
@@ -365,7 +377,7 @@ def _run(parsed: argparse.Namespace) -> list[Outcome]:
     chosen = random.Random(parsed.seed)
     outcomes: list[Outcome] = []
     lock = threading.Lock()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(4) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WIDTH) as pool:
         for name in parsed.scenario or SCENARIOS:
             for mode in parsed.mode or ["kill", "ENOSPC", "EIO", "EROFS"]:
                 only = sorted(chosen.sample(range(1, 60), parsed.sample)) if parsed.sample else None

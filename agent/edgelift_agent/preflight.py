@@ -64,7 +64,7 @@ class Preflight:
         Args:
             kernels: of this device, for the tolerance key; see `hardware.kernels`.
             timeout_s: after which a candidate counts as hung.
-            nice: the child's niceness, from its first instruction: importing a runtime is the most of its work.
+            nice: the child's niceness, set as soon as it is spawned: importing a runtime is the most of its work.
             memory_limit_bytes: resident memory at which the child is ended; 0 takes what is available then.
             module: what the child runs.
         """

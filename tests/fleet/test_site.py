@@ -8,8 +8,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from edgelift_contract.assignment import Assignment
 from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.db import Base, Database
+from edgelift_fleet.rollouts import StoredPlan
+from edgelift_fleet.server import serve
 from edgelift_fleet.site import create_site, load_site
 from tests.fleet.conftest import Server, edgelift
 
@@ -143,3 +147,9 @@ def test_without_mosquitto_it_says_so(idle_site: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(messaging, "find_mosquitto", lambda: None)
     with messaging.messaging(None, "auto", host="127.0.0.1", port=0) as words:
         assert "mosquitto is not installed" in words and "HTTP long poll" in words
+
+
+def test_every_message_type_of_the_server_can_be_made_ready() -> None:
+    """Many devices ask at once when a server starts; msgspec does not survive two first times (`message_types`)."""
+    assert callable(serve)  # imported above, and with it whatever a server decodes
+    assert {Assignment, StoredPlan} <= set(prepare_message_types())

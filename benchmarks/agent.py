@@ -13,7 +13,7 @@ from tests.simulators.device import Device
 from tests.simulators.models import graph_cnn, publish_onnx
 
 from benchmarks.common import arguments, show, write
-from edgelift_agent.latency import GenerationKey, LatencyRecorder, Sample
+from edgelift_agent.telemetry.latency import GenerationKey, LatencyRecorder, Sample
 from edgelift_agent.testing.host import ToyHost
 from edgelift_contract.histogram import Histogram
 
@@ -58,7 +58,7 @@ def footprint(idle_s: float) -> dict[str, float]:
 _LOAD = """
 import sys
 import numpy as np, onnxruntime as ort
-from edgelift_agent.memory import resident_bytes
+from edgelift_agent.system.memory import resident_bytes
 options = ort.SessionOptions()
 options.intra_op_num_threads = 1
 before = resident_bytes()

@@ -344,7 +344,7 @@ def enumerate_scenario(
 def preload() -> None:
     """Let the fork server import what an agent imports, once."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(
-        ["edgelift_agent.testing.agent", "uvicorn", "numpy", "requests", "edgelift_agent.goldens"]
+        ["edgelift_agent.testing.agent", "uvicorn", "numpy", "requests", "edgelift_agent.artifact.goldens"]
     )
 
 

@@ -24,10 +24,9 @@ from tests.simulators.device import Device
 from tests.simulators.models import graph_cnn, publish_onnx
 
 from benchmarks.common import arguments, show, write
-from edgelift_agent.latency import GenerationKey
-from edgelift_agent.loading import key_of
 from edgelift_agent.runtime.ort import OnnxRuntime
-from edgelift_agent.serving.slots import Generation, Slot
+from edgelift_agent.serving.slots import Generation, Slot, key_of
+from edgelift_agent.telemetry.latency import GenerationKey
 from edgelift_agent.testing.host import ToyHost
 
 X = np.random.default_rng(0).random((1, 1, 24, 24), np.float32)

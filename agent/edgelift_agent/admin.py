@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from edgelift_agent.serving.server import short_name
+from edgelift_agent.system.sockets import short_name
 from edgelift_contract.errors import DeviceError, EdgeliftError
 
 #: A route's handler takes the request's JSON and gives what is answered: text, or what JSON can hold.

@@ -11,38 +11,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgelift_agent import systemd
 from edgelift_agent.admin import AdminServer
-from edgelift_agent.board import Board
-from edgelift_agent.by_hand import ByHand
-from edgelift_agent.clock import Clock, SystemClock
+from edgelift_agent.artifact.loading import Loader
+from edgelift_agent.artifact.preflight import Preflight
+from edgelift_agent.artifact.store import Store
 from edgelift_agent.config import Config, read_token
-from edgelift_agent.disk import Disk
-from edgelift_agent.health import Health, boot_id
-from edgelift_agent.journal import Journal
-from edgelift_agent.latency import LatencyRecorder
-from edgelift_agent.link import Link
-from edgelift_agent.loading import Loader
-from edgelift_agent.memory import limit_arenas, settle
-from edgelift_agent.outbox import Outbox
+from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.link.link import Link
+from edgelift_agent.link.mqtt import MqttTransport
+from edgelift_agent.link.uplink import Uplink
 from edgelift_agent.ports import Runtime
-from edgelift_agent.preflight import Preflight
-from edgelift_agent.recovery import Recovery
-from edgelift_agent.reports import make_report
 from edgelift_agent.runtime import all_runtimes, available
 from edgelift_agent.serving.extensions import prometheus
 from edgelift_agent.serving.http import InferenceApp
 from edgelift_agent.serving.inference import Inference
 from edgelift_agent.serving.reaper import Reaper
-from edgelift_agent.serving.server import Server, bind_tcp, bind_unix
+from edgelift_agent.serving.server import Server
 from edgelift_agent.serving.slots import Slots
-from edgelift_agent.steps import Steps
-from edgelift_agent.store import Store
-from edgelift_agent.telemetry import Telemetry
-from edgelift_agent.transport.http import HttpTransport
-from edgelift_agent.transport.mqtt import MqttTransport
-from edgelift_agent.updates import Updates
-from edgelift_agent.uplink import Uplink
+from edgelift_agent.system import systemd
+from edgelift_agent.system.board import Board
+from edgelift_agent.system.clock import Clock, SystemClock
+from edgelift_agent.system.disk import Disk
+from edgelift_agent.system.health import Health, boot_id
+from edgelift_agent.system.memory import limit_arenas, settle
+from edgelift_agent.system.sockets import bind_tcp, bind_unix
+from edgelift_agent.telemetry.latency import LatencyRecorder
+from edgelift_agent.telemetry.outbox import Outbox
+from edgelift_agent.telemetry.windows import Telemetry
+from edgelift_agent.update.by_hand import ByHand
+from edgelift_agent.update.journal import Journal
+from edgelift_agent.update.recovery import Recovery
+from edgelift_agent.update.reports import make_report
+from edgelift_agent.update.steps import Steps
+from edgelift_agent.update.updates import Updates
 from edgelift_agent.worker import Worker, settled, take_assignment
 from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
@@ -69,7 +70,7 @@ class Agent:
         *,
         disk: Disk | None = None,
         runtimes: dict[str, Runtime] | None = None,
-        preflight_module: str = "edgelift_agent.preflight_child",
+        preflight_module: str = "edgelift_agent.artifact.preflight_child",
         clock: Clock | None = None,
         board: Board | None = None,
     ) -> None:

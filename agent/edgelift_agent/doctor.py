@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelift_agent.admin import ask
-from edgelift_agent.board import Board
 from edgelift_agent.config import Config, read_token
+from edgelift_agent.system.board import Board
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.hardware import this_machine
 
@@ -101,7 +101,7 @@ def check_disk(config: Config) -> Finding:
 
 def check_host(config: Config) -> Finding:
     """Does the control plane answer, and does it take our token?"""
-    from edgelift_agent.transport.http import HttpTransport  # late: brings requests
+    from edgelift_agent.link.http import HttpTransport  # late: brings requests
 
     try:
         HttpTransport(config.host.url, read_token(config), config.device, timeout_s=5).poll(None, 0.0)

@@ -21,8 +21,8 @@ from typing import Any
 
 from edgelift_agent.app import Agent
 from edgelift_agent.config import load_config
-from edgelift_agent.latency import LatencyRecorder, Sample
 from edgelift_agent.serving.slots import Generation, Slot
+from edgelift_agent.telemetry.latency import LatencyRecorder, Sample
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.manifest import Manifest
 

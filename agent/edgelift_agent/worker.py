@@ -12,9 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from edgelift_agent.clock import Clock
-from edgelift_agent.machine import State
-from edgelift_agent.updates import Updates
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.update.machine import State
+from edgelift_agent.update.updates import Updates
 from edgelift_contract.errors import ContractError
 
 log = logging.getLogger(__name__)

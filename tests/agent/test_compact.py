@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelift_agent.compact import compact, join_gauges, join_windows
-from edgelift_agent.disk import Disk
-from edgelift_agent.journal import Journal
-from edgelift_agent.latency import GenerationKey, LatencyRecorder, Sample
-from edgelift_agent.outbox import Outbox
+from edgelift_agent.system.disk import Disk
+from edgelift_agent.telemetry.compact import compact, join_gauges, join_windows
+from edgelift_agent.telemetry.latency import GenerationKey, LatencyRecorder, Sample
+from edgelift_agent.telemetry.outbox import Outbox
+from edgelift_agent.update.journal import Journal
 from edgelift_contract.histogram import Histogram, merge_all
 from edgelift_contract.telemetry import Event, Gauges, Item, Window
 

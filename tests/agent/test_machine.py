@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgelift_agent.machine import BEFORE_SWAP, RESUME, RESUME_CLEAN, TRANSITIONS, Event, State, follow
+from edgelift_agent.update.machine import BEFORE_SWAP, RESUME, RESUME_CLEAN, TRANSITIONS, Event, State, follow
 
 CHANGED_SINCE = [State.SWAPPING, State.OBSERVING, State.COMMITTING]
 

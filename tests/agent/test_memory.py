@@ -5,17 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgelift_agent.disk import Disk
-from edgelift_agent.loading import Loader
-from edgelift_agent.memory import resident_bytes
-from edgelift_agent.store import Store
+from edgelift_agent.artifact.loading import Loader
+from edgelift_agent.artifact.store import Store
+from edgelift_agent.system.disk import Disk
+from edgelift_agent.system.memory import resident_bytes
 from edgelift_agent.testing.host import toy_artifact
 from edgelift_agent.testing.runtime import ToyModelFile, ToyRuntime
 from edgelift_contract.manifest import parse_manifest
 
 SETTLED = """
 import gc
-from edgelift_agent.memory import return_memory, settle
+from edgelift_agent.system.memory import return_memory, settle
 held = [[n] for n in range(100_000)]
 settle()
 walked = len(gc.get_objects())

@@ -2,7 +2,8 @@
 
 import pytest
 
-from edgelift_agent.probation import Served, judge
+from edgelift_agent.telemetry.latency import Served
+from edgelift_agent.update.probation import judge
 from edgelift_contract.assignment import Policy
 from edgelift_contract.histogram import Histogram
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from edgelift_agent.disk import Disk
-from edgelift_agent.journal import Journal, SlotRow, UpdateRow
-from edgelift_agent.latency import GenerationKey, LatencyRecorder, Sample
-from edgelift_agent.outbox import Outbox
+from edgelift_agent.system.disk import Disk
+from edgelift_agent.telemetry.latency import GenerationKey, LatencyRecorder, Sample
+from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_agent.testing.faults import FaultyDisk
+from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.telemetry import Event

@@ -154,9 +154,9 @@ def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path) -> Non
     """From its start, not from its `main`: importing a runtime is the most of its work."""
     import psutil
 
-    from edgelift_agent.disk import Disk
-    from edgelift_agent.preflight import Preflight
-    from edgelift_agent.store import Store
+    from edgelift_agent.artifact.preflight import Preflight
+    from edgelift_agent.artifact.store import Store
+    from edgelift_agent.system.disk import Disk
     from edgelift_agent.testing.host import toy_artifact
     from edgelift_agent.testing.runtime import ToyModelFile
 
@@ -194,9 +194,9 @@ def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path) -> Non
 
 def test_a_candidate_that_takes_more_memory_than_there_is_is_ended(tmp_path: Path) -> None:
     """The preflight's own limit, whatever the candidate's budget says."""
-    from edgelift_agent.disk import Disk
-    from edgelift_agent.preflight import Preflight
-    from edgelift_agent.store import Store
+    from edgelift_agent.artifact.preflight import Preflight
+    from edgelift_agent.artifact.store import Store
+    from edgelift_agent.system.disk import Disk
     from edgelift_agent.testing.host import toy_artifact
     from edgelift_agent.testing.runtime import ToyModelFile
 

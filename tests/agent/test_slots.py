@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from edgelift_agent.latency import GenerationKey
 from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.slots import Generation, Slot
+from edgelift_agent.telemetry.latency import GenerationKey
 from edgelift_agent.testing.host import toy_artifact
 from edgelift_agent.testing.runtime import ToyModel, ToyModelFile
 from edgelift_contract.errors import DeviceError

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from edgelift_agent.disk import Disk
-from edgelift_agent.fetch import Fetcher, Superseded
-from edgelift_agent.store import Store
+from edgelift_agent.artifact.fetch import Fetcher, Superseded
+from edgelift_agent.artifact.store import Store
+from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.system.disk import Disk
 from edgelift_agent.testing.faults import FaultyDisk
 from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModelFile
-from edgelift_agent.transport.http import HttpTransport
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
 
 SIZE = 300_000

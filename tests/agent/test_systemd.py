@@ -11,7 +11,7 @@ import pytest
 from tests.simulators.device import Device
 
 from edgelift_agent.config import load_config
-from edgelift_agent.systemd import notify, watchdog_interval_s
+from edgelift_agent.system.systemd import notify, watchdog_interval_s
 from edgelift_agent.testing.host import ToyHost
 
 UNITS = Path(__file__).parents[2] / "systemd"

@@ -9,7 +9,7 @@ VDD_CPU_GPU_CV, VDD_SOC; devfreq `17000000.gpu`).
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgelift_agent.board import Board
+from edgelift_agent.system.board import Board
 
 PI_4 = {
     "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from edgelift_agent.latency import LatencyRecorder, Totals
 from edgelift_agent.serving.slots import Generation, Slots
+from edgelift_agent.telemetry.latency import LatencyRecorder, Totals
 from edgelift_contract.manifest import DataType, TensorSpec
 
 _CONFIG_TYPES: dict[DataType, str] = {

@@ -12,8 +12,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgelift_agent.latency import LatencyRecorder, Sample
 from edgelift_agent.serving.slots import Generation, Slot, Slots
+from edgelift_agent.telemetry.latency import LatencyRecorder, Sample
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgelift_agent.memory import return_memory
 from edgelift_agent.serving.slots import Generation, Slot
+from edgelift_agent.system.memory import return_memory
 
 log = logging.getLogger(__name__)
 

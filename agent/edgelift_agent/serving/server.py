@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from edgelift_agent.serving.http import InferenceApp
+from edgelift_agent.system.sockets import bind_tcp, bind_unix
 from edgelift_contract.errors import DeviceError
 
 
@@ -104,58 +100,3 @@ class Server:
             sock.close()
         if self._unix_socket is not None:
             self._unix_socket.unlink(missing_ok=True)
-
-
-def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
-    """A listening TCP socket.
-
-    Raises:
-        DeviceError: `port-in-use` or `bad-config`.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio switches Nagle's algorithm off on what it accepts; without, every second
-    # answer would wait 40 ms for the client's delayed acknowledgement.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise DeviceError(
-                "port-in-use",
-                f"Port {port} on {host} is in use.",
-                hint="Stop the other program or choose another port.",
-            ) from error
-        raise DeviceError("bad-config", f"Cannot listen on {host}:{port}: {error.strerror}.") from error
-    return sock
-
-
-def bind_unix(path: Path, backlog: int) -> socket.socket:
-    """A listening UNIX socket; one left by an earlier process is replaced.
-
-    Raises:
-        DeviceError: `bad-config`.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with short_name(path) as name:
-            sock.bind(name)
-        sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        raise DeviceError("bad-config", f"Cannot listen on the socket {path}: {error}.") from error
-    return sock
-
-
-@contextmanager
-def short_name(path: Path) -> Iterator[str]:
-    """Another name for a socket's path that fits the 107 bytes a UNIX address may have, however deep it lies."""
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{path.name}"
-    finally:
-        os.close(descriptor)

@@ -17,8 +17,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from edgelift_agent.latency import GenerationKey
 from edgelift_agent.ports import LoadedModel
+from edgelift_agent.telemetry.latency import GenerationKey
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.manifest import Manifest
 
@@ -194,3 +194,8 @@ class Slots:
         """Forget an emptied slot."""
         with self._lock:
             self._slots.pop(name, None)
+
+
+def key_of(slot: str, number: int, artifact: str, manifest: Manifest) -> GenerationKey:
+    """How a generation is named in windows and records."""
+    return GenerationKey(slot, number, artifact, manifest.model, manifest.version)

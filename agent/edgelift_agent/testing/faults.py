@@ -11,8 +11,8 @@ import os
 import signal
 from pathlib import Path
 
-from edgelift_agent.clock import SystemClock
-from edgelift_agent.disk import Disk
+from edgelift_agent.system.clock import SystemClock
+from edgelift_agent.system.disk import Disk
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EROFS": errno.EROFS}
 

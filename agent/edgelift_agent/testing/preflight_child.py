@@ -1,6 +1,6 @@
 """The preflight's child with the toy runtime."""
 
-from edgelift_agent.preflight_child import main
+from edgelift_agent.artifact.preflight_child import main
 from edgelift_agent.testing.runtime import ToyRuntime
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgelift_agent.compact import compact
-from edgelift_agent.disk import Disk, mapped_errors
+from edgelift_agent.system.disk import Disk, mapped_errors
+from edgelift_agent.telemetry.compact import compact
 from edgelift_contract.telemetry import Event, Gauges, Item, SwapRecord, Window
 
 #: One batch's worth, bytes of JSON: well below what brokers take in one packet.

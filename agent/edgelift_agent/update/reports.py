@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgelift_agent.journal import Journal, SlotRow, UpdateRow
-from edgelift_agent.machine import State
 from edgelift_agent.serving.slots import Slots
+from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.machine import State
 from edgelift_contract import __version__
 from edgelift_contract.report import DeviceFacts, Report, SlotReport, SlotState, UpdateReport
 

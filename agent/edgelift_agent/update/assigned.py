@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 
-from edgelift_agent.clock import Clock
-from edgelift_agent.journal import Journal, SlotRow, UpdateRow
-from edgelift_agent.machine import Event, State, follow
-from edgelift_agent.plan import Adopt, Empty, Keep, Start, Supersede, plan_slot
-from edgelift_agent.progress import Progress, name_of
-from edgelift_agent.steps import Live, Steps
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.machine import Event, State, follow
+from edgelift_agent.update.plan import Adopt, Empty, Keep, Start, Supersede, plan_slot
+from edgelift_agent.update.progress import Progress, name_of
+from edgelift_agent.update.steps import Live, Steps
 from edgelift_contract.assignment import Assignment, SlotAssignment, parse_assignment
 from edgelift_contract.telemetry import SwapRecord
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgelift_agent.journal import SlotRow, UpdateRow
-from edgelift_agent.machine import BEFORE_SWAP, State
+from edgelift_agent.update.journal import SlotRow, UpdateRow
+from edgelift_agent.update.machine import BEFORE_SWAP, State
 from edgelift_contract.assignment import SlotAssignment
 
 #: Failures that are worth another try of the same assignment: something outside the artifact was to blame.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from edgelift_agent.board import Board
+from edgelift_agent.system.board import Board
 from edgelift_contract.hardware import ACCEPTS, HardwareClass
 from edgelift_contract.report import DeviceFacts
 

@@ -11,9 +11,9 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 
-from edgelift_agent.backoff import delays
-from edgelift_agent.transport.http import HttpTransport
-from edgelift_agent.transport.mqtt import MqttTransport
+from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.link.mqtt import MqttTransport
+from edgelift_agent.system.backoff import delays
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.errors import EdgeliftError, TransportError
 

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgelift_agent.disk import Disk, mapped_errors
+from edgelift_agent.system.disk import Disk, mapped_errors
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import Manifest, parse_manifest
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import msgspec
 
-from edgelift_agent.clock import Clock
-from edgelift_agent.journal import Journal, SlotRow, UpdateRow
-from edgelift_agent.machine import Event
-from edgelift_agent.memory import resident_bytes
-from edgelift_agent.outbox import Notice
-from edgelift_agent.probation import Served, judge
-from edgelift_agent.progress import Progress, name_of
-from edgelift_agent.steps import Live, Steps
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.memory import resident_bytes
+from edgelift_agent.telemetry.latency import Served
+from edgelift_agent.telemetry.outbox import Notice
+from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.machine import Event
+from edgelift_agent.update.probation import judge
+from edgelift_agent.update.progress import Progress, name_of
+from edgelift_agent.update.steps import Live, Steps
 from edgelift_contract.histogram import Histogram
 
 #: How often a probation is judged, seconds: a breach is undone within one second.

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from edgelift_agent.backoff import delays
-from edgelift_agent.clock import Clock
-from edgelift_agent.outbox import Outbox
 from edgelift_agent.ports import Host
+from edgelift_agent.system.backoff import delays
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_contract import codec
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.telemetry import Batch, Item

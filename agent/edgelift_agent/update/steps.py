@@ -15,17 +15,17 @@ from typing import Any
 
 import psutil
 
-from edgelift_agent.clock import Clock
-from edgelift_agent.fetch import Fetcher
-from edgelift_agent.journal import SlotRow, UpdateRow
-from edgelift_agent.latency import LatencyRecorder
-from edgelift_agent.loading import Loader, key_of
-from edgelift_agent.memory import resident_bytes, return_memory
+from edgelift_agent.artifact.fetch import Fetcher
+from edgelift_agent.artifact.loading import Loader
+from edgelift_agent.artifact.preflight import Preflight
+from edgelift_agent.artifact.store import Store
 from edgelift_agent.ports import BlobSource
-from edgelift_agent.preflight import Preflight
 from edgelift_agent.serving.reaper import Reaper
-from edgelift_agent.serving.slots import Generation, Slots
-from edgelift_agent.store import Store
+from edgelift_agent.serving.slots import Generation, Slots, key_of
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.memory import resident_bytes, return_memory
+from edgelift_agent.telemetry.latency import LatencyRecorder
+from edgelift_agent.update.journal import SlotRow, UpdateRow
 from edgelift_contract import rules
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.histogram import Histogram

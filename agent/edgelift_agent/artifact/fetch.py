@@ -12,9 +12,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from edgelift_agent.disk import mapped_errors
+from edgelift_agent.artifact.store import Store
 from edgelift_agent.ports import BlobSource
-from edgelift_agent.store import Store
+from edgelift_agent.system.disk import mapped_errors
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.manifest import Manifest
 

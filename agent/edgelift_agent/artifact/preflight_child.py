@@ -1,6 +1,6 @@
 """The child process of `preflight`: loads one artifact, runs its goldens, measures, prints one JSON line.
 
-Run as `python -m edgelift_agent.preflight_child FOLDER KERNELS`. It may crash or hang: its
+Run as `python -m edgelift_agent.artifact.preflight_child FOLDER KERNELS`. It may crash or hang: its
 parent expects that.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from edgelift_agent.goldens import check_goldens
-from edgelift_agent.memory import resident_bytes
+from edgelift_agent.artifact.goldens import check_goldens
+from edgelift_agent.artifact.preflight import ChildReply, PreflightResult
+from edgelift_agent.artifact.store import MANIFEST_FILE
 from edgelift_agent.ports import LoadedModel, Runtime
-from edgelift_agent.preflight import ChildReply, PreflightResult
 from edgelift_agent.runtime import all_runtimes, pick
 from edgelift_agent.runtime.tensors import to_array
-from edgelift_agent.store import MANIFEST_FILE
+from edgelift_agent.system.memory import resident_bytes
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.golden import Golden, parse_goldens, tolerance_key
 from edgelift_contract.histogram import Histogram

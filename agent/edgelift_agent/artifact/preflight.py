@@ -57,7 +57,7 @@ class Preflight:
         timeout_s: float = 120.0,
         nice: int = 19,
         memory_limit_bytes: int = 0,
-        module: str = "edgelift_agent.preflight_child",
+        module: str = "edgelift_agent.artifact.preflight_child",
     ) -> None:
         """Set the limits.
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import uuid
 
-from edgelift_agent.clock import Clock
-from edgelift_agent.journal import Journal, SlotRow, UpdateRow
-from edgelift_agent.machine import RESUME, RESUME_CLEAN, State
-from edgelift_agent.progress import name_of
-from edgelift_agent.steps import Steps
-from edgelift_agent.updates import Updates
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.machine import RESUME, RESUME_CLEAN, State
+from edgelift_agent.update.progress import name_of
+from edgelift_agent.update.steps import Steps
+from edgelift_agent.update.updates import Updates
 from edgelift_contract.errors import EdgeliftError
 
 log = logging.getLogger(__name__)

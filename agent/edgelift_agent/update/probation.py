@@ -6,33 +6,14 @@ and only when both sides have enough requests to tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from edgelift_agent.telemetry.latency import Served
 from edgelift_contract.assignment import Policy
-from edgelift_contract.histogram import Histogram
 
 #: Requests on each side below which a comparison of medians says nothing.
 MIN_COMPARED = 20
-
-
-@dataclass
-class Served:
-    """What a generation served.
-
-    Attributes:
-        ok, errors: requests answered and failed.
-        total_us: throttled? → histogram of total latency, microseconds.
-    """
-
-    ok: int = 0
-    errors: int = 0
-    total_us: dict[bool, Histogram] = field(default_factory=dict)
-
-    @property
-    def requests(self) -> int:
-        """Answered and failed together."""
-        return self.ok + self.errors
 
 
 @dataclass(frozen=True)

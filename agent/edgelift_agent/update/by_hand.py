@@ -5,11 +5,11 @@ They win over the assignment until they are taken back, and the host is told.
 
 from __future__ import annotations
 
-from edgelift_agent.clock import Clock
-from edgelift_agent.journal import Journal, SlotRow
-from edgelift_agent.machine import Event, State
-from edgelift_agent.steps import Steps
-from edgelift_agent.updates import Updates
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.update.journal import Journal, SlotRow
+from edgelift_agent.update.machine import Event, State
+from edgelift_agent.update.steps import Steps
+from edgelift_agent.update.updates import Updates
 from edgelift_contract.errors import ContractError
 
 

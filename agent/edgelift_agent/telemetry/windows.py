@@ -6,10 +6,10 @@ import logging
 import random
 from collections.abc import Callable
 
-from edgelift_agent.clock import Clock
 from edgelift_agent.config import TelemetryConfig
-from edgelift_agent.latency import LatencyRecorder
-from edgelift_agent.outbox import Notice, Outbox
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.telemetry.latency import LatencyRecorder
+from edgelift_agent.telemetry.outbox import Notice, Outbox
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.telemetry import Gauges
 

@@ -15,16 +15,16 @@ from concurrent.futures import Executor
 
 import msgspec
 
-from edgelift_agent.assigned import Assigned
-from edgelift_agent.backoff import delays
-from edgelift_agent.clock import Clock
-from edgelift_agent.closing import Closing
-from edgelift_agent.fetch import Superseded
-from edgelift_agent.journal import Journal, SlotRow, UpdateRow
-from edgelift_agent.machine import BEFORE_SWAP, Event, State
-from edgelift_agent.outbox import Outbox
-from edgelift_agent.progress import Progress
-from edgelift_agent.steps import Done, Live, Steps
+from edgelift_agent.artifact.fetch import Superseded
+from edgelift_agent.system.backoff import delays
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.telemetry.outbox import Outbox
+from edgelift_agent.update.assigned import Assigned
+from edgelift_agent.update.closing import Closing
+from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.machine import BEFORE_SWAP, Event, State
+from edgelift_agent.update.progress import Progress
+from edgelift_agent.update.steps import Done, Live, Steps
 from edgelift_contract.errors import EdgeliftError, TransportError
 
 log = logging.getLogger(__name__)

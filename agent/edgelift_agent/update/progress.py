@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from edgelift_agent.clock import Clock
-from edgelift_agent.journal import Journal, SlotRow, UpdateRow
-from edgelift_agent.machine import Event, State, follow
-from edgelift_agent.outbox import Notice, Outbox
 from edgelift_agent.serving.slots import Slots
-from edgelift_agent.steps import Live
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.telemetry.outbox import Notice, Outbox
+from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.machine import Event, State, follow
+from edgelift_agent.update.steps import Live
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Outcome
 from edgelift_contract.telemetry import Event as TelemetryEvent

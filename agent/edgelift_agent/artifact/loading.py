@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelift_agent.latency import GenerationKey
+from edgelift_agent.artifact.store import Store
 from edgelift_agent.ports import LoadedModel, Runtime
-from edgelift_agent.store import Store
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.golden import parse_goldens, tolerance_key
 from edgelift_contract.manifest import Manifest
@@ -67,7 +66,7 @@ class Loader:
         return Loaded(manifest, model, (loaded - started) * 1000, (warmed - loaded) * 1000, error)
 
     def _warm(self, model: LoadedModel, folder: Path, manifest: Manifest, version: str) -> float:
-        from edgelift_agent.goldens import check_goldens  # late: brings numpy
+        from edgelift_agent.artifact.goldens import check_goldens  # late: brings numpy
 
         try:
             data = (folder / manifest.goldens.path).read_bytes()
@@ -77,8 +76,3 @@ class Loader:
             ) from error
         key = tolerance_key(self._kernels, manifest.runtime, version, manifest.options)
         return check_goldens(model, parse_goldens(data), manifest.goldens.tolerance, key=key)
-
-
-def key_of(slot: str, number: int, artifact: str, manifest: Manifest) -> GenerationKey:
-    """How a generation is named in windows and records."""
-    return GenerationKey(slot, number, artifact, manifest.model, manifest.version)

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import msgspec
 
-from edgelift_agent.disk import Disk, mapped_errors
-from edgelift_agent.machine import State
+from edgelift_agent.system.disk import Disk, mapped_errors
+from edgelift_agent.update.machine import State
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.report import Outcome
 from edgelift_contract.telemetry import SwapRecord

@@ -1,0 +1,1 @@
+"""Artifacts on this device: fetched, kept, proved in a child process, loaded."""

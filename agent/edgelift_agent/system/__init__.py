@@ -1,0 +1,1 @@
+"""The machine underneath: disk, clock, memory, board, sockets, systemd."""

@@ -1,0 +1,1 @@
+"""What is measured while serving, and how it waits for the host."""

@@ -1,1 +1,0 @@
-"""The links to the host: HTTP for everything heavy and as the fallback for all, MQTT as doorbell and voice."""

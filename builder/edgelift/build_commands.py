@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgelift_builder.build import Built, Request
-    from edgelift_builder.terminal import Bar, Quiet
+    from edgelift_builder.report.terminal import Bar, Quiet
 
 
 def register(app: typer.Typer) -> None:
@@ -75,7 +75,7 @@ def _run(request: Request, *, quiet: bool) -> Built:
     from rich.console import Console
 
     from edgelift_builder.build import build
-    from edgelift_builder.terminal import Bar, Quiet
+    from edgelift_builder.report.terminal import Bar, Quiet
 
     # Being asked to end is an exception like any other here, so that nothing half-written stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -90,7 +90,7 @@ def _run(request: Request, *, quiet: bool) -> Built:
 def _show(built: Built) -> None:
     from rich.console import Console
 
-    from edgelift_builder.terminal import remarks, table
+    from edgelift_builder.report.terminal import remarks, table
 
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -21,7 +21,7 @@ from edgelift.tables import ago, show_table
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:
-    from edgelift_fleet.views import DeviceDetail, DeviceSummary, Quantiles, SlotSummary, SwapView
+    from edgelift_fleet.messages import DeviceDetail, DeviceSummary, Quantiles, SlotSummary, SwapView
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def _devices(site: SiteOption = None, as_json: JsonOption = False) -> None:
     """List the devices: what runs where, since when, and how the last update ended."""
-    from edgelift_fleet.views import DeviceSummary
+    from edgelift_fleet.messages import DeviceSummary
 
     found = open_client(site).get("/v1/devices", list[DeviceSummary])
     if as_json:
@@ -85,7 +85,7 @@ def _device(
 ) -> None:
     """Show one device: latency by version, swaps with what was before and after, history."""
     from edgelift_fleet.client import segment
-    from edgelift_fleet.views import DeviceDetail
+    from edgelift_fleet.messages import DeviceDetail
 
     found = open_client(site).get(f"/v1/devices/{segment(device)}", DeviceDetail)
     if as_json:
@@ -166,7 +166,7 @@ def _assign(
 ) -> None:
     """Have devices run a release, at once and without waves."""
     from edgelift_fleet.client import segment
-    from edgelift_fleet.views import AssignReply, AssignRequest
+    from edgelift_fleet.messages import AssignReply, AssignRequest
 
     policy = make_policy(probation, min_requests, max_error_rate, max_latency_ratio, allow_older=allow_older)
     client = open_client(site)
@@ -188,7 +188,7 @@ def _tag(
 ) -> None:
     """Tag a device, so that rollouts can select it."""
     from edgelift_fleet.client import segment
-    from edgelift_fleet.views import TagsRequest
+    from edgelift_fleet.messages import TagsRequest
 
     wanted = TagsRequest(
         set={key: value for key, _, value in (t.partition("=") for t in tags if not t.endswith("-"))},

@@ -23,7 +23,7 @@ from edgelift.tables import ago, show_table
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
-    from edgelift_fleet.views import RolloutView
+    from edgelift_fleet.messages import RolloutView
 
 _ENDED = ("done", "rolled-back", "cancelled")
 _POLL_S = 0.3
@@ -66,7 +66,7 @@ def _start(
     as_json: JsonOption = False,
 ) -> None:
     """Start a rollout: wave by wave, each only after the last one served through its probation."""
-    from edgelift_fleet.views import RolloutRequest, RolloutView
+    from edgelift_fleet.messages import RolloutRequest, RolloutView
 
     request = RolloutRequest(
         release=release, to=to, waves=[w.strip() for w in waves.split(",")], slot=slot, soak_s=seconds(soak),
@@ -87,7 +87,7 @@ def _start(
 
 def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
     """List the rollouts, newest first."""
-    from edgelift_fleet.views import RolloutView
+    from edgelift_fleet.messages import RolloutView
 
     found = open_client(site).get("/v1/rollouts", list[RolloutView])
     if as_json:
@@ -150,7 +150,7 @@ def _rollback(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOp
 
 def _command(rollout: str, command: str, site: SiteOption, as_json: bool) -> None:
     from edgelift_fleet.client import segment
-    from edgelift_fleet.views import RolloutView
+    from edgelift_fleet.messages import RolloutView
 
     found = open_client(site).post(f"/v1/rollouts/{segment(rollout)}/{command}", {}, RolloutView)
     if as_json:
@@ -161,7 +161,7 @@ def _command(rollout: str, command: str, site: SiteOption, as_json: bool) -> Non
 
 def _get(client: Client, rollout: str) -> RolloutView:
     from edgelift_fleet.client import segment
-    from edgelift_fleet.views import RolloutView
+    from edgelift_fleet.messages import RolloutView
 
     return client.get(f"/v1/rollouts/{segment(rollout)}", RolloutView)
 

@@ -14,6 +14,6 @@ User code needs two names from here, and importing them is light: `Source`, and 
 a file.
 """
 
-from edgelift_builder.source import Data, Source
+from edgelift_builder.source.given import Data, Source
 
 __all__ = ["Data", "Source"]

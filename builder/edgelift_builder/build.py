@@ -18,26 +18,15 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from edgelift_builder import (
-    data,
-    emulate,
-    evaluate,
-    examine,
-    gates,
-    known_bad,
-    latency,
-    load,
-    memory,
-    package,
-    page,
-    report,
-    search,
-)
+from edgelift_builder import data, emulate, gates, known_bad, package, search
 from edgelift_builder.candidate import Candidate, find_float
 from edgelift_builder.child import Child, Words
+from edgelift_builder.measure import evaluate, examine, latency, memory
+from edgelift_builder.measure.runtimes import ModelSpec
 from edgelift_builder.pipeline import Bench, StepResult, run_steps
 from edgelift_builder.recipe import Recipe, Variant, load_recipe
-from edgelift_builder.runtimes import ModelSpec
+from edgelift_builder.report import page, report
+from edgelift_builder.source import load
 from edgelift_builder.staging import is_full, put_in_place, refuse_existing, staging
 from edgelift_builder.steps import STEPS, check_recipe
 from edgelift_builder.targets import Target, load_target

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelift_builder.emulated import Emulation
-from edgelift_builder.evaluate import Judgement
-from edgelift_builder.examine import Examined
-from edgelift_builder.latency import Latency, Ratio
-from edgelift_builder.memory import Cost
+from edgelift_builder.measure.emulated_guest import Emulation
+from edgelift_builder.measure.evaluate import Judgement
+from edgelift_builder.measure.examine import Examined
+from edgelift_builder.measure.latency import Latency, Ratio
+from edgelift_builder.measure.memory import Cost
+from edgelift_builder.measure.runtimes import RUNTIMES, ModelSpec
 from edgelift_builder.piece import Piece
 from edgelift_builder.recipe import FLOAT, Variant
-from edgelift_builder.runtimes import RUNTIMES, ModelSpec
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.manifest import RuntimeName

@@ -18,8 +18,8 @@ import edgelift_builder
 import edgelift_contract
 from edgelift_builder.candidate import Candidate
 from edgelift_builder.child import summarise
-from edgelift_builder.emulated import Emulation, Order
-from edgelift_builder.load import EVALUATION
+from edgelift_builder.measure.emulated_guest import Emulation, Order
+from edgelift_builder.source.load import EVALUATION
 from edgelift_contract.errors import ContractError, DeviceError
 
 QEMU = "qemu-aarch64-static"
@@ -129,7 +129,7 @@ def _run(prefix: Path, cpu: str, root: Path, order: Path) -> subprocess.Complete
         *given,
         str(python),
         "-m",
-        "edgelift_builder.emulated",
+        "edgelift_builder.measure.emulated_guest",
         str(order),
     ]
     try:

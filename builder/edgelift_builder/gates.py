@@ -8,7 +8,7 @@ pass what only broke a budget: a person has looked at the figures.
 from __future__ import annotations
 
 from edgelift_builder.candidate import Candidate, find_float
-from edgelift_builder.evaluate import FLOAT_TOLERANCE
+from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE
 
 #: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
 #: interval): a few bytes of a graph are no gain, and no more is a speed that chance could have shown.

@@ -11,9 +11,9 @@ import msgspec
 
 from edgelift_contract import codec
 from edgelift_contract.errors import CODES, ContractError, EdgeliftError, TransportError
+from edgelift_fleet.messages import ErrorReply
 from edgelift_fleet.server_file import read_server_file
 from edgelift_fleet.site import Site
-from edgelift_fleet.views import ErrorReply
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.intake import Intake
-from edgelift_fleet.rollouts import Rollouts
+from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.site import Site
 
 

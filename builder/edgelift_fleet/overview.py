@@ -15,7 +15,7 @@ from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import get_assignment
 from edgelift_fleet.db import AssignmentRow, DeviceRow, ReleaseRow, SlotRow, UpdateRow
 from edgelift_fleet.devices import LastSeen, get_device, is_online, tags_of
-from edgelift_fleet.views import (
+from edgelift_fleet.messages import (
     ArtifactView,
     Desired,
     DeviceDetail,

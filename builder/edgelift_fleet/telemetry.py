@@ -18,7 +18,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.histogram import Histogram, HistogramData
 from edgelift_contract.telemetry import Batch, Event, Item, SwapRecord, Window
 from edgelift_fleet.db import TelemetryRow, insert_new
-from edgelift_fleet.views import Quantiles, SwapView, VersionLatency
+from edgelift_fleet.messages import Quantiles, SwapView, VersionLatency
 
 _MAX_EPOCH = 128
 

@@ -128,7 +128,7 @@ def build_tiny(tmp_path: Path) -> Callable[..., BuiltFolder]:
 
     def make(function: str, recipe: Path, **more: Any) -> BuiltFolder:
         from edgelift_builder.build import Request, build
-        from edgelift_builder.terminal import Quiet
+        from edgelift_builder.report.terminal import Quiet
 
         out = tmp_path / "out" / "release"
         fields = {"targets": ["x86-64"], "recipe": str(recipe), "out": out} | more

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelift_builder import calibration, data
+from edgelift_builder import data
+from edgelift_builder.optimise import calibration
 from edgelift_contract import ContractError
 from tests.builder import files
 from tests.builder.conftest import ROOT
@@ -82,7 +83,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 import onnxruntime
-from edgelift_builder import calibration
+from edgelift_builder.optimise import calibration
 status = lambda key: next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(key))
 before = status("VmRSS")
 calibration.calibrate(Path(sys.argv[1]), {names!r}, Path(sys.argv[2]), "percentile")

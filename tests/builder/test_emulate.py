@@ -12,7 +12,7 @@ import pytest
 from edgelift_builder import emulate
 from edgelift_builder.candidate import Candidate
 from edgelift_builder.emulate import find_root
-from edgelift_builder.emulated import Order
+from edgelift_builder.measure.emulated_guest import Order
 from edgelift_contract import ContractError, DeviceError
 from edgelift_contract.golden import dump_goldens, parse_goldens
 from tests.builder.conftest import EXAMPLE, BuiltFolder, edgelift

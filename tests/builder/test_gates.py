@@ -8,10 +8,10 @@ import pytest
 
 from edgelift_builder import gates
 from edgelift_builder.candidate import Candidate
-from edgelift_builder.evaluate import Judgement
-from edgelift_builder.examine import Examined
-from edgelift_builder.golden import Nearness
-from edgelift_builder.latency import Ratio
+from edgelift_builder.measure.evaluate import Judgement
+from edgelift_builder.measure.examine import Examined
+from edgelift_builder.measure.golden import Nearness
+from edgelift_builder.measure.latency import Ratio
 from edgelift_builder.piece import Piece
 from edgelift_builder.recipe import StepCall, Variant
 from edgelift_builder.targets import load_target

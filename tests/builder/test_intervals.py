@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelift_builder.evaluate import judge, verdict
-from edgelift_builder.intervals import Z, mean_t, median, tango, tango_nuisance, wilson
-from edgelift_builder.latency import Latency, ratio
+from edgelift_builder.measure.evaluate import judge, verdict
+from edgelift_builder.measure.intervals import Z, mean_t, median, tango, tango_nuisance, wilson
+from edgelift_builder.measure.latency import Latency, ratio
 from edgelift_contract.histogram import Histogram
 
 pytestmark = pytest.mark.builder

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgelift_builder import known_bad
 from edgelift_builder.build import Request, build
-from edgelift_builder.terminal import Quiet
+from edgelift_builder.report.terminal import Quiet
 from edgelift_contract import ContractError
 from edgelift_contract.hardware import HardwareClass
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgelift_builder import data, golden
-from edgelift_builder.golden import Nearness
+from edgelift_builder import data
+from edgelift_builder.measure import golden
+from edgelift_builder.measure.golden import Nearness
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import check_options, demand
 from edgelift_contract import ContractError

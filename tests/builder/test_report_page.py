@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from edgelift_builder import page, pictures
 from edgelift_builder.pareto import Objectives, dominates, pareto
-from edgelift_builder.pictures import Dot
-from edgelift_builder.report import BuildReport
-from edgelift_builder.terminal import table
+from edgelift_builder.report import page, pictures
+from edgelift_builder.report.pictures import Dot
+from edgelift_builder.report.report import BuildReport
+from edgelift_builder.report.terminal import table
 from tests.builder.conftest import BuiltFolder
 
 pytestmark = pytest.mark.builder

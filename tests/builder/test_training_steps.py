@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgelift_builder import data, load
-from edgelift_builder.load import CALIBRATION
+from edgelift_builder import data
 from edgelift_builder.optimise import prune_channels, prune_layers, prune_weights, qat, training
-from edgelift_builder.source import Source
+from edgelift_builder.source import load
+from edgelift_builder.source.given import Source
+from edgelift_builder.source.load import CALIBRATION
 from edgelift_contract import ContractError
 from tests.builder.conftest import BuiltFolder
 from tests.builder.tiny import tiny

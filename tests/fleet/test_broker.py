@@ -11,11 +11,11 @@ import pytest
 from edgelift_contract import codec, routes
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.report import Presence
-from edgelift_fleet.broker_access import HOST_USER, password_of
 from edgelift_fleet.client import Client
+from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, Health
+from edgelift_fleet.mqtt.access import HOST_USER, password_of
 from edgelift_fleet.site import create_site, load_site
 from edgelift_fleet.testing import FleetSimulator, SimulatedDevice, connect_mqtt, wait_until
-from edgelift_fleet.views import AssignReply, AssignRequest, DeviceDetail, Health
 from tests.fleet.conftest import Server, edgelift
 
 pytestmark = [pytest.mark.fleet, pytest.mark.broker]

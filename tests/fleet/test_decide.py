@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.rollout import (
+from edgelift_fleet.rollout.decide import (
     TERMINAL,
     Advance,
     DeviceSeen,

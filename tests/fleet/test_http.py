@@ -16,8 +16,8 @@ from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.report import Report, SlotReport, UpdateReport
 from edgelift_contract.telemetry import Event, Item, Window
 from edgelift_fleet.client import Client
+from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, DeviceSummary
 from edgelift_fleet.testing import FACTS, Behaviour, SimulatedDevice, simulated_fleet, wait_until
-from edgelift_fleet.views import AssignReply, AssignRequest, DeviceDetail, DeviceSummary
 from tests.fleet.conftest import Server, edgelift
 
 pytestmark = pytest.mark.fleet

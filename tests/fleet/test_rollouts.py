@@ -13,8 +13,8 @@ from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.client import Client
+from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, RolloutRequest, RolloutView
 from edgelift_fleet.testing import Behaviour, FleetSimulator, SimulatedDevice, simulated_fleet, wait_until
-from edgelift_fleet.views import AssignReply, AssignRequest, DeviceDetail, RolloutRequest, RolloutView
 from tests.fleet.conftest import Server, edgelift, make_site
 
 pytestmark = pytest.mark.fleet

@@ -12,7 +12,7 @@ from edgelift_contract.assignment import Assignment
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.db import Base, Database
-from edgelift_fleet.rollouts import StoredPlan
+from edgelift_fleet.rollout.orders import StoredPlan
 from edgelift_fleet.server import serve
 from edgelift_fleet.site import create_site, load_site
 from tests.fleet.conftest import Server, edgelift
@@ -142,7 +142,7 @@ def test_a_second_server_on_a_site(idle_site: Path) -> None:
 
 
 def test_without_mosquitto_it_says_so(idle_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import edgelift_fleet.messaging as messaging
+    import edgelift_fleet.mqtt.messaging as messaging
 
     monkeypatch.setattr(messaging, "find_mosquitto", lambda: None)
     with messaging.messaging(None, "auto", host="127.0.0.1", port=0) as words:

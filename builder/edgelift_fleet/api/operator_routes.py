@@ -17,7 +17,7 @@ from edgelift_fleet.api.schema import answers, takes
 from edgelift_fleet.db import DeviceRow
 from edgelift_fleet.devices import change_tags
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.views import (
+from edgelift_fleet.messages import (
     AssignReply,
     AssignRequest,
     DeviceDetail,

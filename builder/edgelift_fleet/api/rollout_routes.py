@@ -12,7 +12,7 @@ from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.schema import answers, takes
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.views import RolloutRequest, RolloutView
+from edgelift_fleet.messages import RolloutRequest, RolloutView
 
 
 def rollout_routes(fleet: Fleet) -> APIRouter:

@@ -11,8 +11,8 @@ from typing import Any
 
 import jinja2
 
-from edgelift_builder import pictures
-from edgelift_builder.report import BuildReport, CandidateReport
+from edgelift_builder.report import pictures
+from edgelift_builder.report.report import BuildReport, CandidateReport
 
 PAGE_FILE = "report.html"
 
@@ -42,7 +42,7 @@ def render(report: BuildReport) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("edgelift_builder"),
+        loader=jinja2.PackageLoader("edgelift_builder.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

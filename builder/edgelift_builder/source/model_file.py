@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder import safe_torch
 from edgelift_builder.child import summarise
 from edgelift_builder.data import DataSet
-from edgelift_builder.runtimes import ModelSpec, Session, open_session
+from edgelift_builder.measure.runtimes import ModelSpec, Session, open_session
+from edgelift_builder.source import safe_torch
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import Format, RuntimeName, SessionOptions
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from edgelift_builder import data
 from edgelift_builder.data import Array, DataSet
-from edgelift_builder.evaluate import spread
+from edgelift_builder.measure.evaluate import spread
 from edgelift_contract.golden import Golden, Tensor, dump_goldens
 
 COUNT = 16

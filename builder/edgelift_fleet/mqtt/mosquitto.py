@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgelift_contract.errors import DeviceError
-from edgelift_fleet.broker_access import ACL, HOST_USER, password_file, password_line, password_of
 from edgelift_fleet.files import disk_errors, write_atomically
+from edgelift_fleet.mqtt.access import ACL, HOST_USER, password_file, password_line, password_of
 
 log = logging.getLogger(__name__)
 

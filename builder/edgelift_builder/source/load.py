@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from edgelift_builder import data, evaluate, file_data
+from edgelift_builder import data
 from edgelift_builder.child import summarise
-from edgelift_builder.model_file import FORMATS, is_model_file, open_model
-from edgelift_builder.model_file import digest as model_digest
-from edgelift_builder.source import Source
+from edgelift_builder.measure import evaluate
+from edgelift_builder.source import file_data
+from edgelift_builder.source.given import Source
+from edgelift_builder.source.model_file import FORMATS, is_model_file, open_model
+from edgelift_builder.source.model_file import digest as model_digest
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
@@ -138,7 +140,7 @@ def load_source(file: str, function: str, data_text: str, folder: str) -> Source
     _seed()
     source, remarks, about = _from_function(path, function) if function else _from_file(path, data_text)
     _current[:] = [source]
-    from edgelift_builder import probe  # needs torch, which a wrong name should not wait for
+    from edgelift_builder.source import probe  # needs torch, which a wrong name should not wait for
 
     return probe.survey(source, about, remarks, Path(folder))
 

@@ -1,4 +1,4 @@
-"""Runs one artifact inside the emulated machine: `python -m edgelift_builder.emulated REQUEST.json`.
+"""Runs one artifact inside the emulated machine: `python -m edgelift_builder.measure.emulated_guest REQUEST.json`.
 
 A program of its own, started by `emulate` under qemu with the ARM wheels on its path; it needs nothing but numpy,
 msgspec and the runtime. Prints an `Emulation` as JSON on standard output. Nothing is timed: qemu says nothing of that.
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from edgelift_builder import data
-from edgelift_builder.runtimes import ModelSpec, open_session, version
+from edgelift_builder.measure.runtimes import ModelSpec, open_session, version
 from edgelift_contract.golden import Tensor, parse_goldens
 from edgelift_contract.hardware import HardwareClass, classify
 from edgelift_contract.manifest import RuntimeName, SessionOptions

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from edgelift_builder.report import BuildReport, CandidateReport
+from edgelift_builder.report.report import BuildReport, CandidateReport
 
 
 class Quiet:

@@ -18,7 +18,7 @@ from edgelift_contract.report import UpdateReport
 from edgelift_fleet.assignments import get_assignment
 from edgelift_fleet.db import DeviceRow, RolloutDeviceRow, RolloutRow, SlotRow, UpdateRow
 from edgelift_fleet.devices import LastSeen, is_online, select_devices
-from edgelift_fleet.rollout import DeviceSeen, Observations, State, Status
+from edgelift_fleet.rollout.decide import DeviceSeen, Observations, State, Status
 
 
 @dataclass(frozen=True)

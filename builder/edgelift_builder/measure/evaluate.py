@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgelift_builder import intervals
 from edgelift_builder.data import Array, DataSet
+from edgelift_builder.measure import intervals
 from edgelift_contract.errors import ContractError
 
 Scores = npt.NDArray[np.float64]

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import msgspec
 
-from edgelift_builder import runtimes
 from edgelift_builder.candidate import Candidate
-from edgelift_builder.emulated import Emulation
+from edgelift_builder.measure import runtimes
+from edgelift_builder.measure.emulated_guest import Emulation
 from edgelift_builder.package import Identity, tools
 from edgelift_builder.pareto import Objectives, pareto
 from edgelift_builder.piece import LayerLoss, Range

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgelift_builder import data, golden
+from edgelift_builder import data
 from edgelift_builder.child import summarise
 from edgelift_builder.data import DataSet
-from edgelift_builder.evaluate import largest_difference
-from edgelift_builder.golden import Nearness
-from edgelift_builder.load import EVALUATION, REFERENCE
-from edgelift_builder.runtimes import ModelSpec, Session, open_session
+from edgelift_builder.measure import golden
+from edgelift_builder.measure.evaluate import largest_difference
+from edgelift_builder.measure.golden import Nearness
+from edgelift_builder.measure.runtimes import ModelSpec, Session, open_session
+from edgelift_builder.source.load import EVALUATION, REFERENCE
 from edgelift_contract.errors import ContractError, EdgeliftError
 
 

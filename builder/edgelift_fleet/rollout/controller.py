@@ -23,10 +23,10 @@ from edgelift_fleet.assignments import pick, set_slot
 from edgelift_fleet.db import RolloutDeviceRow, RolloutEventRow, RolloutRow
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.observe import Finding, cohort_of, find_all, observe, rollout_id
-from edgelift_fleet.restore import previous_of, restore
-from edgelift_fleet.rollout import TERMINAL, Advance, Decision, Done, Hold, Pause, RollBack, decide
-from edgelift_fleet.rollouts import note, plan_of, set_state
+from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Done, Hold, Pause, RollBack, decide
+from edgelift_fleet.rollout.observe import Finding, cohort_of, find_all, observe, rollout_id
+from edgelift_fleet.rollout.orders import note, plan_of, set_state
+from edgelift_fleet.rollout.restore import previous_of, restore
 
 log = logging.getLogger(__name__)
 

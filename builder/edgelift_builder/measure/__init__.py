@@ -1,0 +1,1 @@
+"""What a variant answers and costs, by its own runtime."""

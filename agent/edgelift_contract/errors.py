@@ -7,6 +7,8 @@ that meets them, so that no caller needs to know which library did the work.
 
 from __future__ import annotations
 
+import errno
+
 
 class EdgeliftError(Exception):
     """A failure that a person can act on.
@@ -43,6 +45,18 @@ class ContractError(EdgeliftError):
 
 class DeviceError(EdgeliftError):
     """This machine can't: no space, no memory, no such runtime. Another machine might."""
+
+
+#: What the system says of a disk → the code it has here; everything else is `disk-error`.
+_DISK_CODES = {
+    errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full", errno.EFBIG: "disk-full",
+    errno.EROFS: "read-only", errno.EACCES: "read-only", errno.EPERM: "read-only",
+}  # fmt: skip
+
+
+def disk_code(number: int | None) -> str:
+    """The code of an operating system's refusal to work with a file: `disk-full`, `read-only` or `disk-error`."""
+    return _DISK_CODES.get(number or 0, "disk-error")
 
 
 def _rebuild(kind: type[EdgeliftError], code: str, message: str, hint: str) -> EdgeliftError:

@@ -80,6 +80,21 @@ class SlotReport(msgspec.Struct, frozen=True, omit_defaults=True):
     update: UpdateReport | None = None
 
 
+class Degradation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something broken around the agent while it goes on serving.
+
+    Attributes:
+        part: what of the agent suffers, as `journal`, `telemetry`, `clock`.
+        code: one of `errors.CODES`; message: what is wrong and what to do.
+        since: when it began, device's clock, seconds since 1970.
+    """
+
+    part: Annotated[str, Meta(max_length=64)]
+    code: Annotated[str, Meta(max_length=64)]
+    message: Annotated[str, Meta(max_length=2000)] = ""
+    since: float = 0.0
+
+
 class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the machine is: slow-changing, so it travels in the report rather than in every window.
 
@@ -115,6 +130,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         revision_seen, revision_applied: newest assignment received, and carried out to its end.
         slots: slot name → its state.
         facts: the machine.
+        degraded: what is broken around the agent; empty when nothing is.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -130,6 +146,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     slots: dict[Name, SlotReport] = {}
     facts: DeviceFacts | None = None
     tags: dict[str, str] = {}
+    degraded: Annotated[list[Degradation], Meta(max_length=32)] = []
 
 
 class Presence(msgspec.Struct, frozen=True):

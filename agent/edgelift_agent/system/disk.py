@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from edgelift_contract.errors import DeviceError
+from edgelift_contract.errors import DeviceError, disk_code
 
 
 class Disk:
@@ -124,15 +124,12 @@ def mapped_errors(operation: str, path: Path) -> Iterator[None]:
         code = "disk-full" if "full" in text else "read-only" if "readonly" in text else "disk-error"
         raise DeviceError(code, f"The state database {path} could not be written: {text}.") from error
     except OSError as error:
+        code = disk_code(error.errno)
         reason = os.strerror(error.errno) if error.errno else str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DeviceError(
-                "disk-full",
-                f"No space left to {operation} {path}.",
-                hint="Free some space; the update is tried again.",
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise DeviceError(
-                "read-only", f"{path} cannot be written: {reason}.", hint="Mount it read-write, or mend its owner."
-            ) from error
-        raise DeviceError("disk-error", f"The disk failed to {operation} {path}: {reason}.") from error
+        if code == "disk-full":
+            text, hint = f"No space left to {operation} {path}.", "Free some space; the update is tried again."
+        elif code == "read-only":
+            text, hint = f"{path} cannot be written: {reason}.", "Mount it read-write, or mend its owner."
+        else:
+            text, hint = f"The disk failed to {operation} {path}: {reason}.", ""
+        raise DeviceError(code, text, hint=hint) from error

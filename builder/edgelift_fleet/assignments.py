@@ -16,9 +16,10 @@ from edgelift_contract.ids import check_name
 from edgelift_contract.report import DeviceFacts
 from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
-from edgelift_fleet.db import AssignmentRow, Database, DeviceRow
+from edgelift_fleet.db import Database
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.registry import get_release
+from edgelift_fleet.tables import AssignmentRow, DeviceRow
 
 
 def get_assignment(session: Session, device: str) -> Assignment | None:

@@ -18,7 +18,8 @@ from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_device_id, check_name
-from edgelift_fleet.db import Database, DeviceRow, TagRow
+from edgelift_fleet.db import Database
+from edgelift_fleet.tables import DeviceRow, TagRow
 
 #: A device without a broker polls at least every 30 s; after this without a sign it counts as gone, seconds.
 GONE_AFTER_S = 75.0

@@ -23,8 +23,9 @@ from edgelift_contract.ids import check_device_id
 from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report, SlotReport
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet import telemetry
-from edgelift_fleet.db import Database, DeviceRow, SlotRow, UpdateRow
+from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags
+from edgelift_fleet.tables import DeviceRow, SlotRow, UpdateRow
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from edgelift_contract.release import Release
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import get_assignment
-from edgelift_fleet.db import AssignmentRow, DeviceRow, ReleaseRow, SlotRow, UpdateRow
 from edgelift_fleet.devices import LastSeen, get_device, is_online, tags_of
 from edgelift_fleet.messages import (
     ArtifactView,
@@ -24,6 +23,7 @@ from edgelift_fleet.messages import (
     ReleaseView,
     SlotSummary,
 )
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, ReleaseRow, SlotRow, UpdateRow
 
 
 def list_devices(session: Session, seen: LastSeen) -> list[DeviceSummary]:

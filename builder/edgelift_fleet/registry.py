@@ -21,9 +21,10 @@ from edgelift_contract.ids import parse_release
 from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
 from edgelift_fleet.blobs import BlobBatch, BlobStore
-from edgelift_fleet.db import ArtifactRow, Database, ReleaseRow
+from edgelift_fleet.db import Database
 from edgelift_fleet.files import disk_errors
 from edgelift_fleet.site import Site
+from edgelift_fleet.tables import ArtifactRow, ReleaseRow
 
 #: release.json with its measurements; 50 artifacts are about 100 KB.
 MAX_RELEASE_BYTES = 8 << 20

@@ -23,12 +23,13 @@ from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet import telemetry
 from edgelift_fleet.api.app import make_app
-from edgelift_fleet.db import Database, DeviceRow
+from edgelift_fleet.db import Database
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.server_file import Running, server_file, site_lock
 from edgelift_fleet.site import Site
+from edgelift_fleet.tables import DeviceRow
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.histogram import Histogram, HistogramData
 from edgelift_contract.telemetry import Batch, Event, Item, SwapRecord, Window
-from edgelift_fleet.db import TelemetryRow, insert_new
+from edgelift_fleet.db import insert_new
 from edgelift_fleet.messages import Quantiles, SwapView, VersionLatency
+from edgelift_fleet.tables import TelemetryRow
 
 _MAX_EPOCH = 128
 

@@ -11,10 +11,11 @@ from alembic.migration import MigrationContext
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.message_types import prepare_message_types
-from edgelift_fleet.db import Base, Database
+from edgelift_fleet.db import Database
 from edgelift_fleet.rollout.orders import StoredPlan
 from edgelift_fleet.server import serve
 from edgelift_fleet.site import create_site, load_site
+from edgelift_fleet.tables import Base
 from tests.fleet.conftest import Server, edgelift
 
 pytestmark = pytest.mark.fleet

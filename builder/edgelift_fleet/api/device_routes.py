@@ -19,10 +19,10 @@ from edgelift_contract.report import MAX_REPORT_BYTES, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.schema import answers, takes
-from edgelift_fleet.db import AssignmentRow
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.intake import MAX_ENROL_BYTES
+from edgelift_fleet.tables import AssignmentRow
 
 MAX_WAIT_S = 60.0
 POLL_WAIT_S = 30.0

@@ -14,7 +14,6 @@ from edgelift_contract.assignment import Assignment
 from edgelift_fleet import overview
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.schema import answers, takes
-from edgelift_fleet.db import DeviceRow
 from edgelift_fleet.devices import change_tags
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import (
@@ -26,6 +25,7 @@ from edgelift_fleet.messages import (
     ReleaseView,
     TagsRequest,
 )
+from edgelift_fleet.tables import DeviceRow
 
 MAX_OPERATOR_BYTES = 64 * 1024
 

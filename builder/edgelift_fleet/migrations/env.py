@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from edgelift_fleet.db import Base
+from edgelift_fleet.tables import Base
 
 connection = context.config.attributes["connection"]
 context.configure(

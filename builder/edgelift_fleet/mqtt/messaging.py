@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.errors import ContractError, DeviceError
-from edgelift_fleet.db import DeviceRow
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.access import HOST_USER, password_of
 from edgelift_fleet.mqtt.mosquitto import Broker, find_mosquitto
 from edgelift_fleet.mqtt.uplink import BrokerAddress, Uplink
+from edgelift_fleet.tables import DeviceRow
 
 log = logging.getLogger(__name__)
 

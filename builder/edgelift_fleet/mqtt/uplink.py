@@ -24,8 +24,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgelift_contract import routes
 from edgelift_contract.errors import EdgeliftError
-from edgelift_fleet.db import AssignmentRow
 from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.tables import AssignmentRow
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_fleet.assignments import pick, set_slot
-from edgelift_fleet.db import RolloutDeviceRow, RolloutEventRow, RolloutRow
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Done, Hold, Pause, RollBack, decide
 from edgelift_fleet.rollout.observe import Finding, cohort_of, find_all, observe, rollout_id
 from edgelift_fleet.rollout.orders import note, plan_of, set_state
 from edgelift_fleet.rollout.restore import previous_of, restore
+from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
 log = logging.getLogger(__name__)
 

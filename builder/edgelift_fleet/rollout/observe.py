@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from edgelift_contract.assignment import Assignment, SlotAssignment
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.assignments import get_assignment
-from edgelift_fleet.db import DeviceRow, RolloutDeviceRow, RolloutRow, SlotRow, UpdateRow
 from edgelift_fleet.devices import LastSeen, is_online, select_devices
 from edgelift_fleet.rollout.decide import DeviceSeen, Observations, State, Status
+from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SlotRow, UpdateRow
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
-from edgelift_fleet.db import Database, RolloutDeviceRow, RolloutEventRow, RolloutRow
+from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen, check_selector
 from edgelift_fleet.messages import RolloutDeviceView, RolloutEvent, RolloutRequest, RolloutView
 from edgelift_fleet.registry import get_release
 from edgelift_fleet.rollout.decide import TERMINAL, Plan, Status, parse_waves
 from edgelift_fleet.rollout.observe import Finding, cohort_of, find_all, rollout_id
 from edgelift_fleet.rollout.restore import restore
+from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
 #: command → states in which it may be given.
 _ALLOWED = {

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_fleet.assignments import get_assignment, set_slot
-from edgelift_fleet.db import ArtifactRow, ReleaseRow, RolloutDeviceRow, RolloutRow, SlotRow
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.rollout.observe import rollout_id
+from edgelift_fleet.tables import ArtifactRow, ReleaseRow, RolloutDeviceRow, RolloutRow, SlotRow
 
 
 def previous_of(session: Session, device: str, slot: str, wanted: SlotAssignment) -> SlotAssignment | None:

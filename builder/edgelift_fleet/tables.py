@@ -1,0 +1,175 @@
+"""The tables of the control plane's database.
+
+Rules: times are seconds since 1970 as floats; messages are kept as the JSON that the contract defines; numbers
+that devices choose are big integers. `tests/fleet/test_site.py` holds these tables and the migrations together.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class ReleaseRow(Base):
+    """A published release; `body` is its release.json."""
+
+    __tablename__ = "release"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(sa.String(64))
+    version: Mapped[str] = mapped_column(sa.String(64))
+    release_counter: Mapped[int] = mapped_column(sa.BigInteger)
+    body: Mapped[str] = mapped_column(sa.Text)
+    published_at: Mapped[float]
+    __table_args__ = (sa.UniqueConstraint("model", "version"),)
+
+
+class ArtifactRow(Base):
+    """One artifact of a release."""
+
+    __tablename__ = "artifact"
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    release_id: Mapped[int] = mapped_column(sa.ForeignKey("release.id"), index=True)
+    manifest_bytes: Mapped[int]
+    variant: Mapped[str] = mapped_column(sa.String(64))
+
+
+class DeviceRow(Base):
+    """An enrolled device and the newest it said of itself."""
+
+    __tablename__ = "device"
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    enrolled_at: Mapped[float]
+    last_seen: Mapped[float] = mapped_column(default=0.0)
+    facts: Mapped[str] = mapped_column(sa.Text)
+    agent_version: Mapped[str] = mapped_column(sa.String(64), default="")
+    transport: Mapped[str] = mapped_column(sa.String(16), default="")
+    report_epoch: Mapped[str] = mapped_column(sa.Text, default="")
+    report_sequence: Mapped[int] = mapped_column(sa.BigInteger, default=-1)
+    past_epochs: Mapped[str] = mapped_column(sa.Text, default="[]")
+    reported_at: Mapped[float] = mapped_column(default=0.0)
+    revision_seen: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    revision_applied: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    presence_online: Mapped[bool] = mapped_column(default=False)
+    presence_epoch: Mapped[str] = mapped_column(sa.Text, default="")
+    presence_connect: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    gone_at: Mapped[float] = mapped_column(default=0.0)
+
+
+class TagRow(Base):
+    """A tag; `source` is `device` (from its configuration) or `operator`, who wins."""
+
+    __tablename__ = "device_tag"
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(sa.String(64), primary_key=True, index=True)
+    value: Mapped[str] = mapped_column(sa.Text, default="")
+    source: Mapped[str] = mapped_column(sa.String(16))
+
+
+class SlotRow(Base):
+    """What a device reported of a slot; `last_update` is the contract's UpdateReport or empty."""
+
+    __tablename__ = "slot_state"
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+    slot: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    state: Mapped[str] = mapped_column(sa.String(16))
+    generation: Mapped[int]
+    artifact: Mapped[str] = mapped_column(sa.String(64))
+    model: Mapped[str] = mapped_column(sa.String(64))
+    version: Mapped[str] = mapped_column(sa.String(64))
+    since: Mapped[float]
+    last_update: Mapped[str] = mapped_column(sa.Text)
+
+
+class UpdateRow(Base):
+    """One update of one slot, as last reported: the history, and what rollouts judge by."""
+
+    __tablename__ = "update_history"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"))
+    slot: Mapped[str] = mapped_column(sa.String(64))
+    revision: Mapped[int] = mapped_column(sa.BigInteger)
+    rollout: Mapped[str] = mapped_column(sa.String(64), index=True)
+    artifact: Mapped[str] = mapped_column(sa.String(64))
+    outcome: Mapped[str] = mapped_column(sa.String(16))
+    body: Mapped[str] = mapped_column(sa.Text)
+    first_at: Mapped[float]
+    last_at: Mapped[float]
+    __table_args__ = (sa.UniqueConstraint("device", "slot", "revision", "artifact", "rollout"),)
+
+
+class AssignmentRow(Base):
+    """What a device should run: `body` is the assignment in canonical JSON."""
+
+    __tablename__ = "assignment"
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+    revision: Mapped[int] = mapped_column(sa.BigInteger)
+    issued_at: Mapped[float]
+    body: Mapped[str] = mapped_column(sa.Text)
+
+
+class TelemetryRow(Base):
+    """One telemetry item; `body` is the item in JSON, the columns are for finding it."""
+
+    __tablename__ = "telemetry"
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+    epoch: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    seq: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    at: Mapped[float]
+    slot: Mapped[str] = mapped_column(sa.String(64))
+    artifact: Mapped[str] = mapped_column(sa.String(64))
+    version: Mapped[str] = mapped_column(sa.String(64))
+    received_at: Mapped[float] = mapped_column(index=True)
+    body: Mapped[str] = mapped_column(sa.Text)
+    __table_args__ = (sa.Index("telemetry_by_device", "device", "kind", "at"),)
+
+
+class RolloutRow(Base):
+    """A rollout: its plan and where it stands."""
+
+    __tablename__ = "rollout"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(sa.String(64))
+    version: Mapped[str] = mapped_column(sa.String(64))
+    slot: Mapped[str] = mapped_column(sa.String(64))
+    selector: Mapped[str] = mapped_column(sa.Text)
+    plan: Mapped[str] = mapped_column(sa.Text)
+    policy: Mapped[str] = mapped_column(sa.Text)
+    state: Mapped[str] = mapped_column(sa.String(16), index=True)
+    wave: Mapped[int]
+    reason: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[float]
+    changed_at: Mapped[float]
+
+
+class RolloutDeviceRow(Base):
+    """A device that a rollout reached. `previous` is the SlotAssignment to go back to; empty for none."""
+
+    __tablename__ = "rollout_device"
+    rollout: Mapped[int] = mapped_column(sa.ForeignKey("rollout.number"), primary_key=True)
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+    wave: Mapped[int]
+    artifact: Mapped[str] = mapped_column(sa.String(64))
+    revision: Mapped[int] = mapped_column(sa.BigInteger)
+    assigned_at: Mapped[float]
+    previous: Mapped[str] = mapped_column(sa.Text)
+    going_back: Mapped[bool] = mapped_column(default=False)
+    status: Mapped[str] = mapped_column(sa.String(16))
+    status_at: Mapped[float]
+    code: Mapped[str] = mapped_column(sa.String(64), default="")
+    message: Mapped[str] = mapped_column(sa.Text, default="")
+
+
+class RolloutEventRow(Base):
+    """What happened in a rollout, in order."""
+
+    __tablename__ = "rollout_event"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rollout: Mapped[int] = mapped_column(sa.ForeignKey("rollout.number"), index=True)
+    at: Mapped[float]
+    kind: Mapped[str] = mapped_column(sa.String(32))
+    text: Mapped[str] = mapped_column(sa.Text)

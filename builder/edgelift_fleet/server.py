@@ -66,7 +66,7 @@ def serve(
         _forget_presence(db)
         stack.enter_context(_Housekeeper(fleet))
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
-        stack.enter_context(Controller(fleet))
+        stack.enter_context(Controller(fleet.db, fleet.seen, fleet.changes, fleet.work))
         stack.enter_context(_HttpServer(fleet, listener))
         running = Running(_url(host, listener), os.getpid(), words)
         stack.enter_context(server_file(site, running))

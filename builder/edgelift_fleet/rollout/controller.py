@@ -20,8 +20,9 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_fleet.assignments import pick, set_slot
-from edgelift_fleet.devices import get_device
-from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.changes import Changes
+from edgelift_fleet.db import Database
+from edgelift_fleet.devices import LastSeen, get_device
 from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Done, Hold, Pause, RollBack, decide
 from edgelift_fleet.rollout.observe import Finding, cohort_of, find_all, observe, rollout_id
 from edgelift_fleet.rollout.orders import note, plan_of, set_state
@@ -36,10 +37,17 @@ _BREATH_S = 0.1
 
 
 class Controller:
-    """Drives all rollouts of a fleet while its block runs."""
+    """Drives all rollouts while its block runs.
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    Args:
+        db: where rollouts stand.
+        seen: when each device was last heard of.
+        changes: told which devices have a new assignment.
+        work: set by others whenever there may be something to do.
+    """
+
+    def __init__(self, db: Database, seen: LastSeen, changes: Changes, work: threading.Event) -> None:
+        self._db, self._seen, self._changes, self._work = db, seen, changes, work
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
 
@@ -49,12 +57,12 @@ class Controller:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._fleet.work.set()
+        self._work.set()
         self._thread.join(3)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._fleet.work.clear()
+            self._work.clear()
             try:
                 self.step()
             except EdgeliftError as error:
@@ -62,11 +70,11 @@ class Controller:
             except Exception:
                 log.exception("a fault in the rollout controller")  # the next tick looks again
             self._stopping.wait(_BREATH_S)
-            self._fleet.work.wait(_TICK_S)
+            self._work.wait(_TICK_S)
 
     def step(self) -> None:
         """Look at every rollout that is under way, and do what is due."""
-        with self._fleet.db.read() as session:
+        with self._db.read() as session:
             active = sa.select(RolloutRow.number).where(RolloutRow.state.not_in(TERMINAL))
             numbers = list(session.scalars(active.order_by(RolloutRow.number)))
         for number in numbers:
@@ -75,7 +83,7 @@ class Controller:
 
     def _due(self, number: int) -> bool:
         """Would acting change anything? Judged without the write lock: mostly it wouldn't."""
-        with self._fleet.db.read() as session:
+        with self._db.read() as session:
             row = session.get_one(RolloutRow, number)
             found = find_all(session, row)
             news = any(_is_news(r, f) for r, f in found.values())
@@ -84,7 +92,7 @@ class Controller:
         return news or not (quiet or row.state == "paused")
 
     def _act(self, number: int) -> None:
-        with self._fleet.db.write() as session:
+        with self._db.write() as session:
             row = session.get_one(RolloutRow, number)
             found = find_all(session, row)
             for device, (kept, finding) in found.items():
@@ -92,12 +100,12 @@ class Controller:
             decision = self._decide(session, row, found)
             changed = self._carry_out(session, row, decision, found)
         for device in changed:
-            self._fleet.changes.announce(device)
+            self._changes.announce(device)
 
     def _decide(
         self, session: Session, row: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Finding]]
     ) -> Decision:
-        cohort = cohort_of(session, row.selector, self._fleet.seen)
+        cohort = cohort_of(session, row.selector, self._seen)
         return decide(plan_of(row), observe(row, found, cohort), time.time())
 
     def _carry_out(

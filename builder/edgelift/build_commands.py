@@ -12,8 +12,9 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
-    from edgelift_builder.build import Built, Request
+    from edgelift_builder.build import Built
     from edgelift_builder.report.terminal import Bar, Quiet
+    from edgelift_builder.request import Request
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +58,7 @@ def _build(
 ) -> None:
     """Build a release: convert, quantise, measure, and package a model for one or more boards."""
     from edgelift.common import seconds
-    from edgelift_builder.build import Request
+    from edgelift_builder.request import Request
 
     request = Request(
         source=source, targets=target, recipe=recipe, version=version, counter=counter, model=model, out=out,

@@ -127,8 +127,9 @@ def build_tiny(tmp_path: Path) -> Callable[..., BuiltFolder]:
     """Build a function of tiny.py in this process."""
 
     def make(function: str, recipe: Path, **more: Any) -> BuiltFolder:
-        from edgelift_builder.build import Request, build
+        from edgelift_builder.build import build
         from edgelift_builder.report.terminal import Quiet
+        from edgelift_builder.request import Request
 
         out = tmp_path / "out" / "release"
         fields = {"targets": ["x86-64"], "recipe": str(recipe), "out": out} | more

@@ -1,0 +1,64 @@
+"""What is to be built, as a person asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import parse_release
+
+DEFAULT_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build.
+
+    Attributes:
+        source: `file.py:function`, or a model file.
+        data: what judges a model file: `file.py:function` or an `.npz`; see `file_data`.
+        targets, recipe: by name, or the path of a TOML file.
+        version: of the release; counter: its number, needed where the version is none.
+        model: instead of the source's own name.
+        out: the release folder; `releases/<model>@<version>` when None.
+        budget_pp: most that a variant may lose against float, percentage points; the recipe's when None.
+        emulate: run ARM artifacts on their target's emulated processor.
+        search_s: how long to search for recipes beyond the named one, seconds; 0 is not at all.
+        timeout_s: how long the user's code may take.
+        accept: ship also what only broke a budget.
+        force: replace an existing release folder, and leave the cache of steps aside.
+    """
+
+    source: str
+    targets: list[str]
+    recipe: str = "default"
+    version: str = "1"
+    counter: int | None = None
+    model: str = ""
+    out: Path | None = None
+    budget_pp: float | None = None
+    emulate: bool = False
+    search_s: float = 0.0
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    accept: bool = False
+    force: bool = False
+    data: str = ""
+
+
+def release_counter(request: Request) -> int:
+    """The release counter: as given, else the version where it is a number.
+
+    Raises:
+        ContractError: `bad-id`.
+    """
+    parse_release(f"model@{request.version}")
+    if request.counter is not None:
+        return request.counter
+    if request.version.isdecimal():
+        return int(request.version)
+    raise ContractError(
+        "bad-id",
+        f"The version {request.version!r} is not a number, so it does not say which release is newer.",
+        hint="Add --counter N, higher than that of every earlier release of the model.",
+    )

@@ -101,7 +101,6 @@ class Outcome:
     n: int
     reached: bool
     faults: list[str] = field(default_factory=list)
-    operations: int = 0
 
 
 def _agent(argv: list[str], log: str) -> None:
@@ -187,10 +186,6 @@ class Rig:
         self.stop()
         self.host.close()
 
-    def operations(self) -> int:
-        lines = [line for line in Path(self.log).read_text().splitlines() if line.startswith("operations: ")]
-        return int(lines[-1].split()[1]) if lines else 0
-
 
 def _settled(rig: Rig, scenario: Scenario | None = None) -> bool:
     """The newest assignment was carried out, or the order was, and the host knows."""
@@ -239,17 +234,16 @@ def run_point(scenario: Scenario, prepared: Path, folder: Path, mode: str, n: in
     outcome = Outcome(scenario.name, mode, n, reached=False)
     try:
         _replay(rig, scenario)
-        fault = ["--kill-after", str(n)] if mode == "kill" else ["--fail-at", str(n), "--error", mode]
-        rig.start(*fault)
+        mark = folder / "struck"
+        rig.start("--fault", mode, "--at", str(n), "--mark", str(mark))
         if scenario.order:
             rig.order(scenario.order)
         _wait(rig, lambda: _settled(rig, scenario) or not rig.alive, 30, traffic=scenario.requests)
         # Stopping writes too: let the fault strike there as well, before the end state is judged.
         code = rig.stop()
-        outcome.operations = rig.operations()
         # 255 is what the fork server says of a child whose end it did not see, as of one killed very early.
         killed = code in (-signal.SIGKILL, 255)
-        outcome.reached = killed if mode == "kill" else outcome.operations >= n
+        outcome.reached = mark.exists()
         if mode == "kill" and not killed and code != 0:
             outcome.faults.append(f"the agent ended with {code}")
         rig.start()

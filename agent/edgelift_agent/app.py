@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -86,7 +84,7 @@ class Agent:
         disk = disk or Disk()
         state_dir = Path(config.state_dir)
         disk.make_folder(state_dir)
-        self._lock = lock_folder(state_dir)
+        self._lock = disk.lock(state_dir)
         kernels = these_kernels()
         runtimes = runtimes or all_runtimes()
         self._health = Health(this_machine(), state_dir, board or Board())
@@ -137,10 +135,11 @@ class Agent:
             host=config.serve.host,
             port=config.serve.port,
             unix_socket=socket_path,
+            disk=disk,
         )
         self.admin = AdminServer()
         self._admin_tcp = bind_tcp("127.0.0.1", config.serve.admin_port, 16)
-        self._admin_unix = bind_unix(admin_socket(state_dir), 16)
+        self._admin_unix = bind_unix(admin_socket(state_dir), 16, disk)
         self._reports = 0
         self.epoch = ""
         self._wire_link()
@@ -343,25 +342,3 @@ class Agent:
 def admin_socket(state_dir: Path) -> Path:
     """Where the agent of a state folder listens for its administrator."""
     return state_dir / "run" / "admin.sock"
-
-
-def lock_folder(state_dir: Path) -> int:
-    """Make sure that no other agent uses the folder; held until the process ends.
-
-    Raises:
-        DeviceError: `already-running`, `read-only`.
-    """
-    try:
-        descriptor = os.open(state_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DeviceError("read-only", f"{state_dir} cannot be written: {error.strerror}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise DeviceError(
-            "already-running",
-            f"Another agent uses {state_dir}.",
-            hint="Stop it first, or choose another state_dir.",
-        ) from None
-    return descriptor

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from edgelift_agent.admin import ask
 from edgelift_agent.config import Config, read_token
 from edgelift_agent.system.board import Board
+from edgelift_agent.system.disk import Disk
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.hardware import this_machine
 
@@ -81,17 +82,12 @@ def check_disk(config: Config) -> Finding:
     folder = Path(config.state_dir)
     place = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(place).free
-    probe = place / ".edgelift-probe"
+    probe, disk = place / ".edgelift-probe", Disk()
     try:
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        return Finding(
-            "disk",
-            "fail",
-            f"{place} cannot be written: {error.strerror}.",
-            "Mend its owner, or mount it read-write.",
-        )
+        disk.write_file(probe, b"x")
+        disk.unlink(probe)
+    except DeviceError as error:
+        return Finding("disk", "fail", error.message, error.hint)
     if free < config.update.disk_reserve_bytes * 4:
         return Finding(
             "disk", "warn", f"{free / 1e6:.0f} MB free in {place}.", "Free some space, or updates will fail."

@@ -81,6 +81,11 @@ class Worker:
     def _stop(self) -> None:
         self._stopping = True
 
+    @property
+    def stopping(self) -> bool:
+        """Was `stop` called, and did the worker come to it?"""
+        return self._stopping
+
     def run(self, updates: Updates, *, until: Callable[[], bool] = lambda: False) -> None:
         """Work until `stop` is called or `until` says so."""
         while not self._stopping and not until():

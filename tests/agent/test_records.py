@@ -34,7 +34,7 @@ def test_records_survive_a_reopening(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EROFS"])
 def test_a_commit_that_fails_changes_nothing_in_memory_either(tmp_path: Path, error: str) -> None:
-    journal = Journal(tmp_path / "s.db", FaultyDisk(fail_at=1, error=error))
+    journal = Journal(tmp_path / "s.db", FaultyDisk(error, "any/commit s.db/1", root=tmp_path))
     with pytest.raises(DeviceError), journal.transaction():
         journal.save_slot("toy", SlotRow(generation=3))
     assert journal.slots == {}

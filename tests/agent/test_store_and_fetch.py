@@ -158,7 +158,7 @@ def test_a_disk_that_fails_at_any_operation_keeps_no_wrong_blob(
     for number in range(1, 50):
         folder = tmp_path / str(number)
         Store(folder, Disk())
-        disk = FaultyDisk(fail_at=number, error=error)
+        disk = FaultyDisk(error, number)
         store = Store(folder, disk)
         try:
             Fetcher(link, store).blob(sha, SIZE, never)

@@ -75,7 +75,7 @@ class Fetcher:
             except DeviceError as error:
                 if error.code == "disk-full":
                     # What we took is given back, or the journal could not even note the failure.
-                    self._store.partial(sha256).unlink(missing_ok=True)
+                    self._store.disk.unlink(self._store.partial(sha256))
                 raise
             except ContractError as error:
                 if error.code not in ("digest-mismatch", "size-mismatch"):
@@ -96,7 +96,7 @@ class Fetcher:
                     raise TransportError("server-error", f"The server began at byte {start} instead of {offset}.")
                 if start == 0 and offset:
                     sha, self._resumed = hashlib.sha256(), False
-                with mapped_errors("open", partial), partial.open("ab" if start else "wb") as handle:
+                with self._store.disk.open(partial, "ab" if start else "wb") as handle:
                     got = start
                     for piece in pieces:
                         if cancelled():
@@ -136,6 +136,6 @@ class Fetcher:
 
     def _keep(self, sha256: str) -> None:
         partial = self._store.partial(sha256)
-        with mapped_errors("open", partial), partial.open("ab") as handle:
+        with self._store.disk.open(partial, "ab") as handle:
             self._store.disk.fsync(handle, partial)
         self._store.disk.rename(partial, self._store.blob(sha256))

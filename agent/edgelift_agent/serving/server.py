@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from edgelift_agent.serving.http import InferenceApp
+from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.sockets import bind_tcp, bind_unix
 from edgelift_contract.errors import DeviceError
 
@@ -23,6 +25,7 @@ class Server:
         host: str,
         port: int,
         unix_socket: Path | None = None,
+        disk: Disk | None = None,
         backlog: int = 256,
         keep_alive_s: int = 5,
     ) -> None:
@@ -33,18 +36,19 @@ class Server:
             host: address to listen on.
             port: 0 for any that is free.
             unix_socket: to listen on too.
+            disk: makes and removes the socket's name.
             backlog: connections that may wait to be accepted.
             keep_alive_s: after which a connection without a request is closed.
 
         Raises:
-            DeviceError: `port-in-use` or `bad-config`.
+            DeviceError: `port-in-use`, `bad-config` or the disk's.
         """
         self._app, self._keep_alive_s = app, keep_alive_s
         self._sockets = [bind_tcp(host, port, backlog)]
         self.port: int = self._sockets[0].getsockname()[1]
-        self._unix_socket = unix_socket
+        self._unix_socket, self._disk = unix_socket, disk or Disk()
         if unix_socket is not None:
-            self._sockets.append(bind_unix(unix_socket, backlog))
+            self._sockets.append(bind_unix(unix_socket, backlog, self._disk))
         self._server: Any = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inference-server", daemon=True)
@@ -99,4 +103,5 @@ class Server:
         for sock in self._sockets:
             sock.close()
         if self._unix_socket is not None:
-            self._unix_socket.unlink(missing_ok=True)
+            with suppress(DeviceError):  # the next start replaces it
+                self._disk.unlink(self._unix_socket)

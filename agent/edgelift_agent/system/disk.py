@@ -2,8 +2,9 @@
 
 What the agent writes must survive a power cut at any point, so all of it is made of these few operations, in
 the order: write to a temporary name → fsync → rename → fsync the folder. Nothing else in the agent opens a
-file for writing. Tests replace this class to kill the process, or to fail with ENOSPC, EIO or EROFS, at the
-n-th operation, for every n (`testing.FaultyDisk`).
+file for writing, makes or removes a name, or writes a database (`tests/agent/test_disk.py` holds it). Tests
+replace this class to kill the process, or to fail with ENOSPC, EIO or EROFS, at any operation
+(`testing.FaultyDisk`).
 
 Failures become `DeviceError`: `disk-full`, `read-only` or `disk-error`.
 """
@@ -11,13 +12,14 @@ Failures become `DeviceError`: `disk-full`, `read-only` or `disk-error`.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from edgelift_contract.errors import DeviceError, disk_code
 
@@ -32,11 +34,27 @@ class Disk:
         pass
 
     @contextmanager
-    def _operation(self, operation: str, path: Path) -> Iterator[None]:
+    def operation(self, operation: str, path: Path) -> Iterator[None]:
+        """Whatever is done within is one operation: what the databases' owners write goes through here.
+
+        Raises:
+            DeviceError: as every operation here.
+        """
         with mapped_errors(operation, path):
             self._act(operation, path)
             yield
             self._acted(operation, path)
+
+    @contextmanager
+    def open(self, path: Path, mode: Literal["ab", "wb"]) -> Iterator[BinaryIO]:
+        """A file to append to, or to write from its beginning; made where there is none."""
+        with self.operation("open", path):
+            handle = path.open(mode)
+        try:
+            yield handle
+        finally:
+            with mapped_errors("close", path):
+                handle.close()
 
     def write(self, handle: BinaryIO, data: bytes, path: Path) -> None:
         """Append `data` to an open file.
@@ -44,24 +62,24 @@ class Disk:
         Raises:
             DeviceError: as every operation here.
         """
-        with self._operation("write", path):
+        with self.operation("write", path):
             handle.write(data)
 
     def fsync(self, handle: BinaryIO, path: Path) -> None:
         """Make what was written to an open file durable."""
-        with self._operation("fsync", path):
+        with self.operation("fsync", path):
             handle.flush()
             os.fsync(handle.fileno())
 
     def rename(self, old: Path, new: Path) -> None:
         """Give a file or folder its final name, and make the name durable."""
-        with self._operation("rename", new):
+        with self.operation("rename", new):
             old.rename(new)
         self.fsync_folder(new.parent)
 
     def link(self, old: Path, new: Path) -> None:
         """A second name for a file; a copy where the file system has no links."""
-        with self._operation("link", new):
+        with self.operation("link", new):
             try:
                 os.link(old, new)
             except OSError as error:
@@ -71,39 +89,68 @@ class Disk:
 
     def unlink(self, path: Path) -> None:
         """Remove a file; one that is gone already is fine."""
-        with self._operation("unlink", path):
+        with self.operation("unlink", path):
             path.unlink(missing_ok=True)
 
     def remove_tree(self, path: Path) -> None:
         """Remove a folder and what is in it; one that is gone already is fine."""
-        with self._operation("unlink", path):
+        with self.operation("unlink", path):
             shutil.rmtree(path, ignore_errors=False) if path.exists() else None
 
     def make_folder(self, path: Path) -> None:
         """Make a folder and those above it; one that is there already is fine."""
         if path.is_dir():
             return
-        with self._operation("mkdir", path):
+        with self.operation("mkdir", path):
             path.mkdir(parents=True, exist_ok=True)
+
+    def lock(self, folder: Path) -> int:
+        """Keep a folder for this process until it ends; the descriptor that holds it.
+
+        The folder itself is locked, so that nothing need be written: a full or read-only disk is no obstacle.
+
+        Raises:
+            DeviceError: `already-running`, or as every operation here.
+        """
+        with self.operation("lock", folder):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise DeviceError(
+                    "already-running",
+                    f"Another agent uses {folder}.",
+                    hint="Stop it first, or choose another state_dir.",
+                ) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return descriptor
 
     def fsync_folder(self, path: Path) -> None:
         """Make the names in a folder durable."""
-        with self._operation("fsync", path):
+        with self.operation("fsync", path):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 
-    def commit(self, connection: sqlite3.Connection, path: Path) -> None:
+    def begin(self, connection: sqlite3.Connection, path: Path, what: str = "") -> None:
+        """Begin a database transaction; `what` tells it from others on the same file."""
+        with self.operation(f"begin {what}".rstrip(), path):
+            connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self, connection: sqlite3.Connection, path: Path, what: str = "") -> None:
         """Commit a database transaction; with synchronous=FULL it is durable on return."""
-        with self._operation("commit", path):
+        with self.operation(f"commit {what}".rstrip(), path):
             connection.commit()
 
     def write_file(self, path: Path, data: bytes) -> None:
         """Put a whole file in place: either the old content or the new survives a power cut, never a mix."""
         temporary = path.with_name(f".{path.name}.tmp")
-        with mapped_errors("create", temporary), temporary.open("wb") as handle:
+        with self.open(temporary, "wb") as handle:
             self.write(handle, data, temporary)
             self.fsync(handle, temporary)
         self.rename(temporary, path)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgelift_agent.system.disk import Disk
 from edgelift_contract.errors import DeviceError
 
 
@@ -38,22 +39,25 @@ def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
     return sock
 
 
-def bind_unix(path: Path, backlog: int) -> socket.socket:
+def bind_unix(path: Path, backlog: int, disk: Disk) -> socket.socket:
     """A listening UNIX socket; one left by an earlier process is replaced.
 
     Raises:
-        DeviceError: `bad-config`.
+        DeviceError: the disk's, or `bad-config`.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with short_name(path) as name:
+        disk.make_folder(path.parent)
+        disk.unlink(path)
+        with short_name(path) as name, disk.operation("bind", path):
             sock.bind(name)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise DeviceError("bad-config", f"Cannot listen on the socket {path}: {error}.") from error
+    except DeviceError:
+        sock.close()
+        raise
     return sock
 
 

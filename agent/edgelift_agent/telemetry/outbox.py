@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgelift_agent.system.disk import Disk, mapped_errors
+from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.compact import compact
 from edgelift_contract.telemetry import Event, Gauges, Item, SwapRecord, Window
 
@@ -46,7 +46,7 @@ class Outbox:
             changes = compact([item for item in items if item.seq not in offered])
             if not changes:
                 break
-            with self._transaction(), mapped_errors("write", self._path):
+            with self._transaction("compact"), self._disk.operation("record compact", self._path):
                 for old, new in changes:
                     self._connection.executemany("DELETE FROM outbox WHERE seq = ?", [(item.seq,) for item in old])
                     if new is not None:
@@ -67,13 +67,13 @@ class Outbox:
             DeviceError: `disk-full`, `read-only` or `disk-error`; then none of them is kept.
         """
         if items:
-            with self._transaction():
+            with self._transaction("items"):
                 self.insert(items)
 
     def insert(self, items: Sequence[Notice]) -> None:
         """The same within a transaction that the caller has open on the same file."""
         rows = [(msgspec.json.encode(_wrap(item)),) for item in items]
-        with mapped_errors("write", self._path):
+        with self._disk.operation("record items", self._path):
             self._connection.executemany("INSERT INTO outbox (body) VALUES (?)", rows)
 
     def peek(self, limit_bytes: int = BATCH_BYTES) -> list[Item]:
@@ -95,16 +95,15 @@ class Outbox:
             DeviceError: `disk-full`, `read-only` or `disk-error`; they will be sent again, which is harmless.
         """
         if items:
-            with self._transaction(), mapped_errors("write", self._path):
+            with self._transaction("confirm"), self._disk.operation("record confirm", self._path):
                 self._connection.executemany("DELETE FROM outbox WHERE seq = ?", [(item.seq,) for item in items])
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with mapped_errors("write", self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
+    def _transaction(self, what: str) -> Iterator[None]:
+        self._disk.begin(self._connection, self._path, what)
         try:
             yield
-            self._disk.commit(self._connection, self._path)
+            self._disk.commit(self._connection, self._path, what)
         except BaseException:
             self._connection.rollback()
             raise

@@ -1,45 +1,71 @@
-"""The real agent with a toy runtime and, if wanted, a faulty disk: `python -m edgelift_agent.testing.agent`.
-
-Prints `operations: N` on leaving, so that a harness knows how many crash points there are.
-"""
+"""The real agent with a toy runtime and, if wanted, a faulty disk: `python -m edgelift_agent.testing.agent`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from edgelift_agent.app import Agent
 from edgelift_agent.config import load_config
-from edgelift_agent.testing.faults import ERRORS, FaultyDisk, ShiftedClock
+from edgelift_agent.testing.faults import FAULTS, FaultyDisk, ShiftedClock
 from edgelift_agent.testing.runtime import ToyRuntime
 from edgelift_contract.errors import EdgeliftError
+
+#: The slot whose update's state names the phase that a fault may strike in.
+SLOT = "toy"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--fault", choices=FAULTS, default="")
+    parser.add_argument("--at", metavar="POINT", default="0", help="a point as `FaultyDisk` names it, or a number")
+    parser.add_argument("--mark", type=Path, help="made when the fault strikes")
+    parser.add_argument("--lasting", action="store_true", help="the fault stays until the mark is gone")
+    parser.add_argument("--record", type=Path, help="append every operation's point here")
+    parser.add_argument("--real-runtimes", action="store_true")
+    parser.add_argument("--once", action="store_true")
+    parser.add_argument("--clock-offset-s", type=float, default=0.0)
+    return parser
+
+
+def _phase(agent: Agent, started: threading.Event) -> Callable[[], str]:
+    """`opening` (until the agent is built), `starting`, a state of the update, `idle`, `stopping`."""
+
+    def phase() -> str:
+        if agent.worker.stopping:
+            return "stopping"
+        if not started.is_set():
+            return "starting"
+        update = agent.journal.updates.get(SLOT)
+        return update.state if update else "idle"
+
+    return phase
 
 
 def main() -> None:
     """Run until SIGTERM, or until the fault ends it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--kill-after", type=int, default=0)
-    parser.add_argument("--fail-at", type=int, default=0)
-    parser.add_argument("--error", choices=sorted(ERRORS), default="ENOSPC")
-    parser.add_argument("--lasting", type=int, default=1)
-    parser.add_argument("--real-runtimes", action="store_true")
-    parser.add_argument("--once", action="store_true")
-    parser.add_argument("--clock-offset-s", type=float, default=0.0)
-    parsed = parser.parse_args()
+    parsed = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    disk = FaultyDisk(
-        kill_after=parsed.kill_after, fail_at=parsed.fail_at, error=parsed.error, lasting=parsed.lasting
-    )
     config = load_config(parsed.config)
-    clock = ShiftedClock(parsed.clock_offset_s)
+    disk = FaultyDisk(
+        parsed.fault,
+        int(parsed.at) if parsed.at.isdigit() else parsed.at,
+        root=Path(config.state_dir),
+        mark=parsed.mark,
+        lasting=parsed.lasting,
+        record=parsed.record,
+    )
+    disk.phase = lambda: "opening"
+    clock, started, runtime = ShiftedClock(parsed.clock_offset_s), threading.Event(), ToyRuntime()
     try:
         if parsed.real_runtimes:
             agent = Agent(config, disk=disk, clock=clock)
         else:
-            runtime = ToyRuntime()
             agent = Agent(
                 config,
                 disk=disk,
@@ -47,12 +73,11 @@ def main() -> None:
                 preflight_module="edgelift_agent.testing.preflight_child",
                 clock=clock,
             )
-        agent.run(once=parsed.once)
+        disk.phase = _phase(agent, started)
+        agent.run(once=parsed.once, started=started)
     except EdgeliftError as error:
         sys.stderr.write(f"error: {error} ({error.code})\n")
         sys.exit(1)
-    finally:
-        sys.stderr.write(f"operations: {disk.count}\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edgelift_agent.system.disk import Disk, mapped_errors
+from edgelift_agent.system.disk import Disk
 from edgelift_agent.update.machine import State
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.report import Outcome
@@ -124,11 +124,9 @@ class Journal:
         self._disk = disk
         self.recovered = False
         try:
-            self.connection = self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                with mapped_errors("open", path):
-                    raise
+            with disk.operation("open", path):  # maps all but a damaged file
+                self.connection = self._open()
+        except sqlite3.DatabaseError:
             self.recovered = True
             for suffix in ("-wal", "-shm"):
                 disk.unlink(path.with_name(path.name + suffix))
@@ -159,12 +157,10 @@ class Journal:
         Raises:
             DeviceError: `disk-full`, `read-only` or `disk-error`.
         """
-        with mapped_errors("write", self.path):
-            self.connection.execute("BEGIN IMMEDIATE")
+        self._disk.begin(self.connection, self.path)
         try:
             yield
-            with mapped_errors("write", self.path):
-                self._disk.commit(self.connection, self.path)
+            self._disk.commit(self.connection, self.path)
         except BaseException:
             self.connection.rollback()
             self.meta = self._get("meta", "", Meta) or Meta()
@@ -190,7 +186,7 @@ class Journal:
         """Forget a slot and its update; inside a transaction."""
         self.slots.pop(slot, None)
         self.updates.pop(slot, None)
-        with mapped_errors("write", self.path):
+        with self._disk.operation("record", self.path):
             self.connection.execute("DELETE FROM records WHERE kind IN ('slot', 'update') AND key = ?", (slot,))
 
     def kept(self) -> set[str]:
@@ -204,7 +200,7 @@ class Journal:
         self.connection.close()
 
     def _put(self, kind: str, key: str, value: msgspec.Struct) -> None:
-        with mapped_errors("write", self.path):
+        with self._disk.operation("record", self.path):
             self.connection.execute(
                 "INSERT INTO records VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
                 (kind, key, msgspec.json.encode(value)),

@@ -12,8 +12,9 @@ import numpy as np
 from edgelift_builder import data, emulate
 from edgelift_builder.candidate import Candidate, find_float
 from edgelift_builder.child import Child, Words
+from edgelift_builder.facts import LABELS, REFERENCE, SourceFacts
 from edgelift_builder.measure import evaluate, examine, latency, memory
-from edgelift_builder.source import load
+from edgelift_builder.source import held
 from edgelift_builder.staging import is_full
 from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
@@ -21,12 +22,12 @@ from edgelift_contract.hardware import ACCEPTS
 
 
 def examine_all(
-    examiner: Child, workshop: Child, facts: load.SourceFacts, candidates: list[Candidate], work: Work
+    examiner: Child, workshop: Child, facts: SourceFacts, candidates: list[Candidate], work: Work
 ) -> None:
     """Load each again in its runtime, run the whole evaluation set, and judge it against float."""
-    reference = data.load(work.folder / load.REFERENCE)
-    labels = data.load(work.folder / load.LABELS)
-    baseline = _score(workshop, facts, reference, work.folder / load.REFERENCE, labels, reference, work)
+    reference = data.load(work.folder / REFERENCE)
+    labels = data.load(work.folder / LABELS)
+    baseline = _score(workshop, facts, reference, work.folder / REFERENCE, labels, reference, work)
     for candidate in candidates:
         if candidate.spec is None:
             continue
@@ -48,7 +49,7 @@ def examine_all(
 
 def _score(
     workshop: Child,
-    facts: load.SourceFacts,
+    facts: SourceFacts,
     outputs: data.DataSet,
     file: Path,
     labels: data.DataSet,
@@ -59,7 +60,7 @@ def _score(
         return evaluate.score(outputs, labels, reference)
     words = Words("The source's metric", raised="source-raised", hung="source-hung", died="source-raised")
     scores = workshop.call(
-        load.own_scores, str(file), str(work.folder), words=words, timeout_s=work.request.timeout_s
+        held.own_scores, str(file), str(work.folder), words=words, timeout_s=work.request.timeout_s
     )
     return np.asarray(scores, dtype=np.float64)
 

@@ -17,12 +17,13 @@ from edgelift_builder import emulate, gates, package, search
 from edgelift_builder.assess import emulate_all, examine_all, float_ratio, measure_all, time_together
 from edgelift_builder.candidate import Candidate, find_float
 from edgelift_builder.child import Child
+from edgelift_builder.facts import SourceFacts
 from edgelift_builder.make import load_source, make, make_one
 from edgelift_builder.pipeline import Bench
 from edgelift_builder.recipe import Variant, load_recipe
 from edgelift_builder.report import page, report
 from edgelift_builder.request import Request, release_counter
-from edgelift_builder.source import load
+from edgelift_builder.source.named import split_source
 from edgelift_builder.staging import put_in_place, refuse_existing, staging
 from edgelift_builder.steps import check_recipe
 from edgelift_builder.targets import load_target
@@ -57,7 +58,7 @@ def build(request: Request, progress: Progress) -> Built:
     check_recipe(recipe, targets)
     counter = release_counter(request)
     machine = emulate.find_root() if request.emulate else None
-    path, function = load.split_source(request.source)
+    path, function = split_source(request.source)
     if request.out is not None:
         refuse_existing(request.out, force=request.force)
     host = this_machine()
@@ -88,7 +89,7 @@ def build(request: Request, progress: Progress) -> Built:
 
 
 def _search(
-    examiner: Child, workshop: Child, facts: load.SourceFacts, candidates: list[Candidate], work: Work
+    examiner: Child, workshop: Child, facts: SourceFacts, candidates: list[Candidate], work: Work
 ) -> list[search.Trial]:
     """Look for more candidates, the time shared evenly by the targets; those worth keeping join the others."""
     trials: list[search.Trial] = []

@@ -18,8 +18,8 @@ import edgelift_builder
 import edgelift_contract
 from edgelift_builder.candidate import Candidate
 from edgelift_builder.child import summarise
+from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure.emulated_guest import Emulation, Order
-from edgelift_builder.source.load import EVALUATION
 from edgelift_contract.errors import ContractError, DeviceError
 
 QEMU = "qemu-aarch64-static"

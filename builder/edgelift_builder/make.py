@@ -10,6 +10,7 @@ from pathlib import Path
 from edgelift_builder import known_bad, package
 from edgelift_builder.candidate import Candidate
 from edgelift_builder.child import Child, Words
+from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import ModelSpec
 from edgelift_builder.pipeline import Bench, run_steps
 from edgelift_builder.source import load
@@ -19,7 +20,7 @@ from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
 
 
-def load_source(workshop: Child, path: Path, function: str, work: Work) -> load.SourceFacts:
+def load_source(workshop: Child, path: Path, function: str, work: Work) -> SourceFacts:
     """Run the user's function, or open the model file, in the child; see `load.load_source`."""
     if not function:
         words = Words(path.name, raised="source-invalid", hung="source-hung", died="source-invalid")
@@ -40,7 +41,7 @@ def load_source(workshop: Child, path: Path, function: str, work: Work) -> load.
     )
 
 
-def make(workshop: Child, facts: load.SourceFacts, work: Work) -> list[Candidate]:
+def make(workshop: Child, facts: SourceFacts, work: Work) -> list[Candidate]:
     """Run every variant's steps for every target; what two have in common runs once."""
     candidates: list[Candidate] = []
     for target in work.targets:

@@ -15,9 +15,9 @@ import msgspec
 
 from edgelift_builder.candidate import Candidate
 from edgelift_builder.convert import strip, tflite, torchscript
+from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import version as runtime_version
 from edgelift_builder.recipe import Recipe
-from edgelift_builder.source.load import SourceFacts
 from edgelift_contract import __version__, codec
 from edgelift_contract.golden import tolerance_key
 from edgelift_contract.hardware import HardwareClass, these_kernels

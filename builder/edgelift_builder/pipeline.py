@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from edgelift_builder import cache
 from edgelift_builder.child import Child, Words
+from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, PieceFormat
 from edgelift_builder.recipe import StepCall
-from edgelift_builder.source.load import SourceFacts
 from edgelift_builder.targets import Target
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, EdgeliftError

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from edgelift_builder import data
+from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import prune_channels, prune_layers, prune_weights, qat, training
-from edgelift_builder.source import load
+from edgelift_builder.source import held
 from edgelift_builder.source.given import Source
-from edgelift_builder.source.load import CALIBRATION
+from edgelift_builder.source.inputs import by_name
 from edgelift_contract import ContractError
 from tests.builder.conftest import BuiltFolder
 from tests.builder.tiny import tiny
@@ -59,13 +60,13 @@ def holding(tmp_path: Path) -> Iterator[Callable[[Source], Path]]:
     """Put a source where steps in the child find it; the folder of its data sets."""
 
     def hold(source: Source) -> Path:
-        load._current[:] = [source]
-        data.save(tmp_path / CALIBRATION, load.by_name(source.model, source.calibration_inputs, ""))
+        held.hold(source)
+        data.save(tmp_path / CALIBRATION, by_name(source.model, source.calibration_inputs, ""))
         return tmp_path
 
     yield hold
-    load._current.clear()
-    load._modules.clear()
+    held._current.clear()
+    held._modules.clear()
 
 
 def blocks() -> Source:
@@ -79,7 +80,7 @@ def test_a_mask_is_kept_through_training(holding: Any, pattern: str, share: floa
     source = tiny()
     before = copy.deepcopy(source.model.state_dict())
     prune_weights.prune("", "made", str(holding(source)), {"amount": 0.7, "pattern": pattern, "epochs": 2})
-    made = load.module("made")
+    made = held.module("made")
     found = prune_weights.zeros(made)
     assert found == pytest.approx(share, abs=0.08)  # a short last group stays whole
     assert "weight_mask" not in str(list(made.state_dict()))
@@ -98,7 +99,7 @@ def test_channels_are_really_removed_in_eights(holding: Any) -> None:
     source.model.fc = nn.Linear(32 * 64, 4)
     source.model.eval()
     remarks = prune_channels.prune("", "made", str(holding(source)), {"amount": 0.5, "epochs": 1})
-    made = load.module("made")
+    made = held.module("made")
     assert made.conv.out_channels == made.norm.num_features == 16 and made.fc.in_features == 16 * 64
     assert made.fc.out_features == 4 and "50% of the parameters" in remarks[0]
     assert made(torch.zeros(3, 1, 8, 8)).shape == (3, 4) and source.model.conv.out_channels == 32
@@ -112,7 +113,7 @@ def test_what_cannot_be_narrowed_is_told(holding: Any) -> None:
 def test_the_block_that_costs_least_goes(holding: Any) -> None:
     source = blocks()
     remarks = prune_layers.prune("", "made", str(holding(source)), {"count": 1, "epochs": 1})
-    made = load.module("made")
+    made = held.module("made")
     assert isinstance(made.wrapped[1], nn.Identity) and remarks[0] == "Left out: wrapped.1."
     assert not isinstance(source.model.wrapped[1], nn.Identity)
     with pytest.raises(ContractError, match="3 blocks that could be left out; 4 were to go"):

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.child import summarise
+from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
-from edgelift_builder.source.load import SourceFacts, by_name, current, module
+from edgelift_builder.source.held import current, module
+from edgelift_builder.source.inputs import by_name
 from edgelift_builder.source.model_file import FileModel
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError

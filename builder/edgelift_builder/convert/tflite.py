@@ -9,7 +9,8 @@ from typing import Any
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
-from edgelift_builder.source.load import by_name, current, module
+from edgelift_builder.source.held import current, module
+from edgelift_builder.source.inputs import by_name
 from edgelift_builder.source.model_file import FileModel
 from edgelift_builder.targets import Target
 

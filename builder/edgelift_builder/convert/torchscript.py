@@ -14,7 +14,7 @@ from typing import Any
 from edgelift_builder.child import summarise
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
-from edgelift_builder.source.load import module
+from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 

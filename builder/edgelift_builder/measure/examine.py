@@ -13,11 +13,11 @@ import numpy as np
 from edgelift_builder import data
 from edgelift_builder.child import summarise
 from edgelift_builder.data import DataSet
+from edgelift_builder.facts import EVALUATION, REFERENCE
 from edgelift_builder.measure import golden
 from edgelift_builder.measure.evaluate import largest_difference
 from edgelift_builder.measure.golden import Nearness
 from edgelift_builder.measure.runtimes import ModelSpec, Session, open_session
-from edgelift_builder.source.load import EVALUATION, REFERENCE
 from edgelift_contract.errors import ContractError, EdgeliftError
 
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from edgelift_builder import data
+from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure import intervals
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
-from edgelift_builder.source.load import EVALUATION
 from edgelift_contract.histogram import Histogram, HistogramData
 
 ROUNDS, WARM_UP = 300, 30

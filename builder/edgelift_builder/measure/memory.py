@@ -11,8 +11,8 @@ from pathlib import Path
 from time import perf_counter
 
 from edgelift_builder import data
+from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
-from edgelift_builder.source.load import EVALUATION
 
 _RUNS = 5
 

@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 
 from edgelift_builder import data
+from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE
 from edgelift_builder.measure import evaluate
 from edgelift_builder.measure.runtimes import session_options
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import LayerLoss
-from edgelift_builder.source.load import CALIBRATION, EVALUATION, LABELS, REFERENCE, scores_of
+from edgelift_builder.source.held import scores_of
 from edgelift_contract.manifest import SessionOptions
 
 #: Samples that noise is measured on.

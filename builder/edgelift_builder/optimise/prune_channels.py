@@ -16,7 +16,8 @@ from edgelift_builder.child import summarise
 from edgelift_builder.optimise import training
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.load import by_name, current, keep_module, module
+from edgelift_builder.source.held import current, keep_module, module
+from edgelift_builder.source.inputs import by_name
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 

@@ -19,7 +19,7 @@ from typing import Any
 from edgelift_builder.optimise import training
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.load import keep_module, module
+from edgelift_builder.source.held import keep_module, module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from edgelift_builder.convert import strip
+from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import accuracy_control, calibration, prepare
 from edgelift_builder.piece import LayerLoss, Piece, Range
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
-from edgelift_builder.source.load import CALIBRATION
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 

@@ -12,10 +12,10 @@ from typing import Any
 from edgelift_builder import data
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
+from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import calibration
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
-from edgelift_builder.source.load import CALIBRATION
 from edgelift_builder.targets import Target
 
 

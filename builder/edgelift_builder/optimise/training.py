@@ -17,9 +17,10 @@ import numpy as np
 
 from edgelift_builder import data
 from edgelift_builder.child import summarise
+from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.load import CALIBRATION, current, keep_module, module
+from edgelift_builder.source.held import current, keep_module, module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 

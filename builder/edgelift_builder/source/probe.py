@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from edgelift_builder import data
 from edgelift_builder.child import summarise
+from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.source.given import Source
-from edgelift_builder.source.load import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts, by_name
+from edgelift_builder.source.inputs import by_name
 from edgelift_builder.source.model_file import FileModel
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError

@@ -1,10 +1,15 @@
-"""What all tests share: property tests that repeat, and servers that are really there."""
+"""What all tests share: surroundings that are the same everywhere, property tests that repeat, real servers."""
 
 import os
 import shutil
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import surroundings
+
+# On import: before any module of tests reads the environment, in the main process and in each worker.
+surroundings.settle()
 
 settings.register_profile("edgelift", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("edgelift")

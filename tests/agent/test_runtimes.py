@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import surroundings
 
 from edgelift_agent.runtime import all_runtimes, available, pick
 from edgelift_agent.runtime.ort import choose_providers
@@ -124,7 +125,7 @@ def test_tflite_runtime_gives_the_same_in_a_venv_of_its_own(tflite: Path, tmp_pa
         "numpy<2",
         "msgspec",
     ]
-    subprocess.run(install, check=True, timeout=300)
+    subprocess.run(install, check=True, timeout=300, env=surroundings.found())
     code = (
         "import json, sys, pathlib, numpy as np\n"
         "from edgelift_agent.runtime.litert import LiteRtRuntime\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgelift_builder.build import Built
-    from edgelift_builder.report.terminal import Bar, Quiet
+    from edgelift_builder.report.terminal import Bar, Lines, Quiet
     from edgelift_builder.request import Request
 
 
@@ -76,14 +75,16 @@ def _run(request: Request, *, quiet: bool) -> Built:
     from rich.console import Console
 
     from edgelift_builder.build import build
-    from edgelift_builder.report.terminal import Bar, Quiet
+    from edgelift_builder.report.terminal import Bar, Lines, Quiet
 
-    # Being asked to end is an exception like any other here, so that nothing half-written stays behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(stderr=True)
-    shown: AbstractContextManager[Bar | Quiet] = (
-        Bar(console) if console.is_terminal and not quiet else nullcontext(Quiet())
-    )
+    shown: AbstractContextManager[Bar | Lines | Quiet]
+    if quiet:
+        shown = nullcontext(Quiet())
+    elif console.is_terminal:
+        shown = Bar(console)
+    else:
+        shown = nullcontext(Lines(sys.stderr))
     with shown as progress:
         return build(request, progress)
 

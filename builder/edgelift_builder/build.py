@@ -67,7 +67,7 @@ def build(request: Request, progress: Progress) -> Built:
         work = Work(request, targets, recipe, host, folder / "work", progress)
         work.folder.mkdir()
         wanted = sum(1 for t in targets for v in recipe.variants)
-        progress.total(3 + 2 * wanted + len(targets))
+        progress.total(2 + 2 * wanted + len(targets))
         with Child(folder / "source.log") as workshop:
             with work.stage("load", f"Running {function} in {path.name}" if function else f"Opening {path.name}"):
                 facts = load_source(workshop, path, function, work)

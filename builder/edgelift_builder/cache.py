@@ -2,17 +2,20 @@
 
 A key is the digest of the source (its files, weights, data and what it answered), the steps so far with their
 settings, the versions of the tools and edgelift's own code. So a hit is what running the step again would give,
-a killed build goes on where it was, and nothing has to be invalidated. Entries appear whole, by a rename; an
-entry whose files are not what was written is dropped. A cache that cannot be written costs time, not the build.
+a killed build goes on where it was, and nothing has to be invalidated. Entries appear and go whole, by a rename;
+one whose files are not what was written is dropped. A cache that cannot be written costs time, not the build.
 
 It lies in `$EDGELIFT_CACHE`, else `~/.cache/edgelift`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import re
+import secrets
 import shutil
 from dataclasses import replace
 from importlib import metadata, resources
@@ -20,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgelift_builder import ending
 from edgelift_builder.piece import Piece
 from edgelift_contract import codec
 
@@ -55,7 +59,7 @@ def find(key: str) -> Piece | None:
             raise ValueError("changed")
         os.utime(folder)
     except (OSError, ValueError, msgspec.MsgspecError):
-        shutil.rmtree(folder, ignore_errors=True)
+        _drop(folder)
         return None
     return replace(entry.piece, folder=folder)
 
@@ -63,8 +67,8 @@ def find(key: str) -> Piece | None:
 def keep(piece: Piece) -> None:
     """Keep a piece under its key. Does nothing where it cannot: see above."""
     folder = place() / "steps" / piece.key
-    fresh = folder.with_name(f".{piece.key[:16]}-{os.getpid()}")
-    try:
+    fresh = _hidden(folder)
+    with contextlib.suppress(OSError), ending.removed(fresh):
         fresh.mkdir(parents=True)
         for path, _ in piece.files:
             (fresh / path).parent.mkdir(parents=True, exist_ok=True)
@@ -72,14 +76,20 @@ def keep(piece: Piece) -> None:
         digests = {path: _digest(fresh / path) for path, _ in piece.files}
         entry = _Entry(replace(piece, folder=Path()), digests)
         (fresh / _ENTRY).write_bytes(msgspec.json.encode(entry, enc_hook=str))
-        if folder.exists():
-            shutil.rmtree(folder)
+        _drop(folder)
         fresh.rename(folder)
         _trim(LIMIT_BYTES)
-    except OSError:
-        pass
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _hidden(folder: Path) -> Path:
+    """A name that no entry has, beside `folder`: `.<key>-<process>-<chance>`."""
+    return folder.with_name(f".{folder.name[:16]}-{os.getpid()}-{secrets.token_hex(2)}")
+
+
+def _drop(folder: Path) -> None:
+    gone = _hidden(folder)
+    with contextlib.suppress(OSError), ending.removed(gone):
+        folder.rename(gone)
 
 
 @functools.cache
@@ -112,10 +122,17 @@ def _digest(path: Path) -> str:
 
 
 def _trim(limit: int) -> None:
-    entries = [p for p in (place() / "steps").iterdir() if not p.name.startswith(".")]
+    """Drop the entries used longest ago beyond `limit` bytes, and what killed builds were at."""
+    entries = []
+    for path in (place() / "steps").iterdir():
+        hidden = re.fullmatch(r"\..*-(\d+)-[0-9a-f]+", path.name)
+        if hidden is None:
+            entries.append(path)
+        elif not ending.is_alive(int(hidden[1])) and int(hidden[1]) != os.getpid():
+            shutil.rmtree(path, ignore_errors=True)
     by_age = sorted(entries, key=lambda p: p.stat().st_mtime, reverse=True)
     held = 0
     for entry in by_age:
         held += sum(p.stat().st_size for p in entry.rglob("*") if p.is_file())
         if held > limit:
-            shutil.rmtree(entry, ignore_errors=True)
+            _drop(entry)

@@ -4,7 +4,9 @@ The user's code, the converters and the runtimes all run in one of these. The pa
 reference; arguments and results cross by pickle, so both are plain data, and only functions of this package
 are ever called. An `EdgeliftError` comes back as it was raised; any other exception comes back as the caller's
 own sentence. What the child prints goes to a log file, to the terminal with `--debug`; never to the parent's
-standard output, which may be JSON.
+standard output, which may be JSON. Each leads a session and a process group of its own, so that a terminal's
+Ctrl-C is the parent's alone to answer and whatever it starts ends with it; its temporary files lie in a folder that
+goes with it too.
 
 Not its business: which errors mean what. Callers give the words.
 """
@@ -13,25 +15,46 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import multiprocessing
 import os
 import random
+import re
+import secrets
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
+import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgelift_builder import ending
 from edgelift_contract import ContractError, DeviceError, EdgeliftError
 
 T = TypeVar("T")
 
 _PR_SET_PDEATHSIG = 1
+
+#: A child may end by itself for so long, seconds, before it is killed.
+_CLOSE_S = 0.2
+_TEMPORARY = "edgelift-tmp-"
+
+#: What the child runs first: the parent's module path comes over the pipe, before anything of ours is imported.
+_BOOT = """
+import sys
+from multiprocessing.connection import Connection
+pipe = Connection(int(sys.argv[1]))
+sys.path[:] = pipe.recv()
+from edgelift_builder.child import serve
+serve(pipe, sys.argv[2], int(sys.argv[3]))
+"""
 
 
 @dataclass(frozen=True)
@@ -55,13 +78,26 @@ class Child:
     """A process that answers calls one after the other. Use it as a context manager."""
 
     def __init__(self, log: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, str(log)), daemon=False)
-        self._log = log
-        with _fixed_hash_seed():
-            self._process.start()
+        self._left = ExitStack()
+        self._pipe, theirs = Pipe()
+        number = theirs.fileno()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT, str(number), str(log), str(os.getpid())],
+            pass_fds=[number], start_new_session=True, stdin=subprocess.DEVNULL,
+            env={**os.environ, **self._temporary_folder(), "PYTHONHASHSEED": _HASH_SEED},
+        )  # fmt: skip
         theirs.close()
+        self._pipe.send(sys.path)
+
+    def _temporary_folder(self) -> dict[str, str]:
+        """A folder for its temporary files, as an addition to its environment; none where none can be made."""
+        folder = Path(tempfile.gettempdir()) / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+        self._left.enter_context(ending.removed(folder))
+        try:
+            folder.mkdir(0o700)
+        except OSError:
+            return {}
+        return {"TMPDIR": str(folder)}
 
     def __enter__(self) -> Child:
         return self
@@ -86,9 +122,9 @@ class Child:
                 )
             answer = self._pipe.recv()
         except (EOFError, OSError) as error:
-            self._process.join(5)
-            code = self._process.exitcode
+            self._wait(5)
             self.close()
+            code = self._process.returncode
             raise _died(words, code) from error
         if answer[0] == "done":
             return answer[1]  # type: ignore[no-any-return]  # the function's own result, over a pipe
@@ -104,30 +140,33 @@ class Child:
     def close(self) -> None:
         """End the process and whatever it started. Safe to call twice."""
         self._pipe.close()
-        self._process.join(0.2 if self._process.is_alive() else 0)
-        if self._process.is_alive() and self._process.pid:
-            try:  # the child leads a group of its own: its own children go with it
+        if self._process.returncode is None:
+            self._wait(_CLOSE_S)
+            try:  # while it is not reaped its number is nobody else's, and its group holds what it started
                 os.killpg(self._process.pid, signal.SIGKILL)
             except OSError:
                 self._process.kill()
-        self._process.join()
+            self._process.wait()
+        self._left.close()
+
+    def _wait(self, timeout_s: float) -> None:
+        """Until it has ended, for `timeout_s` at most; it stays to be reaped."""
+        deadline = time.monotonic() + timeout_s
+        flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+        while os.waitid(os.P_PID, self._process.pid, flags) is None and time.monotonic() < deadline:
+            time.sleep(0.005)
 
 
-@contextmanager
-def _fixed_hash_seed() -> Iterator[None]:
-    """For the interpreter started inside: torch.jit writes sets in the order of their hashes, and equal models
-    must give equal bytes.
-    """
-    before = os.environ.get("PYTHONHASHSEED")
-    os.environ["PYTHONHASHSEED"] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONHASHSEED"]
-        else:
-            os.environ["PYTHONHASHSEED"] = before
+def sweep_temporary() -> None:
+    """Remove the temporary folders of builds that were killed outright."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        found = re.fullmatch(re.escape(_TEMPORARY) + r"(\d+)-[0-9a-f]+", left.name)
+        if found and not ending.is_alive(int(found[1])):
+            shutil.rmtree(left, ignore_errors=True)
 
+
+#: torch.jit writes sets in the order of their hashes, and equal models must give equal bytes.
+_HASH_SEED = "0"
 
 _SHORT_OF = {"disk-full": "disk space", "no-memory": "memory"}
 _SHORTAGE_HINTS = {
@@ -147,9 +186,9 @@ def _died(words: Words, code: int | None) -> EdgeliftError:
     return ContractError(words.died, f"{words.what} ended its process with {name}.", hint=words.hint)
 
 
-def _serve(pipe: Connection, log: str) -> None:
-    """The child's loop: receive, run, answer, until the parent closes its end."""
-    _settle(log)
+def serve(pipe: Connection, log: str, parent: int) -> None:
+    """The child's loop: receive, run, answer, until the parent (by its process id) closes its end."""
+    _settle(log, parent)
     while True:
         try:
             function, args = pipe.recv()
@@ -169,11 +208,12 @@ def _serve(pipe: Connection, log: str) -> None:
         pipe.send(answer)
 
 
-def _settle(log: str) -> None:
-    os.setsid()
+def _settle(log: str, parent: int) -> None:
     if sys.platform == "linux":
         # If the parent is killed outright, don't linger with half of its work.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit(1)  # it was killed before we asked to be told
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.environ.get("EDGELIFT_DEBUG"):
         os.dup2(2, 1)

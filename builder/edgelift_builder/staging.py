@@ -1,7 +1,7 @@
 """A place to build in, beside where the release will stand, and one rename when it is done.
 
-The release appears whole or not at all. Whatever ends the build (an error, an interrupt, a full disk) takes
-the staging folder with it; what a power cut or `kill -9` leaves is swept away by the next build.
+The release appears whole or not at all. Whatever ends the build (an error, a signal, a full disk) takes the
+staging folder with it; what a power cut or `kill -9` leaves is swept away by the next build.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgelift_builder import ending
+from edgelift_builder.child import sweep_temporary
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 
 _PREFIX = ".edgelift-partial-"
@@ -31,23 +33,17 @@ def staging(parent: Path) -> Iterator[Path]:
     """
     created = [p for p in (parent, *parent.parents) if not p.exists()]
     folder = parent / f"{_PREFIX}{os.getpid()}"
-    try:
-        with _told(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            sweep(parent)
-            folder.mkdir()
-            yield folder
-    except EdgeliftError as error:
-        if error.code != "disk-full" and is_full(folder):
-            raise _full(parent) from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for path in created:
-            try:
-                path.rmdir()  # only an empty one goes: nothing was written
-            except OSError:
-                break
+    with ending.removed(folder, created):
+        try:
+            with _told(parent):
+                parent.mkdir(parents=True, exist_ok=True)
+                sweep(parent)
+                folder.mkdir()
+                yield folder
+        except EdgeliftError as error:
+            if error.code != "disk-full" and is_full(folder):
+                raise _full(parent) from error
+            raise
 
 
 def is_full(folder: Path) -> bool:
@@ -94,28 +90,27 @@ def refuse_existing(out: Path, *, force: bool) -> None:
 
 
 def put_in_place(made: Path, out: Path) -> None:
-    """Give the finished folder `made` its name `out`; an older one there is taken away first."""
-    if out.exists():
+    """Give the finished folder `made` its name `out`; an older one there is taken away, but not before.
+
+    From here on the build is done, and no signal undoes it.
+    """
+    with ending.held():
         old = made.parent / "replaced"
-        out.rename(old)
-    made.rename(out)
+        if out.exists():
+            out.rename(old)
+        try:
+            made.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+        ending.done()
 
 
 def sweep(parent: Path) -> None:
     """Remove what builds that are no longer alive left in `parent`."""
     for left in parent.glob(f"{_PREFIX}*"):
         found = re.fullmatch(re.escape(_PREFIX) + r"(\d+)", left.name)
-        if found and not _alive(int(found[1])):
+        if found and not ending.is_alive(int(found[1])):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    sweep_temporary()

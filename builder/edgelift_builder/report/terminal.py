@@ -1,10 +1,11 @@
-"""A build on the terminal: progress while it runs, a table when it is done."""
+"""A build on the terminal or in a log: progress while it runs, a table when it is done."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import contextmanager, suppress
+from typing import Literal, TextIO
 
 from rich import box
 from rich.console import Console
@@ -16,7 +17,7 @@ from edgelift_builder.report.report import BuildReport, CandidateReport
 
 
 class Quiet:
-    """Shows nothing: for pipes, tests and `--json`."""
+    """Shows nothing: for tests and `--json`."""
 
     def total(self, stages: int) -> None:
         """Nobody looks."""
@@ -25,6 +26,31 @@ class Quiet:
     def stage(self, text: str) -> Iterator[None]:
         """Nobody looks."""
         del text
+        yield
+
+
+class Lines:
+    """A line on standard error for each stage as it begins, flushed: for pipes and logs, where a bar would be noise."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._began = time.monotonic()
+        self._total = self._count = 0
+
+    def total(self, stages: int) -> None:
+        """How many stages there will be; a search adds to them."""
+        self._total = stages
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[None]:
+        """Name the stage as it begins, with the seconds since the build's begin."""
+        self._count += 1
+        whole = max(self._total, self._count)
+        with suppress(OSError):  # whoever read it is gone: no reason to stop building
+            print(
+                f"[{self._count}/{whole}] {time.monotonic() - self._began:.0f} s  {text}",
+                file=self._stream, flush=True,
+            )  # fmt: skip
         yield
 
 

@@ -1,0 +1,64 @@
+"""The frame of the `edgelift` command: its options, and how errors reach a person.
+
+An `EdgeliftError` ends the program with one sentence, its hint and its code; anything else is a fault of ours
+and says so. A traceback is shown only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edgelift import build_commands, site_commands, target_commands
+from edgelift_contract import EdgeliftError, __version__
+
+app = typer.Typer(
+    name="edgelift",
+    help="Lift models to the edge: build, publish, roll out, and measure them on the devices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+build_commands.register(app)
+target_commands.register(app)
+site_commands.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgelift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["EDGELIFT_DEBUG"] = "1"
+
+
+def run() -> None:
+    """Run the command; exit 0 when done, 1 on an error, 2 on wrong usage, 130 when interrupted."""
+    try:
+        app()  # ends the process itself, wrong usage and interrupts included
+    except EdgeliftError as error:
+        _tell(error.message, error.hint, error.code)
+    except Exception as error:  # noqa: BLE001 - the last frame: a person must never meet a bare traceback
+        _tell(f"A fault in edgelift: {type(error).__name__}: {error}", "Run again with --debug.", "internal")
+    sys.exit(1)
+
+
+def _tell(message: str, hint: str, code: str) -> None:
+    if os.environ.get("EDGELIFT_DEBUG"):
+        traceback.print_exc()
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("[bold red]error[/]", f"{message} {hint}".rstrip(), f"[dim]({code})[/]", markup=True)

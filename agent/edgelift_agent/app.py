@@ -49,7 +49,7 @@ from edgelift_contract.errors import DeviceError
 from edgelift_contract.hardware import these_kernels, this_machine
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_contract.report import DeviceFacts
-from edgelift_contract.telemetry import Event
+from edgelift_contract.telemetry import DeviceEvent
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ class Agent:
         self.recovery.start()
         self.epoch = f"{boot_id() or 'boot'}-{self.journal.meta.starts}"
         self.outbox.add(
-            [Event(at=self.clock.now(), kind="agent-started", message=f"start {self.journal.meta.starts}")]
+            [DeviceEvent(at=self.clock.now(), kind="agent-started", message=f"start {self.journal.meta.starts}")]
         )
         self.server.start()
         self._start_admin()
@@ -258,7 +258,7 @@ class Agent:
             kind, text = (
                 ("throttled", "The processor is slowed down.") if now else ("unthrottled", "Full speed again.")
             )
-            self.outbox.add([Event(at=self.clock.now(), kind=kind, message=text)])
+            self.outbox.add([DeviceEvent(at=self.clock.now(), kind=kind, message=text)])
             self.uplink.want_batch()
 
     def _start_admin(self) -> None:

@@ -114,7 +114,7 @@ class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     fetched_bytes: int = 0
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class DeviceEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Something that happened once.
 
     Attributes:
@@ -139,7 +139,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     window: Window | None = None
     gauges: Gauges | None = None
     swap: SwapRecord | None = None
-    event: Event | None = None
+    event: DeviceEvent | None = None
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

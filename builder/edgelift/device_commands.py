@@ -17,7 +17,7 @@ from edgelift.common import (
     open_client,
     print_json,
 )
-from edgelift.tables import ago, show_table
+from edgelift.output import ago, show_table
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:

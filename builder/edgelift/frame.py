@@ -51,13 +51,15 @@ def run() -> None:
     try:
         app()  # ends the process itself, wrong usage and interrupts included
     except EdgeliftError as error:
-        _tell(error.message, error.hint, error.code)
+        _print_error(error.message, error.hint, error.code)
     except Exception as error:  # noqa: BLE001 - the last frame: a person must never meet a bare traceback
-        _tell(f"A fault in edgelift: {type(error).__name__}: {error}", "Run again with --debug.", "internal")
+        _print_error(
+            f"A fault in edgelift: {type(error).__name__}: {error}", "Run again with --debug.", "internal"
+        )
     sys.exit(1)
 
 
-def _tell(message: str, hint: str, code: str) -> None:
+def _print_error(message: str, hint: str, code: str) -> None:
     if os.environ.get("EDGELIFT_DEBUG"):
         traceback.print_exc()
     console = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from edgelift.common import (
     print_json,
     seconds,
 )
-from edgelift.tables import ago, show_table
+from edgelift.output import ago, show_table
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
@@ -170,15 +170,15 @@ def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console(stderr=as_json, highlight=False)
-    told, status = 0, console.status("") if console.is_terminal else None
+    shown, status = 0, console.status("") if console.is_terminal else None
     if status:
         status.start()
     try:
         while True:
             found = _get(client, rollout)
-            for event in found.events[told:]:
+            for event in found.events[shown:]:
                 console.print(_line(found, event.at, event.kind, event.text), markup=False, soft_wrap=True)
-            told = len(found.events)
+            shown = len(found.events)
             if found.state in _ENDED:
                 break
             if status:

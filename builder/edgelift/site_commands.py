@@ -172,7 +172,7 @@ def _releases(site: SiteOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(found)
         return
-    from edgelift.tables import ago, show_table
+    from edgelift.output import ago, show_table
 
     rows = [
         (

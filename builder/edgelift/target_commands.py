@@ -36,7 +36,7 @@ def _targets(
 
 
 def _list(found: list[Target]) -> None:
-    from edgelift.tables import show_table
+    from edgelift.output import show_table
 
     show_table(
         ("target", "board", "hardware class", "cores", "memory", "runtimes, best first", "precisions"),

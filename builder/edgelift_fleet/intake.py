@@ -25,7 +25,7 @@ from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet import telemetry
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags
-from edgelift_fleet.tables import DeviceRow, SlotRow, UpdateRow
+from edgelift_fleet.tables import DeviceRow, SlotStateRow, UpdateHistoryRow
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,9 @@ def _store_report(session: Session, row: DeviceRow, report: Report) -> None:
     if report.facts is not None:
         row.facts = codec.canonical_json(report.facts).decode()
     set_device_tags(session, row.id, report.tags)
-    session.execute(sa.delete(SlotRow).where(SlotRow.device == row.id, SlotRow.slot.not_in(report.slots)))
+    session.execute(
+        sa.delete(SlotStateRow).where(SlotStateRow.device == row.id, SlotStateRow.slot.not_in(report.slots))
+    )
     for name, slot in report.slots.items():
         _store_slot(session, row.id, name, slot)
 
@@ -169,7 +171,7 @@ def _store_report(session: Session, row: DeviceRow, report: Report) -> None:
 def _store_slot(session: Session, device: str, name: str, slot: SlotReport) -> None:
     body = codec.canonical_json(slot.update).decode() if slot.update else ""
     session.merge(
-        SlotRow(
+        SlotStateRow(
             device=device,
             slot=name,
             state=slot.state,
@@ -190,9 +192,9 @@ def _store_slot(session: Session, device: str, name: str, slot: SlotReport) -> N
         "artifact": slot.update.artifact,
         "rollout": slot.update.rollout,
     }
-    known = session.scalars(sa.select(UpdateRow).filter_by(**key)).one_or_none()
+    known = session.scalars(sa.select(UpdateHistoryRow).filter_by(**key)).one_or_none()
     now = time.time()
     if known is None:
-        session.add(UpdateRow(**key, outcome=slot.update.outcome, body=body, first_at=now, last_at=now))
+        session.add(UpdateHistoryRow(**key, outcome=slot.update.outcome, body=body, first_at=now, last_at=now))
     elif known.body != body:
         known.outcome, known.body, known.last_at = slot.update.outcome, body, now

@@ -9,7 +9,7 @@ import msgspec
 
 from edgelift_contract.assignment import Policy
 from edgelift_contract.report import DeviceFacts, UpdateReport
-from edgelift_contract.telemetry import Event
+from edgelift_contract.telemetry import DeviceEvent
 
 
 class Quantiles(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ class DeviceDetail(msgspec.Struct, frozen=True):
     latency: list[VersionLatency]
     swaps: list[SwapView]
     history: list[HistoryEntry]
-    events: list[Event]
+    events: list[DeviceEvent]
     windows_received: int
 
 

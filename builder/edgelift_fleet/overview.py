@@ -23,14 +23,14 @@ from edgelift_fleet.messages import (
     ReleaseView,
     SlotSummary,
 )
-from edgelift_fleet.tables import AssignmentRow, DeviceRow, ReleaseRow, SlotRow, UpdateRow
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, ReleaseRow, SlotStateRow, UpdateHistoryRow
 
 
 def list_devices(session: Session, seen: LastSeen) -> list[DeviceSummary]:
     """All devices, by id."""
     rows = list(session.scalars(sa.select(DeviceRow).order_by(DeviceRow.id)))
-    slots: dict[str, list[SlotRow]] = {}
-    for slot in session.scalars(sa.select(SlotRow).order_by(SlotRow.slot)):
+    slots: dict[str, list[SlotStateRow]] = {}
+    for slot in session.scalars(sa.select(SlotStateRow).order_by(SlotStateRow.slot)):
         slots.setdefault(slot.device, []).append(slot)
     tags = tags_of(session, [row.id for row in rows])
     wanted = {
@@ -47,9 +47,9 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
         ContractError: `bad-id`, `not-found`.
     """
     row = get_device(session, device)
-    slots = list(session.scalars(sa.select(SlotRow).filter_by(device=device).order_by(SlotRow.slot)))
+    slots = list(session.scalars(sa.select(SlotStateRow).filter_by(device=device).order_by(SlotStateRow.slot)))
     history = session.scalars(
-        sa.select(UpdateRow).filter_by(device=device).order_by(UpdateRow.id.desc()).limit(50)
+        sa.select(UpdateHistoryRow).filter_by(device=device).order_by(UpdateHistoryRow.id.desc()).limit(50)
     )
     return DeviceDetail(
         device=_summary(row, seen, tags_of(session, [device])[device], slots, get_assignment(session, device)),
@@ -68,7 +68,7 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
 
 
 def _summary(
-    row: DeviceRow, seen: LastSeen, tags: dict[str, str], slots: list[SlotRow], wanted: Assignment | None
+    row: DeviceRow, seen: LastSeen, tags: dict[str, str], slots: list[SlotStateRow], wanted: Assignment | None
 ) -> DeviceSummary:
     last_seen, transport = seen.of(row)
     desired = wanted.slots if wanted else {}
@@ -89,7 +89,7 @@ def _summary(
     )
 
 
-def _slot(name: str, row: SlotRow | None, wanted: SlotAssignment | None) -> SlotSummary:
+def _slot(name: str, row: SlotStateRow | None, wanted: SlotAssignment | None) -> SlotSummary:
     return SlotSummary(
         slot=name,
         state=row.state if row else "empty",
@@ -111,7 +111,9 @@ def to_desired(wanted: SlotAssignment) -> Desired:
 def list_releases(session: Session) -> list[ReleaseView]:
     """All releases, newest first, with how many slots serve each."""
     running: dict[str, int] = {}
-    query = sa.select(SlotRow.model, SlotRow.version, sa.func.count()).group_by(SlotRow.model, SlotRow.version)
+    query = sa.select(SlotStateRow.model, SlotStateRow.version, sa.func.count()).group_by(
+        SlotStateRow.model, SlotStateRow.version
+    )
     for model, version, number in session.execute(query):
         running[f"{model}@{version}"] = number
     return [

@@ -96,7 +96,7 @@ def _read_manifest(folder: Path, release: Release, entry: ReleaseArtifact) -> Ma
     manifest = parse_manifest(data)
     if codec.digest(data) != entry.id:
         raise ContractError("digest-mismatch", f"The manifest {entry.id[:12]}… of {_name(release)} was altered.")
-    told: tuple[object, ...] = (
+    listed: tuple[object, ...] = (
         entry.manifest_bytes, release.model, release.version, release.release_counter,
         entry.hardware_class, entry.runtime, entry.format, entry.variant, entry.size_bytes,
     )  # fmt: skip
@@ -104,8 +104,8 @@ def _read_manifest(folder: Path, release: Release, entry: ReleaseArtifact) -> Ma
         len(data), manifest.model, manifest.version, manifest.release_counter,
         manifest.hardware_class, manifest.runtime, manifest.format, manifest.variant, manifest.total_bytes,
     )  # fmt: skip
-    if told != found:
-        wrong = next(f"{t!r}, the manifest {f!r}" for t, f in zip(told, found, strict=True) if t != f)
+    if listed != found:
+        wrong = next(f"{t!r}, the manifest {f!r}" for t, f in zip(listed, found, strict=True) if t != f)
         raise ContractError("malformed", f"{RELEASE_FILE} says {wrong} of the artifact {entry.id[:12]}….")
     return manifest
 

@@ -69,7 +69,7 @@ class TagRow(Base):
     source: Mapped[str] = mapped_column(sa.String(16))
 
 
-class SlotRow(Base):
+class SlotStateRow(Base):
     """What a device reported of a slot; `last_update` is the contract's UpdateReport or empty."""
 
     __tablename__ = "slot_state"
@@ -84,7 +84,7 @@ class SlotRow(Base):
     last_update: Mapped[str] = mapped_column(sa.Text)
 
 
-class UpdateRow(Base):
+class UpdateHistoryRow(Base):
     """One update of one slot, as last reported: the history, and what rollouts judge by."""
 
     __tablename__ = "update_history"

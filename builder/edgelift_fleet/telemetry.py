@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.histogram import Histogram, HistogramData
-from edgelift_contract.telemetry import Batch, Event, Item, SwapRecord, Window
+from edgelift_contract.telemetry import Batch, DeviceEvent, Item, SwapRecord, Window
 from edgelift_fleet.db import insert_new
 from edgelift_fleet.messages import Quantiles, SwapView, VersionLatency
 from edgelift_fleet.tables import TelemetryRow
@@ -130,10 +130,10 @@ def _of_data(data: HistogramData | None) -> Quantiles | None:
     return quantiles(Histogram.from_data(data)) if data is not None and data.count else None
 
 
-def events(session: Session, device: str, *, limit: int = 50) -> list[Event]:
+def events(session: Session, device: str, *, limit: int = 50) -> list[DeviceEvent]:
     """The device's events, newest first."""
     query = _bodies(device, "event").order_by(TelemetryRow.at.desc(), TelemetryRow.seq.desc()).limit(limit)
-    return [msgspec.json.decode(body, type=Event) for body in session.scalars(query)]
+    return [msgspec.json.decode(body, type=DeviceEvent) for body in session.scalars(query)]
 
 
 def forget_before(session: Session, received_before: float) -> int:

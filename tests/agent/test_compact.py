@@ -11,7 +11,7 @@ from edgelift_agent.telemetry.latency import GenerationKey, LatencyRecorder, Sam
 from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_agent.update.journal import Journal
 from edgelift_contract.histogram import Histogram, merge_all
-from edgelift_contract.telemetry import Event, Gauges, Item, Window
+from edgelift_contract.telemetry import DeviceEvent, Gauges, Item, Window
 
 KEY = GenerationKey("digits", 3, "a" * 64, "digits", "2")
 
@@ -110,7 +110,7 @@ def test_joining_adds_up() -> None:
 
 
 def test_repeated_events_of_one_kind_become_the_last_one() -> None:
-    events = [Item(n, event=Event(at=float(n), kind="throttled")) for n in range(5)]
+    events = [Item(n, event=DeviceEvent(at=float(n), kind="throttled")) for n in range(5)]
     changes = compact(events)
     assert sorted(item.seq for old, new in changes for item in old) == [0, 1, 2, 3]
     assert all(new is None for _, new in changes)

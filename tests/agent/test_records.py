@@ -12,7 +12,7 @@ from edgelift_agent.testing.faults import FaultyDisk
 from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import DeviceError
-from edgelift_contract.telemetry import Event
+from edgelift_contract.telemetry import DeviceEvent
 
 KEY = GenerationKey("toy", 1, "a" * 64, "toy", "1")
 
@@ -56,7 +56,7 @@ def test_a_damaged_database_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
 def test_the_outbox_keeps_order_and_drops_only_what_was_confirmed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "s.db", Disk())
     outbox = Outbox(journal.connection, journal.path, Disk())
-    outbox.add([Event(at=float(n), kind="k", message="x" * 100) for n in range(50)])
+    outbox.add([DeviceEvent(at=float(n), kind="k", message="x" * 100) for n in range(50)])
     first = outbox.peek(limit_bytes=1000)
     assert 1 < len(first) < 50
     outbox.confirm(first)
@@ -64,7 +64,7 @@ def test_the_outbox_keeps_order_and_drops_only_what_was_confirmed(tmp_path: Path
     assert [item.seq for item in first + rest] == list(range(1, 51))
     assert outbox.waiting() == 50 - len(first)
     outbox.confirm(rest)
-    outbox.add([Event(at=0.0, kind="k")])
+    outbox.add([DeviceEvent(at=0.0, kind="k")])
     assert outbox.peek()[0].seq == 51  # a number is never used twice
     journal.close()
 

@@ -11,7 +11,7 @@ from edgelift_fleet.rollout.decide import (
     TERMINAL,
     Advance,
     DeviceSeen,
-    Done,
+    Finish,
     Hold,
     Observations,
     Pause,
@@ -98,7 +98,7 @@ def test_what_has_ended_stays_ended(situation: tuple[Plan, Observations], later:
     plan, seen = situation
     if seen.state in TERMINAL:
         decision = decide(plan, seen, NOW + later)
-        assert isinstance(decision, Done) and decision.state == seen.state
+        assert isinstance(decision, Finish) and decision.state == seen.state
     if seen.state == "paused":
         assert isinstance(decide(plan, seen, NOW + later), Hold)
 
@@ -128,7 +128,7 @@ def test_a_whole_rollout_ends_and_spares_the_rest(plan: Plan, size: int, seed: i
         decision = decide(plan, Observations("running", wave, cohort, list(devices.values())), now)
         if isinstance(decision, Advance):
             wave = decision.wave
-        if isinstance(decision, (Done, RollBack, Pause)):
+        if isinstance(decision, (Finish, RollBack, Pause)):
             break
         for name in decision.devices if isinstance(decision, Advance) else decision.join:
             devices[name] = DeviceSeen(name, wave, "waiting", now, now)
@@ -139,7 +139,7 @@ def test_a_whole_rollout_ends_and_spares_the_rest(plan: Plan, size: int, seed: i
                     name, d.wave, "failed" if name in bad else "committed", now, d.assigned_at
                 )
     failed = sum(d.status == "failed" for d in devices.values())
-    if isinstance(decision, Done):
+    if isinstance(decision, Finish):
         assert set(devices) == set(cohort) and failed <= plan.max_failures
     elif isinstance(decision, RollBack):
         assert failed > plan.max_failures

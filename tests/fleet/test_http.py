@@ -14,7 +14,7 @@ import requests
 from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.report import Report, SlotReport, UpdateReport
-from edgelift_contract.telemetry import Event, Item, Window
+from edgelift_contract.telemetry import DeviceEvent, Item, Window
 from edgelift_fleet.client import Client
 from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, DeviceSummary
 from edgelift_fleet.testing import FACTS, Behaviour, SimulatedDevice, simulated_fleet, wait_until
@@ -164,13 +164,15 @@ def test_history_keeps_every_update(shared, http, device) -> None:
 
 def test_telemetry_counts_once(shared, http, device) -> None:
     device.slots["digits"] = SlotReport("serving", 1, "a" * 64, "digits", "1", 1.0)
-    batch = device.deliver(device.window("digits"), device.window("digits"), Event(at=1.0, kind="agent-started"))
+    batch = device.deliver(
+        device.window("digits"), device.window("digits"), DeviceEvent(at=1.0, kind="agent-started")
+    )
     url = f"{shared.url}/v1/devices/{device.name}/telemetry"
     assert http.post(url, data=codec.canonical_json(batch)).json() == {"new": 0}
     found = detail(shared, device.name)
     assert (found.windows_received, len(found.events), found.latency[0].ok) == (2, 1, 100)
     assert found.latency[0].total.count == 100
-    more = [*batch.items, Item(99, event=Event(at=2.0, kind="throttled"))]
+    more = [*batch.items, Item(99, event=DeviceEvent(at=2.0, kind="throttled"))]
     wider = codec.canonical_json({"schema": 1, "device": device.name, "epoch": batch.epoch, "items": more})
     assert http.post(url, data=wider).json() == {"new": 1}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgelift_contract.histogram import Histogram, HistogramData
-from edgelift_contract.telemetry import Event, Gauges, Item, LatencyPhase, Window
+from edgelift_contract.telemetry import DeviceEvent, Gauges, Item, LatencyPhase, Window
 
 #: No window grows longer than this, seconds: a day is the coarsest picture that still shows day and night.
 LONGEST_S = 86400.0
@@ -103,7 +103,7 @@ def _key(window: Window) -> object:
     return window.slot, window.generation, window.artifact, window.throttled, window.probation
 
 
-def _event_key(event: Event) -> object:
+def _event_key(event: DeviceEvent) -> object:
     return event.kind, event.slot, event.code
 
 

@@ -15,12 +15,12 @@ import msgspec
 
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.compact import compact
-from edgelift_contract.telemetry import Event, Gauges, Item, SwapRecord, Window
+from edgelift_contract.telemetry import DeviceEvent, Gauges, Item, SwapRecord, Window
 
 #: One batch's worth, bytes of JSON: well below what brokers take in one packet.
 BATCH_BYTES = 64 * 1024
 
-Notice = Window | Gauges | SwapRecord | Event
+Notice = Window | Gauges | SwapRecord | DeviceEvent
 
 
 class Outbox:

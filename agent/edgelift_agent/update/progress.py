@@ -16,7 +16,7 @@ from edgelift_agent.update.machine import Event, State, follow
 from edgelift_agent.update.steps import Live
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Outcome
-from edgelift_contract.telemetry import Event as TelemetryEvent
+from edgelift_contract.telemetry import DeviceEvent
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +135,9 @@ class Progress:
         except DeviceError as error:
             log.warning("event lost code=%s %s", error.code, error.message)
 
-    def event(self, kind: str, slot: str, code: str, message: str) -> TelemetryEvent:
+    def event(self, kind: str, slot: str, code: str, message: str) -> DeviceEvent:
         """An event for the host, now."""
-        return TelemetryEvent(at=self._clock.now(), kind=kind, slot=slot, code=code, message=message[:2000])
+        return DeviceEvent(at=self._clock.now(), kind=kind, slot=slot, code=code, message=message[:2000])
 
 
 def name_of(update: UpdateRow) -> str:

@@ -13,8 +13,8 @@ from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.access import HOST_USER, password_of
+from edgelift_fleet.mqtt.connection import BrokerAddress, BrokerConnection
 from edgelift_fleet.mqtt.mosquitto import Broker, find_mosquitto
-from edgelift_fleet.mqtt.uplink import BrokerAddress, Uplink
 from edgelift_fleet.tables import DeviceRow
 
 log = logging.getLogger(__name__)
@@ -85,9 +85,11 @@ def _own_broker(fleet: Fleet, program: str, host: str, port: int) -> Iterator[Br
 
     with Broker(program, folder, host=host, port=port, key=key, users=known) as broker:
         near = "127.0.0.1" if host in _WILDCARDS else host
-        with Uplink(fleet, BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))) as uplink:
-            _offer(fleet, uplink)
-            if not uplink.connected.wait(5):
+        with BrokerConnection(
+            fleet, BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))
+        ) as connection:
+            _offer(fleet, connection)
+            if not connection.connected.wait(5):
                 raise DeviceError("internal", "The server could not enter the mosquitto that it started.")
             fleet.broker_access = access
             yield broker
@@ -103,13 +105,13 @@ def _other_broker(fleet: Fleet, address: BrokerAddress) -> Iterator[None]:
             return BrokerAccess(address.host, address.port)
         return BrokerAccess(address.host, address.port, device, password_of(key, device))
 
-    with Uplink(fleet, address) as uplink:
-        _offer(fleet, uplink)
-        if not uplink.connected.wait(5):
+    with BrokerConnection(fleet, address) as connection:
+        _offer(fleet, connection)
+        if not connection.connected.wait(5):
             log.warning("the broker %s:%d is not reached yet; HTTP carries everything", address.host, address.port)
         fleet.broker_access = access
         yield
 
 
-def _offer(fleet: Fleet, uplink: Uplink) -> None:
-    fleet.broker_state = lambda: uplink.state
+def _offer(fleet: Fleet, connection: BrokerConnection) -> None:
+    fleet.broker_state = lambda: connection.state

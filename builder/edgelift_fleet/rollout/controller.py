@@ -23,8 +23,8 @@ from edgelift_fleet.assignments import pick, set_slot
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen, get_device
-from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Done, Hold, Pause, RollBack, decide
-from edgelift_fleet.rollout.observe import Finding, cohort_of, find_all, observe, rollout_id
+from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Finish, Hold, Pause, RollBack, decide
+from edgelift_fleet.rollout.observe import Standing, cohort_of, observe, rollout_id, standings
 from edgelift_fleet.rollout.orders import note, plan_of, set_state
 from edgelift_fleet.rollout.restore import previous_of, restore
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
@@ -85,7 +85,7 @@ class Controller:
         """Would acting change anything? Judged without the write lock: mostly it wouldn't."""
         with self._db.read() as session:
             row = session.get_one(RolloutRow, number)
-            found = find_all(session, row)
+            found = standings(session, row)
             news = any(_is_news(r, f) for r, f in found.values())
             decision = self._decide(session, row, found)
         quiet = isinstance(decision, Hold) and not decision.join and decision.reason == row.reason
@@ -94,16 +94,16 @@ class Controller:
     def _act(self, number: int) -> None:
         with self._db.write() as session:
             row = session.get_one(RolloutRow, number)
-            found = find_all(session, row)
-            for device, (kept, finding) in found.items():
-                _remember(session, row, device, kept, finding)
+            found = standings(session, row)
+            for device, (kept, standing) in found.items():
+                _remember(session, row, device, kept, standing)
             decision = self._decide(session, row, found)
             changed = self._carry_out(session, row, decision, found)
         for device in changed:
             self._changes.announce(device)
 
     def _decide(
-        self, session: Session, row: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Finding]]
+        self, session: Session, row: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Standing]]
     ) -> Decision:
         cohort = cohort_of(session, row.selector, self._seen)
         return decide(plan_of(row), observe(row, found, cohort), time.time())
@@ -113,7 +113,7 @@ class Controller:
         session: Session,
         row: RolloutRow,
         decision: Decision,
-        found: dict[str, tuple[RolloutDeviceRow, Finding]],
+        found: dict[str, tuple[RolloutDeviceRow, Standing]],
     ) -> list[str]:
         """Do what was decided; returns the devices whose assignment changed."""
         match decision:
@@ -132,7 +132,7 @@ class Controller:
             case RollBack(devices, reason):
                 set_state(session, row, "rolling-back", reason)
                 return restore(session, row, [found[device][0] for device in devices])
-            case Done(state, reason):
+            case Finish(state, reason):
                 # Of a rollback the reason that began it is what people need to read.
                 set_state(session, row, state, _why(session, row) if state == "rolled-back" else reason)
         return []
@@ -163,16 +163,16 @@ def _assign(session: Session, rollout: RolloutRow, devices: Iterable[str]) -> li
     return changed
 
 
-def _told(device: str, finding: Finding) -> str:
+def _event_text(device: str, standing: Standing) -> str:
     plain = {
-        "waiting": "is asked again.",
-        "updating": "is at it.",
+        "waiting": "has to answer again.",
+        "updating": "is updating.",
         "committed": "served it through its probation.",
         "restored": "has its previous version again.",
     }
-    if finding.status in plain:
-        return f"{device} {plain[finding.status]}"
-    return f"{device}: {finding.message} ({finding.code})" if finding.code else f"{device}: {finding.message}"
+    if standing.status in plain:
+        return f"{device} {plain[standing.status]}"
+    return f"{device}: {standing.message} ({standing.code})" if standing.code else f"{device}: {standing.message}"
 
 
 def _why(session: Session, row: RolloutRow) -> str:
@@ -180,14 +180,16 @@ def _why(session: Session, row: RolloutRow) -> str:
     return session.scalar(query.order_by(RolloutEventRow.id.desc()).limit(1)) or row.reason
 
 
-def _is_news(row: RolloutDeviceRow, finding: Finding) -> bool:
-    return (row.status, row.code, row.message) != (finding.status, finding.code, finding.message)
+def _is_news(row: RolloutDeviceRow, standing: Standing) -> bool:
+    return (row.status, row.code, row.message) != (standing.status, standing.code, standing.message)
 
 
-def _remember(session: Session, rollout: RolloutRow, device: str, row: RolloutDeviceRow, finding: Finding) -> None:
-    if not _is_news(row, finding):
+def _remember(
+    session: Session, rollout: RolloutRow, device: str, row: RolloutDeviceRow, standing: Standing
+) -> None:
+    if not _is_news(row, standing):
         return
-    if row.status != finding.status:
+    if row.status != standing.status:
         row.status_at = time.time()
-        note(session, rollout, finding.status, _told(device, finding))
-    row.status, row.code, row.message = finding.status, finding.code, finding.message
+        note(session, rollout, standing.status, _event_text(device, standing))
+    row.status, row.code, row.message = standing.status, standing.code, standing.message

@@ -26,10 +26,10 @@ from typing import Literal
 from edgelift_contract.errors import ContractError
 
 #: `restored` has the artifact again that it had before; `superseded` was taken away by a direct assignment.
-Status = Literal["waiting", "updating", "committed", "failed", "superseded", "restored"]
-State = Literal["running", "paused", "rolling-back", "rolled-back", "done", "cancelled"]
+DeviceStatus = Literal["waiting", "updating", "committed", "failed", "superseded", "restored"]
+RolloutState = Literal["running", "paused", "rolling-back", "rolled-back", "done", "cancelled"]
 
-TERMINAL: frozenset[State] = frozenset({"rolled-back", "done", "cancelled"})
+TERMINAL: frozenset[RolloutState] = frozenset({"rolled-back", "done", "cancelled"})
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ class DeviceSeen:
         since: since when, host's clock, seconds since 1970.
         assigned_at: when it was last assigned something by this rollout.
         reason: of a failure; for people.
-        going_back: was it told to go back?
+        going_back: was it assigned its previous version?
     """
 
     device: str
     wave: int
-    status: Status
+    status: DeviceStatus
     since: float
     assigned_at: float
     reason: str = ""
@@ -96,7 +96,7 @@ class Observations:
         devices: those that the rollout reached.
     """
 
-    state: State
+    state: RolloutState
     wave: int
     cohort: Sequence[str]
     devices: Sequence[DeviceSeen] = field(default=())
@@ -135,20 +135,20 @@ class RollBack:
 
 
 @dataclass(frozen=True)
-class Done:
+class Finish:
     """It has ended, in `state`."""
 
-    state: State
+    state: RolloutState
     reason: str
 
 
-Decision = Advance | Hold | Pause | RollBack | Done
+Decision = Advance | Hold | Pause | RollBack | Finish
 
 
 def decide(plan: Plan, seen: Observations, now: float) -> Decision:
     """What to do now; see the rules above. Same arguments, same answer."""
     if seen.state in TERMINAL:
-        return Done(seen.state, f"It is {seen.state}.")
+        return Finish(seen.state, f"It is {seen.state}.")
     if seen.state == "rolling-back":
         return _while_going_back(plan, seen, now)
     if seen.state == "paused":
@@ -200,13 +200,13 @@ def _next_wave(plan: Plan, seen: Observations) -> Decision:
     committed = sum(d.status == "committed" for d in seen.devices)
     text = f"{committed} of {_many(len(reached))} committed."
     taken = len(reached) - counted
-    return Done("done", f"{text} {taken} went another way by direct assignment." if taken else text)
+    return Finish("done", f"{text} {taken} went another way by direct assignment." if taken else text)
 
 
 def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen]) -> Decision:
-    told = "; ".join(f"{d.device}: {d.reason or 'no answer before its deadline'}" for d in failed[:3])
+    reasons = "; ".join(f"{d.device}: {d.reason or 'no answer before its deadline'}" for d in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    reason = f"{_many(len(failed))} failed, {plan.max_failures} allowed: {told}{more}"
+    reason = f"{_many(len(failed))} failed, {plan.max_failures} allowed: {reasons}{more}"
     names = {d.device for d in failed}
     back = [d for d in seen.devices if d.wave == seen.wave or d.device in names]
     return RollBack(tuple(d.device for d in back if d.status != "superseded"), reason)
@@ -218,8 +218,8 @@ def _while_going_back(plan: Plan, seen: Observations, now: float) -> Decision:
     if len(going) > len(late):
         return Hold(f"Waiting for {_named([d.device for d in going])} to go back.")
     if late:
-        return Done("rolled-back", f"{_named([d.device for d in late])} did not say that it went back.")
-    return Done("rolled-back", "Every device of the wave has its previous version.")
+        return Finish("rolled-back", f"{_named([d.device for d in late])} did not say that it went back.")
+    return Finish("rolled-back", "Every device of the wave has its previous version.")
 
 
 def _is_silent(plan: Plan, device: DeviceSeen, now: float) -> bool:

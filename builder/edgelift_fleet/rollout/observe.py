@@ -17,15 +17,15 @@ from edgelift_contract.assignment import Assignment, SlotAssignment
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.assignments import get_assignment
 from edgelift_fleet.devices import LastSeen, is_online, select_devices
-from edgelift_fleet.rollout.decide import DeviceSeen, Observations, State, Status
-from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SlotRow, UpdateRow
+from edgelift_fleet.rollout.decide import DeviceSeen, DeviceStatus, Observations, RolloutState
+from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SlotStateRow, UpdateHistoryRow
 
 
 @dataclass(frozen=True)
-class Finding:
+class Standing:
     """Where a device stands, with the code and message of a failure."""
 
-    status: Status
+    status: DeviceStatus
     code: str = ""
     message: str = ""
 
@@ -43,7 +43,7 @@ def judge_device(
     revision_seen: int,
     serving: str,
     update: UpdateReport | None,
-) -> Finding:
+) -> Standing:
     """Where a device of a rollout stands. Pure.
 
     Args:
@@ -57,41 +57,41 @@ def judge_device(
     if row.going_back:
         previous = msgspec.json.decode(row.previous, type=SlotAssignment).artifact if row.previous else ""
         if (desired.rollout if desired else rollout) != rollout:
-            return Finding("superseded", message="Another assignment took its place.")
+            return Standing("superseded", message="Another assignment took its place.")
         back = revision_seen >= row.revision and serving == previous
-        return Finding("restored" if back else "updating", row.code, row.message)
+        return Standing("restored" if back else "updating", row.code, row.message)
     if not row.artifact:
-        return Finding("failed", row.code, row.message)  # no artifact of the release suits it
+        return Standing("failed", row.code, row.message)  # no artifact of the release suits it
     if desired is None or desired.rollout != rollout:
-        return Finding("superseded", message="Another assignment took its place.")
+        return Standing("superseded", message="Another assignment took its place.")
     if update is None or update.artifact != row.artifact or update.revision < row.revision:
-        return Finding("waiting")
+        return Standing("waiting")
     if update.outcome == "in-progress":
-        return Finding("updating")
+        return Standing("updating")
     if update.outcome in ("refused", "rolled-back", "inconsistent"):
-        return Finding("failed", update.code, update.message or update.outcome)
+        return Standing("failed", update.code, update.message or update.outcome)
     if update.outcome != "committed":
-        return Finding("waiting")
+        return Standing("waiting")
     if serving != row.artifact:
-        return Finding("failed", "crashed-in-service", "It committed, but serves something else now.")
-    return Finding("committed")
+        return Standing("failed", "crashed-in-service", "It committed, but serves something else now.")
+    return Standing("committed")
 
 
-def find_all(session: Session, rollout: RolloutRow) -> dict[str, tuple[RolloutDeviceRow, Finding]]:
+def standings(session: Session, rollout: RolloutRow) -> dict[str, tuple[RolloutDeviceRow, Standing]]:
     """Every device that a rollout reached, and where it stands now."""
     name = rollout_id(rollout.number)
     rows = session.scalars(sa.select(RolloutDeviceRow).filter_by(rollout=rollout.number)).all()
     updates: dict[str, UpdateReport] = {}
     for update in session.scalars(
-        sa.select(UpdateRow).filter_by(rollout=name, slot=rollout.slot).order_by(UpdateRow.id)
+        sa.select(UpdateHistoryRow).filter_by(rollout=name, slot=rollout.slot).order_by(UpdateHistoryRow.id)
     ):
         updates[update.device] = msgspec.json.decode(update.body, type=UpdateReport)
     found = {}
     for row in rows:
         assignment: Assignment | None = get_assignment(session, row.device)
         device = session.get(DeviceRow, row.device)
-        slot = session.get(SlotRow, (row.device, rollout.slot))
-        finding = judge_device(
+        slot = session.get(SlotStateRow, (row.device, rollout.slot))
+        standing = judge_device(
             row,
             rollout=name,
             desired=assignment.slots.get(rollout.slot) if assignment else None,
@@ -99,21 +99,21 @@ def find_all(session: Session, rollout: RolloutRow) -> dict[str, tuple[RolloutDe
             serving=slot.artifact if slot else "",
             update=updates.get(row.device),
         )
-        found[row.device] = (row, finding)
+        found[row.device] = (row, standing)
     return found
 
 
 def observe(
-    rollout: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Finding]], cohort: list[str]
+    rollout: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Standing]], cohort: list[str]
 ) -> Observations:
     """What `rollout.decide` needs to know."""
     devices = [
         DeviceSeen(
-            device, row.wave, finding.status, row.status_at, row.assigned_at, _reason(finding), row.going_back
+            device, row.wave, standing.status, row.status_at, row.assigned_at, _reason(standing), row.going_back
         )
-        for device, (row, finding) in sorted(found.items())
+        for device, (row, standing) in sorted(found.items())
     ]
-    return Observations(msgspec.convert(rollout.state, State), rollout.wave, cohort, devices)
+    return Observations(msgspec.convert(rollout.state, RolloutState), rollout.wave, cohort, devices)
 
 
 def cohort_of(session: Session, selector: str, seen: LastSeen) -> list[str]:
@@ -123,5 +123,5 @@ def cohort_of(session: Session, selector: str, seen: LastSeen) -> list[str]:
     return [row.id for row in sorted(rows, key=lambda r: (not is_online(r, seen.of(r)[0], now), r.id))]
 
 
-def _reason(finding: Finding) -> str:
-    return f"{finding.message} ({finding.code})" if finding.code else finding.message
+def _reason(standing: Standing) -> str:
+    return f"{standing.message} ({standing.code})" if standing.code else standing.message

@@ -18,8 +18,8 @@ from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen, check_selector
 from edgelift_fleet.messages import RolloutDeviceView, RolloutEvent, RolloutRequest, RolloutView
 from edgelift_fleet.registry import get_release
-from edgelift_fleet.rollout.decide import TERMINAL, Plan, Status, parse_waves
-from edgelift_fleet.rollout.observe import Finding, cohort_of, find_all, rollout_id
+from edgelift_fleet.rollout.decide import TERMINAL, DeviceStatus, Plan, parse_waves
+from edgelift_fleet.rollout.observe import Standing, cohort_of, rollout_id, standings
 from edgelift_fleet.rollout.restore import restore
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
@@ -143,7 +143,7 @@ class Rollouts:
 
     def _view(self, session: Session, row: RolloutRow) -> RolloutView:
         kept = msgspec.json.decode(row.plan, type=StoredPlan)
-        found = find_all(session, row)
+        found = standings(session, row)
         # What has ended is shown as it ended: later assignments are another story.
         ended = row.state in TERMINAL
         devices = [_device_view(r, _as_kept(r) if ended else f) for r, f in found.values()]
@@ -199,20 +199,20 @@ def _check(request: RolloutRequest) -> None:
         )
 
 
-def _as_kept(row: RolloutDeviceRow) -> Finding:
-    return Finding(msgspec.convert(row.status, Status), row.code, row.message)
+def _as_kept(row: RolloutDeviceRow) -> Standing:
+    return Standing(msgspec.convert(row.status, DeviceStatus), row.code, row.message)
 
 
-def _device_view(row: RolloutDeviceRow, finding: Finding) -> RolloutDeviceView:
+def _device_view(row: RolloutDeviceRow, standing: Standing) -> RolloutDeviceView:
     previous = msgspec.json.decode(row.previous, type=SlotAssignment) if row.previous else None
     return RolloutDeviceView(
         device=row.device,
         wave=row.wave + 1,
-        status=finding.status,
+        status=standing.status,
         status_at=row.status_at,
         artifact=row.artifact,
         revision=row.revision,
-        code=finding.code,
-        message=finding.message,
+        code=standing.code,
+        message=standing.message,
         previous=f"{previous.model}@{previous.version}" if previous else "",
     )

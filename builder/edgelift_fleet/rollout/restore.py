@@ -13,7 +13,7 @@ from edgelift_contract.assignment import SlotAssignment
 from edgelift_fleet.assignments import get_assignment, set_slot
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.rollout.observe import rollout_id
-from edgelift_fleet.tables import ArtifactRow, ReleaseRow, RolloutDeviceRow, RolloutRow, SlotRow
+from edgelift_fleet.tables import ArtifactRow, ReleaseRow, RolloutDeviceRow, RolloutRow, SlotStateRow
 
 
 def previous_of(session: Session, device: str, slot: str, wanted: SlotAssignment) -> SlotAssignment | None:
@@ -23,7 +23,7 @@ def previous_of(session: Session, device: str, slot: str, wanted: SlotAssignment
     """
     assignment = get_assignment(session, device)
     standing = assignment.slots.get(slot) if assignment else None
-    reported = session.get(SlotRow, (device, slot))
+    reported = session.get(SlotStateRow, (device, slot))
     if reported is None or not reported.artifact or (standing and standing.artifact == reported.artifact):
         return standing
     query = sa.select(ArtifactRow, ReleaseRow).join(ReleaseRow, ReleaseRow.id == ArtifactRow.release_id)

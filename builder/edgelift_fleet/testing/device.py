@@ -22,7 +22,7 @@ from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import parse_manifest
 from edgelift_contract.report import DeviceFacts, Outcome, Presence, Report, SlotReport, UpdateReport
-from edgelift_contract.telemetry import Batch, Event, Item, SwapRecord, Window
+from edgelift_contract.telemetry import Batch, DeviceEvent, Item, SwapRecord, Window
 from edgelift_fleet.testing.mqtt import connect_mqtt
 
 FACTS = DeviceFacts(
@@ -142,7 +142,7 @@ class SimulatedDevice:
             self._send(routes.reported_topic(self.name), routes.report_path(self.name), "PUT", made, retain=True)
         return made
 
-    def deliver(self, *bodies: Window | SwapRecord | Event) -> Batch:
+    def deliver(self, *bodies: Window | SwapRecord | DeviceEvent) -> Batch:
         """Send telemetry, each body as an item of its own."""
         items = []
         for body in bodies:
@@ -152,7 +152,7 @@ class SimulatedDevice:
                     self.seq,
                     window=body if isinstance(body, Window) else None,
                     swap=body if isinstance(body, SwapRecord) else None,
-                    event=body if isinstance(body, Event) else None,
+                    event=body if isinstance(body, DeviceEvent) else None,
                 )
             )
         batch = Batch(schema=1, device=self.name, epoch=f"outbox-{self.name}", items=items)
@@ -219,28 +219,30 @@ class SimulatedDevice:
         old = self.slots.get(slot, SlotReport())
         outcome = self.behaviour.of(wanted.version)
         if old.artifact == wanted.artifact:
-            self.slots[slot] = _with(old, self._told(wanted, assignment, "committed"))
+            self.slots[slot] = _with(old, self._update_report(wanted, assignment, "committed"))
             return
         fetched = self._fetch_artifact(wanted) if self._fetch else 0
         if outcome == "silent":
             return
-        self.slots[slot] = _with(old, self._told(wanted, assignment, "in-progress"), state="updating")
+        self.slots[slot] = _with(old, self._update_report(wanted, assignment, "in-progress"), state="updating")
         self.report()
         self._stopping.wait(self.behaviour.delay_s)
-        told = self._told(wanted, assignment, outcome, fetched)
+        ended = self._update_report(wanted, assignment, outcome, fetched)
         if outcome != "committed":
-            self.slots[slot] = _with(old, told, state="serving" if old.artifact else "empty")
+            self.slots[slot] = _with(old, ended, state="serving" if old.artifact else "empty")
             self.deliver(
-                Event(at=time.time(), kind="update-refused", slot=slot, code=told.code, message=told.message)
+                DeviceEvent(
+                    at=time.time(), kind="update-refused", slot=slot, code=ended.code, message=ended.message
+                )
             )
             return
         made = SlotReport(
-            "serving", old.generation + 1, wanted.artifact, wanted.model, wanted.version, time.time(), told
+            "serving", old.generation + 1, wanted.artifact, wanted.model, wanted.version, time.time(), ended
         )
         self.slots[slot] = made
         self.deliver(self._swap(slot, old, made, fetched), self.window(slot))
 
-    def _told(
+    def _update_report(
         self, wanted: SlotAssignment, assignment: Assignment, outcome: str, fetched: int = 0
     ) -> UpdateReport:
         failed = outcome not in ("committed", "in-progress")

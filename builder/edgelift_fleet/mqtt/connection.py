@@ -44,13 +44,13 @@ class BrokerAddress:
     password: str = ""
 
 
-class Uplink:
+class BrokerConnection:
     """The control plane's connection to its broker. A context: connected, and re-connected, inside the block."""
 
     def __init__(self, fleet: Fleet, address: BrokerAddress) -> None:
         self._fleet, self._address = fleet, address
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._worker = threading.Thread(target=self._run, name="uplink", daemon=True)
+        self._worker = threading.Thread(target=self._run, name="broker-connection", daemon=True)
         self._client: paho.Client | None = None
         self.connected = threading.Event()
 
@@ -59,7 +59,7 @@ class Uplink:
         """`connected` or `disconnected`."""
         return "connected" if self.connected.is_set() else "disconnected"
 
-    def __enter__(self) -> Uplink:
+    def __enter__(self) -> BrokerConnection:
         self._fleet.changes.subscribe(lambda device: self._work.put(lambda: self._publish(device)))
         self._worker.start()
         self._connect(MQTTProtocolVersion.MQTTv5)
@@ -123,7 +123,7 @@ class Uplink:
             try:
                 job()
             except Exception:
-                log.exception("a fault in the uplink")  # one bad message must not end the uplink
+                log.exception("a fault in the broker connection")  # one bad message must not end the connection
 
     def _take(self, client: paho.Client, message: paho.MQTTMessage) -> None:
         try:

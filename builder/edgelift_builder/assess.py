@@ -1,16 +1,18 @@
 """The next stages: what a candidate answers, beside float; what it costs; and its target's processor, emulated.
 
-A candidate that fails here is kept with its error, for the report; only a required one ends the build.
+A candidate that fails here stays with its error, for the report; only a required one ends the build.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgelift_builder import data, emulate
-from edgelift_builder.candidate import Candidate, find_float
+from edgelift_builder.candidate import Examined, Failed, Made, Outcome, find_float
 from edgelift_builder.child import Child, Words
 from edgelift_builder.facts import LABELS, REFERENCE, SourceFacts
 from edgelift_builder.measure import evaluate, examine, latency, memory
@@ -21,91 +23,93 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import ACCEPTS
 
 
-def examine_all(
-    examiner: Child, workshop: Child, facts: SourceFacts, candidates: list[Candidate], work: Work
-) -> None:
-    """Load each again in its runtime, run the whole evaluation set, and judge it against float."""
-    reference = data.load(work.folder / REFERENCE)
-    labels = data.load(work.folder / LABELS)
-    baseline = _score(workshop, facts, reference, work.folder / REFERENCE, labels, reference, work)
-    for candidate in candidates:
-        if candidate.spec is None:
-            continue
-        with work.stage("examine", f"Running {candidate.label} on {facts.samples} samples"):
+class Assessor:
+    """Judges candidates by the float model's own answers, and measures them.
+
+    Args:
+        runtimes: the process that runs artifacts; it holds no user code.
+        source: the process that holds the source, and so its own metric.
+        facts: of the source.
+        work: what the stages share.
+    """
+
+    def __init__(self, runtimes: Child, source: Child, facts: SourceFacts, work: Work) -> None:
+        self._runtimes, self._source, self._facts, self._work = runtimes, source, facts, work
+        self._reference, self._labels = data.load(work.folder / REFERENCE), data.load(work.folder / LABELS)
+        self._baseline = self._score(self._reference, work.folder / REFERENCE)
+        self._count = 0
+
+    def examine(self, made: Made | Failed) -> Outcome:
+        """Load it again in its runtime, run the whole evaluation set, and judge it against float."""
+        if isinstance(made, Failed):
+            return made
+        with self._work.stage("examine", f"Running {made.label} on {self._facts.samples} samples"):
             try:
-                work.examined += 1
-                folder = str(work.folder / "examined" / str(work.examined))
-                candidate.examined = examiner.call(
-                    examine.examine, candidate.spec, str(work.folder), folder, words=Words(candidate.label)
-                )
-                outputs = data.load(candidate.examined.outputs)
-                scores = _score(workshop, facts, outputs, candidate.examined.outputs, labels, reference, work)
-                candidate.judgement = evaluate.judge(facts.metric, scores, baseline, candidate.budget_pp)
+                return self._examine(made)
             except ContractError as error:
-                if candidate.variant.required or error.code == "source-invalid" or is_full(work.folder):
+                if made.variant.required or error.code == "source-invalid" or is_full(self._work.folder):
                     raise
-                candidate.error = error
+                return Failed(made, error)
+
+    def _examine(self, made: Made) -> Examined:
+        self._count += 1
+        folder = self._work.folder / "examined" / str(self._count)
+        found = self._runtimes.call(
+            examine.examine, made.spec, str(self._work.folder), str(folder), words=Words(made.label)
+        )
+        scores = self._score(data.load(found.outputs), found.outputs)
+        return made.examined(found, evaluate.judge(self._facts.metric, scores, self._baseline, made.budget_pp))
+
+    def _score(self, outputs: data.DataSet, file: Path) -> evaluate.Scores:
+        if not self._facts.own_metric:
+            return evaluate.score(outputs, self._labels, self._reference)
+        words = Words("The source's metric", raised="source-raised", hung="source-hung", died="source-raised")
+        timeout_s = self._work.request.timeout_s
+        scores = self._source.call(
+            held.own_scores, str(file), str(self._work.folder), words=words, timeout_s=timeout_s
+        )
+        return np.asarray(scores, dtype=np.float64)
+
+    def measure(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Latency and memory of what this machine may run; all of a target's candidates in one interleaved run."""
+        measured: dict[Outcome, Outcome] = {}
+        for target in self._work.targets:
+            mine = [c for c in outcomes if isinstance(c, Examined) and c.target is target]
+            if target.hardware_class not in ACCEPTS[self._work.host] or not mine:
+                continue
+            with self._work.stage("measure", f"Measuring {len(mine)} candidates for {target.name}"):
+                times = self.time(mine)
+                for one in mine:
+                    measured[one] = one.measured(times[one], float_ratio(times, one), self._cost(one))
+        return [measured.get(outcome, outcome) for outcome in outcomes]
+
+    def time(self, candidates: list[Examined], rounds: int = latency.ROUNDS) -> dict[Examined, latency.Latency]:
+        """Latency of all of them in one interleaved run of at most `rounds` rounds."""
+        specs, words = [c.spec for c in candidates], Words("Measuring latency")
+        times = self._runtimes.call(latency.measure, specs, str(self._work.folder), rounds, words=words)
+        return dict(zip(candidates, times, strict=True))
+
+    def _cost(self, candidate: Examined) -> memory.Cost:
+        with Child(self._work.folder.parent / "memory.log") as alone:
+            return alone.call(memory.cost, candidate.spec, str(self._work.folder), words=Words("Measuring memory"))
 
 
-def _score(
-    workshop: Child,
-    facts: SourceFacts,
-    outputs: data.DataSet,
-    file: Path,
-    labels: data.DataSet,
-    reference: data.DataSet,
-    work: Work,
-) -> evaluate.Scores:
-    if not facts.own_metric:
-        return evaluate.score(outputs, labels, reference)
-    words = Words("The source's metric", raised="source-raised", hung="source-hung", died="source-raised")
-    scores = workshop.call(
-        held.own_scores, str(file), str(work.folder), words=words, timeout_s=work.request.timeout_s
-    )
-    return np.asarray(scores, dtype=np.float64)
+def float_ratio(times: dict[Examined, latency.Latency], candidate: Examined) -> latency.Ratio | None:
+    """How many times as fast as the float that was timed in the same run; None where there was none."""
+    float_one = find_float(times, candidate)
+    return latency.ratio(times[float_one], times[candidate]) if float_one else None
 
 
-def measure_all(examiner: Child, candidates: list[Candidate], work: Work) -> None:
-    """Latency and memory of what this machine may run; all of a target's candidates in one interleaved run."""
-    for target in work.targets:
-        mine = [c for c in candidates if c.target is target and c.examined]
-        if target.hardware_class not in ACCEPTS[work.host] or not mine:
-            continue
-        with work.stage("measure", f"Measuring {len(mine)} candidates for {target.name}"):
-            time_together(examiner, mine, work)
-            for candidate in mine:
-                with Child(work.folder.parent / "memory.log") as alone:
-                    candidate.cost = alone.call(
-                        memory.cost, candidate.spec, str(work.folder), words=Words("Measuring memory")
-                    )
-            for candidate in mine:
-                candidate.float_ratio = float_ratio(find_float(candidates, candidate), candidate)
+def emulate_all(machine: Path | None, outcomes: list[Outcome], work: Work) -> list[Outcome]:
+    """Run what this machine cannot measure on its target's emulated processor; what fails there has failed."""
+    return [_emulate(machine, outcome, work) for outcome in outcomes] if machine else outcomes
 
 
-def time_together(examiner: Child, candidates: list[Candidate], work: Work, rounds: int = latency.ROUNDS) -> None:
-    """Latency of all of them in one interleaved run of at most `rounds` rounds."""
-    specs = [c.spec for c in candidates if c.spec]
-    words = Words("Measuring latency")
-    times = examiner.call(latency.measure, specs, str(work.folder), rounds, words=words)
-    for candidate, found in zip(candidates, times, strict=True):
-        candidate.latency = found
-
-
-def float_ratio(float_one: Candidate | None, candidate: Candidate) -> latency.Ratio | None:
-    """How many times as fast as float; None where one of the two was not timed."""
-    if float_one is None or float_one.latency is None or candidate.latency is None:
-        return None
-    return latency.ratio(float_one.latency, candidate.latency)
-
-
-def emulate_all(machine: Path | None, candidates: list[Candidate], work: Work) -> None:
-    """Run what this machine cannot measure on its target's emulated processor; what fails there is rejected."""
-    for candidate in candidates if machine else ():
-        if not emulate.able(candidate):
-            continue
-        with work.stage("emulate", f"Running {candidate.label} on an emulated {candidate.target.emulated_cpu}"):
-            try:
-                assert machine
-                candidate.emulation = emulate.emulate(candidate, work.folder, machine)
-            except ContractError as error:
-                candidate.error = error
+def _emulate(machine: Path, outcome: Outcome, work: Work) -> Outcome:
+    if isinstance(outcome, Failed) or not emulate.able(outcome):
+        return outcome
+    with work.stage("emulate", f"Running {outcome.label} on an emulated {outcome.target.emulated_cpu}"):
+        try:
+            return replace(outcome, emulation=emulate.emulate(outcome, work.folder, machine))
+        except ContractError as error:
+            return Failed(outcome, error)

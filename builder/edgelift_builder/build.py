@@ -2,8 +2,8 @@
 
     load → convert, optimise → examine → measure → decide → package
 
-Each stage fills in the candidates a little further; a candidate that fails stays in the list with its error,
-for the report. Only what is required (the float ONNX of a recipe) ends the build when it fails.
+Each stage takes the candidates a type further, see `candidate`; one that fails stays in the list with its error, for
+the report. Only what is required (the float ONNX of a recipe) ends the build when it fails.
 """
 
 from __future__ import annotations
@@ -14,14 +14,25 @@ from pathlib import Path
 import msgspec
 
 from edgelift_builder import emulate, gates, package, search
-from edgelift_builder.assess import emulate_all, examine_all, float_ratio, measure_all, time_together
-from edgelift_builder.candidate import Candidate, find_float
+from edgelift_builder.assess import Assessor, emulate_all, float_ratio
+from edgelift_builder.candidate import (
+    Candidate,
+    Decided,
+    Examined,
+    Failed,
+    Outcome,
+    Packaged,
+    Shipped,
+    find_float,
+)
 from edgelift_builder.child import Child
 from edgelift_builder.facts import SourceFacts
-from edgelift_builder.make import load_source, make, make_one
+from edgelift_builder.make import load_source, make, make_one, step_context
 from edgelift_builder.pipeline import Bench
 from edgelift_builder.recipe import Variant, load_recipe
-from edgelift_builder.report import page, report
+from edgelift_builder.report import page
+from edgelift_builder.report.describe import write_report
+from edgelift_builder.report.report import BuildReport
 from edgelift_builder.request import Request, release_counter
 from edgelift_builder.source.named import split_source
 from edgelift_builder.staging import put_in_place, refuse_existing, staging
@@ -41,7 +52,7 @@ class Built:
     """Where the release stands, and what the report says."""
 
     folder: Path
-    report: report.BuildReport
+    report: BuildReport
 
 
 def build(request: Request, progress: Progress) -> Built:
@@ -74,63 +85,60 @@ def build(request: Request, progress: Progress) -> Built:
             name = check_name("model", request.model or facts.name)
             out = request.out or parent / f"{name}@{request.version}"
             refuse_existing(out, force=request.force)
-            candidates = make(workshop, facts, work)
+            made = make(workshop, facts, work)
             with Child(folder / "examine.log") as examiner:
-                examine_all(examiner, workshop, facts, candidates, work)
-                trials = _search(examiner, workshop, facts, candidates, work)
-                measure_all(examiner, candidates, work)
-            emulate_all(machine, candidates, work)
-        gates.decide(candidates, accept=request.accept)
+                assessor = Assessor(examiner, workshop, facts, work)
+                outcomes = [assessor.examine(one) for one in made]
+                kept, trials = _search(assessor, workshop, facts, outcomes, work)
+                outcomes = assessor.measure([*outcomes, *kept])
+            outcomes = emulate_all(machine, outcomes, work)
+        decided = gates.decide(outcomes, accept=request.accept)
         about = package.Identity(name, request.version, counter, facts, recipe, host)
         with work.stage("package", "Packaging"):
-            made = _package(about, candidates, trials, folder / "release", work)
+            told = _package(about, decided, trials, folder / "release", work)
             put_in_place(folder / "release", out)
-    return Built(out, made)
+    return Built(out, told)
 
 
 def _search(
-    examiner: Child, workshop: Child, facts: SourceFacts, candidates: list[Candidate], work: Work
-) -> list[search.Trial]:
-    """Look for more candidates, the time shared evenly by the targets; those worth keeping join the others."""
+    assessor: Assessor, workshop: Child, facts: SourceFacts, outcomes: list[Outcome], work: Work
+) -> tuple[list[Examined], list[search.Trial]]:
+    """Look for more candidates, the time shared evenly by the targets: those worth keeping, and all trials."""
+    kept: list[Examined] = []
     trials: list[search.Trial] = []
-    floats = [c for c in candidates if c.is_float]
     for target in work.targets if work.request.search_s else ():
-        bench = Bench(
-            workshop, facts, work.folder, target, work.recipe.accuracy_drop_pp, work.request.force, work.done
-        )
+        bench = step_context(workshop, facts, target, work)
 
-        def attempt(variant: Variant, bench: Bench = bench) -> Candidate:
+        def attempt(variant: Variant, bench: Bench = bench) -> Outcome:
             candidate = Candidate(bench.target, variant, work.recipe.accuracy_drop_pp)
-            make_one(candidate, bench, work)
-            examine_all(examiner, workshop, facts, [candidate], work)
-            float_one = find_float(floats, candidate)
-            if bench.target.hardware_class in ACCEPTS[work.host] and candidate.examined and float_one:
-                with work.stage("measure", f"Timing {candidate.label}"):
-                    time_together(examiner, [float_one, candidate], work, rounds=SEARCH_ROUNDS)
-                candidate.float_ratio = float_ratio(float_one, candidate)
-            return candidate
+            outcome = assessor.examine(make_one(candidate, bench, work))
+            float_one = find_float(outcomes, candidate)
+            if isinstance(outcome, Failed) or not float_one:
+                return outcome
+            if bench.target.hardware_class not in ACCEPTS[work.host]:
+                return outcome
+            with work.stage("measure", f"Timing {candidate.label}"):
+                times = assessor.time([float_one, outcome], rounds=SEARCH_ROUNDS)
+            return outcome.measured(times[outcome], float_ratio(times, outcome), None)
 
         share = work.request.search_s / len(work.targets)
-        kept, tried = search.explore(target, tuple(facts.formats), attempt, share)
-        candidates += kept
+        found, tried = search.explore(target, tuple(facts.formats), attempt, share)
+        kept += found
         trials += tried
-    return trials
+    return kept, trials
 
 
 def _package(
-    about: package.Identity, candidates: list[Candidate], trials: list[search.Trial], folder: Path, work: Work
-) -> report.BuildReport:
-    shipped = [c for c in candidates if c.shipped]
-    if not shipped:
-        told = "; ".join(dict.fromkeys(f"{c.label}: {c.reason}" for c in candidates))
-        raise ContractError("nothing-to-ship", f"No candidate passed its gates. {told}")
+    about: package.Identity, decided: list[Decided], trials: list[search.Trial], folder: Path, work: Work
+) -> BuildReport:
+    if not any(isinstance(one, Shipped) for one in decided):
+        reasons = "; ".join(dict.fromkeys(f"{one.candidate.label}: {one.reason}" for one in decided))
+        raise ContractError("nothing-to-ship", f"No candidate passed its gates. {reasons}")
     folder.mkdir()
-    for candidate in shipped:
-        candidate.artifact, _ = package.write_artifact(candidate, about, folder)
-    ranked = {t.name: gates.rank([c for c in shipped if c.target is t]) for t in work.targets}
+    ended = [package.write_artifact(one, about, folder) if isinstance(one, Shipped) else one for one in decided]
+    packaged = [one for one in ended if isinstance(one, Packaged)]
+    ranked = {t.name: gates.rank([one for one in packaged if one.candidate.target is t]) for t in work.targets}
     package.write_index(about, ranked, folder)
-    made = report.write_report(
-        about, Path(work.request.source).name, candidates, ranked, work.seconds, trials, folder
-    )
-    (folder / page.PAGE_FILE).write_text(page.render(made), encoding="utf-8")
-    return made
+    report = write_report(about, Path(work.request.source).name, ended, ranked, work.seconds, trials, folder)
+    (folder / page.PAGE_FILE).write_text(page.render(report), encoding="utf-8")
+    return report

@@ -1,13 +1,19 @@
-"""A candidate: one variant for one target, and everything found out about it on its way."""
+"""A candidate on its way: `Candidate` → `Made` → `Examined` → `Measured`, or `Failed` at one of them; in the end
+`Shipped` or `Rejected`, and what is shipped `Packaged`.
+
+A stage is a type: it has everything the stage before has, and what its own work found. Whoever takes an `Examined`
+need not ask whether there is a judgement.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
 
 from edgelift_builder.measure.emulated_guest import Emulation
-from edgelift_builder.measure.evaluate import Judgement
-from edgelift_builder.measure.examine import Examined
+from edgelift_builder.measure.evaluate import Judgement, Verdict
+from edgelift_builder.measure.examine import Examination
 from edgelift_builder.measure.latency import Latency, Ratio
 from edgelift_builder.measure.memory import Cost
 from edgelift_builder.measure.runtimes import RUNTIMES, ModelSpec
@@ -18,39 +24,18 @@ from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.manifest import RuntimeName
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """Filled step by step; what is None was not reached, or could not be measured here.
+    """One variant for one target, before anything is done.
 
     Attributes:
         target, variant: what it is.
         budget_pp: most that it may lose against float, percentage points.
-        piece, spec: the model's files, and how to open them.
-        examined, judgement: what it answers, and how good that is.
-        latency, cost, float_ratio: what it costs on this machine; `float_ratio` is the time of the float32 of
-            the same format ÷ this one's, above 1 is faster; see `latency.ratio`.
-        emulation: what it did on its target's emulated processor.
-        error: why it could not be made or run.
-        shipped, code, reason: the gates' decision; code and reason are empty when all gates were passed.
-        artifact: its id, once packaged.
     """
 
     target: Target
     variant: Variant
     budget_pp: float
-    piece: Piece | None = None
-    spec: ModelSpec | None = None
-    examined: Examined | None = None
-    judgement: Judgement | None = None
-    latency: Latency | None = None
-    cost: Cost | None = None
-    float_ratio: Ratio | None = None
-    emulation: Emulation | None = None
-    error: EdgeliftError | None = None
-    shipped: bool = False
-    code: str = ""
-    reason: str = ""
-    artifact: str = ""
 
     @property
     def runtime(self) -> RuntimeName:
@@ -67,20 +52,128 @@ class Candidate:
         """As a person would name it: `int8-static onnx for rpi4`."""
         return f"{self.variant.name} {self.variant.format} for {self.target.name}"
 
+    def made(self, piece: Piece, spec: ModelSpec, size_bytes: int) -> Made:
+        """The next stage."""
+        return Made(**_held(self, Candidate), piece=piece, spec=spec, size_bytes=size_bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class Made(Candidate):
+    """Its steps have run.
+
+    Attributes:
+        piece, spec: the model's files, and how to open them.
+        size_bytes: of graph and weights, without goldens.
+    """
+
+    piece: Piece
+    spec: ModelSpec
+    size_bytes: int
+
+    def examined(self, examination: Examination, judgement: Judgement) -> Examined:
+        """The next stage."""
+        return Examined(**_held(self, Made), examination=examination, judgement=judgement)
+
+
+@dataclass(frozen=True, eq=False)
+class Examined(Made):
+    """It has run on the whole evaluation set.
+
+    Attributes:
+        examination, judgement: what it answers, and how good that is.
+        emulation: what it did on its target's emulated processor; None where that was not tried.
+    """
+
+    examination: Examination
+    judgement: Judgement
+    emulation: Emulation | None = None
+
+    def measured(self, latency: Latency, float_ratio: Ratio | None, cost: Cost | None) -> Measured:
+        """The next stage; of what was measured already, the new figures."""
+        return Measured(**_held(self, Examined), latency=latency, float_ratio=float_ratio, cost=cost)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measured(Examined):
+    """It was timed on this machine.
+
+    Attributes:
+        latency: of single inferences.
+        float_ratio: time of the float32 of the same format ÷ this one's, above 1 is faster, see `latency.ratio`;
+            None where that float could not be made.
+        cost: what loading it costs; None where only its time was asked for.
+    """
+
+    latency: Latency
+    float_ratio: Ratio | None
+    cost: Cost | None
+
+
+def _held(candidate: Candidate, stage: type[Candidate]) -> dict[str, Any]:
+    return {field.name: getattr(candidate, field.name) for field in fields(stage)}
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """It could not be made, run or emulated: `candidate` is how far it came, `error` why not further."""
+
+    candidate: Candidate
+    error: EdgeliftError
+
+
+#: What the stages leave for the gates.
+Outcome: TypeAlias = Examined | Failed
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What the gates said: `code` and `reason` of the first one that was not passed, both empty when all were."""
+
+    candidate: Candidate
+    code: str
+    reason: str
+
     @property
-    def model_bytes(self) -> int:
-        """Size of graph and weights, without goldens; 0 when it was not made."""
-        return sum(path.stat().st_size for path in self.model_files()) if self.piece else 0
-
-    def model_files(self) -> list[Path]:
-        """Graph and weights."""
-        return [self.piece.folder / path for path, _ in self.piece.files] if self.piece else []
+    def verdict(self) -> Verdict | Literal[""]:
+        """Accuracy's verdict; empty where it did not run."""
+        return self.candidate.judgement.verdict if isinstance(self.candidate, Examined) else ""
 
 
-def find_float(candidates: list[Candidate], other: Candidate) -> Candidate | None:
-    """The float32 of the same format for the same target, if it could be made."""
-    for candidate in candidates:
+@dataclass(frozen=True, eq=False)
+class Rejected(Decided):
+    """It stays in the report."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped(Decided):
+    """It goes into the release; with a code when a person accepted what that gate refused."""
+
+    candidate: Examined
+
+    @property
+    def verdict(self) -> Verdict:
+        """Accuracy's verdict. A float variant that passed its gate holds: it was judged by its outputs, which are the
+        source's own; how many samples there were does not matter to that.
+        """
+        return "holds" if self.candidate.is_float and not self.code else self.candidate.judgement.verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Packaged(Shipped):
+    """It lies in the release's folder as `artifact`."""
+
+    artifact: str
+
+
+def reached(outcome: Candidate | Failed) -> Candidate:
+    """The stage that it came to."""
+    return outcome.candidate if isinstance(outcome, Failed) else outcome
+
+
+def find_float(outcomes: Iterable[Candidate | Failed], other: Candidate) -> Examined | None:
+    """The float32 of the same format for the same target, if it could be made and run."""
+    for candidate in map(reached, outcomes):
         same = candidate.target is other.target and candidate.variant.format == other.variant.format
-        if same and candidate.is_float and candidate.examined:
+        if same and candidate.is_float and isinstance(candidate, Examined):
             return candidate
     return None

@@ -16,7 +16,7 @@ import msgspec
 
 import edgelift_builder
 import edgelift_contract
-from edgelift_builder.candidate import Candidate
+from edgelift_builder.candidate import Examined
 from edgelift_builder.child import summarise
 from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure.emulated_guest import Emulation, Order
@@ -49,12 +49,12 @@ def find_root() -> Path:
     return root
 
 
-def able(candidate: Candidate) -> bool:
+def able(candidate: Examined) -> bool:
     """Can this candidate be emulated at all."""
-    return bool(candidate.target.emulated_cpu and candidate.examined and candidate.runtime in RUNTIMES)
+    return bool(candidate.target.emulated_cpu and candidate.runtime in RUNTIMES)
 
 
-def emulate(candidate: Candidate, data_folder: Path, root: Path) -> Emulation:
+def emulate(candidate: Examined, data_folder: Path, root: Path) -> Emulation:
     """Run an examined candidate on its target's processor.
 
     Args:
@@ -66,7 +66,6 @@ def emulate(candidate: Candidate, data_folder: Path, root: Path) -> Emulation:
         ContractError: `load-failed` when it does not run there, `golden-mismatch` when it answers otherwise.
         DeviceError: `tool-missing` when qemu itself fails.
     """
-    assert candidate.examined and candidate.spec
     cpu = candidate.target.emulated_cpu
     prefix = root / "cpus" / cpu
     if not prefix.is_dir():
@@ -75,7 +74,7 @@ def emulate(candidate: Candidate, data_folder: Path, root: Path) -> Emulation:
             f"The emulated machine has no processor {cpu}.",
             hint=f"It has {', '.join(sorted(p.name for p in (root / 'cpus').iterdir()))}; see emulated_cpu in the target.",
         )
-    folder = candidate.examined.outputs.parent
+    folder = candidate.examination.outputs.parent
     order = folder / f"emulate-{candidate.target.name}.json"
     order.write_bytes(msgspec.json.encode(_order(candidate, data_folder)))
     done = _run(prefix, cpu, root, order)
@@ -95,9 +94,8 @@ def emulate(candidate: Candidate, data_folder: Path, root: Path) -> Emulation:
     return found
 
 
-def _order(candidate: Candidate, data_folder: Path) -> Order:
-    spec, examined = candidate.spec, candidate.examined
-    assert spec and examined
+def _order(candidate: Examined, data_folder: Path) -> Order:
+    spec, examined = candidate.spec, candidate.examination
     return Order(
         runtime=spec.runtime,
         path=str(spec.path),

@@ -7,7 +7,10 @@ pass what only broke a budget: a person has looked at the figures.
 
 from __future__ import annotations
 
-from edgelift_builder.candidate import Candidate, find_float
+from collections.abc import Sequence
+from typing import TypeVar
+
+from edgelift_builder.candidate import Decided, Examined, Failed, Measured, Outcome, Rejected, Shipped, find_float
 from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE
 
 #: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
@@ -15,22 +18,21 @@ from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE
 SMALLER, FASTER = 0.95, 1.03
 
 
-def decide(candidates: list[Candidate], *, accept: bool) -> None:
-    """Set `shipped`, `code` and `reason` of each."""
-    for candidate in candidates:
-        code, reason = _objection(candidates, candidate)
-        possible = candidate.examined is not None and candidate.error is None
-        candidate.code, candidate.reason = code, reason
-        candidate.shipped = possible and (not code or accept)
+def decide(outcomes: Sequence[Outcome], *, accept: bool) -> list[Decided]:
+    """`Shipped` or `Rejected` for each, in order; what failed is rejected, whatever is accepted."""
+    decided: list[Decided] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Failed):
+            decided.append(Rejected(outcome.candidate, outcome.error.code, outcome.error.message))
+            continue
+        code, reason = _objection(outcomes, outcome)
+        decided.append((Rejected if code and not accept else Shipped)(outcome, code, reason))
+    return decided
 
 
-def _objection(candidates: list[Candidate], candidate: Candidate) -> tuple[str, str]:
+def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:
     """`(code, sentence)` of the first gate that it does not pass; empty when it passes all."""
-    if candidate.error:
-        return candidate.error.code, candidate.error.message
-    examined, judged = candidate.examined, candidate.judgement
-    if examined is None or judged is None:
-        return "internal", "It was not examined."
+    examined, judged = candidate.examination, candidate.judgement
     if candidate.is_float:
         if examined.float_distance > FLOAT_TOLERANCE:
             share = f"{100 * examined.float_distance:.2g} %"
@@ -45,39 +47,41 @@ def _objection(candidates: list[Candidate], candidate: Candidate) -> tuple[str, 
             "not-enough-data",
             f"With {judged.n} samples it cannot be told whether its loss, {drop}, keeps {budget}.",
         )
-    return _gain(candidates, candidate)
+    return _gain(outcomes, candidate)
 
 
-def _gain(candidates: list[Candidate], candidate: Candidate) -> tuple[str, str]:
-    float_one = find_float(candidates, candidate)
+def _gain(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:
+    float_one = find_float(outcomes, candidate)
     if float_one is None:
         return "", ""
-    smaller = candidate.model_bytes < SMALLER * float_one.model_bytes
-    faster = candidate.float_ratio is not None and candidate.float_ratio.low > FASTER
-    if smaller or faster:
+    ratio = candidate.float_ratio if isinstance(candidate, Measured) else None
+    smaller = candidate.size_bytes < SMALLER * float_one.size_bytes
+    if smaller or (ratio is not None and ratio.low > FASTER):
         return "", ""
-    size = f"{candidate.model_bytes} against {float_one.model_bytes} bytes"
-    if candidate.float_ratio is None:
+    size = f"{candidate.size_bytes} against {float_one.size_bytes} bytes"
+    if ratio is None:
         return "no-gain", f"It is not clearly smaller than float: {size}."
-    speed = "{:.2f}× as fast ({:.2f} to {:.2f})".format(*candidate.float_ratio)
+    speed = "{:.2f}× as fast ({:.2f} to {:.2f})".format(*ratio)
     return "no-gain", f"It is neither clearly smaller than float nor clearly faster: {size}, {speed}."
 
 
-def rank(shipped: list[Candidate]) -> list[Candidate]:
-    """Candidates for one target, best first: by measured median latency; unmeasured ones after, by the target's
+S = TypeVar("S", bound=Shipped)
+
+
+def rank(shipped: Sequence[S]) -> list[S]:
+    """What ships for one target, best first: by measured median latency; unmeasured ones after, by the target's
     own order of precisions and runtimes, and TorchScript, the legacy, last.
     """
-
-    def key(candidate: Candidate) -> tuple[int, float, int, int, int]:
-        order = candidate.target.runtimes.index(candidate.runtime)
-        measured = candidate.latency.p50_us if candidate.latency else 0.0
-        legacy = int(candidate.variant.format == "torchscript")
-        return (
-            int(candidate.latency is None), measured, legacy * int(not measured), _place(candidate), order,
-        )  # fmt: skip
-
-    return sorted(shipped, key=key)
+    return sorted(shipped, key=lambda one: _order(one.candidate))
 
 
-def _place(candidate: Candidate) -> int:
-    return candidate.target.preference(candidate.piece.precision if candidate.piece else "")
+def _order(candidate: Examined) -> tuple[int, float, int, int, int]:
+    measured = candidate.latency.p50_us if isinstance(candidate, Measured) else 0.0
+    legacy = int(candidate.variant.format == "torchscript")
+    return (
+        int(not isinstance(candidate, Measured)),
+        measured,
+        legacy * int(not measured),
+        candidate.target.preference(candidate.piece.precision),
+        candidate.target.runtimes.index(candidate.runtime),
+    )

@@ -8,14 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgelift_builder import known_bad, package
-from edgelift_builder.candidate import Candidate
+from edgelift_builder.candidate import Candidate, Failed, Made
 from edgelift_builder.child import Child, Words
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import ModelSpec
+from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, run_steps
 from edgelift_builder.source import load
 from edgelift_builder.staging import is_full
 from edgelift_builder.steps import STEPS
+from edgelift_builder.targets import Target
 from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
 
@@ -41,49 +43,60 @@ def load_source(workshop: Child, path: Path, function: str, work: Work) -> Sourc
     )
 
 
-def make(workshop: Child, facts: SourceFacts, work: Work) -> list[Candidate]:
+def make(workshop: Child, facts: SourceFacts, work: Work) -> list[Made | Failed]:
     """Run every variant's steps for every target; what two have in common runs once."""
-    candidates: list[Candidate] = []
+    outcomes: list[Made | Failed] = []
     for target in work.targets:
-        bench = Bench(
-            workshop, facts, work.folder, target, work.recipe.accuracy_drop_pp, work.request.force, work.done
-        )
+        bench = step_context(workshop, facts, target, work)
         for variant in work.recipe.variants:
             candidate = Candidate(target, variant, work.recipe.accuracy_drop_pp)
-            if candidate.runtime not in target.runtimes or variant.format not in facts.formats:
-                continue
-            candidates.append(candidate)
-            make_one(candidate, bench, work)
-    if not candidates:
+            if candidate.runtime in target.runtimes and variant.format in facts.formats:
+                outcomes.append(make_one(candidate, bench, work))
+    if not outcomes:
         raise ContractError(
             "unknown-recipe",
             f"The recipe {work.recipe.name} makes nothing that this source can become: {', '.join(facts.formats)}.",
             hint="Name another recipe with --recipe.",
         )
-    return candidates
+    return outcomes
 
 
-def make_one(candidate: Candidate, bench: Bench, work: Work) -> None:
-    """Run its steps: fills in `piece` and `spec`, or `error`."""
-    target, variant, facts = candidate.target, candidate.variant, bench.facts
+def step_context(workshop: Child, facts: SourceFacts, target: Target, work: Work) -> Bench:
+    """What the steps for one target work with."""
+    budget_pp, fresh = work.recipe.accuracy_drop_pp, work.request.force
+    return Bench(workshop, facts, work.folder, target, budget_pp, fresh, work.done)
+
+
+def make_one(candidate: Candidate, bench: Bench, work: Work) -> Made | Failed:
+    """Run its steps, and hold what they made against the advisories."""
+    reached = candidate
     with work.stage("convert", f"Making {candidate.label}"):
         try:
-            candidate.piece = run_steps(variant.steps, STEPS, bench)
+            piece = run_steps(candidate.variant.steps, STEPS, bench)
+            made = candidate.made(piece, _spec(candidate, piece, bench), _size(piece))
+            reached = made
             known_bad.check(
-                candidate.piece.model_path, candidate.runtime, target.hardware_class,
-                package.runtime_range(candidate), candidate.label,
-            )  # fmt: skip
+                piece.model_path, made.runtime, made.target.hardware_class, package.runtime_range(made), made.label
+            )
         except ContractError as error:
-            if variant.required or is_full(work.folder):
+            if candidate.variant.required or is_full(work.folder):
                 raise
-            candidate.error = error
-            return
-    candidate.spec = ModelSpec(
+            return Failed(reached, error)
+    return made
+
+
+def _spec(candidate: Candidate, piece: Piece, bench: Bench) -> ModelSpec:
+    facts = bench.facts
+    return ModelSpec(
         runtime=candidate.runtime,
-        path=candidate.piece.model_path,
-        options=target.session(candidate.runtime),
+        path=piece.model_path,
+        options=candidate.target.session(candidate.runtime),
         inputs=tuple(s.name for s in facts.inputs),
         outputs=tuple(s.name for s in facts.outputs),
-        batch_free=variant.format != "tflite" and facts.batch_free,
-        int8=candidate.piece.precision in ("int8", "int4"),
+        batch_free=candidate.variant.format != "tflite" and facts.batch_free,
+        int8=piece.precision in ("int8", "int4"),
     )
+
+
+def _size(piece: Piece) -> int:
+    return sum((piece.folder / path).stat().st_size for path, _ in piece.files)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgelift_builder.candidate import Candidate
+from edgelift_builder.candidate import Examined, Made, Measured, Packaged, Shipped
 from edgelift_builder.convert import strip, tflite, torchscript
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import version as runtime_version
@@ -66,28 +66,24 @@ class Identity:
     host: HardwareClass
 
 
-def write_artifact(candidate: Candidate, about: Identity, folder: Path) -> tuple[str, int]:
-    """Add one candidate's blobs and manifest to the release in `folder`.
-
-    Returns:
-        The artifact's id and the length of its manifest.
-    """
-    assert candidate.piece and candidate.examined
-    files = [_blob(candidate.piece.folder / path, path, role, folder) for path, role in candidate.piece.files]
-    files.append(_blob(candidate.examined.goldens, GOLDENS, "goldens", folder))
-    artifact, text = dump_manifest(_manifest(candidate, about, files))
+def write_artifact(shipped: Shipped, about: Identity, folder: Path) -> Packaged:
+    """Add one candidate's blobs and manifest to the release in `folder`."""
+    piece, examination = shipped.candidate.piece, shipped.candidate.examination
+    files = [_blob(piece.folder / path, path, role, folder) for path, role in piece.files]
+    files.append(_blob(examination.goldens, GOLDENS, "goldens", folder))
+    artifact, text = dump_manifest(_manifest(shipped, about, files))
     parse_manifest(text)  # the device will; better to hear of it here
     (folder / MANIFESTS).mkdir(exist_ok=True)
     (folder / MANIFESTS / artifact).write_bytes(text)
-    return artifact, len(text)
+    return Packaged(shipped.candidate, shipped.code, shipped.reason, artifact)
 
 
-def write_index(about: Identity, ranked: dict[str, list[Candidate]], folder: Path) -> Release:
-    """Write `release.json`: candidates by hardware class, best first; one entry per artifact."""
+def write_index(about: Identity, ranked: dict[str, list[Packaged]], folder: Path) -> Release:
+    """Write `release.json`: artifacts by hardware class, best first; one entry per artifact."""
     entries: dict[str, ReleaseArtifact] = {}
-    for candidates in ranked.values():
-        for place, candidate in enumerate(candidates):
-            entry = _entry(candidate, about.host, place, folder)
+    for packaged in ranked.values():
+        for rank, one in enumerate(packaged):
+            entry = _entry(one, about.host, rank, folder)
             known = entries.get(entry.id)
             if known is not None:  # two boards of one hardware class and the same options share an artifact
                 entry = _joined(known, entry)
@@ -100,9 +96,9 @@ def write_index(about: Identity, ranked: dict[str, list[Candidate]], folder: Pat
     return release
 
 
-def _manifest(candidate: Candidate, about: Identity, files: list[FileEntry]) -> Manifest:
-    assert candidate.piece and candidate.spec and candidate.examined
-    runtime, options, near = candidate.runtime, candidate.spec.options, candidate.examined.near
+def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Manifest:
+    candidate = shipped.candidate
+    runtime, options, near = candidate.runtime, candidate.spec.options, candidate.examination.near
     key = tolerance_key(these_kernels(), runtime, runtime_version(runtime), options)
     return Manifest(
         schema=Manifest.SCHEMA,
@@ -118,9 +114,9 @@ def _manifest(candidate: Candidate, about: Identity, files: list[FileEntry]) -> 
         inputs=tensor_specs(about.facts.inputs, candidate.spec.batch_free),
         outputs=tensor_specs(about.facts.outputs, candidate.spec.batch_free),
         options=options,
-        goldens=Goldens(GOLDENS, candidate.examined.golden_count, Tolerance(key, near.atol, near.argmax)),
+        goldens=Goldens(GOLDENS, candidate.examination.golden_count, Tolerance(key, near.atol, near.argmax)),
         budgets=Budgets(accuracy_drop_pp=candidate.budget_pp),
-        evidence=_evidence(candidate, about),
+        evidence=_evidence(shipped, about),
         provenance=Provenance(
             source_sha256=about.facts.sha256,
             recipe=about.recipe.label,
@@ -130,9 +126,8 @@ def _manifest(candidate: Candidate, about: Identity, files: list[FileEntry]) -> 
     )
 
 
-def runtime_range(candidate: Candidate) -> str:
-    """Versions of the runtime that may load a candidate that was made."""
-    assert candidate.piece
+def runtime_range(candidate: Made) -> str:
+    """Versions of the runtime that may load a candidate."""
     return candidate.piece.runtime_range or _RANGES[candidate.variant.format]
 
 
@@ -146,12 +141,8 @@ def tools(format_name: Format) -> dict[str, str]:
     return {"edgelift": __version__} | {name: metadata.version(name) for name in _TOOLS[format_name]}
 
 
-def _evidence(candidate: Candidate, about: Identity) -> list[Evidence]:
-    judged = candidate.judgement
-    if judged is None:
-        return []
-    # A float variant is judged by its outputs, which are the source's own; n does not matter to that.
-    verdict = "holds" if candidate.is_float and not candidate.code else judged.verdict
+def _evidence(shipped: Shipped, about: Identity) -> list[Evidence]:
+    candidate, judged = shipped.candidate, shipped.candidate.judgement
     value = Evidence(
         metric=judged.metric,
         value=_short(judged.value),
@@ -162,7 +153,7 @@ def _evidence(candidate: Candidate, about: Identity) -> list[Evidence]:
         baseline=_short(judged.baseline),
         measured_on=about.host,
         runtime=f"{candidate.runtime} {runtime_version(candidate.runtime)}",
-        verdict=verdict,
+        verdict=shipped.verdict,
     )
     drop = msgspec.structs.replace(
         value,
@@ -179,20 +170,20 @@ def _short(share: float) -> float:
     return round(share, 6)
 
 
-def _entry(candidate: Candidate, host: str, place: int, folder: Path) -> ReleaseArtifact:
-    manifest_bytes = (folder / MANIFESTS / candidate.artifact).stat().st_size
-    assert candidate.examined
+def _entry(packaged: Packaged, host: str, rank: int, folder: Path) -> ReleaseArtifact:
+    candidate = packaged.candidate
+    manifest_bytes = (folder / MANIFESTS / packaged.artifact).stat().st_size
     return ReleaseArtifact(
-        id=candidate.artifact,
+        id=packaged.artifact,
         manifest_bytes=manifest_bytes,
         hardware_class=candidate.target.hardware_class,
         targets=[candidate.target.name],
         runtime=candidate.runtime,
         format=candidate.variant.format,
         variant=candidate.variant.name,
-        rank=place,
-        size_bytes=candidate.model_bytes + candidate.examined.goldens.stat().st_size,
-        measurement=_measurement(candidate, host),
+        rank=rank,
+        size_bytes=candidate.size_bytes + candidate.examination.goldens.stat().st_size,
+        measurement=_measurement(candidate, packaged.artifact, host),
     )
 
 
@@ -201,12 +192,11 @@ def _joined(known: ReleaseArtifact, entry: ReleaseArtifact) -> ReleaseArtifact:
     return msgspec.structs.replace(known, targets=targets)
 
 
-def _measurement(candidate: Candidate, host: str) -> Measurement | None:
-    if candidate.latency is None:
+def _measurement(candidate: Examined, artifact: str, host: str) -> Measurement | None:
+    if not isinstance(candidate, Measured):
         return None
-    assert candidate.spec
     return Measurement(
-        artifact=candidate.artifact,
+        artifact=artifact,
         measured_on=host,
         runtime=f"{candidate.runtime} {runtime_version(candidate.runtime)}",
         latency_us=candidate.latency.histogram,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from edgelift_builder.candidate import Candidate
+from edgelift_builder.candidate import Examined, Failed, Measured, Outcome, reached
 from edgelift_builder.pareto import Objectives, pareto
 from edgelift_builder.recipe import StepCall, Variant
 from edgelift_builder.targets import Target
@@ -58,8 +58,8 @@ class Chooser(Protocol):
 
 
 def explore(
-    target: Target, formats: tuple[str, ...], attempt: Callable[[Variant], Candidate], seconds: float
-) -> tuple[list[Candidate], list[Trial]]:
+    target: Target, formats: tuple[str, ...], attempt: Callable[[Variant], Outcome], seconds: float
+) -> tuple[list[Examined], list[Trial]]:
     """Try recipes for one target until `seconds` have passed; the trial under way is finished.
 
     Args:
@@ -75,17 +75,17 @@ def explore(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.TPESampler(seed=0))
-    seen: dict[tuple[str, ...], Candidate] = {}
+    seen: dict[tuple[str, ...], Outcome] = {}
     repeats, end = 0, monotonic() + seconds
     while monotonic() < end and repeats < _REPEATS:
         trial = study.ask()
         format_name, calls = propose(trial, target, formats)
-        key = tuple(_told(call) for call in calls)
+        key = tuple(_call_text(call) for call in calls)
         repeats = repeats + 1 if key in seen else 0
         if key not in seen:
             name = f"search-{len(seen) + 1:02d}"
             seen[key] = attempt(Variant(name, format_name, calls))  # type: ignore[arg-type]  # one of its literals
-        _tell(study, trial, seen[key])
+        _learn(study, trial, seen[key])
     return _outcome(list(seen.values()))
 
 
@@ -130,53 +130,53 @@ def _last_step(trial: Chooser, family: str) -> StepCall:
     return StepCall({"fp16": "fp16", "litert": "tflite-static-int8"}[family])
 
 
-def objectives(candidate: Candidate) -> Objectives | None:
-    """What a candidate costs; None when it could not be made or run. Its latency is a share of float's, which was
-    timed in the same run: times of different runs are not to be compared.
+def objectives(candidate: Examined) -> Objectives:
+    """What a candidate costs. Its latency is a share of float's, which was timed in the same run: times of different
+    runs are not to be compared.
     """
-    if candidate.judgement is None:
-        return None
-    return Objectives(
-        candidate.judgement.drop_pp,
-        candidate.model_bytes,
-        1 / candidate.float_ratio.value if candidate.float_ratio else None,
-    )
+    ratio = _ratio(candidate)
+    return Objectives(candidate.judgement.drop_pp, candidate.size_bytes, 1 / ratio if ratio else None)
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, candidate: Candidate) -> None:
+def _ratio(candidate: Examined) -> float | None:
+    measured = candidate.float_ratio if isinstance(candidate, Measured) else None
+    return measured.value if measured else None
+
+
+def _learn(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
     import optuna
 
-    found = objectives(candidate)
-    if found is None:
+    if isinstance(outcome, Failed):
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
+    found = objectives(outcome)
     study.tell(trial, [found.lost_pp, found.size_bytes, found.latency_us or 1.0])  # unmeasured: all alike
 
 
-def _outcome(tried: list[Candidate]) -> tuple[list[Candidate], list[Trial]]:
-    within = {
-        c.variant.name: found
-        for c in tried
-        if (found := objectives(c)) and c.judgement and c.judgement.verdict == "holds"
-    }
-    kept = pareto(within)
-    trials = [
-        Trial(
-            target=c.target.name,
-            variant=c.variant.name,
-            format=c.variant.format,
-            steps=[_told(call) for call in c.variant.steps],
-            reason=c.error.message if c.error else "",
-            drop_pp=c.judgement.drop_pp if c.judgement else None,
-            size_bytes=c.model_bytes if c.judgement else None,
-            float_ratio=round(c.float_ratio.value, 4) if c.float_ratio else None,
-            kept=c.variant.name in kept,
-        )
-        for c in tried
-    ]
-    return [c for c in tried if c.variant.name in kept], trials
+def _outcome(tried: list[Outcome]) -> tuple[list[Examined], list[Trial]]:
+    ran = {c.variant.name: c for c in tried if isinstance(c, Examined)}
+    kept = pareto({name: objectives(c) for name, c in ran.items() if c.judgement.verdict == "holds"})
+    trials = [_trial(outcome, kept) for outcome in tried]
+    return [c for name, c in ran.items() if name in kept], trials
 
 
-def _told(call: StepCall) -> str:
+def _trial(outcome: Outcome, kept: set[str]) -> Trial:
+    candidate = reached(outcome)
+    ran = candidate if isinstance(candidate, Examined) else None
+    ratio = _ratio(ran) if ran else None
+    return Trial(
+        target=candidate.target.name,
+        variant=candidate.variant.name,
+        format=candidate.variant.format,
+        steps=[_call_text(call) for call in candidate.variant.steps],
+        reason=outcome.error.message if isinstance(outcome, Failed) else "",
+        drop_pp=ran.judgement.drop_pp if ran else None,
+        size_bytes=ran.size_bytes if ran else None,
+        float_ratio=round(ratio, 4) if ratio else None,
+        kept=candidate.variant.name in kept,
+    )
+
+
+def _call_text(call: StepCall) -> str:
     options = ", ".join(f"{name} = {value}" for name, value in call.options.items())
     return f"{call.step} ({options})" if options else call.step

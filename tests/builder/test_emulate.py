@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edgelift_builder import emulate
-from edgelift_builder.candidate import Candidate
+from edgelift_builder.candidate import Examined
 from edgelift_builder.emulate import find_root
 from edgelift_builder.measure.emulated_guest import Order
 from edgelift_contract import ContractError, DeviceError
@@ -86,7 +86,7 @@ def test_an_answer_that_differs_there_is_rejected(
 ) -> None:
     real = emulate._order
 
-    def tampered(candidate: Candidate, folder: Path) -> Order:
+    def tampered(candidate: Examined, folder: Path) -> Order:
         # The goldens of another model: what the emulated machine answers must not pass for them.
         order = real(candidate, folder)
         path = Path(order.goldens)

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgelift_builder import gates
-from edgelift_builder.candidate import Candidate
+from edgelift_builder.candidate import Candidate, Examined, Failed, Rejected, Shipped
 from edgelift_builder.measure.evaluate import Judgement
-from edgelift_builder.measure.examine import Examined
+from edgelift_builder.measure.examine import Examination
 from edgelift_builder.measure.golden import Nearness
-from edgelift_builder.measure.latency import Ratio
+from edgelift_builder.measure.latency import Latency, Ratio
+from edgelift_builder.measure.runtimes import ModelSpec
 from edgelift_builder.piece import Piece
 from edgelift_builder.recipe import StepCall, Variant
 from edgelift_builder.targets import load_target
+from edgelift_contract.errors import ContractError
+from edgelift_contract.histogram import Histogram
+from edgelift_contract.manifest import SessionOptions
 
 pytestmark = pytest.mark.builder
 
 TARGET = load_target("x86-64")
 
 
-def candidate(folder: Path, variant: str, size: int, ratio: Ratio | None) -> Candidate:
+def candidate(variant: str, size: int, ratio: Ratio | None) -> Examined:
     """One that was made, runs, and loses nothing beyond doubt."""
-    (folder / variant).mkdir()
-    (folder / variant / "model.onnx").write_bytes(bytes(size))
-    made = Candidate(TARGET, Variant(variant, "onnx", [StepCall("export-onnx")]), 0.5)
-    made.piece = Piece("onnx", "k", folder / variant, (("model.onnx", "model"),))
-    made.examined = Examined(folder, folder, 16, 0.0, Nearness(1e-3, 0.0, 0.0, argmax=True))
-    made.judgement = Judgement("accuracy", 2000, 1.0, 0.99, 1.0, 1.0, 0.0, -0.1, 0.1, 0, 0, "none", "holds")
-    made.float_ratio = ratio
-    return made
+    folder = Path("nowhere")  # the gates look at no file
+    piece = Piece("onnx", "k", folder, (("model.onnx", "model"),))
+    spec = ModelSpec("onnxruntime", piece.model_path, SessionOptions(), ("x",), ("y",), batch_free=True)
+    judgement = Judgement("accuracy", 2000, 1.0, 0.99, 1.0, 1.0, 0.0, -0.1, 0.1, 0, 0, "none", "holds")
+    examined = (
+        Candidate(TARGET, Variant(variant, "onnx", [StepCall("export-onnx")]), 0.5)
+        .made(piece, spec, size)
+        .examined(Examination(folder, folder, 16, 0.0, Nearness(1e-3, 0.0, 0.0, argmax=True)), judgement)
+    )
+    latency = Latency(100.0, 120.0, 300, Histogram().to_data())
+    return examined.measured(latency, ratio, None) if ratio else examined
 
 
 @pytest.mark.parametrize(
@@ -46,11 +54,31 @@ def candidate(folder: Path, variant: str, size: int, ratio: Ratio | None) -> Can
         (960, None, False),
     ],
 )
-def test_smaller_or_faster_beyond_chance(tmp_path: Path, size: int, ratio: Ratio | None, ships: bool) -> None:
-    both = [candidate(tmp_path, "float32", 1000, Ratio(1.0, 1.0, 1.0)), candidate(tmp_path, "int8", size, ratio)]
-    gates.decide(both, accept=False)
-    assert both[0].shipped and both[1].shipped == ships
-    assert both[1].code == ("" if ships else "no-gain")
+def test_smaller_or_faster_beyond_chance(size: int, ratio: Ratio | None, ships: bool) -> None:
+    both = [candidate("float32", 1000, Ratio(1.0, 1.0, 1.0)), candidate("int8", size, ratio)]
+    first, second = gates.decide(both, accept=False)
+    assert isinstance(first, Shipped) and isinstance(second, Shipped) == ships
+    assert second.code == ("" if ships else "no-gain")
     if not ships:
-        assert f"{size} against 1000 bytes" in both[1].reason
-        assert ratio is None or f"({ratio.low:.2f} to {ratio.high:.2f})" in both[1].reason
+        assert f"{size} against 1000 bytes" in second.reason
+        assert ratio is None or f"({ratio.low:.2f} to {ratio.high:.2f})" in second.reason
+    (accepted,) = [one for one in gates.decide(both, accept=True) if one.candidate is both[1]]
+    assert isinstance(accepted, Shipped) and accepted.code == second.code
+
+
+def test_what_failed_is_rejected_even_when_accepted() -> None:
+    failed = Failed(candidate("int8", 400, None), ContractError("golden-mismatch", "It answers otherwise."))
+    (decided,) = gates.decide([failed], accept=True)
+    assert isinstance(decided, Rejected) and (decided.code, decided.reason) == (
+        "golden-mismatch",
+        "It answers otherwise.",
+    )
+
+
+def test_a_float_variant_holds_by_being_the_float_model() -> None:
+    few = candidate("float32", 1000, None)
+    judgement = replace(few.judgement, verdict="cannot-tell")
+    (decided,) = gates.decide([replace(few, judgement=judgement)], accept=False)
+    assert isinstance(decided, Shipped) and decided.verdict == "holds"
+    (other,) = gates.decide([replace(candidate("int8", 400, None), judgement=judgement)], accept=True)
+    assert isinstance(other, Shipped) and (other.verdict, other.code) == ("cannot-tell", "not-enough-data")

@@ -22,7 +22,7 @@ from edgelift_contract.errors import ContractError, EdgeliftError
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examination:
     """What one look found.
 
     Attributes:
@@ -39,7 +39,7 @@ class Examined:
     near: Nearness
 
 
-def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examined:
+def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examination:
     """Run `spec` on the evaluation set and record its goldens.
 
     Args:
@@ -69,7 +69,7 @@ def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examined:
         ) from error
     folder = Path(out_folder)
     folder.mkdir(parents=True, exist_ok=True)
-    made = Examined(
+    made = Examination(
         folder / "outputs.npz",
         folder / "goldens.msgpack",
         len(chosen),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgelift_builder import data
-from edgelift_builder.facts import LABELS
+from edgelift_builder.facts import LABELS, REFERENCE
 from edgelift_builder.measure import evaluate
 from edgelift_builder.source.given import Source
 from edgelift_contract.errors import ContractError
@@ -44,26 +44,21 @@ def keep_module(handle: str, made: Any) -> None:
 
 
 def own_scores(outputs_file: str, folder: str) -> list[float]:
-    """Scores by the source's own metric, one per sample.
+    """Scores of the outputs in a file by the source's own metric, one per sample; `folder` has the other data sets.
 
     Raises:
         ContractError: `source-invalid` when it does not return one number from 0 to 1 for each sample.
     """
-    labels = data.load(Path(folder) / LABELS)
-    return [float(score) for score in _own_scores(data.load(Path(outputs_file)), labels)]
+    labels, reference = data.load(Path(folder) / LABELS), data.load(Path(folder) / REFERENCE)
+    return [float(score) for score in scores_of(data.load(Path(outputs_file)), labels, reference)]
 
 
 def scores_of(outputs: data.DataSet, labels: data.DataSet, reference: data.DataSet) -> evaluate.Scores:
     """Scores of `outputs` as the build will judge them: by the source's metric, else by `evaluate.score`."""
-    if current().metric is not None:
-        return _own_scores(outputs, labels)
-    return evaluate.score(outputs, labels, reference)
-
-
-def _own_scores(outputs: data.DataSet, labels: data.DataSet) -> evaluate.Scores:
-    source = current()
-    assert source.metric is not None
-    scores = np.asarray(source.metric(outputs, labels.get("labels")), dtype=np.float64)
+    metric = current().metric
+    if metric is None:
+        return evaluate.score(outputs, labels, reference)
+    scores = np.asarray(metric(outputs, labels.get("labels")), dtype=np.float64)
     n = data.length(outputs)
     if scores.shape != (n,) or not ((scores >= 0) & (scores <= 1)).all():
         raise ContractError(

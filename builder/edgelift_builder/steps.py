@@ -1,4 +1,4 @@
-"""Every step that a recipe can name. A new one is a class in `convert/` or `optimise/` and a line here."""
+"""Every step that a recipe can name. A new one is an object in `convert/` or `optimise/` and a line here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edgelift_builder.optimise.clean_up import CleanUp
 from edgelift_builder.optimise.dynamic_int8 import DynamicInt8
 from edgelift_builder.optimise.dynamic_onnx import DynamicInt8Onnx
 from edgelift_builder.optimise.fp16 import Fp16
-from edgelift_builder.optimise.prune_channels import PruneChannels
-from edgelift_builder.optimise.prune_layers import PruneLayers
-from edgelift_builder.optimise.prune_weights import PruneWeights
-from edgelift_builder.optimise.qat import QuantisationAware
+from edgelift_builder.optimise.prune_channels import PRUNE_CHANNELS
+from edgelift_builder.optimise.prune_layers import PRUNE_LAYERS
+from edgelift_builder.optimise.prune_weights import PRUNE_WEIGHTS
+from edgelift_builder.optimise.qat import QUANTISATION_AWARE
 from edgelift_builder.optimise.static_int8 import StaticInt8
 from edgelift_builder.optimise.tflite_int8 import TfliteStaticInt8
-from edgelift_builder.optimise.training import Distil, FineTune
+from edgelift_builder.optimise.training_steps import DISTIL, FINE_TUNE
 from edgelift_builder.optimise.weight_only import WeightOnly
 from edgelift_builder.pipeline import Step
 from edgelift_builder.recipe import Recipe
@@ -35,12 +35,12 @@ _ALL: tuple[Step, ...] = (
     DynamicInt8Onnx(),
     Fp16(),
     WeightOnly(),
-    PruneWeights(),
-    PruneChannels(),
-    PruneLayers(),
-    FineTune(),
-    Distil(),
-    QuantisationAware(),
+    PRUNE_WEIGHTS,
+    PRUNE_CHANNELS,
+    PRUNE_LAYERS,
+    FINE_TUNE,
+    DISTIL,
+    QUANTISATION_AWARE,
 )
 
 STEPS: dict[str, Step] = {step.name: step for step in _ALL}

@@ -16,6 +16,7 @@ from torch import nn
 from edgelift_builder import data
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import prune_channels, prune_layers, prune_weights, qat, training
+from edgelift_builder.optimise.module_step import apply
 from edgelift_builder.source import held
 from edgelift_builder.source.given import Source
 from edgelift_builder.source.inputs import by_name
@@ -79,7 +80,7 @@ def blocks() -> Source:
 def test_a_mask_is_kept_through_training(holding: Any, pattern: str, share: float) -> None:
     source = tiny()
     before = copy.deepcopy(source.model.state_dict())
-    prune_weights.prune("", "made", str(holding(source)), {"amount": 0.7, "pattern": pattern, "epochs": 2})
+    apply(prune_weights.prune, "", "made", str(holding(source)), {"amount": 0.7, "pattern": pattern, "epochs": 2})
     made = held.module("made")
     found = prune_weights.zeros(made)
     assert found == pytest.approx(share, abs=0.08)  # a short last group stays whole
@@ -98,7 +99,7 @@ def test_channels_are_really_removed_in_eights(holding: Any) -> None:
     source.model.conv, source.model.norm = nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32)
     source.model.fc = nn.Linear(32 * 64, 4)
     source.model.eval()
-    remarks = prune_channels.prune("", "made", str(holding(source)), {"amount": 0.5, "epochs": 1})
+    remarks = apply(prune_channels.prune, "", "made", str(holding(source)), {"amount": 0.5, "epochs": 1})
     made = held.module("made")
     assert made.conv.out_channels == made.norm.num_features == 16 and made.fc.in_features == 16 * 64
     assert made.fc.out_features == 4 and "50% of the parameters" in remarks[0]
@@ -107,17 +108,19 @@ def test_channels_are_really_removed_in_eights(holding: Any) -> None:
 
 def test_what_cannot_be_narrowed_is_told(holding: Any) -> None:
     with pytest.raises(ContractError, match="No channel could be removed"):
-        prune_channels.prune("", "made", str(holding(tiny())), {"amount": 0.3, "epochs": 1})  # 8 channels only
+        apply(
+            prune_channels.prune, "", "made", str(holding(tiny())), {"amount": 0.3, "epochs": 1}
+        )  # 8 channels only
 
 
 def test_the_block_that_costs_least_goes(holding: Any) -> None:
     source = blocks()
-    remarks = prune_layers.prune("", "made", str(holding(source)), {"count": 1, "epochs": 1})
+    remarks = apply(prune_layers.prune, "", "made", str(holding(source)), {"count": 1, "epochs": 1})
     made = held.module("made")
     assert isinstance(made.wrapped[1], nn.Identity) and remarks[0] == "Left out: wrapped.1."
     assert not isinstance(source.model.wrapped[1], nn.Identity)
     with pytest.raises(ContractError, match="3 blocks that could be left out; 4 were to go"):
-        prune_layers.prune("", "made", str(holding(source)), {"count": 4, "epochs": 1})
+        apply(prune_layers.prune, "", "made", str(holding(source)), {"count": 4, "epochs": 1})
 
 
 def test_distillation_brings_a_damaged_model_back(holding: Any) -> None:
@@ -129,7 +132,7 @@ def test_distillation_brings_a_damaged_model_back(holding: Any) -> None:
     x = torch.from_numpy(source.calibration_inputs)
     with torch.no_grad():
         damage = float(((student(x) - source.model(x)) ** 2).mean())
-    taught = training.distil(student, training._inputs(folder), 40)
+    taught = training.distil(student, training.calibration_inputs(folder), 40)
     with torch.no_grad():
         left = float(((taught(x) - source.model(x)) ** 2).mean())
     assert left < damage / 2
@@ -155,11 +158,11 @@ def test_a_fine_tuning_that_fails_is_told(holding: Any) -> None:
     source = tiny()
     source.fine_tune = lambda model: model.nothing
     with pytest.raises(ContractError, match=r"fine_tune raised .*nothing") as caught:
-        qat.train("", "made", str(holding(source)), 1)
+        apply(qat.train, "", "made", str(holding(source)), {"epochs": 1})
     assert caught.value.code == "source-raised"
     source.fine_tune = lambda model: None
     with pytest.raises(ContractError, match="returned NoneType, not the trained module"):
-        qat.train("", "made", str(holding(source)), 1)
+        apply(qat.train, "", "made", str(holding(source)), {"epochs": 1})
 
 
 def test_zeros_that_make_nothing_smaller_do_not_ship(

@@ -8,78 +8,50 @@ times on a ResNet-50, and 5 % made it slower), so the gates measure.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 from edgelift_builder.child import summarise
 from edgelift_builder.optimise import training
-from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.held import current, keep_module, module
+from edgelift_builder.optimise.module_step import ModuleStep, share_of_model
+from edgelift_builder.source.held import current
 from edgelift_builder.source.inputs import by_name
-from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
 ROUND_TO = 8
 
 
-class PruneChannels:
-    """module → narrower module."""
-
-    name = "prune-channels"
-
-    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """`amount`: share of the channels that go; `epochs` of distillation where the source can't fine-tune."""
-        chosen = check_options(self.name, options, {"amount": 0.3, "epochs": 30})
-        if not 0 < chosen["amount"] < 1:
-            raise ContractError("unknown-recipe", f"The amount of the step {self.name} must be between 0 and 1.")
-        return chosen | {"round_to": ROUND_TO}
-
-    def requires(self, piece: Piece) -> None:
-        """Works on the module itself."""
-        demand(self.name, piece, "source")
-
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
-        """Prune a copy in the child, and train it on.
-
-        Raises:
-            ContractError: `step-failed` when nothing could be removed; what the training raises.
-        """
-        remarks = bench.child.call(
-            prune, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
-        )
-        return StepResult(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
-
-    def ensures(self, _before: Piece, _result: StepResult) -> None:
-        """That parameters went is checked where they are: in the child, see `prune`."""
-
-
-def prune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> list[str]:
-    """In the child: remove channels and train; returns remarks.
+def prune(model: Any, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Remove channels and train on.
 
     Raises:
-        ContractError: `step-failed` with the reason when nothing could be removed.
+        ContractError: `step-failed` with the reason when nothing could be removed; what the training raises.
     """
-    changed = copy.deepcopy(module(handle))
-    before = _parameters(changed)
+    before = _parameters(model)
     try:
-        narrow(changed, settings["amount"])
+        narrow(model, settings["amount"])
     except Exception as error:
         raise ContractError(
             "step-failed",
             f"The model's channels could not be traced: {summarise(error)}.",
             hint="Shapes written into forward, as x.view(-1, 2304), can't follow; use x.flatten(1).",
         ) from error
-    after = _parameters(changed)
+    after = _parameters(model)
     if after >= before:
         raise ContractError(
             "step-failed",
             f"No channel could be removed: every layer is at most {ROUND_TO} wide, or tied to outputs.",
         )
-    trained, remark = training.win_back(changed, Path(data_folder), settings["epochs"])
-    keep_module(to, trained)
-    return [f"{1 - after / before:.0%} of the parameters went with their channels.", remark]
+    trained, remark = training.win_back(model, data_folder, settings["epochs"])
+    return trained, [f"{1 - after / before:.0%} of the parameters went with their channels.", remark]
+
+
+def _check(settings: dict[str, Any]) -> dict[str, Any]:
+    return share_of_model("prune-channels", settings) | {"round_to": ROUND_TO}
+
+
+#: `amount`: share of the channels that go; `epochs` of distillation where the source can't fine-tune.
+PRUNE_CHANNELS = ModuleStep("prune-channels", prune, {"amount": 0.3, "epochs": 30}, _check)
 
 
 def narrow(model: Any, amount: float) -> None:

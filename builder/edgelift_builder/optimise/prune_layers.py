@@ -7,7 +7,6 @@ transformer blocks; here by the outputs rather than by one layer's). Trained on 
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +15,24 @@ import numpy as np
 from edgelift_builder import data
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import training
-from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.held import keep_module, module
-from edgelift_builder.targets import Target
+from edgelift_builder.optimise.module_step import ModuleStep
 from edgelift_contract.errors import ContractError
 
 _SAMPLES = 64
 
 
-class PruneLayers:
-    """module → module with fewer blocks."""
-
-    name = "prune-layers"
-
-    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """`count`: blocks that go; `epochs` of distillation where the source can't fine-tune."""
-        chosen = check_options(self.name, options, {"count": 1, "epochs": 30})
-        if chosen["count"] < 1:
-            raise ContractError("unknown-recipe", f"The count of the step {self.name} must be at least 1.")
-        return chosen
-
-    def requires(self, piece: Piece) -> None:
-        """Works on the module itself."""
-        demand(self.name, piece, "source")
-
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
-        """Drop blocks from a copy in the child, and train it on.
-
-        Raises:
-            ContractError: `step-failed` when there are too few such blocks; what the training raises.
-        """
-        remarks = bench.child.call(
-            prune, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
-        )
-        return StepResult(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
-
-    def ensures(self, _before: Piece, _result: StepResult) -> None:
-        """That blocks went is checked where they are: in the child, see `prune`."""
-
-
-def prune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> list[str]:
-    """In the child: drop the cheapest blocks and train; returns remarks.
+def prune(model: Any, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Drop the blocks that cost least, and train on.
 
     Raises:
-        ContractError: `step-failed`.
+        ContractError: `step-failed` when there are too few such blocks; what the training raises.
     """
     import torch
 
-    changed = copy.deepcopy(module(handle))
     inputs = [
-        torch.from_numpy(np.array(a))
-        for a in next(data.stream(Path(data_folder) / CALIBRATION, _SAMPLES)).values()
+        torch.from_numpy(np.array(a)) for a in next(data.stream(data_folder / CALIBRATION, _SAMPLES)).values()
     ]
-    found = costs(changed, inputs)
+    found = costs(model, inputs)
     if len(found) < settings["count"]:
         raise ContractError(
             "step-failed",
@@ -78,10 +41,19 @@ def prune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> l
         )
     gone = [name for name, _ in found[: settings["count"]]]
     for name in gone:
-        _set(changed, name, torch.nn.Identity())
-    trained, remark = training.win_back(changed, Path(data_folder), settings["epochs"])
-    keep_module(to, trained)
-    return [f"Left out: {', '.join(gone)}.", remark]
+        _set(model, name, torch.nn.Identity())
+    trained, remark = training.win_back(model, data_folder, settings["epochs"])
+    return trained, [f"Left out: {', '.join(gone)}.", remark]
+
+
+def _check(settings: dict[str, Any]) -> dict[str, Any]:
+    if settings["count"] < 1:
+        raise ContractError("unknown-recipe", "The count of the step prune-layers must be at least 1.")
+    return settings
+
+
+#: `count`: blocks that go; `epochs` of distillation where the source can't fine-tune.
+PRUNE_LAYERS = ModuleStep("prune-layers", prune, {"count": 1, "epochs": 30}, _check)
 
 
 def costs(model: Any, inputs: list[Any]) -> list[tuple[str, float]]:

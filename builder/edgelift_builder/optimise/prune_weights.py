@@ -11,70 +11,28 @@ A. Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021.
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
 
 from edgelift_builder.optimise import training
-from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.held import keep_module, module
-from edgelift_builder.targets import Target
+from edgelift_builder.optimise.module_step import ModuleStep, share_of_model
 from edgelift_contract.errors import ContractError
 
 
-class PruneWeights:
-    """module → module with weights of least magnitude set to 0."""
-
-    name = "prune-weights"
-
-    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """`amount`: share of weights that go; `pattern`: `global`, `layer` or `N:M`; `epochs` of distillation."""
-        chosen = check_options(self.name, options, {"amount": 0.5, "pattern": "global", "epochs": 20})
-        if chosen["pattern"] not in ("global", "layer") and not _n_of_m(chosen["pattern"]):
-            raise ContractError(
-                "unknown-recipe",
-                f"The step {self.name} has no pattern {chosen['pattern']!r}.",
-                hint="It has global, layer, and N:M as 2:4.",
-            )
-        if not 0 < chosen["amount"] < 1:
-            raise ContractError("unknown-recipe", f"The amount of the step {self.name} must be between 0 and 1.")
-        return chosen
-
-    def requires(self, piece: Piece) -> None:
-        """Works on the module itself."""
-        demand(self.name, piece, "source")
-
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
-        """Mask a copy in the child, train it on, make the mask permanent.
-
-        Raises:
-            ContractError: `step-failed` when there is no weight to prune; what the training raises.
-        """
-        remarks = bench.child.call(
-            prune, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
-        )
-        return StepResult(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
-
-    def ensures(self, _before: Piece, _result: StepResult) -> None:
-        """The share of zeros is counted where they are: in the child, see `prune`."""
-
-
-def prune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> list[str]:
-    """In the child: prune and train; returns remarks.
+def prune(model: Any, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Mask, train on, make the mask permanent.
 
     Raises:
-        ContractError: `step-failed`.
+        ContractError: `step-failed` when there is no weight to prune; what the training raises.
     """
     from torch.nn.utils import prune as torch_prune
 
-    changed = copy.deepcopy(module(handle))
-    weights = _weights(changed)
+    weights = _weights(model)
     if not weights:
         raise ContractError("step-failed", "The model has no convolution or linear layer whose weights could go.")
     mask(weights, settings["pattern"], settings["amount"])
-    trained, remark = training.win_back(changed, Path(data_folder), settings["epochs"])
+    trained, remark = training.win_back(model, data_folder, settings["epochs"])
     for layer, name in _weights(trained):
         if torch_prune.is_pruned(layer):
             torch_prune.remove(layer, name)
@@ -83,8 +41,21 @@ def prune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> l
         raise ContractError(
             "step-failed", f"Only {share:.0%} of the weights are 0 after training: the mask was lost."
         )
-    keep_module(to, trained)
-    return [f"{share:.0%} of the weights are 0.", remark]
+    return trained, [f"{share:.0%} of the weights are 0.", remark]
+
+
+def _check(settings: dict[str, Any]) -> dict[str, Any]:
+    if settings["pattern"] not in ("global", "layer") and not _n_of_m(settings["pattern"]):
+        raise ContractError(
+            "unknown-recipe",
+            f"The step prune-weights has no pattern {settings['pattern']!r}.",
+            hint="It has global, layer, and N:M as 2:4.",
+        )
+    return share_of_model("prune-weights", settings)
+
+
+#: `amount`: share of weights that go; `pattern`: `global`, `layer` or `N:M`; `epochs` of distillation.
+PRUNE_WEIGHTS = ModuleStep("prune-weights", prune, {"amount": 0.5, "pattern": "global", "epochs": 20}, _check)
 
 
 def mask(weights: list[tuple[Any, str]], pattern: str, amount: float) -> None:

@@ -9,63 +9,33 @@ float weights are left where quantising them costs least, the simulation is take
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 from edgelift_builder.optimise import training
-from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.held import keep_module, module
-from edgelift_builder.targets import Target
+from edgelift_builder.optimise.module_step import ModuleStep
 from edgelift_contract.errors import ContractError
 
 #: How fast an activation's running range follows: range ← 0.99 · range + 0.01 · seen.
 _MOMENTUM = 0.01
 
 
-class QuantisationAware:
-    """module → module that was trained with int8's rounding."""
-
-    name = "quantisation-aware"
-
-    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """`epochs` of distillation where the source can't fine-tune."""
-        return check_options(self.name, options, {"epochs": 20})
-
-    def requires(self, piece: Piece) -> None:
-        """Works on the module itself."""
-        demand(self.name, piece, "source")
-
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
-        """Train a copy in the child.
-
-        Raises:
-            ContractError: `step-failed` when there is no layer to simulate; what the training raises.
-        """
-        remark = bench.child.call(
-            train, piece.handle, folder.name, str(bench.folder), settings["epochs"], words=step_words(self.name)
-        )
-        return StepResult(Piece("source", "", folder, remarks=(remark,)), changed=True)
-
-    def ensures(self, _before: Piece, _result: StepResult) -> None:
-        """Nothing that could be told without measuring: the gates do."""
-
-
-def train(handle: str, to: str, data_folder: str, epochs: int) -> str:
-    """In the child: simulate, train, take the simulation off; returns what was done.
+def train(model: Any, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Simulate int8, train, take the simulation off.
 
     Raises:
-        ContractError: `step-failed`.
+        ContractError: `step-failed` when there is no layer to simulate; what the training raises.
     """
-    changed = copy.deepcopy(module(handle))
-    handles = simulate(changed)
+    handles = simulate(model)
     if not handles:
         raise ContractError("step-failed", "The model has no convolution or linear layer to train for int8.")
-    trained, remark = training.win_back(changed, Path(data_folder), epochs)
+    trained, remark = training.win_back(model, data_folder, settings["epochs"])
     release(trained, handles)
-    keep_module(to, trained)
-    return f"{remark[:-1]}, with int8's rounding simulated."
+    return trained, [f"{remark[:-1]}, with int8's rounding simulated."]
+
+
+#: `epochs` of distillation where the source can't fine-tune.
+QUANTISATION_AWARE = ModuleStep("quantisation-aware", train, {"epochs": 20})
 
 
 def simulate(model: Any) -> list[Any]:

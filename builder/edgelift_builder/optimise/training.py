@@ -8,7 +8,6 @@ are not scores). Seeded, on one thread, so that the same source gives the same w
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,85 +17,10 @@ import numpy as np
 from edgelift_builder import data
 from edgelift_builder.child import summarise
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
-from edgelift_builder.source.held import current, keep_module, module
-from edgelift_builder.targets import Target
+from edgelift_builder.source.held import current
 from edgelift_contract.errors import ContractError
 
 _TEMPERATURE, _BATCH = 2.0, 32
-
-
-class FineTune:
-    """module → module, trained on by the source's own `fine_tune`."""
-
-    name = "fine-tune"
-
-    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """`or_distil`: distil where the source offers no fine-tuning, instead of refusing; `epochs` of that."""
-        return check_options(self.name, options, {"or_distil": True, "epochs": 20})
-
-    def requires(self, piece: Piece) -> None:
-        """Only a module can be trained."""
-        demand(self.name, piece, "source")
-
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
-        """Train a copy in the child.
-
-        Raises:
-            ContractError: `source-invalid` when the source offers no fine-tuning, `source-raised` when it fails.
-        """
-        remark = bench.child.call(
-            fine_tune, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
-        )
-        return StepResult(Piece("source", "", folder, remarks=(remark,)), changed=True)
-
-    def ensures(self, _before: Piece, _result: StepResult) -> None:
-        """Nothing that could be told without measuring: the gates do."""
-
-
-class Distil:
-    """module → module, taught by the float model."""
-
-    name = "distil"
-
-    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """`epochs`: times that the calibration inputs are gone through."""
-        return check_options(self.name, options, {"epochs": 20})
-
-    def requires(self, piece: Piece) -> None:
-        """Only a module can be trained."""
-        demand(self.name, piece, "source")
-
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
-        """Train a copy in the child; raises what the model raises, as `conversion-failed`."""
-        bench.child.call(
-            distil_step, piece.handle, folder.name, str(bench.folder), settings["epochs"],
-            words=step_words(self.name),
-        )  # fmt: skip
-        return StepResult(Piece("source", "", folder), changed=True)
-
-    def ensures(self, _before: Piece, _result: StepResult) -> None:
-        """Nothing that could be told without measuring: the gates do."""
-
-
-def fine_tune(handle: str, to: str, data_folder: str, settings: dict[str, Any]) -> str:
-    """In the child: train a copy; returns what was done."""
-    changed = copy.deepcopy(module(handle))
-    if current().fine_tune is None and not settings["or_distil"]:
-        raise ContractError(
-            "source-invalid",
-            "The source offers no fine-tuning.",
-            hint="Give Source a fine_tune: a function that takes the changed module and returns it trained.",
-        )
-    trained, remark = win_back(changed, Path(data_folder), settings["epochs"])
-    keep_module(to, trained)
-    return remark
-
-
-def distil_step(handle: str, to: str, data_folder: str, epochs: int) -> None:
-    """In the child: teach a copy."""
-    keep_module(to, distil(copy.deepcopy(module(handle)), _inputs(Path(data_folder)), epochs))
 
 
 def win_back(changed: Any, data_folder: Path, epochs: int) -> tuple[Any, str]:
@@ -110,7 +34,7 @@ def win_back(changed: Any, data_folder: Path, epochs: int) -> tuple[Any, str]:
     tune: Callable[[Any], Any] | None = current().fine_tune
     if tune is None:
         return distil(
-            changed, _inputs(data_folder), epochs
+            changed, calibration_inputs(data_folder), epochs
         ), f"Distilled from the float model for {epochs} epochs."
     try:
         trained = tune(changed)
@@ -172,7 +96,8 @@ def _listed(result: Any) -> list[Any]:
     return [result] if hasattr(result, "shape") else list(result)
 
 
-def _inputs(data_folder: Path) -> list[Any]:
+def calibration_inputs(data_folder: Path) -> list[Any]:
+    """All of them as tensors, in the order of `forward`'s parameters."""
     import torch
 
     return [torch.from_numpy(np.ascontiguousarray(a)) for a in data.load(data_folder / CALIBRATION).values()]

@@ -60,7 +60,9 @@ class Bench:
 class Step(Protocol):
     """One transformation. `settings` are all that its result depends on besides its piece."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As recipes have it."""
 
     def settings(self, options: dict[str, Any], target: Target) -> dict[str, Any]:
         """The recipe's options checked and completed by the target's; raises ContractError."""

@@ -5,39 +5,23 @@ MatMulNBits multiplies with it as it is. Embedding tables get int8 rows. Everyth
 
 Works for models of any size: the graph is read without its weights, and tensors are taken from their file one by
 one, block by block, and appended to the new file. Nothing is ever held whole.
-
-MatMulNBits' form (onnxruntime docs/ContribOperators.md): B[N][K/group][group · bits / 8] as bytes, the lower half
-of a byte first; unsigned with the zero point in the middle of the range, so q + 2^(bits-1) is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgelift_builder.convert import strip
-from edgelift_builder.data import Array
-from edgelift_builder.optimise import definition
+from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import Store, Weights
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
-#: Smaller weights are left alone, elements: their scales and the nodes around them would cost what they save.
-LEAST_ELEMENTS = 4096
-
-#: Rows of a weight taken at once are limited to this many elements.
-BLOCK_ELEMENTS = 1 << 20
-
 #: First onnxruntime with the kernel, by bits (release notes 1.17 and 1.22).
 _SINCE = {4: ">=1.17", 8: ">=1.22"}
-
-#: MatMulNBits' attribute: compute with int8 activations, quantised block by block while running.
-_ACCURACY_INT8 = 4
 
 
 class WeightOnly:
@@ -94,7 +78,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     proto = onnx.load(model, load_external_data=False)
     done = False
     with Store(Path(folder) / strip.WEIGHTS) as store:
-        rewriter = _Rewriter(proto, Weights(Path(model), proto), store, settings["bits"], settings["group"])
+        rewriter = NodeRewriter(proto, Weights(Path(model), proto), store, settings["bits"], settings["group"])
         for node in list(proto.graph.node):
             done |= rewriter.node(node)
         rewriter.finish()
@@ -111,137 +95,3 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
         if n.op_type in ("Conv", "ConvTranspose", "LSTM", "GRU")
     ]
     return [strip.MODEL, strip.WEIGHTS], left
-
-
-class _Rewriter:
-    """Puts narrow weights in the place of wide ones, node by node; then carries over what is left."""
-
-    def __init__(self, proto: Any, weights: Weights, store: Store, bits: int, group: int) -> None:
-        self._proto, self._weights, self._store, self._bits, self._group = proto, weights, store, bits, group
-        self._made: dict[tuple[str, str], list[Any]] = {}
-        self._nodes: list[Any] = []
-
-    def node(self, node: Any) -> bool:
-        """Copy a node into the new graph, rewritten if its weights can be narrow; was it."""
-        rewrite: Callable[[Any], list[Any] | None] = {
-            "MatMul": self._matmul, "Gemm": self._gemm, "Gather": self._gather,
-        }.get(node.op_type, lambda _: None)  # fmt: skip
-        weight = node.input[0 if node.op_type == "Gather" else 1] if len(node.input) > 1 else ""
-        wide = self._weights.get(weight)
-        fits = wide is not None and len(wide.dims) == 2 and int(np.prod(wide.dims)) >= LEAST_ELEMENTS
-        made = rewrite(node) if fits else None
-        self._nodes += made or [node]
-        return made is not None
-
-    def finish(self) -> None:
-        """Take the nodes over, drop weights that nobody reads, carry the others into the new file."""
-        import onnx
-
-        graph = self._proto.graph
-        del graph.node[:]
-        graph.node.extend(self._nodes)
-        used = {name for node in graph.node for name in node.input} | {v.name for v in graph.output}
-        kept = [t for t in graph.initializer if t.name in used]
-        fresh = [t for made in self._made.values() for t in made]
-        del graph.initializer[:]
-        graph.initializer.extend([*(self._store.carry(t, self._weights) for t in kept), *fresh])
-        if not any(o.domain == "com.microsoft" for o in self._proto.opset_import):
-            self._proto.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
-
-    def _matmul(self, node: Any) -> list[Any]:
-        return [self._product(node, node.input[0], node.input[1], node.output[0], transposed=False)]
-
-    def _gemm(self, node: Any) -> list[Any] | None:
-        import onnx
-
-        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if given.get("transA", 0) or given.get("alpha", 1.0) != 1.0 or given.get("beta", 1.0) != 1.0:
-            return None
-        biased = len(node.input) > 2 and node.input[2]
-        out = f"{node.output[0]}_product" if biased else node.output[0]
-        product = self._product(node, node.input[0], node.input[1], out, transposed=bool(given.get("transB", 0)))
-        if not biased:
-            return [product]
-        return [
-            product,
-            onnx.helper.make_node("Add", [out, node.input[2]], list(node.output), f"{node.name}_bias"),
-        ]
-
-    def _product(self, node: Any, given: str, weight: str, out: str, *, transposed: bool) -> Any:
-        import onnx
-
-        wide = self._weights.array(weight)
-        n, k = wide.shape if transposed else wide.shape[::-1]
-        key = (weight, "nbits")
-        if key not in self._made:
-            by_row = wide if transposed else wide.T
-            self._made[key] = self._narrow(weight, by_row)
-        packed, scales = self._made[key]
-        return onnx.helper.make_node(
-            "MatMulNBits", [given, packed.name, scales.name], [out], f"{node.name or out}_nbits",
-            domain="com.microsoft", K=k, N=n, bits=self._bits, block_size=self._group, accuracy_level=_ACCURACY_INT8,
-        )  # fmt: skip
-
-    def _narrow(self, name: str, by_row: Array) -> list[Any]:
-        """Pack a weight [N, K] group by group; both tensors as they stand in the new file."""
-        n, k = by_row.shape
-        groups, scales = -(-k // self._group), []
-        packed = self._store.begin(f"{name}_q{self._bits}", "uint8", (n, groups, self._group * self._bits // 8))
-        for start in range(0, n, max(1, BLOCK_ELEMENTS // k)):
-            rows = np.asarray(by_row[start : start + max(1, BLOCK_ELEMENTS // k)], dtype=np.float32)
-            rows = np.pad(rows, ((0, 0), (0, groups * self._group - k)))
-            made = _quantise(name, rows, definition.PerGroup(self._group), self._bits)
-            packed.write(pack(made.values, self._bits))
-            scales.append(made.scale)
-        scale = self._store.begin(f"{name}_scale", "float32", (n * groups,))
-        for part in scales:
-            scale.write(part)
-        self._weights.forget(name)
-        return [packed.tensor, scale.tensor]
-
-    def _gather(self, node: Any) -> list[Any] | None:
-        """An embedding: int8 rows, and each row's scale, looked up by the same index."""
-        import onnx
-        from onnx import helper
-
-        if any(a.name == "axis" and a.i != 0 for a in node.attribute):
-            return None
-        table, index, out = node.input[0], node.input[1], node.output[0]
-        key = (table, "rows")
-        if key not in self._made:
-            self._made[key] = self._rows(table)
-        values, scale = self._made[key]
-        stem = node.name or out
-        return [
-            helper.make_node("Gather", [values.name, index], [f"{out}_q"], f"{stem}_q"),
-            helper.make_node("Cast", [f"{out}_q"], [f"{out}_wide"], f"{stem}_wide", to=onnx.TensorProto.FLOAT),
-            helper.make_node("Gather", [scale.name, index], [f"{out}_s"], f"{stem}_s"),
-            helper.make_node("Mul", [f"{out}_wide", f"{out}_s"], [out], stem),
-        ]
-
-    def _rows(self, name: str) -> list[Any]:
-        table, scales = self._weights.array(name), []
-        values = self._store.begin(f"{name}_q8", "int8", table.shape)
-        for start in range(0, len(table), max(1, BLOCK_ELEMENTS // table.shape[1])):
-            rows = np.asarray(table[start : start + max(1, BLOCK_ELEMENTS // table.shape[1])], dtype=np.float32)
-            made = _quantise(name, rows, definition.PerChannel(0), 8)
-            values.write(made.values)
-            scales.append(made.scale)
-        scale = self._store.begin(f"{name}_scale", "float32", (len(table), 1))
-        for part in scales:
-            scale.write(part)
-        self._weights.forget(name)
-        return [values.tensor, scale.tensor]
-
-
-def pack(values: Array, bits: int) -> Array:
-    """Signed values in [-q_max, q_max] as MatMulNBits stores them: uint8, 4-bit pairs with the lower half first."""
-    unsigned: Array = (values.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
-    return unsigned if bits == 8 else np.bitwise_or(unsigned[..., 0::2], unsigned[..., 1::2] << 4)
-
-
-def _quantise(name: str, rows: Array, granularity: definition.Granularity, bits: int) -> definition.Quantised:
-    try:
-        return definition.quantise(rows, granularity, bits)
-    except ValueError as error:
-        raise ContractError("source-invalid", f"The weight {name} holds NaN or infinity.") from error

@@ -7,23 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgelift_builder import data
-from edgelift_builder.child import summarise
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
+from edgelift_builder.source.forward import BATCH, forward, run_all
 from edgelift_builder.source.given import Source
 from edgelift_builder.source.inputs import by_name
 from edgelift_builder.source.model_file import FileModel
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import TensorSpec
-
-#: Samples given to the float model at once.
-BATCH = 64
-
-#: What in an exception's text says that shapes, not code, are at fault.
-_SHAPE_WORDS = ("shape", "size", "dimension", "channels", "multiplied", "expected input", "broadcast")
 
 
 def survey(source: Source, about: dict[str, Any], remarks: list[str], folder: Path) -> SourceFacts:
@@ -99,117 +93,6 @@ def _parameters(model: Any) -> int:
 
     proto = onnx.load(model.path, load_external_data=False)
     return sum(int(np.prod(t.dims)) for t in proto.graph.initializer)
-
-
-def run_all(model: Any, inputs: data.DataSet, size: int = BATCH) -> data.DataSet:
-    """The float model's outputs for every sample, `size` at a time."""
-    parts = [forward(model, chunk, "evaluation input") for chunk in data.chunks(inputs, size)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def forward(model: Any, inputs: data.DataSet, what: str) -> data.DataSet:
-    """One call of the model; outputs are named `output_0` … in their order, or as a model file names them.
-
-    Raises:
-        ContractError: `shape-mismatch`, naming the layer and what it was given; else `source-raised`.
-    """
-    if isinstance(model, FileModel):
-        return _forward_file(model, inputs, what)
-    trail = _Trail(model)
-    try:
-        with torch.no_grad():
-            result = model(*(torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.values()))
-    except Exception as error:
-        raise trail.explain(error, inputs, what) from error
-    finally:
-        trail.remove()
-    tensors = [result] if isinstance(result, Tensor) else list(result)
-    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
-        raise ContractError(
-            "source-invalid",
-            f"The model returns {type(result).__name__}; only tensors, or a tuple of them, can be converted.",
-            hint="Wrap the model in a module whose forward returns tensors.",
-        )
-    return {f"output_{i}": tensor.detach().numpy() for i, tensor in enumerate(tensors)}
-
-
-def _forward_file(model: FileModel, inputs: data.DataSet, what: str) -> data.DataSet:
-    for port in model.ports:
-        given = inputs.get(port.name)
-        if given is None:
-            raise ContractError("source-invalid", f"There is no {what} for {port.name!r} of {model.path.name}.")
-        fits = len(given.shape) == len(port.shape) and all(
-            want in (None, have) for want, have in zip(port.shape[1:], given.shape[1:], strict=True)
-        )
-        if not fits or given.dtype.name != port.dtype:
-            wanted = [n if n is not None else "any" for n in port.shape[1:]]
-            raise ContractError(
-                "shape-mismatch",
-                f"The {what} {port.name} is {given.dtype.name}{list(given.shape[1:])} per sample; {model.path.name} "
-                f"takes {port.dtype}{wanted}.".replace("'", ""),
-                hint="Give both the same element type and shape.",
-            )
-    try:
-        return model.run(inputs)
-    except ContractError:
-        raise
-    except Exception as error:
-        raise ContractError(
-            "source-invalid", f"{model.path.name} loads but does not run: {summarise(error)}."
-        ) from error
-
-
-class _Trail:
-    """Notes which leaf layer was entered last and with what, so that a failure can name it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._inside: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
-        self._handles = []
-        for name, layer in model.named_modules() if not isinstance(model, torch.jit.ScriptModule) else ():
-            if name and not list(layer.children()):
-                self._handles.append(layer.register_forward_pre_hook(self._enter(name)))
-                self._handles.append(layer.register_forward_hook(self._leave))
-
-    def _enter(self, name: str) -> Any:
-        return lambda layer, args: self._inside.append((name, layer, args))
-
-    def _leave(self, _layer: nn.Module, _args: Any, _output: Any) -> None:
-        self._inside.pop()
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def explain(self, error: Exception, inputs: data.DataSet, what: str) -> ContractError:
-        given = ", ".join(f"{n} {a.dtype.name}{list(a.shape)}" for n, a in inputs.items())
-        if not any(word in str(error).lower() for word in _SHAPE_WORDS):
-            return ContractError(
-                "source-raised",
-                f"The model's forward raised {summarise(error)}, given the {what} {given}.",
-                hint="Run again with --debug for the whole traceback.",
-            )
-        if not self._inside:
-            return ContractError(
-                "shape-mismatch", f"The {what} {given} does not fit the model: {summarise(error)}.", hint=_HINT
-            )
-        name, layer, args = self._inside[-1]
-        got = ", ".join(str(list(a.shape)) for a in args if isinstance(a, Tensor))
-        return ContractError(
-            "shape-mismatch",
-            f"The {what} {given} does not fit the model: layer {name} ({_wants(layer)}) was given {got}.",
-            hint=_HINT,
-        )
-
-
-_HINT = "Use inputs of the size that the model was made for, or change that layer."
-
-
-def _wants(layer: nn.Module) -> str:
-    kind = type(layer).__name__
-    for attribute, words in (("in_features", "input features"), ("in_channels", "input channels")):
-        if hasattr(layer, attribute):
-            return f"{kind}, which expects {getattr(layer, attribute)} {words}"
-    return kind
 
 
 def _same_form(example: data.DataSet, found: data.DataSet, what: str) -> None:

@@ -34,7 +34,7 @@ from edgelift_builder.report import page
 from edgelift_builder.report.describe import write_report
 from edgelift_builder.report.report import BuildReport
 from edgelift_builder.request import Request, release_counter
-from edgelift_builder.source.named import split_source
+from edgelift_builder.source.named import check_data, split_source
 from edgelift_builder.staging import put_in_place, refuse_existing, staging
 from edgelift_builder.steps import check_recipe
 from edgelift_builder.targets import load_target
@@ -70,6 +70,7 @@ def build(request: Request, progress: Progress) -> Built:
     counter = release_counter(request)
     machine = emulate.find_root() if request.emulate else None
     path, function = split_source(request.source)
+    check_data("" if function else request.data)
     if request.out is not None:
         refuse_existing(request.out, force=request.force)
     host = this_machine()

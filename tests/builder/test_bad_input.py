@@ -20,6 +20,7 @@ from tests.builder.conftest import EXAMPLE, ROOT, TINY, BuiltFolder, edgelift
 
 pytestmark = pytest.mark.builder
 
+PATHS = {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}"}
 Build = Callable[..., BuiltFolder]
 
 
@@ -107,6 +108,74 @@ def test_a_source_that_is_none(tmp_path: Path, source: str, code: str, words: st
         build(Request(source, ["x86-64"], out=tmp_path / "out" / "r"), Quiet())
     assert caught.value.code == code and words in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+TYPOS = """
+import base64
+try:
+    from math import sqrt as root
+except ImportError:
+    def root(x): return x
+if True:
+    def nested(): return inner()
+async def later(): ...
+def _hidden(): ...
+made = lambda: 1
+raise SystemExit("this file was run")
+"""
+
+
+@pytest.mark.parametrize("name", ["base64", "root", "nested", "later", "_hidden", "made"])
+def test_a_name_bound_at_top_level_is_there(tmp_path: Path, name: str) -> None:
+    from edgelift_builder.source.named import split_source
+
+    (tmp_path / "s.py").write_text(TYPOS)
+    assert split_source(f"{tmp_path / 's.py'}:{name}") == (tmp_path / "s.py", name)
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["from os.path import *", "globals()['late'] = 1", "exec('late = 1')", "def __getattr__(name): ...",
+     "import sys\nsetattr(sys.modules[__name__], 'late', 1)", "def f():\n    global late\n    late = 1"],
+)  # fmt: skip
+def test_names_made_while_running_are_given_the_benefit_of_the_doubt(tmp_path: Path, more: str) -> None:
+    from edgelift_builder.source.named import split_source
+
+    (tmp_path / "s.py").write_text(f"{TYPOS}\n{more}\n")
+    assert split_source(f"{tmp_path / 's.py'}:late")[1] == "late"
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "words"),
+    [
+        ("s.py:nestd", "", "no function 'nestd'. Did you mean nested"),
+        ("s.py:inner", "", "no function 'inner'. Did you mean root or nested or later"),
+        ("net.onnx", "s.py:nestd", "no function 'nestd'. Did you mean nested"),
+        ("net.onnx", "n.npz", "no file n.npz"),
+        ("broken.py:f", "", "broken.py raised SyntaxError"),
+    ],
+)
+def test_a_wrong_name_is_told_before_anything_runs(tmp_path: Path, source: str, data: str, words: str) -> None:
+    (tmp_path / "s.py").write_text(TYPOS)
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    (tmp_path / "net.onnx").write_bytes(b"not looked at")
+    code = (
+        "import sys; from pathlib import Path; from edgelift_builder.build import build; from edgelift_builder.request "
+        "import Request; from edgelift_builder.report.terminal import Quiet\n"
+        "try: build(Request(sys.argv[1], ['x86-64'], data=sys.argv[2], out=Path('out/r')), Quiet())\n"
+        "except Exception as error: print(error, error.hint)\n"
+        "print('torch' in sys.modules, 'multiprocessing.popen_spawn_posix' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, source, data],
+        cwd=tmp_path,
+        env=os.environ | PATHS,
+        text=True,
+        capture_output=True,
+    )
+    lines = done.stdout.splitlines()
+    assert words in lines[0] and "this file was run" not in done.stdout, done.stdout + done.stderr
+    assert lines[-1] == "False False" and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from edgelift_builder.source.given import Source
 from edgelift_builder.source.inputs import by_name
 from edgelift_builder.source.model_file import FORMATS, open_model
 from edgelift_builder.source.model_file import digest as model_digest
+from edgelift_builder.source.named import check_data
 from edgelift_builder.source.user_code import call, code_digest, seed
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
@@ -35,6 +36,7 @@ def load_source(file: str, function: str, data_text: str, folder: str) -> Source
         ContractError: `source-missing`, `source-raised` or `source-invalid`; and what `model_file` raises.
     """
     path = Path(file)
+    check_data("" if function else data_text)
     seed()
     source, remarks, about = _from_function(path, function) if function else _from_file(path, data_text)
     held.hold(source)
@@ -52,17 +54,11 @@ def _from_function(path: Path, function: str) -> tuple[Source, list[str], dict[s
 def _from_file(path: Path, data_text: str) -> tuple[Source, list[str], dict[str, Any]]:
     model, ports = open_model(path)
     remarks: list[str] = []
-    named, colon, function = data_text.rpartition(":")
+    named, _, function = data_text.rpartition(":")
     if data_text.endswith(".npz"):
         judges: Any = file_data.read_npz(Path(data_text), [port.name for port in ports])
-    elif colon:
-        judges = call(Path(named), function)
     elif data_text:
-        raise ContractError(
-            "source-missing",
-            f"{data_text} is neither an .npz file nor a function.",
-            hint="Write FILE.py:FUNCTION.",
-        )
+        judges = call(Path(named), function)
     else:
         judges, remarks = file_data.random_data(model, ports, path.name)
     for label in ("evaluation_inputs", "evaluation_labels", "calibration_inputs", "metric", "metric_name"):

@@ -6,7 +6,6 @@ TorchScript's class names) then doesn't depend on where the file lies.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 import random
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgelift_builder.child import summarise
-from edgelift_builder.source.named import near_names
+from edgelift_builder.source.named import no_function
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 
@@ -30,14 +29,11 @@ def call(path: Path, function: str) -> Any:
     Raises:
         ContractError: `source-missing` when it is not there, `source-raised` in the exception's words.
     """
-    if not path.is_file():
-        raise ContractError("source-missing", f"There is no file {path}.")
     module = _run_file(path)
     maker = getattr(module, function, None)
     if not callable(maker):
         names = [n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
-        near = difflib.get_close_matches(function, names, n=3) or [n for n in names if not n.startswith("_")]
-        raise ContractError("source-missing", f"{path.name} has no function {function!r}.", hint=near_names(near))
+        raise no_function(path, function, names)
     try:
         return maker()
     except (Exception, SystemExit) as error:

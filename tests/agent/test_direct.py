@@ -2,6 +2,7 @@
 
 import json
 import logging
+import select
 import socket
 import threading
 import time
@@ -181,27 +182,26 @@ def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
             left.ask(request())
             left.ask(request())
             for _ in range(12):
+                last = time.monotonic()
                 used.ask(request())
                 time.sleep(0.25)
             assert site.direct >= 12
             assert left.line() == ""
-            began = time.monotonic()
             assert used.line() == ""
-            assert 1 < time.monotonic() - began < 8
+            assert time.monotonic() - last >= 2
     finally:
         site.stop()
 
 
 def test_a_slow_model_does_not_hold_up_a_health_check(site: Site) -> None:
-    site.load(ToyModelFile(delay_ms=1000))
+    site.load(ToyModelFile(delay_ms=2000))
     with site.connect() as slow, site.connect() as health:
         slow.ask(request())
         slow.send(request())
         time.sleep(0.05)
-        began = time.monotonic()
         health.send(b"GET /v2/health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
         assert health.answer()[0] == 200
-        assert time.monotonic() - began < 0.7
+        assert not select.select([slow.sock], [], [], 0)[0], "the slow one was answered first"
         assert slow.answer()[0] == 200
     assert site.direct == 0
 

@@ -115,7 +115,7 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, own_cache: Path) ->
 
 
 def _wait_for(folder: Path, count: int) -> None:
-    for _ in range(600):
+    for _ in range(6000):
         if folder.exists() and sum(1 for p in folder.iterdir() if p.name[0] != ".") >= count:
             return
         time.sleep(0.05)

@@ -82,3 +82,20 @@ def test_a_float_variant_holds_by_being_the_float_model() -> None:
     assert isinstance(decided, Shipped) and decided.verdict == "holds"
     (other,) = gates.decide([replace(candidate("int8", 400, None), judgement=judgement)], accept=True)
     assert isinstance(other, Shipped) and (other.verdict, other.code) == ("cannot-tell", "not-enough-data")
+
+
+@pytest.mark.parametrize(
+    ("float_us", "int8_us", "first"), [(4.0, 5.0, "float32"), (5.0, 4.0, "int8"), (None, None, "int8")]
+)
+def test_the_fastest_measured_is_first_and_int8_where_nothing_was(
+    float_us: float | None, int8_us: float | None, first: str
+) -> None:
+    both = []
+    for variant, precision, p50_us in (("float32", "float32", float_us), ("int8", "int8", int8_us)):
+        made = candidate(variant, 1000, None)
+        made = replace(made, piece=replace(made.piece, precision=precision))
+        if p50_us:
+            made = made.measured(Latency(p50_us, p50_us, 200, Histogram().to_data()), None, None)
+        both.append(Shipped(made, "", ""))
+    for order in (both, both[::-1]):
+        assert gates.rank(order)[0].candidate.variant.name == first

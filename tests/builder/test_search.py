@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
 
+from edgelift_builder.candidate import Examined
 from edgelift_builder.recipe import Recipe, Variant
-from edgelift_builder.search import propose
+from edgelift_builder.search import explore, propose
 from edgelift_builder.steps import check_recipe
 from edgelift_builder.targets import load_target
 from tests.builder.conftest import BuiltFolder, edgelift
+from tests.builder.test_gates import TARGET, candidate
 
 pytestmark = pytest.mark.builder
 
@@ -48,19 +50,32 @@ def test_only_what_the_source_can_become_is_proposed() -> None:
         assert format_name == "onnx" and all(c.step != "prune-channels" for c in calls)
 
 
-@pytest.mark.timeout(240)
 def test_a_search_adds_what_is_worth_having(build_tiny: Callable[..., BuiltFolder], float_recipe: Path) -> None:
     float_recipe.write_text("accuracy_drop_pp = 2.0\n" + float_recipe.read_text())
-    started = monotonic()
-    built = build_tiny("tiny", float_recipe, search_s=6.0)
-    assert monotonic() - started < 200
+    built = build_tiny("tiny", float_recipe, search_s=4.0)
     trials = built.report["search"]
-    assert len(trials) >= 2 and len({tuple(t["steps"]) for t in trials}) == len(trials)
+    assert trials and len({tuple(t["steps"]) for t in trials}) == len(trials)
     kept = {t["variant"] for t in trials if t["kept"]}
-    assert kept and kept == {c["variant"] for c in built.report["candidates"]} - {"float32"}
-    for trial in trials:
+    assert kept == {c["variant"] for c in built.report["candidates"]} - {"float32"}
+    for trial in trials:  # how many there were, and so whether one was worth keeping, is the machine's speed
         assert trial["kept"] or trial["reason"] or trial["drop_pp"] is not None
     assert "Search" in (built.folder / "report.html").read_text()
+
+
+def test_it_keeps_what_nothing_beats_and_ends_when_there_is_nothing_new() -> None:
+    def attempt(variant: Variant) -> Examined:
+        """Each step has a size and a loss of its own: no model is needed to tell which are beaten."""
+        made = candidate(variant.name, SIZES.get(variant.steps[-1].step, 900), None)
+        lost_pp = 0.0 if variant.steps[-1].step == "fp16" else 0.1
+        return replace(made, variant=variant, judgement=replace(made.judgement, drop_pp=lost_pp))
+
+    kept, trials = explore(TARGET, ("onnx",), attempt, seconds=3600)
+    assert {c.variant.steps[-1].step for c in kept} == {"fp16", "static-int8"}
+    assert {t.variant for t in trials if t.kept} == {c.variant.name for c in kept}
+    assert len({tuple(t.steps) for t in trials}) == len(trials) > 5
+
+
+SIZES = {"fp16": 500, "static-int8": 250, "dynamic-int8-onnx": 260}
 
 
 def test_a_time_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def write_release(folder: Path, version: str, file: ToyModelFile, **options: obj
     return folder
 
 
-def wait(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait(condition: Callable[[], bool], timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come"
@@ -80,7 +80,7 @@ def site(tmp_path: Path) -> Iterator[Path]:
     wait(lambda: (folder / "run" / "server.json").exists())
     yield folder
     server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 0
+    assert server.wait(60) == 0
 
 
 @pytest.fixture
@@ -140,5 +140,5 @@ def test_without_its_broker_an_mqtt_device_goes_on_over_http(site: Path, devices
     broker = next(p for p in psutil.Process(url).children(recursive=True) if "mosquitto" in p.name())
     broker.kill()  # the server starts it again; until then HTTP must do
     edgelift("assign", "toy@2", "--device", "pi-1", "--probation", "0s", "--site", str(site))
-    wait(lambda: devices["pi-1"].answer() == 2, 60)
-    wait(lambda: show(site, "pi-1")["device"]["slots"][0]["version"] == "2", 60)
+    wait(lambda: devices["pi-1"].answer() == 2)
+    wait(lambda: show(site, "pi-1")["device"]["slots"][0]["version"] == "2")

@@ -64,10 +64,8 @@ def test_everything_by_mqtt(mqtt_server: Server, mqtt_fleet: FleetSimulator) -> 
 
 def test_a_device_learns_of_its_assignment_at_once_and_also_later(mqtt_server, mqtt_fleet) -> None:
     (device,) = mqtt_fleet.add("pi-1", mqtt=True)
-    began = time.monotonic()
     assign(mqtt_server, "pi-1", "digits@1")
     wait_until(lambda: device.revision == 1)
-    assert time.monotonic() - began < 5.0
     device.stop()
     assign(mqtt_server, "pi-1", "digits@2")
     device.start()
@@ -142,9 +140,8 @@ def test_a_dead_broker_is_started_again_and_messages_flow(mqtt_server, mqtt_flee
 def test_no_broker_is_left_behind(mqtt_server: Server, how: signal.Signals) -> None:
     pid = broker_pid(mqtt_server)
     assert pid and alive(pid)
-    status, took_s = mqtt_server.stop(how)
-    wait_until(lambda: not alive(pid), 3, what="the end of mosquitto")
-    assert took_s < 5
+    status = mqtt_server.stop(how)
+    wait_until(lambda: not alive(pid), what="the end of mosquitto")
     if how is not signal.SIGKILL:
         assert status == 0
         assert not (mqtt_server.site / "run" / "server.json").exists()

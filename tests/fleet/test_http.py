@@ -98,16 +98,14 @@ def test_the_assignment_by_etag_and_long_poll(shared, http, device) -> None:
     url = f"{shared.url}/v1/devices/{device.name}/desired"
     began = time.monotonic()
     assert http.get(f"{url}?wait_s=0.3").status_code == 304  # nothing assigned yet
-    assert 0.25 < time.monotonic() - began < 10
+    assert time.monotonic() - began > 0.25
     answers: list[requests.Response] = []
-    waiting = threading.Thread(target=lambda: answers.append(http.get(f"{url}?wait_s=20")))
+    waiting = threading.Thread(target=lambda: answers.append(http.get(f"{url}?wait_s=60")))
     waiting.start()
     time.sleep(0.3)
-    began = time.monotonic()
     assert assign(shared, device.name, "digits@1").changed
-    waiting.join(10)
-    assert time.monotonic() - began < 10
-    (answer,) = answers
+    waiting.join(40)
+    (answer,) = answers  # woken: its own wait would not be over yet
     assert (answer.status_code, answer.headers["ETag"]) == (200, '"1"')
     assert answer.content == codec.canonical_json(json.loads(answer.content))
     known = {"If-None-Match": '"1"'}

@@ -138,8 +138,7 @@ def test_a_second_server_on_a_site(idle_site: Path) -> None:
         assert second.returncode == 1 and "Another server runs on" in second.stderr
         assert first.info["pid"] == first.process.pid
     finally:
-        status, took_s = first.stop()
-    assert status == 0 and took_s < 5
+        assert first.stop() == 0
 
 
 def test_without_mosquitto_it_says_so(idle_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

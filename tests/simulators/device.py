@@ -53,7 +53,7 @@ class Device:
             self.wait_live()
         return self
 
-    def wait_live(self, timeout_s: float = 20) -> None:
+    def wait_live(self, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
@@ -83,7 +83,7 @@ class Device:
     def order(self, command: str, slot: str = "toy") -> str:
         return ask(self.state / "run" / "admin.sock", "POST", f"/{command}", {"slot": slot})["message"]
 
-    def stop(self, how: int = signal.SIGTERM, timeout_s: float = 15) -> int:
+    def stop(self, how: int = signal.SIGTERM, timeout_s: float = 60) -> int:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(how)

@@ -124,7 +124,7 @@ class ToyHost:
         reports = self.reports.get(device)
         return reports[-1] if reports else None
 
-    def wait_for(self, device: str, condition: Any, timeout_s: float = 30.0) -> Report:
+    def wait_for(self, device: str, condition: Any, timeout_s: float = 60.0) -> Report:
         """Wait for a report that satisfies `condition(report)`.
 
         Raises:

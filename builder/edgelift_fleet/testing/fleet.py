@@ -51,7 +51,7 @@ def simulated_fleet(site: Path) -> Iterator[FleetSimulator]:
         fleet.stop()
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 20.0, *, what: str = "the condition") -> Any:
+def wait_until(condition: Callable[[], Any], timeout_s: float = 60.0, *, what: str = "the condition") -> Any:
     """Wait until `condition()` is true and return it; raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgelift_builder import data, emulate
 from edgelift_builder.candidate import Examined, Failed, Made, Outcome, find_float
-from edgelift_builder.child import Child, Words
+from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import LABELS, REFERENCE, SourceFacts
 from edgelift_builder.measure import evaluate, examine, latency, memory
 from edgelift_builder.source import held
@@ -55,7 +55,7 @@ class Assessor:
         self._count += 1
         folder = self._work.folder / "examined" / str(self._count)
         found = self._runtimes.call(
-            examine.examine, made.spec, str(self._work.folder), str(folder), words=Words(made.label)
+            examine.examine, made.spec, str(self._work.folder), str(folder), on_failure=OnFailure(made.label)
         )
         scores = self._score(data.load(found.outputs), found.outputs)
         return made.examined(found, evaluate.judge(self._facts.metric, scores, self._baseline, made.budget_pp))
@@ -63,10 +63,12 @@ class Assessor:
     def _score(self, outputs: data.DataSet, file: Path) -> evaluate.Scores:
         if not self._facts.own_metric:
             return evaluate.score(outputs, self._labels, self._reference)
-        words = Words("The source's metric", raised="source-raised", hung="source-hung", died="source-raised")
+        on_failure = OnFailure(
+            "The source's metric", raised="source-raised", hung="source-hung", died="source-raised"
+        )
         timeout_s = self._work.request.timeout_s
         scores = self._source.call(
-            held.own_scores, str(file), str(self._work.folder), words=words, timeout_s=timeout_s
+            held.own_scores, str(file), str(self._work.folder), on_failure=on_failure, timeout_s=timeout_s
         )
         return np.asarray(scores, dtype=np.float64)
 
@@ -85,13 +87,15 @@ class Assessor:
 
     def time(self, candidates: list[Examined], rounds: int = latency.ROUNDS) -> dict[Examined, latency.Latency]:
         """Latency of all of them in one interleaved run of at most `rounds` rounds."""
-        specs, words = [c.spec for c in candidates], Words("Measuring latency")
-        times = self._runtimes.call(latency.measure, specs, str(self._work.folder), rounds, words=words)
+        specs, on_failure = [c.spec for c in candidates], OnFailure("Measuring latency")
+        times = self._runtimes.call(latency.measure, specs, str(self._work.folder), rounds, on_failure=on_failure)
         return dict(zip(candidates, times, strict=True))
 
     def _cost(self, candidate: Examined) -> memory.Cost:
         with Child(self._work.folder.parent / "memory.log") as alone:
-            return alone.call(memory.cost, candidate.spec, str(self._work.folder), words=Words("Measuring memory"))
+            return alone.call(
+                memory.cost, candidate.spec, str(self._work.folder), on_failure=OnFailure("Measuring memory")
+            )
 
 
 def float_ratio(times: dict[Examined, latency.Latency], candidate: Examined) -> latency.Ratio | None:

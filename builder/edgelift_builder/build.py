@@ -28,7 +28,7 @@ from edgelift_builder.candidate import (
 from edgelift_builder.child import Child
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.make import load_source, make, make_one, step_context
-from edgelift_builder.pipeline import Bench
+from edgelift_builder.pipeline import StepContext
 from edgelift_builder.recipe import Variant, load_recipe
 from edgelift_builder.report import page
 from edgelift_builder.report.describe import write_report
@@ -38,7 +38,7 @@ from edgelift_builder.source.named import check_data, split_source
 from edgelift_builder.staging import put_in_place, refuse_existing, staging
 from edgelift_builder.steps import check_recipe
 from edgelift_builder.targets import load_target
-from edgelift_builder.work import Progress, Work
+from edgelift_builder.work import BuildProgress, Work
 from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import ACCEPTS, this_machine
 from edgelift_contract.ids import check_name
@@ -55,7 +55,7 @@ class Built:
     report: BuildReport
 
 
-def build(request: Request, progress: Progress) -> Built:
+def build(request: Request, progress: BuildProgress) -> Built:
     """Build a release.
 
     Raises:
@@ -80,17 +80,17 @@ def build(request: Request, progress: Progress) -> Built:
         work.folder.mkdir()
         wanted = sum(1 for t in targets for v in recipe.variants)
         progress.total(2 + 2 * wanted + len(targets))
-        with Child(folder / "source.log") as workshop:
+        with Child(folder / "source.log") as source_process:
             with work.stage("load", f"Running {function} in {path.name}" if function else f"Opening {path.name}"):
-                facts = load_source(workshop, path, function, work)
+                facts = load_source(source_process, path, function, work)
             name = check_name("model", request.model or facts.name)
             out = request.out or parent / f"{name}@{request.version}"
             refuse_existing(out, force=request.force)
-            made = make(workshop, facts, work)
-            with Child(folder / "examine.log") as examiner:
-                assessor = Assessor(examiner, workshop, facts, work)
+            made = make(source_process, facts, work)
+            with Child(folder / "examine.log") as runtime_process:
+                assessor = Assessor(runtime_process, source_process, facts, work)
                 outcomes = [assessor.examine(one) for one in made]
-                kept, trials = _search(assessor, workshop, facts, outcomes, work)
+                kept, trials = _search(assessor, source_process, facts, outcomes, work)
                 outcomes = assessor.measure([*outcomes, *kept])
             outcomes = emulate_all(machine, outcomes, work)
         decided = gates.decide(outcomes, accept=request.accept)
@@ -102,21 +102,21 @@ def build(request: Request, progress: Progress) -> Built:
 
 
 def _search(
-    assessor: Assessor, workshop: Child, facts: SourceFacts, outcomes: list[Outcome], work: Work
+    assessor: Assessor, source_process: Child, facts: SourceFacts, outcomes: list[Outcome], work: Work
 ) -> tuple[list[Examined], list[search.Trial]]:
     """Look for more candidates, the time shared evenly by the targets: those worth keeping, and all trials."""
     kept: list[Examined] = []
     trials: list[search.Trial] = []
     for target in work.targets if work.request.search_s else ():
-        bench = step_context(workshop, facts, target, work)
+        context = step_context(source_process, facts, target, work)
 
-        def attempt(variant: Variant, bench: Bench = bench) -> Outcome:
-            candidate = Candidate(bench.target, variant, work.recipe.accuracy_drop_pp)
-            outcome = assessor.examine(make_one(candidate, bench, work))
+        def attempt(variant: Variant, context: StepContext = context) -> Outcome:
+            candidate = Candidate(context.target, variant, work.recipe.accuracy_drop_pp)
+            outcome = assessor.examine(make_one(candidate, context, work))
             float_one = find_float(outcomes, candidate)
             if isinstance(outcome, Failed) or not float_one:
                 return outcome
-            if bench.target.hardware_class not in ACCEPTS[work.host]:
+            if context.target.hardware_class not in ACCEPTS[work.host]:
                 return outcome
             with work.stage("measure", f"Timing {candidate.label}"):
                 times = assessor.time([float_one, outcome], rounds=SEARCH_ROUNDS)

@@ -42,7 +42,7 @@ class _Entry(msgspec.Struct, frozen=True):
     digests: dict[str, str]
 
 
-def place() -> Path:
+def root() -> Path:
     """Where the cache lies."""
     chosen = os.environ.get("EDGELIFT_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "edgelift"
@@ -50,7 +50,7 @@ def place() -> Path:
 
 def find(key: str) -> Piece | None:
     """The piece kept under `key`, its files checked; None where there is none."""
-    folder = place() / "steps" / key
+    folder = root() / "steps" / key
     if not folder.exists():
         return None
     try:
@@ -66,7 +66,7 @@ def find(key: str) -> Piece | None:
 
 def keep(piece: Piece) -> None:
     """Keep a piece under its key. Does nothing where it cannot: see above."""
-    folder = place() / "steps" / piece.key
+    folder = root() / "steps" / piece.key
     fresh = _hidden(folder)
     with contextlib.suppress(OSError), ending.removed(fresh):
         fresh.mkdir(parents=True)
@@ -124,7 +124,7 @@ def _digest(path: Path) -> str:
 def _trim(limit: int) -> None:
     """Drop the entries used longest ago beyond `limit` bytes, and what killed builds were at."""
     entries = []
-    for path in (place() / "steps").iterdir():
+    for path in (root() / "steps").iterdir():
         hidden = re.fullmatch(r"\..*-(\d+)-[0-9a-f]+", path.name)
         if hidden is None:
             entries.append(path)

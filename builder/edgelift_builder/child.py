@@ -8,7 +8,7 @@ standard output, which may be JSON. Each leads a session and a process group of 
 Ctrl-C is the parent's alone to answer and whatever it starts ends with it; its temporary files lie in a folder that
 goes with it too.
 
-Not its business: which errors mean what. Callers give the words.
+Not its business: which errors mean what. Callers say it by an `OnFailure`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ serve(pipe, sys.argv[2], int(sys.argv[3]))
 
 
 @dataclass(frozen=True)
-class Words:
+class OnFailure:
     """How to tell a person what went wrong in a call.
 
     Attributes:
@@ -105,19 +105,19 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, function: Callable[..., T], *args: Any, words: Words, timeout_s: float = 1800.0) -> T:
+    def call(self, function: Callable[..., T], *args: Any, on_failure: OnFailure, timeout_s: float = 1800.0) -> T:
         """Run `function(*args)` over there and return its result.
 
         Raises:
-            EdgeliftError: as the function raised it; else with the code and sentence of `words`.
+            EdgeliftError: as the function raised it; else with the code and sentence of `on_failure`.
         """
         try:
             self._pipe.send((function, args))
             if not self._pipe.poll(timeout_s):
                 self.close()
                 raise ContractError(
-                    words.hung,
-                    f"{words.what} did not finish within {timeout_s:g} seconds and was stopped.",
+                    on_failure.hung,
+                    f"{on_failure.what} did not finish within {timeout_s:g} seconds and was stopped.",
                     hint="Give it longer with --timeout SECONDS, or look for an endless loop.",
                 )
             answer = self._pipe.recv()
@@ -125,7 +125,7 @@ class Child:
             self._wait(5)
             self.close()
             code = self._process.returncode
-            raise _died(words, code) from error
+            raise _died(on_failure, code) from error
         if answer[0] == "done":
             return answer[1]  # type: ignore[no-any-return]  # the function's own result, over a pipe
         if answer[0] == "error":
@@ -133,9 +133,9 @@ class Child:
         _, summary, shortage = answer
         if shortage:
             raise DeviceError(
-                shortage, f"{words.what} ran out of {_SHORT_OF[shortage]}.", hint=_SHORTAGE_HINTS[shortage]
+                shortage, f"{on_failure.what} ran out of {_SHORT_OF[shortage]}.", hint=_SHORTAGE_HINTS[shortage]
             )
-        raise ContractError(words.raised, f"{words.what} raised {summary}.", hint=words.hint)
+        raise ContractError(on_failure.raised, f"{on_failure.what} raised {summary}.", hint=on_failure.hint)
 
     def close(self) -> None:
         """End the process and whatever it started. Safe to call twice."""
@@ -175,15 +175,17 @@ _SHORTAGE_HINTS = {
 }
 
 
-def _died(words: Words, code: int | None) -> EdgeliftError:
+def _died(on_failure: OnFailure, code: int | None) -> EdgeliftError:
     if code == -signal.SIGKILL:
         return DeviceError(
             "no-memory",
-            f"{words.what} was killed by the system, most likely for want of memory.",
+            f"{on_failure.what} was killed by the system, most likely for want of memory.",
             hint="Close other programs, or build on a machine with more memory.",
         )
     name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-    return ContractError(words.died, f"{words.what} ended its process with {name}.", hint=words.hint)
+    return ContractError(
+        on_failure.died, f"{on_failure.what} ended its process with {name}.", hint=on_failure.hint
+    )
 
 
 def serve(pipe: Connection, log: str, parent: int) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from edgelift_builder import known_bad, package
 from edgelift_builder.candidate import Candidate, Failed, Made
-from edgelift_builder.child import Child, Words
+from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import ModelSpec
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, run_steps
+from edgelift_builder.pipeline import StepContext, run_steps
 from edgelift_builder.source import load
 from edgelift_builder.staging import is_full
 from edgelift_builder.steps import STEPS
@@ -22,36 +22,36 @@ from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
 
 
-def load_source(workshop: Child, path: Path, function: str, work: Work) -> SourceFacts:
+def load_source(source_process: Child, path: Path, function: str, work: Work) -> SourceFacts:
     """Run the user's function, or open the model file, in the child; see `load.load_source`."""
     if not function:
-        words = Words(path.name, raised="source-invalid", hung="source-hung", died="source-invalid")
+        on_failure = OnFailure(path.name, raised="source-invalid", hung="source-hung", died="source-invalid")
     else:
-        words = Words(
+        on_failure = OnFailure(
             f"{function} in {path.name}", raised="source-raised", hung="source-hung", died="source-raised",
             hint="Run again with --debug for all that it printed.",
         )  # fmt: skip
     request = work.request
-    return workshop.call(
+    return source_process.call(
         load.load_source,
         str(path),
         function,
         request.data,
         str(work.folder),
-        words=words,
+        on_failure=on_failure,
         timeout_s=request.timeout_s,
     )
 
 
-def make(workshop: Child, facts: SourceFacts, work: Work) -> list[Made | Failed]:
+def make(source_process: Child, facts: SourceFacts, work: Work) -> list[Made | Failed]:
     """Run every variant's steps for every target; what two have in common runs once."""
     outcomes: list[Made | Failed] = []
     for target in work.targets:
-        bench = step_context(workshop, facts, target, work)
+        context = step_context(source_process, facts, target, work)
         for variant in work.recipe.variants:
             candidate = Candidate(target, variant, work.recipe.accuracy_drop_pp)
             if candidate.runtime in target.runtimes and variant.format in facts.formats:
-                outcomes.append(make_one(candidate, bench, work))
+                outcomes.append(make_one(candidate, context, work))
     if not outcomes:
         raise ContractError(
             "unknown-recipe",
@@ -61,19 +61,19 @@ def make(workshop: Child, facts: SourceFacts, work: Work) -> list[Made | Failed]
     return outcomes
 
 
-def step_context(workshop: Child, facts: SourceFacts, target: Target, work: Work) -> Bench:
+def step_context(source_process: Child, facts: SourceFacts, target: Target, work: Work) -> StepContext:
     """What the steps for one target work with."""
     budget_pp, fresh = work.recipe.accuracy_drop_pp, work.request.force
-    return Bench(workshop, facts, work.folder, target, budget_pp, fresh, work.done)
+    return StepContext(source_process, facts, work.folder, target, budget_pp, fresh, work.done)
 
 
-def make_one(candidate: Candidate, bench: Bench, work: Work) -> Made | Failed:
+def make_one(candidate: Candidate, context: StepContext, work: Work) -> Made | Failed:
     """Run its steps, and hold what they made against the advisories."""
     reached = candidate
     with work.stage("convert", f"Making {candidate.label}"):
         try:
-            piece = run_steps(candidate.variant.steps, STEPS, bench)
-            made = candidate.made(piece, _spec(candidate, piece, bench), _size(piece))
+            piece = run_steps(candidate.variant.steps, STEPS, context)
+            made = candidate.made(piece, _spec(candidate, piece, context), _size(piece))
             reached = made
             known_bad.check(
                 piece.model_path, made.runtime, made.target.hardware_class, package.runtime_range(made), made.label
@@ -85,8 +85,8 @@ def make_one(candidate: Candidate, bench: Bench, work: Work) -> Made | Failed:
     return made
 
 
-def _spec(candidate: Candidate, piece: Piece, bench: Bench) -> ModelSpec:
-    facts = bench.facts
+def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec:
+    facts = context.facts
     return ModelSpec(
         runtime=candidate.runtime,
         path=piece.model_path,

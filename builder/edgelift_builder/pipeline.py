@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgelift_builder import cache
-from edgelift_builder.child import Child, Words
+from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, PieceFormat
 from edgelift_builder.recipe import StepCall
@@ -35,7 +35,7 @@ class StepResult:
 
 
 @dataclass
-class Bench:
+class StepContext:
     """What steps work with.
 
     Attributes:
@@ -70,14 +70,14 @@ class Step(Protocol):
     def requires(self, piece: Piece) -> None:
         """Refuse a piece that this step cannot work on; raises ContractError `step-failed`."""
 
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Do it, writing into the empty `folder`; raises EdgeliftError."""
 
     def ensures(self, before: Piece, result: StepResult) -> None:
         """Check the promise on what was really written; raises ContractError `step-failed`."""
 
 
-def run_steps(calls: Sequence[StepCall], steps: dict[str, Step], bench: Bench) -> Piece:
+def run_steps(calls: Sequence[StepCall], steps: dict[str, Step], context: StepContext) -> Piece:
     """Run a variant's steps in order, from the last one whose result is known already.
 
     A step that leaves a module in the child cannot be kept across builds; what follows it can, and then the
@@ -86,48 +86,48 @@ def run_steps(calls: Sequence[StepCall], steps: dict[str, Step], bench: Bench) -
     Raises:
         ContractError: `step-failed` for a broken condition; else what the step raised.
     """
-    piece = Piece(format="source", key=codec.digest(f"{bench.facts.key}:{cache.tools_digest()}".encode()))
-    planned = _plan(piece.key, calls, steps, bench)
+    piece = Piece(format="source", key=codec.digest(f"{context.facts.key}:{cache.tools_digest()}".encode()))
+    planned = _plan(piece.key, calls, steps, context)
     begin = 0
-    for place in range(len(planned), 0, -1):
-        known = _known(planned[place - 1][2], bench)
+    for position in range(len(planned), 0, -1):
+        known = _known(planned[position - 1][2], context)
         if known is not None:
-            piece, begin = known, place
+            piece, begin = known, position
             break
     for step, settings, key in planned[begin:]:
-        bench.done[key] = _run(step, piece, settings, bench, key)
-        piece = bench.done[key].piece
+        context.done[key] = _run(step, piece, settings, context, key)
+        piece = context.done[key].piece
     return piece
 
 
 def _plan(
-    key: str, calls: Sequence[StepCall], steps: dict[str, Step], bench: Bench
+    key: str, calls: Sequence[StepCall], steps: dict[str, Step], context: StepContext
 ) -> list[tuple[Step, dict[str, Any], str]]:
     """Each step with its settings, and the key of its result."""
     planned = []
     for call in calls:
         step = steps[call.step]
-        settings = step.settings(call.options, bench.target)
+        settings = step.settings(call.options, context.target)
         parts: list[Any] = [key, step.name, settings]
         if getattr(step, "keeps_budget", False):
-            parts.append(bench.budget_pp)
+            parts.append(context.budget_pp)
         key = codec.digest(codec.canonical_json(parts))
         planned.append((step, settings, key))
     return planned
 
 
-def _known(key: str, bench: Bench) -> Piece | None:
-    if key in bench.done:
-        return bench.done[key].piece
-    return None if bench.fresh else cache.find(key)
+def _known(key: str, context: StepContext) -> Piece | None:
+    if key in context.done:
+        return context.done[key].piece
+    return None if context.fresh else cache.find(key)
 
 
-def _run(step: Step, piece: Piece, settings: dict[str, Any], bench: Bench, key: str) -> StepResult:
+def _run(step: Step, piece: Piece, settings: dict[str, Any], context: StepContext, key: str) -> StepResult:
     step.requires(piece)
-    folder = bench.folder / "steps" / key[:16]
+    folder = context.folder / "steps" / key[:16]
     shutil.rmtree(folder, ignore_errors=True)  # variants share steps: one that failed is tried again by the next
     folder.mkdir(parents=True)
-    result = step.run(piece, settings, bench, folder)
+    result = step.run(piece, settings, context, folder)
     made = replace(
         result.piece,
         key=key,
@@ -175,9 +175,9 @@ def check_options(step: str, options: dict[str, Any], known: dict[str, Any]) -> 
     return known | options
 
 
-def step_words(step: str) -> Words:
+def on_step_failure(step: str) -> OnFailure:
     """How a failure of a step is told."""
-    return Words(f"The step {step}")
+    return OnFailure(f"The step {step}")
 
 
 def failed(step: str, reason: str) -> EdgeliftError:

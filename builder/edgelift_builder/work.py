@@ -16,7 +16,7 @@ from edgelift_builder.targets import Target
 from edgelift_contract.hardware import HardwareClass
 
 
-class Progress(Protocol):
+class BuildProgress(Protocol):
     """Whoever shows how far a build is."""
 
     def total(self, stages: int) -> None:
@@ -35,7 +35,7 @@ class Work:
     recipe: Recipe
     host: HardwareClass
     folder: Path
-    progress: Progress
+    progress: BuildProgress
     seconds: dict[str, float] = field(default_factory=dict)
     examined: int = 0
     done: dict[str, StepResult] = field(default_factory=dict)

@@ -108,14 +108,14 @@ def test_onnxruntimes_weights_are_those_of_the_definition(tmp_path: Path, per_ch
 
 def test_static_weights_are_those_of_the_definition(tmp_path: Path) -> None:
     from edgelift_builder.optimise import prepare
-    from edgelift_builder.optimise.static_int8 import Maker
+    from edgelift_builder.optimise.static_int8 import GraphQuantiser
     from edgelift_builder.piece import Range
 
     path = files.onnx_file(tmp_path / "net.onnx")
     ready = prepare.prepare(path, tmp_path)
     plain = {"activation": "uint8", "weight": "int8", "reduce_range": False, "per_channel": False}
     ranges = {n: Range(n, -4.0, 4.0, -4.0, 4.0) for n in ("x", "h0", "h1", "h2", "y")}
-    made = Maker(ready, ranges, plain).make()
+    made = GraphQuantiser(ready, ranges, plain).make()
     found = {t.name: onnx.numpy_helper.to_array(t) for t in made.graph.initializer}
     wide = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(ready).graph.initializer}
     checked = [n for n in wide if f"{n}_quantized" in found and found[f"{n}_quantized"].dtype == np.int8]

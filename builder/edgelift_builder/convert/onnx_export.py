@@ -9,7 +9,7 @@ from typing import Any
 from edgelift_builder.child import summarise
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.held import current, module
 from edgelift_builder.source.inputs import by_name
 from edgelift_builder.source.model_file import FileModel
@@ -33,14 +33,19 @@ class ExportOnnx:
         """Only the source can be exported."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Export in the child.
 
         Raises:
             ContractError: `unsupported-operator` or `conversion-failed`.
         """
-        files = bench.child.call(
-            export, piece.handle, bench.facts, str(folder), settings["opset"], words=step_words(self.name)
+        files = context.child.call(
+            export,
+            piece.handle,
+            context.facts,
+            str(folder),
+            settings["opset"],
+            on_failure=on_step_failure(self.name),
         )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
         return StepResult(Piece("onnx", "", folder, roles), changed=True)  # type: ignore[arg-type]  # literals

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.held import current, module
 from edgelift_builder.source.inputs import by_name
 from edgelift_builder.source.model_file import FileModel
@@ -31,13 +31,13 @@ class ExportTflite:
         """Only the source can be exported."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Export in the child.
 
         Raises:
             ContractError: `unsupported-operator` or `conversion-failed`.
         """
-        bench.child.call(export, piece.handle, str(folder / MODEL), words=step_words(self.name))
+        context.child.call(export, piece.handle, str(folder / MODEL), on_failure=on_step_failure(self.name))
         return StepResult(Piece("tflite", "", folder, ((MODEL, "model"),)), changed=True)
 
     def ensures(self, _before: Piece, result: StepResult) -> None:

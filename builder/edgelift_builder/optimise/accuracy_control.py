@@ -36,8 +36,8 @@ BATCH = 32
 ALWAYS_BELOW_BYTES = 4 << 20
 
 
-class Maker(Protocol):
-    """Quantises a graph, see `static_int8.Maker`."""
+class Quantiser(Protocol):
+    """Quantises a graph, see `static_int8.GraphQuantiser`."""
 
     ready: Path
 
@@ -45,30 +45,30 @@ class Maker(Protocol):
         """The quantised ModelProto."""
 
 
-def settle(maker: Maker, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[LayerLoss]]:
+def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[LayerLoss]]:
     """The quantised model that keeps the budget, or the last one tried; and what each layer costs.
 
     Args:
-        maker: of the prepared graph.
+        quantiser: of the prepared graph.
         data_folder: where the data sets lie.
         settings: `revert`, `budget_pp` and `session`.
     """
     import onnx
 
-    whole = maker.make()
-    small = maker.ready.stat().st_size < ALWAYS_BELOW_BYTES
+    whole = quantiser.make()
+    small = quantiser.ready.stat().st_size < ALWAYS_BELOW_BYTES
     judge = Judge(data_folder, settings) if settings["revert"] else None
     # Where float itself can't be told to hold (few samples, or a model that was pruned), reverting won't help.
-    lost = judge is not None and not judge.holds(whole) and judge.holds(onnx.load(maker.ready))
+    lost = judge is not None and not judge.holds(whole) and judge.holds(onnx.load(quantiser.ready))
     if not (small or lost):
         return whole, []
-    graph = onnx.load(maker.ready, load_external_data=False).graph
-    losses = sensitivity(maker, prepare.layers(graph), data_folder, settings)
+    graph = onnx.load(quantiser.ready, load_external_data=False).graph
+    losses = sensitivity(quantiser, prepare.layers(graph), data_folder, settings)
     back: list[str] = []
     most = min(settings["revert"], len(losses) - 1)  # with all of them back, nothing would be quantised
     while lost and judge is not None and len(back) < most:
         back.append(losses[len(back)].layer)
-        whole = maker.make(leaving=[_node(layer) for layer in back])
+        whole = quantiser.make(leaving=[_node(layer) for layer in back])
         lost = not judge.holds(whole)
     return whole, [_marked(loss, back) for loss in losses]
 
@@ -82,14 +82,14 @@ def _node(layer: str) -> str:
 
 
 def sensitivity(
-    maker: Maker, layers: list[tuple[str, str]], data_folder: Path, settings: dict[str, Any]
+    quantiser: Quantiser, layers: list[tuple[str, str]], data_folder: Path, settings: dict[str, Any]
 ) -> list[LayerLoss]:
     """What each layer costs when it alone is quantised, the costliest first."""
     samples = next(data.stream(data_folder / CALIBRATION, SAMPLES))
-    wanted = outputs(maker.ready.read_bytes(), samples, settings)
+    wanted = outputs(quantiser.ready.read_bytes(), samples, settings)
     losses = []
     for name, kind in layers:
-        found = outputs(maker.make(only=[name]).SerializeToString(), samples, settings)
+        found = outputs(quantiser.make(only=[name]).SerializeToString(), samples, settings)
         losses.append(LayerLoss(f"{name} ({kind})", noise(found, wanted)))
     return sorted(losses, key=lambda loss: -loss.noise)
 

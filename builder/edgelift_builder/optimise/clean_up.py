@@ -15,7 +15,7 @@ from typing import Any
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise.fold import fold_constants
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -34,9 +34,11 @@ class CleanUp:
         if piece.format != "onnx":
             raise ContractError("step-failed", f"The step {self.name} works on onnx, not on {piece.format}.")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Run the passes in the child; the piece keeps its precision."""
-        files, changed = bench.child.call(clean, str(piece.model_path), str(folder), words=step_words(self.name))
+        files, changed = context.child.call(
+            clean, str(piece.model_path), str(folder), on_failure=on_step_failure(self.name)
+        )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
         made = Piece(
             "onnx", "", folder, roles, piece.precision, left_float=piece.left_float,  # type: ignore[arg-type]  # literals

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelift_builder.convert.torchscript import MODEL, check_archive, script
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -35,15 +35,15 @@ class DynamicInt8:
         """Works on the module itself."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Quantise a copy in the child and script it.
 
         Raises:
             ContractError: `conversion-failed`, also when no layer can be quantised.
         """
         path = str(folder / MODEL)
-        quantised, left = bench.child.call(
-            quantise, piece.handle, settings["layers"], path, words=step_words(self.name)
+        quantised, left = context.child.call(
+            quantise, piece.handle, settings["layers"], path, on_failure=on_step_failure(self.name)
         )
         made = Piece(
             "torchscript", "", folder, ((MODEL, "model"),), precision="int8", left_float=tuple(left),

@@ -14,7 +14,7 @@ from typing import Any
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -43,14 +43,14 @@ class DynamicInt8Onnx:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Quantise in the child.
 
         Raises:
             ContractError: `conversion-failed`, also when nothing in the graph can be quantised dynamically.
         """
-        files, left = bench.child.call(
-            quantise, str(piece.model_path), settings, str(folder), words=step_words(self.name)
+        files, left = context.child.call(
+            quantise, str(piece.model_path), settings, str(folder), on_failure=on_step_failure(self.name)
         )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
         made = Piece("onnx", "", folder, roles, precision="int8", left_float=tuple(left))  # type: ignore[arg-type]  # literals
@@ -71,8 +71,8 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    place = Path(folder)
-    ready, raw = prepare.prepare(Path(model), place), place / "raw.onnx"
+    out = Path(folder)
+    ready, raw = prepare.prepare(Path(model), out), out / "raw.onnx"
     quantize_dynamic(
         str(ready),
         str(raw),
@@ -94,7 +94,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
             f"{', '.join(left[:4]) or 'none'}{' …' if len(left) > 4 else ''}.",
             hint="Use static-int8, which quantises convolutions too.",
         )
-    files = strip.store(raw, place)
+    files = strip.store(raw, out)
     for path in (ready, raw):
         path.unlink()
     return files, left

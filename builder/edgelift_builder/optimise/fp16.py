@@ -12,7 +12,7 @@ from typing import Any
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 
 
@@ -29,13 +29,15 @@ class Fp16:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Convert in the child.
 
         Raises:
             ContractError: `conversion-failed`.
         """
-        files = bench.child.call(convert, str(piece.model_path), str(folder), words=step_words(self.name))
+        files = context.child.call(
+            convert, str(piece.model_path), str(folder), on_failure=on_step_failure(self.name)
+        )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
         made = Piece("onnx", "", folder, roles, precision="float16")  # type: ignore[arg-type]  # literals
         return StepResult(made, changed=True)
@@ -52,12 +54,12 @@ def convert(model: str, folder: str) -> list[str]:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    place = Path(folder)
-    ready = prepare.prepare(Path(model), place)
+    out = Path(folder)
+    ready = prepare.prepare(Path(model), out)
     made = convert_float_to_float16(onnx.load(ready), keep_io_types=True, disable_shape_infer=False)
-    raw = place / "raw.onnx"
+    raw = out / "raw.onnx"
     onnx.save(made, raw)
-    files = strip.store(raw, place)
+    files = strip.store(raw, out)
     for path in (ready, raw):
         path.unlink()
     return files

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, on_step_failure
 from edgelift_builder.source.held import keep_module, module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -54,10 +54,16 @@ class ModuleStep:
         """Works on the module itself."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Do it to a copy in the child; raises what the body raises."""
-        remarks = bench.child.call(
-            apply, self.body, piece.handle, folder.name, str(bench.folder), settings, words=step_words(self.name)
+        remarks = context.child.call(
+            apply,
+            self.body,
+            piece.handle,
+            folder.name,
+            str(context.folder),
+            settings,
+            on_failure=on_step_failure(self.name),
         )
         return StepResult(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgelift_builder.data import Array
 from edgelift_builder.optimise import definition
-from edgelift_builder.optimise.tensor_file import Store, Weights
+from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_contract.errors import ContractError
 
 #: Smaller weights are left alone, elements: their scales and the nodes around them would cost what they save.
@@ -29,7 +29,7 @@ _ACCURACY_INT8 = 4
 class NodeRewriter:
     """Puts narrow weights in the place of wide ones, node by node; then carries over what is left."""
 
-    def __init__(self, proto: Any, weights: Weights, store: Store, bits: int, group: int) -> None:
+    def __init__(self, proto: Any, weights: Weights, store: TensorFile, bits: int, group: int) -> None:
         self._proto, self._weights, self._store, self._bits, self._group = proto, weights, store, bits, group
         self._made: dict[tuple[str, str], list[Any]] = {}
         self._nodes: list[Any] = []

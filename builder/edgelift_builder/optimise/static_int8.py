@@ -17,7 +17,7 @@ from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import accuracy_control, calibration, prepare
 from edgelift_builder.piece import LayerLoss, Piece, Range
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -64,15 +64,20 @@ class StaticInt8:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Calibrate and quantise in the child.
 
         Raises:
             ContractError: `conversion-failed`, or what `calibration` raises.
         """
-        budget = settings | {"budget_pp": bench.budget_pp}
-        made = bench.child.call(
-            quantise, str(piece.model_path), str(bench.folder), budget, str(folder), words=step_words(self.name)
+        budget = settings | {"budget_pp": context.budget_pp}
+        made = context.child.call(
+            quantise,
+            str(piece.model_path),
+            str(context.folder),
+            budget,
+            str(folder),
+            on_failure=on_step_failure(self.name),
         )
         return StepResult(made, changed=True)
 
@@ -89,8 +94,8 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     """In the child: calibrate, quantise, put sensitive layers back; write what comes of it."""
     import onnx
 
-    place = Path(folder)
-    ready = prepare.prepare(Path(model), place)
+    out = Path(folder)
+    ready = prepare.prepare(Path(model), out)
     proto = onnx.load(ready)
     ranges = calibration.calibrate(
         ready,
@@ -99,16 +104,16 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
         settings["calibration"],
         settings["percentile"],
     )
-    maker = Maker(ready, ranges, settings)
-    raw, losses = accuracy_control.settle(maker, Path(data_folder), settings)
-    onnx.save(raw, place / "raw.onnx")
-    files = strip.store(place / "raw.onnx", place)
-    for path in (ready, place / "raw.onnx"):
+    graph_quantiser = GraphQuantiser(ready, ranges, settings)
+    raw, losses = accuracy_control.settle(graph_quantiser, Path(data_folder), settings)
+    onnx.save(raw, out / "raw.onnx")
+    files = strip.store(out / "raw.onnx", out)
+    for path in (ready, out / "raw.onnx"):
         path.unlink()
-    graph = onnx.load(place / files[0], load_external_data=False).graph
+    graph = onnx.load(out / files[0], load_external_data=False).graph
     roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
     return Piece(
-        "onnx", "", place, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),  # type: ignore[arg-type]  # literals
+        "onnx", "", out, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),  # type: ignore[arg-type]  # literals
         sensitivity=tuple(losses), ranges=tuple(ranges.values()), remarks=_remarks(losses),
     )  # fmt: skip
 
@@ -141,7 +146,7 @@ def operators() -> list[str]:
     return sorted({*QDQRegistry, *QLinearOpsRegistry})
 
 
-class Maker:
+class GraphQuantiser:
     """Quantises one prepared graph again and again: all of it, one layer alone, or all but some."""
 
     def __init__(self, ready: Path, ranges: dict[str, Range], settings: dict[str, Any]) -> None:

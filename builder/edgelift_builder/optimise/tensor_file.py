@@ -37,11 +37,11 @@ class Weights:
 
         if name not in self._open:
             tensor = self._tensors[name]
-            place = self.place(tensor)
-            if place is None:
+            location = self.location(tensor)
+            if location is None:
                 self._open[name] = onnx.numpy_helper.to_array(tensor)
             else:
-                path, offset, _ = place
+                path, offset, _ = location
                 dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
                 self._open[name] = np.memmap(path, dtype, "r", offset, tuple(tensor.dims))
         return self._open[name]
@@ -50,7 +50,7 @@ class Weights:
         """Unmap a tensor: what was read of it leaves memory."""
         self._open.pop(name, None)
 
-    def place(self, tensor: Any) -> tuple[Path, int, int] | None:
+    def location(self, tensor: Any) -> tuple[Path, int, int] | None:
         """`(file, offset, length)` of a tensor that lies beside the graph."""
         entries = {e.key: e.value for e in tensor.external_data}
         if not entries:
@@ -61,7 +61,7 @@ class Weights:
 
 
 @dataclass
-class Entry:
+class TensorEntry:
     """A tensor that is being written: `write` its values in order; `tensor` is what the graph holds."""
 
     tensor: Any
@@ -72,33 +72,33 @@ class Entry:
         self._file.write(np.ascontiguousarray(values).data)
 
 
-class Store:
+class TensorFile:
     """A new weights file, written from front to back. A context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, path.open("wb")
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> TensorFile:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def begin(self, name: str, dtype: str, shape: tuple[int, ...]) -> Entry:
+    def begin(self, name: str, dtype: str, shape: tuple[int, ...]) -> TensorEntry:
         """Start a tensor; its values follow before the next one begins."""
         import onnx
 
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         tensor = onnx.TensorProto(name=name, data_type=kind, dims=shape)
         self._external(tensor, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        return Entry(tensor, self._file)
+        return TensorEntry(tensor, self._file)
 
     def carry(self, tensor: Any, weights: Weights) -> Any:
         """Copy a tensor from its old file as it is; one that lies in the graph stays there."""
-        place = weights.place(tensor)
-        if place is None:
+        location = weights.location(tensor)
+        if location is None:
             return tensor
-        path, offset, length = place
+        path, offset, length = location
         del tensor.external_data[:]
         self._external(tensor, length)
         with path.open("rb") as file:

@@ -15,7 +15,7 @@ from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import calibration
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 
 
@@ -32,15 +32,15 @@ class TfliteStaticInt8:
         """Only a float TFLite file."""
         demand(self.name, piece, "tflite")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Calibrate and quantise in the child.
 
         Raises:
             ContractError: `conversion-failed`, `unsupported-operator`, or what `calibration` raises.
         """
-        bench.child.call(
-            quantise, str(piece.model_path), str(bench.folder / CALIBRATION), str(folder / MODEL),
-            words=step_words(self.name),
+        context.child.call(
+            quantise, str(piece.model_path), str(context.folder / CALIBRATION), str(folder / MODEL),
+            on_failure=on_step_failure(self.name),
         )  # fmt: skip
         return StepResult(Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8"), changed=True)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
-from edgelift_builder.optimise.tensor_file import Store, Weights
+from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import Bench, StepResult, check_options, demand, failed, step_words
+from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -44,14 +44,14 @@ class WeightOnly:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, settings: dict[str, Any], bench: Bench, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
         """Quantise in the child.
 
         Raises:
             ContractError: `conversion-failed`, also when there is no weight to quantise.
         """
-        files, left = bench.child.call(
-            quantise, str(piece.model_path), settings, str(folder), words=step_words(self.name)
+        files, left = context.child.call(
+            quantise, str(piece.model_path), settings, str(folder), on_failure=on_step_failure(self.name)
         )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
         made = Piece(
@@ -77,7 +77,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
 
     proto = onnx.load(model, load_external_data=False)
     done = False
-    with Store(Path(folder) / strip.WEIGHTS) as store:
+    with TensorFile(Path(folder) / strip.WEIGHTS) as store:
         rewriter = NodeRewriter(proto, Weights(Path(model), proto), store, settings["bits"], settings["group"])
         for node in list(proto.graph.node):
             done |= rewriter.node(node)

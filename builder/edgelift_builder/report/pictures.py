@@ -111,9 +111,9 @@ def scatter(title: str, x_name: str, y_name: str, dots: Sequence[Dot], limit: fl
 def _labels(dots: Sequence[Dot], places: Sequence[tuple[float, float]]) -> list[tuple[str, float, float]]:
     """Each dot's number and where it stands; none where an earlier dot, all but in the same place, carries it."""
     groups: list[tuple[int, list[int]]] = []
-    for index, place in enumerate(places):
+    for index, point in enumerate(places):
         for first, members in groups:
-            if math.dist(place, places[first]) < _NEAR:
+            if math.dist(point, places[first]) < _NEAR:
                 members.append(index)
                 break
         else:
@@ -142,7 +142,7 @@ def ticks(start: float, end: float, about: int = 5) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Bar:
+class BarShape:
     """A horizontal bar: `share` of the longest one, 0 to 1."""
 
     name: str
@@ -151,14 +151,14 @@ class Bar:
     marked: bool
 
 
-def bars(rows: Sequence[tuple[str, float, bool]]) -> list[Bar]:
+def bars(rows: Sequence[tuple[str, float, bool]]) -> list[BarShape]:
     """Bars on a common scale from `(name, value, marked)`; values are not negative."""
     longest = max((value for _, value, _ in rows), default=0.0) or 1.0
-    return [Bar(name, round(value / longest, 4), f"{value:.3g}", marked) for name, value, marked in rows]
+    return [BarShape(name, round(value / longest, 4), f"{value:.3g}", marked) for name, value, marked in rows]
 
 
 @dataclass(frozen=True)
-class Histogram:
+class HistogramShape:
     """Columns of a small histogram in a box of 200×60; `low` and `high` are where the kept range ends."""
 
     name: str
@@ -170,7 +170,9 @@ class Histogram:
     kept: str
 
 
-def histogram(name: str, counts: Sequence[int], least: float, most: float, low: float, high: float) -> Histogram:
+def histogram(
+    name: str, counts: Sequence[int], least: float, most: float, low: float, high: float
+) -> HistogramShape:
     """Lay out `counts` of values between `least` and `most`; heights by square root, else tails vanish."""
     width = 200.0 / max(len(counts), 1)
     top = math.sqrt(max([1, *counts]))
@@ -184,4 +186,6 @@ def histogram(name: str, counts: Sequence[int], least: float, most: float, low: 
     def at(value: float) -> float:
         return round(min(max(200.0 * (value - least) / span, 0.0), 200.0), 1)
 
-    return Histogram(name, columns, at(low), at(high), f"{least:.3g}", f"{most:.3g}", f"{low:.3g} … {high:.3g}")
+    return HistogramShape(
+        name, columns, at(low), at(high), f"{least:.3g}", f"{most:.3g}", f"{low:.3g} … {high:.3g}"
+    )

@@ -171,22 +171,22 @@ def external_files(path: Path) -> list[Path]:
         entries = {e.key: e.value for e in tensor.external_data}
         if tensor.data_location != onnx.TensorProto.EXTERNAL or not entries:
             continue
-        place = (home / entries.get("location", "")).resolve()
-        if Path(entries.get("location", "/")).is_absolute() or home not in place.parents:
+        weights = (home / entries.get("location", "")).resolve()
+        if Path(entries.get("location", "/")).is_absolute() or home not in weights.parents:
             raise ContractError(
                 "bad-path",
                 f"{path.name} names {entries.get('location')!r} for the weights {tensor.name}, outside its folder.",
                 hint="Save the model again with its weights beside it.",
             )
         end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
-        if not place.is_file() or place.stat().st_size < end:
+        if not weights.is_file() or weights.stat().st_size < end:
             raise ContractError(
                 "source-missing",
                 f"{path.name} keeps the weights {tensor.name} in {entries['location']}, which is "
-                + ("shorter than that." if place.is_file() else "not there."),
+                + ("shorter than that." if weights.is_file() else "not there."),
                 hint="Copy all files of the model into one folder.",
             )
-        found.add(place)
+        found.add(weights)
     return sorted(found)
 
 

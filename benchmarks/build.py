@@ -12,8 +12,8 @@ from typing import Literal
 
 from benchmarks.common import arguments, show, write
 from edgelift_builder.build import build
+from edgelift_builder.report.progress import Quiet
 from edgelift_builder.report.report import BuildReport, CandidateReport
-from edgelift_builder.report.terminal import Quiet
 from edgelift_builder.request import Request
 from edgelift_contract.hardware import this_machine
 

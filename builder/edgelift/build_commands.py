@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgelift_builder.build import Built
-    from edgelift_builder.report.terminal import Bar, Lines, Quiet
+    from edgelift_builder.report.progress import Bar, Lines, Quiet
     from edgelift_builder.request import Request
 
 
@@ -75,7 +75,7 @@ def _run(request: Request, *, quiet: bool) -> Built:
     from rich.console import Console
 
     from edgelift_builder.build import build
-    from edgelift_builder.report.terminal import Bar, Lines, Quiet
+    from edgelift_builder.report.progress import Bar, Lines, Quiet
 
     console = Console(stderr=True)
     shown: AbstractContextManager[Bar | Lines | Quiet]
@@ -92,12 +92,9 @@ def _run(request: Request, *, quiet: bool) -> Built:
 def _show(built: Built) -> None:
     from rich.console import Console
 
-    from edgelift_builder.report.terminal import remarks, table
+    from edgelift_builder.report.terminal import show
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
-    console.print(table(built.report, console.width))
-    for line in remarks(built.report):
-        console.print(f"[dim]·[/] {line}", soft_wrap=True)
-    console.print(f"Release: [bold]{built.folder}[/]", soft_wrap=True)
+    show(console, built.report, built.folder)

@@ -14,7 +14,6 @@ Not its business: which errors mean what. Callers say it by an `OnFailure`.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import random
 import re
@@ -37,6 +36,7 @@ from typing import Any, TypeVar
 
 from edgelift_builder import ending
 from edgelift_contract import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.errors import disk_code
 
 T = TypeVar("T")
 
@@ -234,7 +234,7 @@ def _shortage(error: BaseException) -> str:
     while seen is not None:
         if isinstance(seen, MemoryError):
             return "no-memory"
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(seen, OSError) and disk_code(seen.errno) == "disk-full":
             return "disk-full"
         seen = seen.__cause__ or seen.__context__
     return ""

@@ -6,7 +6,6 @@ staging folder with it; what a power cut or `kill -9` leaves is swept away by th
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from edgelift_builder import ending
 from edgelift_builder.child import sweep_temporary
-from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, disk_code
 
 _PREFIX = ".edgelift-partial-"
 
@@ -35,7 +34,7 @@ def staging(parent: Path) -> Iterator[Path]:
     folder = parent / f"{_PREFIX}{os.getpid()}"
     with ending.removed(folder, created):
         try:
-            with _told(parent):
+            with _disk_errors(parent):
                 parent.mkdir(parents=True, exist_ok=True)
                 sweep(parent)
                 folder.mkdir()
@@ -52,13 +51,15 @@ def is_full(folder: Path) -> bool:
 
 
 @contextmanager
-def _told(parent: Path) -> Iterator[None]:
+def _disk_errors(parent: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        blocked = isinstance(error, NotADirectoryError | FileExistsError)  # a file stands where a folder should
+        code = "read-only" if blocked else disk_code(error.errno)
+        if code == "disk-full":
             raise _full(parent) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if code == "read-only":
             raise DeviceError(
                 "read-only",
                 f"The folder {parent} cannot be written: {error.strerror}.",

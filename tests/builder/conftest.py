@@ -128,7 +128,7 @@ def build_tiny(tmp_path: Path) -> Callable[..., BuiltFolder]:
 
     def make(function: str, recipe: Path, **more: Any) -> BuiltFolder:
         from edgelift_builder.build import build
-        from edgelift_builder.report.terminal import Quiet
+        from edgelift_builder.report.progress import Quiet
         from edgelift_builder.request import Request
 
         out = tmp_path / "out" / "release"

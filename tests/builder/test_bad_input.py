@@ -99,7 +99,7 @@ def test_the_reference_model_with_32_by_32_is_told_which_layer(tmp_path: Path, f
 )
 def test_a_source_that_is_none(tmp_path: Path, source: str, code: str, words: str) -> None:
     from edgelift_builder.build import build
-    from edgelift_builder.report.terminal import Quiet
+    from edgelift_builder.report.progress import Quiet
     from edgelift_builder.request import Request
 
     with pytest.raises(ContractError) as caught:

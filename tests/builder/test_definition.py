@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgelift_builder.optimise import definition, weight_only
+from edgelift_builder.optimise import definition, narrow_nodes, weight_only
 from edgelift_builder.optimise.definition import PerChannel, PerGroup, PerTensor
 from tests.builder import files
 
@@ -136,7 +136,7 @@ def test_weight_only_computes_with_the_definitions_weights(
     (tmp_path / "narrow").mkdir()
     path = files.onnx_file(tmp_path / "wide" / "net.onnx", width=width)
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
-    monkeypatch.setattr(weight_only, "LEAST_ELEMENTS", 64)
+    monkeypatch.setattr(narrow_nodes, "LEAST_ELEMENTS", 64)
     weight_only.quantise(str(path), {"bits": bits, "group": 32}, str(tmp_path / "narrow"))
     made = onnx.load(tmp_path / "narrow" / "model.onnx", load_external_data=False)
     for node in made.graph.node:  # computed in float here: the kernel's own int8 activations are not the question

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgelift_builder import known_bad
 from edgelift_builder.build import build
-from edgelift_builder.report.terminal import Quiet
+from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
 from edgelift_contract import ContractError
 from edgelift_contract.hardware import HardwareClass

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from edgelift_builder.build import build
-from edgelift_builder.report.terminal import Quiet
+from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
 from edgelift_builder.source import load
 from edgelift_contract import ContractError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from edgelift_contract.hardware import ACCEPTS, these_kernels, this_machine
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import Manifest
 from edgelift_contract.release import Release
-from tests.builder.conftest import EXAMPLE, ROOT, BuiltFolder
+from tests.builder.conftest import EXAMPLE, ROOT, TINY, BuiltFolder, edgelift
 
 pytestmark = pytest.mark.builder
 
@@ -249,3 +250,16 @@ def test_onnx_takes_any_batch(built: BuiltFolder, tmp_path: Path) -> None:
 def test_json_is_all_that_is_printed(built: BuiltFolder) -> None:
     assert built.report["schema"] == 1
     assert built.stderr == ""
+
+
+def test_brackets_in_paths_and_names_are_no_markup(tmp_path: Path, float_recipe: Path) -> None:
+    home = tmp_path / "[x]" / "a["
+    home.mkdir(parents=True)
+    shutil.copy(TINY, home / "[bold]tiny.py")
+    done = edgelift(
+        "build", f"{home}/[bold]tiny.py:named_in_brackets", "--target", "x86-64", "--recipe", float_recipe,
+        "--out", home / "]b",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"Release: {tmp_path}/[x]/a[/]b" in done.stdout and "[/red]score[x]" in done.stdout
+    assert "Running named_in_brackets in [bold]tiny.py" in done.stderr

@@ -1,86 +1,27 @@
-"""A build on the terminal or in a log: progress while it runs, a table when it is done."""
+"""What a build says when it is done: a table, remarks below it, and where the release lies.
+
+Names, paths and sentences come from the user and their libraries: they are shown as they are, never read as markup.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Literal, TextIO
+from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
 from rich.table import Table
+from rich.text import Text
 
 from edgelift_builder.report.report import BuildReport, CandidateReport
 
 
-class Quiet:
-    """Shows nothing: for tests and `--json`."""
-
-    def total(self, stages: int) -> None:
-        """Nobody looks."""
-
-    @contextmanager
-    def stage(self, text: str) -> Iterator[None]:
-        """Nobody looks."""
-        del text
-        yield
-
-
-class Lines:
-    """A line on standard error for each stage as it begins, flushed: for pipes and logs, where a bar would be noise."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._began = time.monotonic()
-        self._total = self._count = 0
-
-    def total(self, stages: int) -> None:
-        """How many stages there will be; a search adds to them."""
-        self._total = stages
-
-    @contextmanager
-    def stage(self, text: str) -> Iterator[None]:
-        """Name the stage as it begins, with the seconds since the build's begin."""
-        self._count += 1
-        whole = max(self._total, self._count)
-        with suppress(OSError):  # whoever read it is gone: no reason to stop building
-            print(
-                f"[{self._count}/{whole}] {time.monotonic() - self._began:.0f} s  {text}",
-                file=self._stream, flush=True,
-            )  # fmt: skip
-        yield
-
-
-class Bar:
-    """A bar on standard error, with what is being done now. A context manager."""
-
-    def __init__(self, console: Console) -> None:
-        self._bar = RichProgress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TimeElapsedColumn(), console=console, transient=True,
-        )  # fmt: skip
-        self._task: TaskID = self._bar.add_task("Starting", total=None)
-
-    def __enter__(self) -> Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def total(self, stages: int) -> None:
-        """How many stages there will be."""
-        self._bar.update(self._task, total=stages)
-
-    @contextmanager
-    def stage(self, text: str) -> Iterator[None]:
-        """Name the stage while it lasts; count it when done."""
-        self._bar.update(self._task, description=text)
-        yield
-        self._bar.advance(self._task)
+def show(console: Console, report: BuildReport, folder: Path) -> None:
+    """Print all of it; `folder` is the release's."""
+    console.print(table(report, console.width))
+    for line in remarks(report):
+        console.print(Text.assemble(("·", "dim"), f" {line}"), soft_wrap=True)
+    console.print(Text.assemble("Release: ", (str(folder), "bold")), soft_wrap=True)
 
 
 def table(report: BuildReport, width: int = 160) -> Table:
@@ -92,26 +33,27 @@ def table(report: BuildReport, width: int = 160) -> Table:
     narrow = width < _WIDE
     names = _NARROW if narrow else tuple(_COLUMNS)
     made = Table(
-        title=f"{report.model}@{report.version}  {report.recipe}", title_justify="left", title_style="bold",
+        title=Text(f"{report.model}@{report.version}  {report.recipe}"), title_justify="left", title_style="bold",
         box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1),
         pad_edge=not narrow,
     )  # fmt: skip
     for name in names:
         title = {"metric": report.metric, **(_SHORT if narrow else {})}.get(name, name)
         made.add_column(
-            title, justify=_COLUMNS[name], no_wrap=not narrow or name not in ("variant", ""), overflow="fold"
+            Text(title), justify=_COLUMNS[name], no_wrap=not narrow or name not in ("variant", ""), overflow="fold"
         )
     shown = ""
     for candidate in sorted(report.candidates, key=lambda c: (report.targets.index(c.target), _order(c))):
         row = dict(zip(_COLUMNS, _row(candidate), strict=True))
         if narrow and candidate.target != shown:
             shown = candidate.target
-            made.add_row(f"[bold]{shown}[/]")
+            made.add_row(Text(shown, "bold"))
         if narrow:
             row["variant"] = f"  {row['variant']}"
             row["size"] = row["size"].partition(" ÷")[0]
             row["lost, pp"] = row["lost, pp"].partition(" ")[0]
-        made.add_row(*(row[name] for name in names), style="" if candidate.shipped else "dim")
+        cells = (Text(row[name], "" if name else _verdict_style(candidate)) for name in names)
+        made.add_row(*cells, style="" if candidate.shipped else "dim")
     return made
 
 
@@ -186,7 +128,13 @@ def _us(value: float | None, c: CandidateReport) -> str:
 
 def _verdict(c: CandidateReport) -> str:
     if not c.shipped:
-        return f"[red]{c.code}[/]"
+        return c.code
     if c.code:
-        return f"[yellow]accepted: {c.code}[/]"
-    return "[green]ships first[/]" if c.rank == 0 else "[green]ships[/]"
+        return f"accepted: {c.code}"
+    return "ships first" if c.rank == 0 else "ships"
+
+
+def _verdict_style(c: CandidateReport) -> str:
+    if not c.shipped:
+        return "red"
+    return "yellow" if c.code else "green"

@@ -17,8 +17,10 @@ from typing import Any
 
 import msgspec
 
-from edgelift_agent.system.sockets import short_name
+from edgelift_agent.system.sockets import connect_admin, is_trusted
 from edgelift_contract.errors import DeviceError, EdgeliftError
+
+_REFUSED = "Permission denied: the agent answers root and its own user alone."
 
 #: A route's handler takes the request's JSON and gives what is answered: text, or what JSON can hold.
 Handler = Callable[[dict[str, Any]], Any]
@@ -48,6 +50,9 @@ class _Request(http.server.BaseHTTPRequestHandler):
             self._reply(400, b'{"error":"the body is not JSON"}')
 
     def _answer(self, arguments: dict[str, Any]) -> None:
+        if self.connection.family == socket.AF_UNIX and not is_trusted(self.connection):
+            self._reply(403, msgspec.json.encode({"error": _REFUSED, "code": "not-allowed", "hint": "Use sudo."}))
+            return
         handler = self.server.routes.get(f"{self.command} {self.path}")
         if handler is None:
             self._reply(404, b'{"error":"there is nothing here"}')
@@ -126,10 +131,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Open the socket file instead of a TCP connection."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        with short_name(self._path) as name:
-            self.sock.connect(name)
+        self.sock = connect_admin(self._path, self.timeout)
 
 
 def ask(
@@ -138,13 +140,16 @@ def ask(
     """Ask the running agent, as `edgelift-agent status` does.
 
     Raises:
-        DeviceError: `not-serving` when no agent runs; else what the agent answered.
+        DeviceError: `not-allowed` for a user who may not ask; `not-serving` when no agent runs; else what the
+            agent answered.
     """
     connection = _UnixConnection(path, timeout_s)
     try:
         connection.request(method, route, body=msgspec.json.encode(arguments) if arguments else None)
         response = connection.getresponse()
         body = response.read()
+    except PermissionError as error:
+        raise DeviceError("not-allowed", f"Permission denied at {path}.", hint="Use sudo.") from error
     except OSError as error:
         raise DeviceError(
             "not-serving", f"No agent answers at {path}.", hint="Is it running? systemctl status edgelift-agent"
@@ -155,5 +160,6 @@ def ask(
     if response.status != 200:
         code = str(answer.get("code", "internal")) if isinstance(answer, dict) else "internal"
         message = str(answer.get("error", body)) if isinstance(answer, dict) else str(body)
-        raise DeviceError(code, message)
+        hint = str(answer.get("hint", "")) if isinstance(answer, dict) else ""
+        raise DeviceError(code, message, hint=hint)
     return answer

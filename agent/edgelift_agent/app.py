@@ -32,7 +32,7 @@ from edgelift_agent.system.clock import Clock, SystemClock
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.health import Health, boot_id
 from edgelift_agent.system.memory import limit_arenas, settle
-from edgelift_agent.system.sockets import bind_tcp, bind_unix
+from edgelift_agent.system.sockets import bind_admin, bind_tcp
 from edgelift_agent.telemetry.latency import LatencyRecorder
 from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_agent.telemetry.windows import Telemetry
@@ -139,7 +139,7 @@ class Agent:
         )
         self.admin = AdminServer()
         self._admin_tcp = bind_tcp("127.0.0.1", config.serve.admin_port, 16)
-        self._admin_unix = bind_unix(admin_socket(state_dir), 16, disk)
+        self._admin_unix = bind_admin(admin_socket(state_dir), 16, disk)
         self._reports = 0
         self.epoch = ""
         self._wire_link()

@@ -46,8 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="edgelift-agent", description="Serves models on this device and updates them."
     )
     parser.add_argument("--version", action="version", version=f"edgelift-agent {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help=f"configuration file ({DEFAULT_PATH})")
+    _add_options(parser, Path(DEFAULT_PATH), debug=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("run", _run, "serve until stopped (what the systemd unit does)"),
@@ -59,12 +58,19 @@ def _parser() -> argparse.ArgumentParser:
         ("unpin", _order, "take the slot's assignment up again"),
     ):
         sub = commands.add_parser(name, help=text, description=text)
+        # Once more, without a default: what stands before the command is not undone by what is absent after it.
+        _add_options(sub, argparse.SUPPRESS, debug=argparse.SUPPRESS)
         sub.set_defaults(command=command, name=name)
         if command in (_status, _doctor):
             sub.add_argument("--json", action="store_true", help="print JSON")
         if command is _order:
             sub.add_argument("slot", help="name of the slot")
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, config: Path | str, *, debug: bool | str) -> None:
+    parser.add_argument("--debug", action="store_true", default=debug, help="show the traceback of an error")
+    parser.add_argument("--config", type=Path, default=config, help=f"configuration file ({DEFAULT_PATH})")
 
 
 def _run(parsed: argparse.Namespace) -> None:
@@ -109,6 +115,8 @@ def _status(parsed: argparse.Namespace) -> None:
     facts = report["facts"]
     runtimes = ", ".join(f"{name} {version}" for name, version in facts.get("runtimes", {}).items()) or "none"
     _print(f"{report['device']}  {facts['hardware_class']}  host by {status['transport']}  runtimes: {runtimes}")
+    for fault in report.get("degraded", []):
+        _print(f"degraded: {fault['message']} ({fault['part']}: {fault['code']})")
     rows = [("SLOT", "STATE", "SERVES", "GEN", "SINCE", "LAST UPDATE")]
     rows += [_row(name, slot) for name, slot in report.get("slots", {}).items()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -115,6 +115,7 @@ CODES: dict[str, str] = {
     "not-serving": "no model is loaded in this slot",
     "no-runtime": "the package that this format needs is not installed",
     "unsupported-platform": "this machine's processor or system is not supported",
+    "not-allowed": "this user may not do that on this machine",
     "already-running": "another process holds this folder",
     # builder
     "source-missing": "the model file or function named does not exist",

@@ -1,4 +1,4 @@
-"""The program `edgelift`: what has to stand before the first slow import; the rest is `frame`'s."""
+"""The program `edgelift`: what has to stand before the first slow import; the rest is `frame`'s. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,22 @@ def main() -> None:
         if next((word for word in sys.argv[1:] if not word.startswith("-")), "") == "build":
             _listen()
         from edgelift.frame import run
+
+        run()
     except KeyboardInterrupt:
         sys.exit(130)
-    run()
+    except ModuleNotFoundError as error:
+        _tell_missing(error)
+        sys.exit(1)
+
+
+def _tell_missing(error: ModuleNotFoundError) -> None:
+    """Say what to install, in plain text: what prints in colour may be what is missing, as on a device."""
+    sys.stderr.write(
+        f"error: This is the host's command and {(error.name or 'a package').partition('.')[0]} is not installed here:"
+        " install edgelift's wheel with the extras [builder] or [fleet]; on a device the command is edgelift-agent."
+        " (tool-missing)\n"
+    )
 
 
 def _listen() -> None:

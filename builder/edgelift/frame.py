@@ -52,6 +52,8 @@ def run() -> None:
         app()  # ends the process itself, wrong usage and interrupts included
     except EdgeliftError as error:
         _print_error(error.message, error.hint, error.code)
+    except ModuleNotFoundError:
+        raise  # an extra is not installed: `cli` says which
     except Exception as error:  # noqa: BLE001 - the last frame: a person must never meet a bare traceback
         _print_error(
             f"A fault in edgelift: {type(error).__name__}: {error}", "Run again with --debug.", "internal"

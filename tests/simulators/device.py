@@ -12,6 +12,7 @@ from pathlib import Path
 import requests
 
 from edgelift_agent.admin import ask
+from edgelift_contract.errors import DeviceError
 
 
 def free_port() -> int:
@@ -39,11 +40,15 @@ class Device:
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "agent.log"
+        #: Words before the agent's own command, as a small disk's.
+        self.within: list[str] = []
+        #: The state folder as this process reaches it.
+        self.seen = self.state
 
     def start(self, *arguments: str, module: str = "edgelift_agent.testing.agent", wait: bool = True) -> "Device":
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "--config", str(self.config), *arguments],
+                [*self.within, sys.executable, "-m", module, "--config", str(self.config), *arguments],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -77,11 +82,19 @@ class Device:
         response = self.infer([1, 1, 1, 1], slot)
         return response.json()["outputs"][0]["data"][0] if response.ok else None
 
+    def ask(self, method: str, route: str, arguments: dict | None = None) -> dict:
+        try:
+            return ask(self.seen / "run" / "admin.sock", method, route, arguments)
+        except DeviceError as error:
+            if self.seen == self.state or error.code != "not-serving":
+                raise
+            return ask(self.state / "run" / "admin.sock", method, route, arguments)  # it listens without a file
+
     def status(self) -> dict:
-        return ask(self.state / "run" / "admin.sock", "GET", "/status")
+        return self.ask("GET", "/status")
 
     def order(self, command: str, slot: str = "toy") -> str:
-        return ask(self.state / "run" / "admin.sock", "POST", f"/{command}", {"slot": slot})["message"]
+        return self.ask("POST", f"/{command}", {"slot": slot})["message"]
 
     def stop(self, how: int = signal.SIGTERM, timeout_s: float = 60) -> int:
         assert self.process is not None

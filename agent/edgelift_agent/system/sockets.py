@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import logging
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgelift_agent.system.disk import Disk
 from edgelift_contract.errors import DeviceError
+
+log = logging.getLogger(__name__)
 
 
 def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
@@ -56,6 +61,65 @@ def bind_unix(path: Path, backlog: int, disk: Disk) -> socket.socket:
         sock.close()
         raise DeviceError("bad-config", f"Cannot listen on the socket {path}: {error}.") from error
     except DeviceError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_admin(path: Path, backlog: int, disk: Disk) -> socket.socket:
+    """The administrator's listening socket: at `path`, or, where the disk can't hold that name, without a file.
+
+    A name without a file stands in no folder that could keep strangers out: whoever accepts must ask `is_trusted`.
+
+    Raises:
+        DeviceError: `already-running`, or `bad-config` when it can't listen at all.
+    """
+    try:
+        return bind_unix(path, backlog, disk)
+    except DeviceError as error:
+        log.warning("no socket at %s code=%s %s", path, error.code, error.message)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(nameless(path))
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise DeviceError("already-running", f"Another agent listens for {path}.") from error
+        raise DeviceError("bad-config", f"Cannot listen for {path}: {error}.") from error
+    return sock
+
+
+def nameless(path: Path) -> bytes:
+    """The kernel's name, in no file system, that stands in for a socket's path."""
+    return b"\0edgelift/" + hashlib.sha256(os.fsencode(path.absolute())).hexdigest().encode()
+
+
+def is_trusted(connection: socket.socket) -> bool:
+    """Is the process at the other end of a UNIX socket root's or our own user's?"""
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, user, _ = struct.unpack("3i", peer)
+    return user in (0, os.geteuid())
+
+
+def connect_admin(path: Path, timeout_s: float | None) -> socket.socket:
+    """Reach the agent that listens at `path`, or in its stead.
+
+    Raises:
+        PermissionError: this user may not.
+        OSError: no agent listens.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(timeout_s)
+    try:
+        try:
+            with short_name(path) as name:
+                sock.connect(name)
+        except PermissionError:
+            raise
+        except OSError:
+            sock.connect(nameless(path))  # no file, or one that was left behind on a disk that can't be written
+    except BaseException:
         sock.close()
         raise
     return sock

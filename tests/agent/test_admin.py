@@ -1,0 +1,91 @@
+"""Who may ask the running agent, and how it is found where its socket's name can't be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.simulators.device import Device
+
+from edgelift_agent.admin import ask
+from edgelift_agent.testing.host import ToyHost
+from edgelift_contract.errors import DeviceError
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+NOBODY = 65534
+
+
+#: The command as another user would run it; Python itself may lie where only root may read.
+AS = """
+import os, sys
+import edgelift_agent.admin, edgelift_agent.doctor, edgelift_agent.runtime, edgelift_agent.link.http, requests, psutil
+from edgelift_agent.cli import main
+os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
+main(sys.argv[2:])
+"""
+
+
+def command(device: Device, *words: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
+    program = ["-m", "edgelift_agent.cli"] if user is None else ["-c", AS, str(user)]
+    return subprocess.run(
+        [sys.executable, *program, *words, "--config", str(device.config)],
+        capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )  # fmt: skip
+
+
+def reachable_by_all(path: Path) -> None:
+    """Let another user walk to `path` itself, as to /var/lib."""
+    for folder in (path, *path.parents):
+        if folder.stat().st_uid == os.geteuid() and str(folder) not in ("/", "/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+
+@ROOT_ONLY
+def test_another_user_is_told_of_permission_and_not_that_no_agent_runs(host: ToyHost, device: Device) -> None:
+    device.start()
+    reachable_by_all(device.folder)
+    (device.state / "run").chmod(0o700)
+    told = command(device, "status", user=NOBODY)
+    assert told.returncode == 1
+    assert "Permission denied" in told.stderr
+    assert str(device.state) in told.stderr
+    assert "sudo" in told.stderr
+    assert "(not-allowed)" in told.stderr
+    device.stop()
+    assert "(not-serving)" in command(device, "status").stderr
+
+
+@ROOT_ONLY
+def test_a_socket_without_a_file_answers_its_own_user_and_root_alone(host: ToyHost, device: Device) -> None:
+    (device.state / "run").parent.mkdir(parents=True)
+    (device.state / "run").write_text("a file where the socket's folder should be")
+    reachable_by_all(device.folder)
+    device.start()
+    assert device.status()["report"]["device"] == device.name
+    assert command(device, "status").returncode == 0
+    refused = command(device, "status", user=NOBODY)
+    assert (refused.returncode, "(not-allowed)" in refused.stderr) == (1, True)
+
+
+def test_nobody_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError) as caught:
+        ask(tmp_path / "run" / "admin.sock", "GET", "/status")
+    assert caught.value.code == "not-serving"
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_options_may_stand_before_or_after_the_command(host: ToyHost, device: Device, before: bool) -> None:
+    device.start()
+    options = ["--debug", "--config", str(device.config)]
+    words = [*options, "status"] if before else ["status", *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgelift_agent.cli", *words],
+        capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.split()[0]) == (0, device.name)
+    device.stop()
+    failed = subprocess.run(done.args, capture_output=True, text=True, timeout=60)
+    assert "Traceback" in failed.stderr  # --debug was heard on either side

@@ -11,28 +11,32 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgelift_contract.manifest import Manifest
+from edgelift_contract.replies import ReportReply
 
 
 class BlobSource(Protocol):
     """Where blobs come from."""
 
-    def open_blob(self, sha256: str, offset: int) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
-        """Stream a blob from byte `offset` (included) to its end.
+    def open_blob(
+        self, sha256: str, offset: int, size_bytes: int
+    ) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
+        """Stream a blob of `size_bytes` from byte `offset` (included) to its end.
 
         Yields:
-            The offset at which the stream really begins (0 where ranges are not supported), and its pieces.
+            The offset at which the stream really begins (0 where ranges are not supported), and its pieces: each
+            as soon as it is there, never more than the blob has.
 
         Raises:
-            TransportError: the link; try again.
-            ContractError: `missing-blob`.
+            TransportError: the link, or something on it that answers in the host's place; try again.
+            ContractError: `missing-blob`, by the host's own word.
         """
 
 
 class Host(Protocol):
     """Where reports and telemetry go."""
 
-    def send_report(self, data: bytes) -> None:
-        """Deliver a report; returns once the other side has it.
+    def send_report(self, data: bytes) -> ReportReply | None:
+        """Deliver a report; returns once the other side has it: with its reply, None where a broker took it.
 
         Raises:
             TransportError: it may not have arrived.

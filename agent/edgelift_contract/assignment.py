@@ -52,6 +52,8 @@ class SlotAssignment(msgspec.Struct, frozen=True, omit_defaults=True):
         model, version: for people and telemetry; the manifest must say the same.
         policy: how to update.
         rollout: id of the rollout that asked for this; empty for a direct assignment.
+        asked: the device's revision at which this slot was last asked for; a failed update is begun afresh when it
+            was asked for again. 0 from a host that doesn't say: then every new revision asks for all slots.
     """
 
     artifact: Sha256
@@ -60,6 +62,7 @@ class SlotAssignment(msgspec.Struct, frozen=True, omit_defaults=True):
     version: Version
     policy: Policy = Policy()
     rollout: str = ""
+    asked: Annotated[int, Meta(ge=0, le=2**53)] = 0
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -36,7 +36,13 @@ class EdgeliftError(Exception):
 
 
 class TransportError(EdgeliftError):
-    """The link or the other side's availability: try again later."""
+    """The link or the other side's availability: try again later.
+
+    Attributes:
+        retry_after_s: how long the other side asks to be left alone, seconds, as it said; 0 when it didn't.
+    """
+
+    retry_after_s: float = 0.0
 
 
 class ContractError(EdgeliftError):
@@ -68,6 +74,9 @@ CODES: dict[str, str] = {
     # links
     "unreachable": "the other side did not answer",
     "timed-out": "the other side did not answer in time",
+    "name-unresolved": "the other side's name could not be turned into an address",
+    "tls-failed": "no trusted connection could be agreed on: certificate, clock or protocol",
+    "intercepted": "something on the way answered in the other side's place: a portal, a proxy, a cache",
     "server-error": "the other side answered with a failure of its own",
     "cut-short": "a transfer ended before all bytes had come",
     "not-authorised": "the token or the device id was not accepted",
@@ -82,6 +91,8 @@ CODES: dict[str, str] = {
     "missing-blob": "a blob that a manifest names is not there",
     "wrong-hardware-class": "the artifact is built for hardware that this device does not have",
     "wrong-device": "a message is addressed to another device",
+    "older-assignment": "the control plane counts lower than the device has seen, as after a restore from a backup",
+    "duplicate-device": "two devices speak under one id, as after a card was cloned",
     "runtime-missing": "no runtime on this machine can load the artifact",
     "older-release": "the release counter is lower than one already accepted",
     "not-found": "the thing named does not exist",

@@ -130,6 +130,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         revision_seen, revision_applied: newest assignment received, and carried out to its end.
         slots: slot name → its state.
         facts: the machine.
+        assignment: SHA-256 of the assignment of `revision_seen`; empty before the first.
+        address: where the device speaks from, by its own account: `10.0.0.7`; the host can't see it through a broker.
         degraded: what is broken around the agent; empty when nothing is.
     """
 
@@ -146,6 +148,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     slots: dict[Name, SlotReport] = {}
     facts: DeviceFacts | None = None
     tags: dict[str, str] = {}
+    assignment: Annotated[str, Meta(max_length=64)] = ""
+    address: Annotated[str, Meta(max_length=64)] = ""
     degraded: Annotated[list[Degradation], Meta(max_length=32)] = []
 
 

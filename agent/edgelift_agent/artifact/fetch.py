@@ -1,21 +1,23 @@
 """Fetching blobs: only what is missing, resumed where it stopped, checked while it streams.
 
 A partial file's bytes are hashed anew before the rest is asked for; the digest is judged over the whole. If a
-*resumed* blob comes out wrong, the old part may be to blame, so it is fetched once more from the start; a
-blob that is wrong in one piece is refused. Deciding what to do about a failure is not its business.
+*resumed* blob comes out wrong, the old part may be to blame, so it is fetched once more from the start. One that is
+wrong in one piece is `WrongBytes`: something on the way may have altered it, so that is trouble of the link until it
+has happened too often. Deciding what to do about a failure is not its business.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from edgelift_agent.artifact.store import Store
 from edgelift_agent.ports import BlobSource
 from edgelift_agent.system.disk import mapped_errors
-from edgelift_contract.errors import ContractError, DeviceError, TransportError
+from edgelift_contract.errors import DeviceError, TransportError
 from edgelift_contract.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -24,10 +26,27 @@ log = logging.getLogger(__name__)
 RESERVE_BYTES = 32 << 20
 
 _CHUNK_BYTES = 256 * 1024
+#: What is gathered before it is written, bytes: pieces come as small as the network makes them.
+_WRITE_BYTES = 64 * 1024
 
 
 class Superseded(Exception):
     """The fetch was given up because a newer assignment came."""
+
+
+class WrongBytes(TransportError):
+    """A blob came whole, in its length, and has another digest.
+
+    Attributes:
+        sha256: the digest that it should have.
+    """
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(
+            "digest-mismatch",
+            f"Blob {sha256[:12]} does not have the digest that its manifest names: it was altered on its way.",
+        )
+        self.sha256 = sha256
 
 
 class Fetcher:
@@ -36,7 +55,6 @@ class Fetcher:
     def __init__(self, source: BlobSource, store: Store, *, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._source, self._store, self._reserve_bytes = source, store, reserve_bytes
         self.fetched_bytes = 0
-        self._resumed = False
 
     def manifest(self, artifact: str, size_bytes: int, cancelled: Callable[[], bool]) -> Manifest:
         """Fetch and parse an artifact's manifest.
@@ -68,58 +86,62 @@ class Fetcher:
             )
 
     def blob(self, sha256: str, size_bytes: int, cancelled: Callable[[], bool]) -> None:
-        """Fetch one blob. Raises as `manifest` does; a cut transfer keeps what came."""
+        """Fetch one blob. Raises as `manifest` does; whatever came of a cut transfer is kept."""
         while True:
             try:
-                return self._stream(sha256, size_bytes, cancelled)
+                resumed = self._stream(sha256, size_bytes, cancelled)
             except DeviceError as error:
                 if error.code == "disk-full":
                     # What we took is given back, or the journal could not even note the failure.
                     self._store.disk.unlink(self._store.partial(sha256))
                 raise
-            except ContractError as error:
-                if error.code not in ("digest-mismatch", "size-mismatch"):
-                    raise
-                self._store.disk.unlink(self._store.partial(sha256))
-                if not self._resumed:
-                    raise
-                log.warning("blob %s was wrong after resuming; fetching it whole", sha256[:12])
+            if resumed is None:
+                return self._keep(sha256)
+            self._store.disk.unlink(self._store.partial(sha256))
+            if not resumed:
+                raise WrongBytes(sha256)
+            log.warning("blob %s was wrong after resuming; fetching it whole", sha256[:12])
 
-    def _stream(self, sha256: str, size_bytes: int, cancelled: Callable[[], bool]) -> None:
+    def _stream(self, sha256: str, size_bytes: int, cancelled: Callable[[], bool]) -> bool | None:
+        """Bring the rest; None when the whole is right, else whether an earlier try's part may be to blame."""
         partial = self._store.partial(sha256)
         sha = hashlib.sha256()
         offset = self._hash_partial(sha256, size_bytes, sha)
-        self._resumed = offset > 0
         if offset < size_bytes:
-            with self._source.open_blob(sha256, offset) as (start, pieces):
+            with self._source.open_blob(sha256, offset, size_bytes) as (start, pieces):
                 if start not in (0, offset):
                     raise TransportError("server-error", f"The server began at byte {start} instead of {offset}.")
-                if start == 0 and offset:
-                    sha, self._resumed = hashlib.sha256(), False
-                with self._store.disk.open(partial, "ab" if start else "wb") as handle:
-                    got = start
-                    for piece in pieces:
-                        if cancelled():
-                            raise Superseded
-                        got += len(piece)
-                        if got > size_bytes:
-                            raise ContractError(
-                                "size-mismatch", f"Blob {sha256[:12]} is longer than its {size_bytes} bytes."
-                            )
-                        sha.update(piece)
-                        self.fetched_bytes += len(piece)
-                        self._store.disk.write(handle, piece, partial)
-                    if got < size_bytes:
-                        self._store.disk.fsync(handle, partial)
-                        raise TransportError(
-                            "cut-short", f"Blob {sha256[:12]} ended after {got} of {size_bytes} bytes."
-                        )
-        if sha.hexdigest() != sha256:
-            raise ContractError(
-                "digest-mismatch",
-                f"Blob {sha256[:12]} does not have the digest that its manifest names: it was altered on its way.",
-            )
-        self._keep(sha256)
+                rest = _without(pieces, offset - start)
+                got = offset + self._append(partial, rest, size_bytes - offset, sha, cancelled)
+            if got < size_bytes:
+                raise TransportError("cut-short", f"Blob {sha256[:12]} ended after {got} of {size_bytes} bytes.")
+        return None if sha.hexdigest() == sha256 else offset > 0
+
+    def _append(
+        self, partial: Path, pieces: Iterator[bytes], wanted: int, sha: Any, cancelled: Callable[[], bool]
+    ) -> int:
+        """Write what comes, and what came before a cut as well; returns how many of the `wanted` bytes that were."""
+        disk, got, waiting = self._store.disk, 0, bytearray()
+        with disk.open(partial, "ab") as handle:
+            try:
+                for piece in pieces:
+                    if cancelled():
+                        raise Superseded
+                    sha.update(piece)
+                    got += len(piece)
+                    self.fetched_bytes += len(piece)
+                    waiting += piece
+                    if len(waiting) >= _WRITE_BYTES:
+                        disk.write(handle, bytes(waiting), partial)
+                        waiting.clear()
+            except (TransportError, Superseded):
+                disk.write(handle, bytes(waiting), partial)
+                disk.fsync(handle, partial)
+                raise
+            disk.write(handle, bytes(waiting), partial)
+            if got < wanted:
+                disk.fsync(handle, partial)
+        return got
 
     def _hash_partial(self, sha256: str, size_bytes: int, sha: Any) -> int:
         """Length of what is usable of an earlier try, already fed to `sha`; bytes."""
@@ -139,3 +161,11 @@ class Fetcher:
         with self._store.disk.open(partial, "ab") as handle:
             self._store.disk.fsync(handle, partial)
         self._store.disk.rename(partial, self._store.blob(sha256))
+
+
+def _without(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The pieces but for their first `count` bytes, which an earlier try brought."""
+    for piece in pieces:
+        left, count = piece[count:], max(0, count - len(piece))
+        if left:
+            yield left

@@ -1,21 +1,52 @@
-"""HTTP to the host, by `requests`: enrolment, assignment by long poll, reports, telemetry, blobs with ranges."""
+"""HTTP to the host, by `requests`: enrolment, assignment by long poll, reports, telemetry, blobs with ranges.
+
+Whose word an answer is stands in `answers`; here it is fetched within bounds and, when it is the wanted one, parsed:
+a report or a batch counts as delivered only by the host's own reply to this very message.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import requests
+import urllib3
 
+from edgelift_agent.link.answers import Answer, Route, check_blob, failure, is_wanted
+from edgelift_agent.link.bounded import Watch, make_session, read_body, read_pieces, read_start
+from edgelift_agent.link.causes import failed_connection
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import MAX_ASSIGNMENT_BYTES
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
-from edgelift_contract.errors import ContractError, EdgeliftError, TransportError
+from edgelift_contract.errors import ContractError, TransportError
+from edgelift_contract.replies import (
+    ASSIGNMENT_HEADER,
+    EPOCH_HEADER,
+    MAX_REPLY_BYTES,
+    BatchReply,
+    ReportReply,
+)
 
-_PIECE_BYTES = 64 * 1024
+_T = TypeVar("_T")
+
+_JSON = {"Content-Type": "application/json"}
+#: What an HTTP library may raise; its own kinds, and what it lets through.
+_FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+
+
+class _Sent(msgspec.Struct):
+    """What tells a message from others of its kind."""
+
+    epoch: str
+    sequence: int = 0
+    items: list[_Numbered] = []
+
+
+class _Numbered(msgspec.Struct):
+    seq: int
 
 
 class HttpTransport:
@@ -24,118 +55,145 @@ class HttpTransport:
     def __init__(self, url: str, token: str, device: str, *, timeout_s: float = 20.0) -> None:
         self._url, self._token, self._device, self._timeout_s = url.rstrip("/"), token, device, timeout_s
         self._local = threading.local()
+        self.epoch = ""
+        self.address = ""
 
     @property
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.headers["Authorization"] = f"Bearer {self._token}"
-            session.trust_env = False
-        return session
+    def _session(self) -> tuple[requests.Session, Watch]:
+        found: tuple[requests.Session, Watch] | None = getattr(self._local, "session", None)
+        if found is None:
+            watch = Watch()
+            found = self._local.session = (make_session(watch), watch)
+            # Content codings would break ranges and digests; nothing here is long enough to need them.
+            found[0].headers.update({"Authorization": f"Bearer {self._token}", "Accept-Encoding": "identity"})
+        return found
 
+    @contextmanager
     def _request(
-        self, method: str, path: str, *, timeout_s: float | None = None, **options: Any
-    ) -> requests.Response:
-        timeout = (min(10.0, self._timeout_s), timeout_s or self._timeout_s)
+        self, method: str, path: str, *, whole_s: float = 0.0, headers: dict[str, str] | None = None, **options: Any
+    ) -> Iterator[requests.Response]:
+        """An answer whose body is still to be read; at most `whole_s` more than the time-out until it is left."""
+        session, watch = self._session
+        sent = {**({EPOCH_HEADER: self.epoch} if self.epoch else {}), **(headers or {})}
+        timeout = (min(10.0, self._timeout_s), whole_s + self._timeout_s)
+        options |= {"timeout": timeout, "allow_redirects": False, "stream": True, "headers": sent}
         try:
-            return self._session.request(
-                method, self._url + path, timeout=timeout, allow_redirects=False, **options
-            )
-        except requests.Timeout as error:
-            raise TransportError("timed-out", f"{self._url} did not answer in time.") from error
-        except requests.RequestException as error:
+            with session.request(method, self._url + path, **options) as response:
+                self.address = watch.address or self.address
+                yield response
+        except _FAULTS as error:
+            if watch.expired:
+                raise TransportError("timed-out", f"{self._url} took too long over its answer.") from error
+            raise failed_connection(error, self._url) from error
+
+    def _ask(
+        self, route: Route, method: str, path: str, *, limit_bytes: int = MAX_REPLY_BYTES, wait_s: float = 0.0,
+        **options: Any,
+    ) -> bytes | None:  # fmt: skip
+        """The wanted answer's body; None for one that has none.
+
+        Raises:
+            TransportError: the link, or something on it that isn't the host. ContractError: the host refuses.
+        """
+        _, watch = self._session
+        with (
+            watch.over(wait_s + 2 * self._timeout_s),
+            self._request(method, path, whole_s=wait_s, **options) as response,
+        ):
+            answer = _answer(response)
+            if not is_wanted(route, answer):
+                raise self._failure(route, response)
+            if answer.status == 304:
+                read_start(response, 1)  # nothing, but by this the connection can be used again
+                return None
+            body = read_body(response, limit_bytes, what=f"The answer of {self._url}")
+            if watch.expired:
+                raise TransportError("timed-out", f"{self._url} took too long over its answer.")
+            return body
+
+    def _failure(self, route: Route, response: requests.Response) -> Exception:
+        body = read_start(response, 4096)
+        response.close()  # its connection is not used again: who knows who is at its other end
+        return failure(route, _answer(response, body), host=self._url)
+
+    def _reply(self, body: bytes | None, kind: type[_T], what: str) -> _T:
+        """The host's own reply, parsed: anything else was not the host."""
+        try:
+            return codec.decode_json(body or b"", kind, what=what, limit_bytes=MAX_REPLY_BYTES)
+        except ContractError as error:
             raise TransportError(
-                "unreachable", f"{self._url} cannot be reached.", hint="Check the network and host.url."
+                "intercepted", f"Not {self._url} but something on the way answered: {error.message}"
             ) from error
 
     def enrol(self, request: EnrolRequest) -> EnrolReply:
         """Introduce this device.
 
         Raises:
-            TransportError: `unreachable`, `timed-out`, `server-error`, `not-authorised`.
-            ContractError: `malformed`, or what the host refused it for.
+            TransportError: see `answers` and `causes`.
+            ContractError: what the host refused it for.
         """
-        response = self._request("POST", routes.ENROL, data=codec.canonical_json(request), headers=_JSON)
-        _check(response)
-        return codec.decode_json(response.content, EnrolReply, what="enrolment reply")
+        body = self._ask("enrol", "POST", routes.ENROL, data=codec.canonical_json(request), headers=_JSON)
+        reply = self._reply(body, EnrolReply, "enrolment reply")
+        if reply.device != self._device:
+            raise TransportError("intercepted", f"The enrolment was answered for {reply.device!r}.")
+        return reply
 
-    def poll(self, revision: int | None, wait_s: float) -> bytes | None:
-        """The newest assignment, if it has another revision than `revision`; None when it hasn't.
+    def poll(self, revision: int | None, wait_s: float, *, held: str = "") -> bytes | None:
+        """The newest assignment, if it is another than the known one; None when it isn't.
 
         Args:
             revision: what is known; None for nothing.
             wait_s: how long the host may hold the request open.
+            held: SHA-256 of the assignment that is known.
 
         Raises:
-            TransportError: as `enrol`.
+            TransportError: as `enrol`. ContractError: `not-found` when the host does not know this device.
         """
         headers = {} if revision is None else {"If-None-Match": f'"{revision}"'}
+        if held:
+            headers[ASSIGNMENT_HEADER] = held
         path = f"{routes.desired_path(self._device)}?wait_s={wait_s:g}"
-        response = self._request("GET", path, timeout_s=wait_s + self._timeout_s, headers=headers)
-        if response.status_code == 304:
-            return None
-        _check(response)
-        if len(response.content) > MAX_ASSIGNMENT_BYTES:
-            raise ContractError("too-large", f"The assignment has {len(response.content)} bytes.")
-        return response.content
+        return self._ask("desired", "GET", path, limit_bytes=MAX_ASSIGNMENT_BYTES, wait_s=wait_s, headers=headers)
 
-    def send_report(self, data: bytes) -> None:
+    def send_report(self, data: bytes) -> ReportReply:
         """See `ports.Host`."""
-        _check(self._request("PUT", routes.report_path(self._device), data=data, headers=_JSON))
+        body = self._ask("report", "PUT", routes.report_path(self._device), data=data, headers=_JSON)
+        reply, sent = self._reply(body, ReportReply, "reply to a report"), msgspec.json.decode(data, type=_Sent)
+        if (reply.device, reply.epoch, reply.sequence) != (self._device, sent.epoch, sent.sequence):
+            raise TransportError("intercepted", "The answer belongs to another report: a cache on the way.")
+        return reply
 
     def send_batch(self, data: bytes) -> None:
         """See `ports.Host`."""
-        _check(self._request("POST", routes.telemetry_path(self._device), data=data, headers=_JSON))
+        body = self._ask("telemetry", "POST", routes.telemetry_path(self._device), data=data, headers=_JSON)
+        reply, sent = self._reply(body, BatchReply, "reply to telemetry"), msgspec.json.decode(data, type=_Sent)
+        last = max((item.seq for item in sent.items), default=-1)
+        if (reply.device, reply.epoch, reply.last) != (self._device, sent.epoch, last):
+            raise TransportError("intercepted", "The answer belongs to another batch: a cache on the way.")
 
     @contextmanager
-    def open_blob(self, sha256: str, offset: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+    def open_blob(self, sha256: str, offset: int, size_bytes: int) -> Iterator[tuple[int, Iterator[bytes]]]:
         """See `ports.BlobSource`."""
-        # Content codings would break both ranges and the digest.
-        headers = {"Accept-Encoding": "identity"}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-        response = self._request("GET", routes.blob_path(sha256), headers=headers, stream=True)
-        with response:
-            if response.status_code == 404:
-                raise ContractError("missing-blob", f"The host does not have the blob {sha256[:12]}.")
-            if response.status_code == 416:
-                yield 0, iter(())
-                return
-            _check(response)
-            yield (offset if response.status_code == 206 else 0), _pieces(response, sha256)
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        _, watch = self._session
+        with (
+            watch.over(2 * self._timeout_s) as unwatch,
+            self._request("GET", routes.blob_path(sha256), headers=headers) as response,
+        ):
+            answer = _answer(response)
+            if not is_wanted("blob", answer):
+                raise self._failure("blob", response)
+            start = check_blob(answer, sha256, offset, size_bytes, host=self._url)
+            unwatch()  # a large blob may take hours, as long as it comes on
+            yield start, self._pieces(response, sha256, size_bytes - start)
+
+    def _pieces(self, response: requests.Response, sha256: str, size_bytes: int) -> Iterator[bytes]:
+        what = f"Blob {sha256[:12]}"
+        try:
+            yield from read_pieces(response, size_bytes, timeout_s=self._timeout_s, what=what)
+        except _FAULTS as error:
+            raise TransportError("cut-short", f"The transfer of blob {sha256[:12]} was cut: {error}.") from error
 
 
-_JSON = {"Content-Type": "application/json"}
-
-
-def _pieces(response: requests.Response, sha256: str) -> Iterator[bytes]:
-    try:
-        yield from response.iter_content(_PIECE_BYTES)
-    except requests.RequestException as error:
-        raise TransportError("cut-short", f"The transfer of blob {sha256[:12]} was cut.") from error
-
-
-def _check(response: requests.Response) -> None:
-    status = response.status_code
-    if status < 300:
-        return
-    try:
-        body = msgspec.json.decode(response.content[:4096], type=dict[str, Any])
-    except msgspec.MsgspecError:
-        body = {}
-    message = str(body.get("error") or f"the host answered {status}")
-    if status in (401, 403):
-        raise TransportError(
-            "not-authorised", f"The host did not accept this device: {message}", hint="Check its token."
-        )
-    if status >= 500 or status == 429:
-        raise TransportError("server-error", f"The host failed: {message}")
-    raise _refusal(str(body.get("code", "")), message)
-
-
-def _refusal(code: str, message: str) -> EdgeliftError:
-    try:
-        return ContractError(code, message)
-    except ValueError:
-        return ContractError("malformed", message)
+def _answer(response: requests.Response, body: bytes = b"") -> Answer:
+    return Answer(response.status_code, {name.lower(): v for name, v in response.headers.items()}, body)

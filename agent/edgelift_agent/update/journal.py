@@ -70,6 +70,7 @@ class UpdateRow(msgspec.Struct, omit_defaults=True):
         observed_s: probation already passed before a clean stop, seconds.
         requests, errors: served in probation.
         fetched_bytes: over the link.
+        wrong_bytes: digest of a blob → how often it came whole and with another digest.
         record: the swap record as far as it is known.
     """
 
@@ -87,6 +88,7 @@ class UpdateRow(msgspec.Struct, omit_defaults=True):
     requests: int = 0
     errors: int = 0
     fetched_bytes: int = 0
+    wrong_bytes: dict[str, int] = {}
     record: SwapRecord | None = None
 
 

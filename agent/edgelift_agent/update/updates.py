@@ -15,8 +15,8 @@ from concurrent.futures import Executor
 
 import msgspec
 
-from edgelift_agent.artifact.fetch import Superseded
-from edgelift_agent.system.backoff import delays
+from edgelift_agent.artifact.fetch import Superseded, WrongBytes
+from edgelift_agent.system.backoff import after, delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_agent.update.assigned import Assigned
@@ -28,6 +28,10 @@ from edgelift_agent.update.steps import Done, Live, Steps
 from edgelift_contract.errors import EdgeliftError, TransportError
 
 log = logging.getLogger(__name__)
+
+#: Whole fetches of a blob that came out wrong until the release is refused for it: what stands on the way (a proxy, a
+#: portal) may alter a download once or twice, and is gone with the next try.
+MAX_WRONG_BYTES = 3
 
 
 class Updates:
@@ -161,10 +165,17 @@ class Updates:
         self.progress.finish(slot, Event.FAILED, code, message)
 
     def _retry_later(self, slot: str, update: UpdateRow, error: TransportError) -> None:
-        wait_s = next(self._delays.setdefault(slot, self._retry_delays()))
+        if isinstance(error, WrongBytes):
+            times = update.wrong_bytes.get(error.sha256, 0) + 1
+            update.wrong_bytes = {**update.wrong_bytes, error.sha256: times}
+            if times >= MAX_WRONG_BYTES:
+                self._delays.pop(slot, None)
+                self._failed(slot, State.FETCHING, error)
+                return
+        wait_s = after(error, next(self._delays.setdefault(slot, self._retry_delays())))
         log.warning("slot=%s phase=fetching code=%s retry_in_s=%.1f %s", slot, error.code, wait_s, error.message)
         self.progress.wait(slot, wait_s)
-        if (update.code, update.message) != (error.code, error.message):
+        if isinstance(error, WrongBytes) or (update.code, update.message) != (error.code, error.message):
             update.code, update.message = error.code, error.message
             with self._journal.transaction():
                 self._journal.save_update(slot, update)

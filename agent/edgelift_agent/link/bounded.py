@@ -1,0 +1,150 @@
+"""HTTP requests bounded as a whole: in time also while headers drip in, in bytes before anything is parsed.
+
+A socket's time-out begins anew with every byte, so a host (or what stands in its place) that sends one byte a second
+would hold a request open for ever. Here a watch cuts the connection when the whole time is up. Redirects are never
+followed, cookies never kept, bodies never decompressed, and nothing is read beyond a limit.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.cookiejar import DefaultCookiePolicy
+from socket import SHUT_RDWR, socket
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from edgelift_contract.errors import TransportError
+
+#: What a request's body must at least bring within each time-out, bytes: 51 a second at 20 s.
+MIN_PROGRESS_BYTES = 1024
+
+_PIECE_BYTES = 64 * 1024
+
+
+class Watch:
+    """The sockets of one thread's requests, and the clock over the one under way."""
+
+    def __init__(self) -> None:
+        self._socket: Any = None
+        self.expired = False
+        self.address = ""
+
+    def holds(self, sock: Any) -> None:
+        """The request under way uses this socket."""
+        self._socket = sock
+        with suppress(OSError):
+            self.address = str(sock.getsockname()[0])
+
+    @contextmanager
+    def over(self, seconds: float) -> Iterator[Callable[[], None]]:
+        """Cut the connection if the block takes longer; what it gives ends the watch sooner."""
+        self._socket, self.expired = None, False
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield timer.cancel
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        self.expired = True
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.shutdown(self._socket, SHUT_RDWR)  # beneath TLS: its good-bye might block as well
+
+
+def make_session(watch: Watch) -> requests.Session:
+    """A session of which every request is under `watch`."""
+
+    class Plain(HTTPConnection):
+        def request(self, *args: Any, **options: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            watch.holds(self.sock)
+            super().request(*args, **options)
+
+    class Secure(HTTPSConnection):
+        def request(self, *args: Any, **options: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            watch.holds(self.sock)
+            super().request(*args, **options)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure  # type: ignore[assignment]  # urllib3 types it as its own protocol
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options)  # type: ignore[no-untyped-call]  # no types there
+            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+    session = _Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.mount("http://", Adapter())
+    session.mount("https://", Adapter())
+    return session
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, _response: Any) -> None:
+        """None: asked for the next request, requests would read a redirect's whole body, however long it is."""
+        return
+
+
+def read_body(response: requests.Response, limit_bytes: int, *, what: str) -> bytes:
+    """The body, whole.
+
+    Raises:
+        TransportError: `too-large` beyond the limit, `cut-short` when it ended too early.
+    """
+    announced = response.headers.get("Content-Length", "")
+    body = bytearray()
+    while len(body) <= limit_bytes and (piece := response.raw.read1(_PIECE_BYTES, decode_content=False)):
+        body += piece
+    if len(body) > limit_bytes:
+        raise TransportError("too-large", f"{what} has more than {limit_bytes} bytes.")
+    if announced.isdigit() and int(announced) > len(body):
+        raise TransportError("cut-short", f"{what} ended after {len(body)} of {announced} bytes.")
+    return bytes(body)
+
+
+def read_start(response: requests.Response, limit_bytes: int) -> bytes:
+    """At most the first `limit_bytes` of a body that isn't what was asked for; what ends early is as good."""
+    body = bytearray()
+    with suppress(requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+        while len(body) < limit_bytes and (piece := response.raw.read1(limit_bytes, decode_content=False)):
+            body += piece
+    return bytes(body[:limit_bytes])
+
+
+def read_pieces(response: requests.Response, size_bytes: int, *, timeout_s: float, what: str) -> Iterator[bytes]:
+    """At most `size_bytes` of the body, in pieces as they come: nothing is held back, so nothing is lost by a cut.
+
+    Raises:
+        TransportError: `timed-out` when it comes too slowly.
+    """
+    got = noted = 0
+    due = time.monotonic() + timeout_s
+    while got < size_bytes:
+        piece = response.raw.read1(min(_PIECE_BYTES, size_bytes - got), decode_content=False)
+        if not piece:
+            return
+        got += len(piece)
+        yield piece
+        if time.monotonic() >= due:
+            if got - noted < MIN_PROGRESS_BYTES and got < size_bytes:
+                raise TransportError("timed-out", f"{what} came too slowly: {got - noted} bytes in {timeout_s:g} s.")
+            noted, due = got, time.monotonic() + timeout_s

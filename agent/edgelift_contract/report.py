@@ -143,8 +143,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     sequence: int
     at: float
     agent_version: str
-    revision_seen: int = 0
-    revision_applied: int = 0
+    revision_seen: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    revision_applied: Annotated[int, Meta(ge=0, le=2**53)] = 0
     slots: dict[Name, SlotReport] = {}
     facts: DeviceFacts | None = None
     tags: dict[str, str] = {}

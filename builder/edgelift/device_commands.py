@@ -46,6 +46,8 @@ def _devices(site: SiteOption = None, as_json: JsonOption = False) -> None:
 
 def _device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
     online = "yes" if device.online else f"no, {ago(device.last_seen)}"
+    if device.duplicates:
+        online = f"DUPLICATE: {_speakers(device)}"
     first = (device.device, online, device.transport, device.hardware_class, _tags(device.tags))
     if not device.slots:
         return [(*first, "–", "nothing", "", "")]
@@ -54,6 +56,11 @@ def _device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
         rows.append((*first, slot.slot, _runs(slot), ago(slot.since) if slot.since else "", _update(slot)))
         first = ("", "", "", "", "")
     return rows
+
+
+def _speakers(device: DeviceSummary) -> str:
+    """Where the devices that share an id speak from."""
+    return " and ".join(one.address or "an unknown address" for one in device.duplicates)
 
 
 def _tags(tags: dict[str, str]) -> str:
@@ -102,6 +109,11 @@ def _show_device(found: DeviceDetail) -> None:
         f"agent {found.agent_version}; "
         f"tags: {_tags(device.tags) or 'none'}; revision {device.revision_applied} of {device.revision} applied"
     )
+    if device.duplicates:
+        typer.echo(
+            f"DUPLICATE: {len(device.duplicates)} devices speak as {device.device}, from {_speakers(device)}: a cloned"
+            " card, or one id given twice. What is shown is of the one that reported last. Give one another id."
+        )
     show_table(
         ("slot", "state", "runs", "generation", "since", "last update"),
         [(s.slot, s.state, _runs(s), str(s.generation), ago(s.since), _update(s)) for s in device.slots],

@@ -10,16 +10,20 @@ import time
 import msgspec
 from sqlalchemy.orm import Session
 
+from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment, dump_assignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
-from edgelift_contract.report import DeviceFacts
+from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.registry import get_release
-from edgelift_fleet.tables import AssignmentRow, DeviceRow
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow
+
+#: Highest revision that an assignment may have, as the contract says.
+_MAX_REVISION = 2**53
 
 
 def get_assignment(session: Session, device: str) -> Assignment | None:
@@ -42,8 +46,17 @@ def pick(
     return SlotAssignment(entry.id, entry.manifest_bytes, found.model, found.version, policy, rollout)
 
 
-def set_slot(session: Session, device: DeviceRow, slot: str, wanted: SlotAssignment | None) -> int | None:
+def set_slot(
+    session: Session, device: DeviceRow, slot: str, wanted: SlotAssignment | None, *, again: bool = False
+) -> int | None:
     """State what a slot should run; None empties it. Inside a write transaction.
+
+    Args:
+        session: of the transaction.
+        device: whose slot.
+        slot: its name.
+        wanted: what it should run.
+        again: ask once more for what stands there already: a device that failed at it begins afresh.
 
     Returns:
         The new revision; None when this stood there already.
@@ -53,14 +66,50 @@ def set_slot(session: Session, device: DeviceRow, slot: str, wanted: SlotAssignm
     """
     current = get_assignment(session, device.id)
     slots = dict(current.slots) if current else {}
-    if slots.get(slot) == wanted:
+    if not again and _wish(slots.get(slot)) == _wish(wanted):
         return None
-    if wanted is None:
-        del slots[slot]
-    else:
-        slots[slot] = wanted
     # A device never goes back to a lower revision; one restored from a backup must not be stuck behind it.
     revision = max(current.revision if current else 0, device.revision_seen) + 1
+    if wanted is None:
+        slots.pop(slot, None)
+    else:
+        slots[slot] = msgspec.structs.replace(wanted, asked=revision)
+    _write(session, device, revision, slots)
+    return revision
+
+
+def _wish(slot: SlotAssignment | None) -> SlotAssignment | None:
+    """What is wanted, whenever it was asked for."""
+    return msgspec.structs.replace(slot, asked=0) if slot is not None else None
+
+
+def overtake(session: Session, device: DeviceRow, held: str) -> int | None:
+    """Give the assignment a number above the one that its device has seen, if that one was not this assignment.
+
+    A control plane restored from a backup counts lower than its devices have seen, or means something else by the
+    same number: they would wait for ever. Inside a write transaction, after `revision_seen` was stored.
+
+    Args:
+        session: of the transaction.
+        device: who reported.
+        held: SHA-256 of the assignment that the device holds, as it says; empty when it doesn't.
+
+    Returns:
+        The new revision; None when the numbers agree, or nothing is assigned: then the device keeps what it has.
+    """
+    row = session.get(AssignmentRow, device.id)
+    if row is None or device.revision_seen < row.revision:
+        return None
+    if device.revision_seen == row.revision and held in ("", codec.digest(row.body.encode())):
+        return None
+    if device.revision_seen >= _MAX_REVISION:
+        return None  # no honest device is there: it costs itself its assignments, and nobody else anything
+    current = msgspec.json.decode(row.body, type=Assignment)
+    _write(session, device, device.revision_seen + 1, dict(current.slots))
+    return device.revision_seen + 1
+
+
+def _write(session: Session, device: DeviceRow, revision: int, slots: dict[str, SlotAssignment]) -> None:
     now = time.time()
     made = Assignment(
         schema=Assignment.SCHEMA, device=device.id, revision=revision, issued_at=round(now, 3), slots=slots
@@ -68,7 +117,16 @@ def set_slot(session: Session, device: DeviceRow, slot: str, wanted: SlotAssignm
     body = dump_assignment(made).decode()
     session.merge(AssignmentRow(device=device.id, revision=revision, issued_at=now, body=body))
     session.flush()
-    return revision
+
+
+def has_failed(session: Session, device: str, slot: str, wanted: SlotAssignment) -> bool:
+    """Did the device report that it could not install what is wanted, and does it serve something else?"""
+    row = session.get(SlotStateRow, (device, slot))
+    if row is None or not row.last_update or row.artifact == wanted.artifact:
+        return False
+    update = msgspec.json.decode(row.last_update, type=UpdateReport)
+    failed = update.outcome in ("refused", "rolled-back", "inconsistent")
+    return failed and update.artifact == wanted.artifact and update.revision >= wanted.asked
 
 
 class Assignments:
@@ -89,7 +147,8 @@ class Assignments:
             policy: how to update; to go back to an older release it must allow that.
 
         Returns:
-            What the device should run now, and whether that is new.
+            What the device should run now, and whether that is new: it is also when the device failed at the same
+            before, for then it is to try again.
 
         Raises:
             ContractError: `bad-id`, `not-found`, `wrong-hardware-class`, `runtime-missing`, `too-large`.
@@ -100,9 +159,11 @@ class Assignments:
             slot = check_name("slot", slot or wanted.model)
             current = get_assignment(session, device)
             standing = current.slots.get(slot) if current else None
-            if standing and msgspec.structs.replace(standing, rollout="") == wanted:
-                wanted = standing  # a rollout asked for exactly this: nothing to change
-            revision = set_slot(session, row, slot, wanted)
+            again = False
+            if standing and msgspec.structs.replace(standing, rollout="", asked=0) == wanted:
+                again = has_failed(session, device, slot, standing)
+                wanted = wanted if again else standing  # a rollout asked for exactly this: nothing to change
+            revision = set_slot(session, row, slot, wanted, again=again)
             made = get_assignment(session, device)
         if revision is not None:
             self._changes.announce(device)

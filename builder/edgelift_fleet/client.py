@@ -11,7 +11,7 @@ import msgspec
 
 from edgelift_contract import codec
 from edgelift_contract.errors import CODES, ContractError, EdgeliftError, TransportError
-from edgelift_fleet.messages import ErrorReply
+from edgelift_contract.replies import ErrorReply
 from edgelift_fleet.server_file import read_server_file
 from edgelift_fleet.site import Site
 

@@ -19,6 +19,7 @@ from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_device_id, check_name
 from edgelift_fleet.db import Database
+from edgelift_fleet.sightings import NOBODY, Caller, Sightings
 from edgelift_fleet.tables import DeviceRow, TagRow
 
 #: A device without a broker polls at least every 30 s; after this without a sign it counts as gone, seconds.
@@ -157,11 +158,14 @@ class LastSeen:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unwritten: dict[str, tuple[float, str]] = {}
+        self.sightings = Sightings()
 
-    def touch(self, device: str, transport: str) -> None:
-        """The device spoke just now, by `http` or `mqtt`."""
+    def touch(self, device: str, transport: str, caller: Caller = NOBODY) -> None:
+        """The device spoke just now, by `http` or `mqtt`; where the caller tells its epoch, that is a sighting."""
         with self._lock:
             self._unwritten[device] = (time.time(), transport)
+        if caller.epoch:
+            self.sightings.hear(device, caller, via=transport)
 
     def of(self, row: DeviceRow) -> tuple[float, str]:
         """When the device was last heard of (seconds since 1970), and how."""

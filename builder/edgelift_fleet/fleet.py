@@ -33,7 +33,7 @@ class Fleet:
         self.changes = Changes()
         self.seen = LastSeen()
         self.blobs = BlobStore(site.blobs)
-        self.intake = Intake(db, self.seen, on_report=self.work.set)
+        self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
         self.assignments = Assignments(db, self.changes)
         self.rollouts = Rollouts(db, self.seen, wake=self.work.set, announce=self.changes.announce)
         self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None

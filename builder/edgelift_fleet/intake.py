@@ -20,11 +20,14 @@ from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_device_id
+from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report, SlotReport
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet import telemetry
+from edgelift_fleet.assignments import overtake
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags
+from edgelift_fleet.sightings import Caller
 from edgelift_fleet.tables import DeviceRow, SlotStateRow, UpdateHistoryRow
 
 log = logging.getLogger(__name__)
@@ -42,15 +45,19 @@ class _Named(msgspec.Struct):
 class Intake:
     """The way in for devices' messages. Safe to call from several threads."""
 
-    def __init__(self, db: Database, seen: LastSeen, *, on_report: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, db: Database, seen: LastSeen, *, on_report: Callable[[], None] = lambda: None,
+        on_raised: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         """Bind.
 
         Args:
             db: where to.
             seen: told of every sign of life.
             on_report: called after a report changed something; must not block.
+            on_raised: told of a device whose assignment got a higher number; must not block.
         """
-        self._db, self._seen, self._on_report = db, seen, on_report
+        self._db, self._seen, self._on_report, self._on_raised = db, seen, on_report, on_raised
 
     def enrol(self, data: bytes) -> EnrolRequest:
         """A device introduces itself; again is fine.
@@ -67,13 +74,14 @@ class Intake:
         log.info("enrolled device=%s new=%s class=%s", request.device, new, request.facts.hardware_class)
         return request
 
-    def report(self, device: str, data: bytes, *, via: str) -> bool:
-        """A device says what it runs; returns whether this was news.
+    def report(self, device: str, data: bytes, *, via: str, address: str = "") -> ReportReply:
+        """A device says what it runs; the reply says whether this was news.
 
         Args:
             device: from the path or topic.
             data: a `Report`.
             via: `http` or `mqtt`.
+            address: whence it came, as far as this host can see.
 
         Raises:
             ContractError: as `enrol`, `wrong-device`, `not-found` when it never enrolled.
@@ -83,15 +91,30 @@ class Intake:
         with self._db.write() as session:
             row = get_device(session, device)
             taken = _take_order(row, report.epoch, report.sequence)
+            raised = None
             if taken:
                 _store_report(session, row, report)
+                raised = overtake(session, row, report.assignment)
+        caller = Caller(report.epoch, address or report.address, report.sequence)
         if taken:
-            self._seen.touch(device, via)
+            self._seen.touch(device, via, caller)
+        else:
+            self._seen.sightings.hear(device, caller, via=via)
+        if raised is not None:
+            log.warning(
+                "device=%s has seen revision %d, which is not this host's (restored from a backup?);"
+                " its assignment is now revision %d", device, report.revision_seen, raised,
+            )  # fmt: skip
+            self._on_raised(device)
+        if taken:
             self._on_report()
-        return taken
+        return ReportReply(
+            schema=ReportReply.SCHEMA, device=device, epoch=report.epoch, sequence=report.sequence, news=taken,
+            duplicate=bool(self._seen.sightings.duplicates(device)),
+        )  # fmt: skip
 
-    def telemetry(self, device: str, data: bytes, *, via: str) -> int:
-        """A device delivers a batch; returns how many items were new.
+    def telemetry(self, device: str, data: bytes, *, via: str) -> BatchReply:
+        """A device delivers a batch; the reply says how many of its items were new.
 
         Raises:
             ContractError: as `report`.
@@ -102,7 +125,8 @@ class Intake:
             get_device(session, device)
             new = telemetry.store(session, batch)
         self._seen.touch(device, via)
-        return new
+        last = max((item.seq for item in batch.items), default=-1)
+        return BatchReply(schema=BatchReply.SCHEMA, device=device, epoch=batch.epoch, last=last, new=new)
 
     def presence(self, device: str, data: bytes) -> bool:
         """A birth or a will from the broker; returns whether it counted.

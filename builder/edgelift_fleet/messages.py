@@ -89,8 +89,19 @@ class SlotSummary(msgspec.Struct, frozen=True):
     update: UpdateReport | None
 
 
+class SpeakerView(msgspec.Struct, frozen=True):
+    """One of several devices that speak under one id: its process, from where, how, and when last."""
+
+    epoch: str
+    address: str
+    via: str
+    last_at: float
+
+
 class DeviceSummary(msgspec.Struct, frozen=True):
-    """A device in a list."""
+    """A device in a list. `duplicates` names the devices that share its id, as after a card was cloned; empty when
+    it is one, as it should be.
+    """
 
     device: str
     online: bool
@@ -102,6 +113,7 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     revision_seen: int
     revision_applied: int
     slots: list[SlotSummary]
+    duplicates: list[SpeakerView] = []
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
@@ -257,11 +269,3 @@ class RolloutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_failures: int = 0
     deadline_s: float = 3600.0
     policy: Policy = Policy()
-
-
-class ErrorReply(msgspec.Struct, frozen=True):
-    """Every refusal: what was wrong, its stable code, and what to do."""
-
-    error: str
-    code: str
-    hint: str = ""

@@ -22,6 +22,7 @@ from edgelift_fleet.messages import (
     HistoryEntry,
     ReleaseView,
     SlotSummary,
+    SpeakerView,
 )
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, ReleaseRow, SlotStateRow, UpdateHistoryRow
 
@@ -85,6 +86,9 @@ def _summary(
         revision_applied=row.revision_applied,
         slots=[
             _slot(name, reported.get(name), desired.get(name)) for name in sorted(reported.keys() | desired.keys())
+        ],
+        duplicates=[
+            SpeakerView(one.epoch, one.address, one.via, one.last_at) for one in seen.sightings.duplicates(row.id)
         ],
     )
 

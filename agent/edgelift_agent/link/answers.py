@@ -140,7 +140,8 @@ def _foreign(answer: Answer, host: str) -> TransportError:
     elif 300 <= status < 400 and status != 304:
         to = answer.headers.get("location", "")[:200]
         error = TransportError(
-            "intercepted", f"{host} was answered for by a redirect ({status}) to {to or 'nowhere'}: a portal or proxy."
+            "intercepted",
+            f"{host} was answered for by a redirect ({status}) to {to or 'nowhere'}: a portal or proxy.",
         )
     else:
         what = answer.headers.get("content-type", "")[:80] or "no content type"
@@ -160,8 +161,9 @@ def check_blob(answer: Answer, sha256: str, offset: int, size_bytes: int, *, hos
 
     Args:
         answer: a wanted one, without its body.
-        sha256, size_bytes: the blob's, as its manifest says.
+        sha256: the blob's digest, as its manifest says.
         offset: from where on it was asked for.
+        size_bytes: the blob's whole length, as its manifest says.
         host: whom was asked.
 
     Returns:
@@ -176,7 +178,9 @@ def check_blob(answer: Answer, sha256: str, offset: int, size_bytes: int, *, hos
     start = 0
     if answer.status == 206:
         if answer.headers.get("content-range", "").strip() != f"bytes {offset}-{size_bytes - 1}/{size_bytes}":
-            raise TransportError("intercepted", f"{host} sent another part of blob {sha256[:12]} than was asked for.")
+            raise TransportError(
+                "intercepted", f"{host} sent another part of blob {sha256[:12]} than was asked for."
+            )
         start = offset
     if answer.length != size_bytes - start:
         raise TransportError(

@@ -83,11 +83,11 @@ def make_session(watch: Watch) -> requests.Session:
         ConnectionCls = Plain
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure  # type: ignore[assignment]  # urllib3 types it as its own protocol
+        ConnectionCls = Secure
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options)  # type: ignore[no-untyped-call]  # no types there
+            super().init_poolmanager(*args, **options)
             self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
     session = _Session()
@@ -146,5 +146,7 @@ def read_pieces(response: requests.Response, size_bytes: int, *, timeout_s: floa
         yield piece
         if time.monotonic() >= due:
             if got - noted < MIN_PROGRESS_BYTES and got < size_bytes:
-                raise TransportError("timed-out", f"{what} came too slowly: {got - noted} bytes in {timeout_s:g} s.")
+                raise TransportError(
+                    "timed-out", f"{what} came too slowly: {got - noted} bytes in {timeout_s:g} s."
+                )
             noted, due = got, time.monotonic() + timeout_s

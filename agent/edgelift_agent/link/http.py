@@ -70,7 +70,13 @@ class HttpTransport:
 
     @contextmanager
     def _request(
-        self, method: str, path: str, *, whole_s: float = 0.0, headers: dict[str, str] | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        whole_s: float = 0.0,
+        headers: dict[str, str] | None = None,
+        **options: Any,
     ) -> Iterator[requests.Response]:
         """An answer whose body is still to be read; at most `whole_s` more than the time-out until it is left."""
         session, watch = self._session

@@ -7,22 +7,23 @@ are plain fields: set one, and the next transfers suffer.
 from __future__ import annotations
 
 import http.server
-import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import numpy as np
 
 from edgelift_agent.testing.runtime import ToyModelFile
-from edgelift_contract import codec
+from edgelift_contract import codec, routes
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment, dump_assignment
-from edgelift_contract.enrol import BrokerAccess, EnrolReply
+from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
+from edgelift_contract.errors import ContractError
 from edgelift_contract.golden import Golden, Tensor, dump_goldens
 from edgelift_contract.hardware import this_machine
+from edgelift_contract.ids import check_device_id
 from edgelift_contract.manifest import (
     Budgets,
     FileEntry,
@@ -34,8 +35,11 @@ from edgelift_contract.manifest import (
     dump_manifest,
 )
 from edgelift_contract.message_types import prepare_message_types
+from edgelift_contract.replies import ASSIGNMENT_HEADER, MARK, MARK_VALUE, BatchReply, ErrorReply, ReportReply
 from edgelift_contract.report import Report
 from edgelift_contract.telemetry import Batch, Item
+
+_Message = TypeVar("_Message", Report, Batch)
 
 
 @dataclass
@@ -71,6 +75,7 @@ class ToyHost:
     def __init__(self, *, broker: BrokerAccess | None = None, port: int = 0) -> None:
         prepare_message_types()  # before the first thread
         self.blobs: dict[str, bytes] = {}
+        self.enrolled: set[str] = set()
         self.assignments: dict[str, Assignment] = {}
         self.reports: dict[str, list[Report]] = {}
         self.items: dict[tuple[str, str, int], Item] = {}
@@ -105,16 +110,17 @@ class ToyHost:
         return assignment
 
     def assign(self, device: str, **slots: SlotAssignment) -> int:
-        """State what the device should run, all slots at once; returns the revision."""
+        """State what the device should run, all slots at once, and be asked for anew; returns the revision."""
         with self.changed:
             old = self.assignments.get(device)
             revision = (old.revision if old else 0) + 1
+            slots = {name: msgspec.structs.replace(slot, asked=revision) for name, slot in slots.items()}
             self.assignments[device] = Assignment(
                 schema=Assignment.SCHEMA,
                 device=device,
                 revision=revision,
                 issued_at=time.time(),
-                slots=dict(slots),
+                slots=slots,
             )
             self.changed.notify_all()
             return revision
@@ -171,37 +177,99 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self._refused():
             return
-        if self.path.endswith("/enroll"):
-            device = json.loads(body)["device"]
-            reply = EnrolReply(schema=EnrolReply.SCHEMA, device=device, broker=self.toy.broker, poll_wait_s=5.0)
-            self._reply(200, codec.canonical_json(reply))
+        if self.path == routes.ENROL:
+            self._enrol(body)
             return
         if self._deaf():
             return
-        batch = codec.decode_json(body, Batch, what="batch")
+        device = self.path.split("/")[3]
+        batch = self._decoded(body, Batch, device)
+        if batch is None:
+            return
         with self.toy.changed:
+            before = len(self.toy.items)
             for item in batch.items:
                 self.toy.items[batch.device, batch.epoch, item.seq] = item
+            new = len(self.toy.items) - before
             self.toy.changed.notify_all()
-        self._reply(200, b"{}")
+        last = max((item.seq for item in batch.items), default=-1)
+        self._answer(BatchReply(schema=1, device=device, epoch=batch.epoch, last=last, new=new))
 
     def do_PUT(self) -> None:
         """Report."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self._refused() or self._deaf():
             return
-        report = codec.decode_json(body, Report, what="report")
+        device = self.path.split("/")[3]
+        report = self._decoded(body, Report, device)
+        if report is None:
+            return
         with self.toy.changed:
-            self.toy.reports.setdefault(report.device, []).append(report)
+            news = self._is_news(report)
+            if news:
+                self.toy.reports.setdefault(device, []).append(report)
+                self._overtake(report)
             self.toy.changed.notify_all()
-        self._reply(200, b"{}")
+        epoch, number = report.epoch, report.sequence
+        self._answer(ReportReply(schema=1, device=device, epoch=epoch, sequence=number, news=news))
+
+    def _enrol(self, body: bytes) -> None:
+        try:
+            request = codec.decode_json(body, EnrolRequest, what="enrolment")
+        except ContractError as error:
+            self._refuse(400, error.code, error.message)
+            return
+        self.toy.enrolled.add(request.device)
+        reply = EnrolReply(
+            schema=EnrolReply.SCHEMA, device=request.device, broker=self.toy.broker, poll_wait_s=5.0
+        )
+        self._answer(reply)
+
+    def _decoded(self, body: bytes, kind: type[_Message], device: str) -> _Message | None:
+        """A message of `device`; None once it was refused."""
+        if not self._is_known(device):
+            return None
+        try:
+            message = codec.decode_json(body, kind, what=kind.__name__.lower())
+        except ContractError as error:
+            self._refuse(400, error.code, error.message)
+            return None
+        if message.device != device:
+            self._refuse(400, "wrong-device", "It was sent in another device's name.")
+            return None
+        return message
+
+    def _is_known(self, device: str) -> bool:
+        try:
+            check_device_id(device)
+        except ContractError as error:
+            self._refuse(400, error.code, error.message)
+            return False
+        if device not in self.toy.enrolled:
+            self._refuse(404, "not-found", f"There is no device {device!r}.")
+            return False
+        return True
+
+    def _is_news(self, report: Report) -> bool:
+        said = [one for one in self.toy.reports.get(report.device, ()) if one.epoch == report.epoch]
+        return not said or report.sequence > said[-1].sequence
+
+    def _overtake(self, report: Report) -> None:
+        """As the control plane does for a device that has seen a higher revision than this host gave out."""
+        current = self.toy.assignments.get(report.device)
+        if current is None or report.revision_seen < current.revision:
+            return
+        if report.revision_seen == current.revision and report.assignment in ("", _digest(current)):
+            return
+        raised = msgspec.structs.replace(current, revision=report.revision_seen + 1)
+        self.toy.assignments[report.device] = raised
 
     def _refused(self) -> bool:
         if self.toy.faults.down:
-            self._reply(503, b'{"error":"down"}')
+            self._refuse(503, "busy", "The toy host plays dead.")
             return True
         if self.headers.get("Authorization") != f"Bearer {self.toy.token}":
-            self._reply(401, b'{"error":"wrong token"}')
+            self._refuse(401, "not-authorised", "The token is not this toy's.")
             return True
         return False
 
@@ -210,16 +278,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if not self.toy.faults.deaf:
                 return False
             self.toy.faults.deaf -= 1
-        self._reply(503, b'{"error":"deaf"}')
+        self._refuse(503, "busy", "The toy host plays deaf.")
         return True
 
     def _desired(self, device: str, wait_s: float) -> None:
+        if not self._is_known(device):
+            return
+        held = self.headers.get(ASSIGNMENT_HEADER, "")
         known = self.headers.get("If-None-Match", "")
         deadline = time.monotonic() + min(wait_s, 10.0)
         with self.toy.changed:
             while True:
                 assignment = self.toy.assignments.get(device)
-                fresh = assignment is not None and known != f'"{assignment.revision}"'
+                fresh = assignment is not None and (
+                    known != f'"{assignment.revision}"' or held not in ("", _digest(assignment))
+                )
                 left = deadline - time.monotonic()
                 if fresh or left <= 0:
                     break
@@ -227,13 +300,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if assignment is None or not fresh:
             self._reply(304, b"")
         else:
-            self._reply(200, dump_assignment(assignment))
+            self._reply(200, dump_assignment(assignment), ETag=f'"{assignment.revision}"')
 
     def _blob(self, sha256: str) -> None:
         faults = self.toy.faults
         data = self.toy.blobs.get(sha256)
         if faults.status or data is None:
-            self._reply(faults.status or 404, b'{"error":"no such blob"}')
+            self._refuse(faults.status or 404, "missing-blob", "There is no such blob.")
             return
         if sha256 in faults.tamper:
             data = bytes([data[0] ^ 1]) + data[1:]
@@ -241,8 +314,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         if wanted and not faults.no_ranges:
             start, status = int(wanted.removeprefix("bytes=").rstrip("-")), 206
+        if start >= len(data) > 0:
+            self._reply(416, b"", **{"Content-Range": f"bytes */{len(data)}"})
+            return
         self.send_response(status)
+        self.send_header(MARK, MARK_VALUE)
+        self.send_header("ETag", f'"{sha256}"')
+        self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(len(data) - start))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         self._stream(data[start:])
 
@@ -263,9 +344,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return  # the device went away, as devices do
             self.toy.served_bytes += len(piece)
 
-    def _reply(self, status: int, body: bytes) -> None:
+    def _answer(self, message: msgspec.Struct) -> None:
+        self._reply(200, codec.canonical_json(message))
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self._reply(status, codec.canonical_json(ErrorReply(message, code)))
+
+    def _reply(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
+        self.send_header(MARK, MARK_VALUE)
+        for name, value in headers.items():
+            self.send_header(name, value)
         if status != 304:
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if status != 304:
@@ -273,6 +364,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
         """Say nothing."""
+
+
+def _digest(assignment: Assignment) -> str:
+    return codec.digest(dump_assignment(assignment))
 
 
 def toy_artifact(

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from edgelift_contract import __version__
 from edgelift_fleet.api.device_routes import device_routes
 from edgelift_fleet.api.errors import add_error_handlers
+from edgelift_fleet.api.mark import Marked
 from edgelift_fleet.api.operator_routes import operator_routes
 from edgelift_fleet.api.rollout_routes import rollout_routes
 from edgelift_fleet.api.schema import add_schemas
@@ -18,6 +19,7 @@ The control plane of an edgelift site.
 **Devices** introduce themselves with the enrolment token, learn by long poll what they should run, fetch its
 blobs with ranges, and send reports and telemetry. **Operators** use the operator token.
 
+Every answer bears the header `Edgelift: 1`.
 Every refusal is JSON: `{"error": what was wrong, "code": stable and kebab-case, "hint": what to do}`.
 """
 
@@ -31,4 +33,5 @@ def make_app(fleet: Fleet) -> FastAPI:
     app.include_router(rollout_routes(fleet))
     add_error_handlers(app)
     add_schemas(app)
+    app.add_middleware(Marked)
     return app

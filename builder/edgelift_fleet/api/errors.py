@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, TransportError
-from edgelift_fleet.messages import ErrorReply
+from edgelift_contract.replies import ErrorReply
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.server import Server
 from edgelift_agent.serving.slots import Slots
 from edgelift_agent.system import systemd
+from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.board import Board
 from edgelift_agent.system.clock import Clock, SystemClock
 from edgelift_agent.system.disk import Disk
@@ -119,6 +121,7 @@ class Agent:
             pool=self.worker.pool,
             post=self.worker.post,
             outbox=self.outbox,
+            retry_delays=self._retry_delays,
         )
         self.recovery = Recovery(self.updates, self.journal, steps, self.clock)
         self.by_hand = ByHand(self.updates, self.journal, steps, self.clock)
@@ -146,7 +149,15 @@ class Agent:
 
     def _wire_link(self) -> None:
         config = self.config
-        self.link = Link(self.http, self._introduce, self._make_mqtt, poll_interval_s=config.host.poll_interval_s)
+        self.link = Link(
+            self.http,
+            self._introduce,
+            self._make_mqtt,
+            device=config.device,
+            poll_interval_s=config.host.poll_interval_s,
+            retry_delays=self._retry_delays,
+            on_duplicate=self._note_duplicate,
+        )
         self.uplink = Uplink(
             self.link,
             self.outbox,
@@ -155,6 +166,7 @@ class Agent:
             epoch=lambda: self.journal.meta.outbox,
             make_report=self._report,
             post=self.worker.post,
+            retry_delays=self._retry_delays,
         )
         self.telemetry = Telemetry(
             self.recorder,
@@ -178,7 +190,24 @@ class Agent:
     def _make_mqtt(self, reply: EnrolReply) -> MqttTransport | None:
         if reply.broker is None or self.config.host.transport == "http":
             return None
-        return MqttTransport(reply.broker, self.config.device, self.epoch, timeout_s=self.config.host.timeout_s)
+        host = self.config.host
+        return MqttTransport(
+            reply.broker,
+            self.config.device,
+            self.epoch,
+            timeout_s=host.timeout_s,
+            keepalive_s=host.mqtt_keepalive_s,
+        )
+
+    def _retry_delays(self) -> Iterator[float]:
+        return delays(self.config.update.retry_first_s, self.config.update.retry_cap_s)
+
+    @staticmethod
+    def _note_duplicate(begins: bool) -> None:
+        if begins:
+            log.error("another device speaks under this one's id: a cloned card, or one id given twice")
+        else:
+            log.warning("the other device of this one's id is gone")
 
     def _report(self) -> bytes:
         self._reports += 1
@@ -195,6 +224,7 @@ class Agent:
             at=self.clock.now(),
             facts=self.facts(),
             tags=self.config.tags,
+            address=self.http.address,
         )
 
     def run(self, *, once: bool = False, signals: bool = True, started: threading.Event | None = None) -> None:
@@ -221,7 +251,9 @@ class Agent:
 
     def _start(self) -> None:
         self.recovery.start()
-        self.epoch = f"{boot_id() or 'boot'}-{self.journal.meta.starts}"
+        # The last part tells two devices apart that were cloned from one card, also within one boot.
+        self.epoch = f"{boot_id() or 'boot'}-{self.journal.meta.starts}-{secrets.token_hex(3)}"
+        self.http.epoch = self.epoch
         self.outbox.add(
             [DeviceEvent(at=self.clock.now(), kind="agent-started", message=f"start {self.journal.meta.starts}")]
         )
@@ -233,7 +265,8 @@ class Agent:
             lambda data: self.worker.post(lambda: self._assigned(data)),
             lambda: self.worker.post(self.uplink.connected),
         )
-        self.link.seen(self.journal.meta.revision_seen) if self.journal.meta.assignment else None
+        if self.journal.meta.assignment:
+            self.link.seen(self.journal.meta.revision_seen, self.journal.meta.assignment)
         systemd.notify("READY=1")
         log.info("serving on http://%s:%d device=%s", self.config.serve.host, self.server.port, self.config.device)
 
@@ -311,7 +344,8 @@ class Agent:
 
     def _assigned(self, data: bytes) -> None:
         take_assignment(self.updates, data)
-        self.link.seen(self.journal.meta.revision_seen)
+        if self.journal.meta.assignment:
+            self.link.seen(self.journal.meta.revision_seen, self.journal.meta.assignment)
 
     def _changed(self) -> None:
         self.uplink.want_report()

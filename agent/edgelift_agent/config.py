@@ -36,6 +36,7 @@ class HostConfig(msgspec.Struct, forbid_unknown_fields=True):
         transport: `auto` uses MQTT where the host offers a broker; `http` never does.
         poll_interval_s: how often to ask over HTTP while MQTT is connected, in case a message was lost.
         timeout_s: after which an HTTP request is given up.
+        mqtt_keepalive_s: a broker that is silent for twice as long counts as gone.
     """
 
     url: str
@@ -44,6 +45,7 @@ class HostConfig(msgspec.Struct, forbid_unknown_fields=True):
     transport: Literal["auto", "http"] = "auto"
     poll_interval_s: _Positive = 300.0
     timeout_s: _Positive = 20.0
+    mqtt_keepalive_s: Annotated[int, Meta(ge=1, le=3600)] = 30
 
 
 class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):

@@ -26,7 +26,7 @@ ASSIGNMENT_HEADER = "Edgelift-Assignment"
 MAX_REPLY_BYTES = 16 * 1024
 
 
-class ReportReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class ReportReply(msgspec.Struct, frozen=True, kw_only=True):
     """The host has this report.
 
     Attributes:
@@ -45,7 +45,7 @@ class ReportReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     duplicate: bool = False
 
 
-class BatchReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class BatchReply(msgspec.Struct, frozen=True, kw_only=True):
     """The host has this batch.
 
     Attributes:

@@ -1,7 +1,9 @@
 """The link: MQTT where the host has a broker, HTTP for the rest and whenever MQTT is down.
 
 A lost notification costs one poll, never an update: while MQTT is connected the host is still asked over
-HTTP now and then; while it is not, HTTP long poll is the doorbell.
+HTTP now and then, and at once when MQTT ends or brings something unreadable; while it is not, HTTP long poll is
+the doorbell. Whatever goes wrong with asking (no answer, a portal's, an assignment that can't be read or is older
+than one seen) is a failed try: said once, then tried again after longer and longer delays.
 """
 
 from __future__ import annotations
@@ -9,15 +11,26 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.mqtt import MqttTransport
-from edgelift_agent.system.backoff import delays
-from edgelift_contract.enrol import EnrolReply, EnrolRequest
-from edgelift_contract.errors import EdgeliftError, TransportError
+from edgelift_agent.system.backoff import after, delays
+from edgelift_contract import codec
+from edgelift_contract.assignment import parse_assignment
+from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
+from edgelift_contract.errors import ContractError, EdgeliftError, TransportError
+from edgelift_contract.replies import ReportReply
 
 log = logging.getLogger(__name__)
+
+#: How long the worker may take to note an assignment, seconds; its disk may refuse.
+JUDGE_S = 5.0
+#: Least time between two polls that brought nothing, seconds: a host that doesn't hold them must not be hammered.
+MIN_POLL_S = 1.0
+#: Most that a host may ask for a poll to be held, seconds.
+MAX_POLL_S = 300.0
 
 
 class Link:
@@ -29,8 +42,10 @@ class Link:
         enrolment: Callable[[], EnrolRequest],
         make_mqtt: Callable[[EnrolReply], MqttTransport | None],
         *,
+        device: str,
         poll_interval_s: float,
         retry_delays: Callable[[], Iterator[float]] = delays,
+        on_duplicate: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -38,17 +53,26 @@ class Link:
             http: the host's API.
             enrolment: this device's introduction, made when it is sent.
             make_mqtt: the MQTT side for an enrolment's reply; None where there is none.
+            device: this device's id.
             poll_interval_s: how often to ask over HTTP while MQTT is connected.
             retry_delays: delays between tries, seconds.
+            on_duplicate: told when the host begins or ceases to hear another device under this id.
         """
-        self._http, self._enrolment, self._make_mqtt = http, enrolment, make_mqtt
+        self._http, self._enrolment, self._make_mqtt, self._device = http, enrolment, make_mqtt, device
         self._poll_interval_s, self._retry_delays = poll_interval_s, retry_delays
+        self._on_duplicate, self._duplicate = on_duplicate, False
         self._mqtt: MqttTransport | None = None
-        self._stopping = threading.Event()
+        self._access: BrokerAccess | None = None
+        self._stopping, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="doorbell", daemon=True)
         self._on_assignment: Callable[[bytes], None] = lambda _: None
         self._on_connected: Callable[[], None] = lambda: None
+        self._poll_wait_s = MIN_POLL_S
+        self._judged = threading.Condition()
         self._revision: int | None = None
+        self._held = ""
+        self._expected = 0
+        self._trouble: EdgeliftError | None = None
         self.enrolled = threading.Event()
 
     def start(
@@ -61,6 +85,7 @@ class Link:
     def stop(self) -> None:
         """End. A long poll under way is left to its daemon thread."""
         self._stopping.set()
+        self._wake.set()
         if self._mqtt is not None:
             self._mqtt.stop()
         self._thread.join(timeout=0.5)
@@ -72,19 +97,25 @@ class Link:
             return "mqtt"
         return "http" if self.enrolled.is_set() else "none"
 
-    def seen(self, revision: int) -> None:
-        """Tell which assignment is known, so that it isn't sent again."""
-        self._revision = revision
+    def seen(self, revision: int, data: bytes) -> None:
+        """Tell which assignment is noted, so that it isn't sent again: its revision and its bytes."""
+        with self._judged:
+            self._revision, self._held = revision, codec.digest(data)
+            self._judged.notify_all()
 
-    def send_report(self, data: bytes) -> None:
+    def send_report(self, data: bytes) -> ReportReply | None:
         """See `ports.Host`."""
-        self._send(lambda side: side.send_report(data))
+        reply = self._send(lambda side: side.send_report(data))
+        if reply is not None and reply.duplicate != self._duplicate:
+            self._duplicate = reply.duplicate
+            self._on_duplicate(reply.duplicate)
+        return reply
 
     def send_batch(self, data: bytes) -> None:
         """See `ports.Host`."""
         self._send(lambda side: side.send_batch(data))
 
-    def _send(self, call: Callable[[HttpTransport | MqttTransport], None]) -> None:
+    def _send(self, call: Callable[[HttpTransport | MqttTransport], ReportReply | None]) -> ReportReply | None:
         if not self.enrolled.is_set():
             raise TransportError("unreachable", "The host has not been reached yet.")
         mqtt = self._mqtt
@@ -96,41 +127,108 @@ class Link:
         return call(self._http)
 
     def _listen(self) -> None:
-        waits = self._retry_delays()
-        wait_s = 30.0
+        waits, failing = self._retry_delays(), False
         while not self._stopping.is_set():
             try:
-                if not self.enrolled.is_set():
-                    wait_s = self._enrol()
-                self._ask(wait_s)
-                waits = self._retry_delays()
-            except EdgeliftError as error:
-                pause_s = next(waits)
+                self._ask(at_once=failing)
+            except Exception as caught:  # noqa: BLE001 - the doorbell outlives whatever a host, or a fault here, does
+                error = caught if isinstance(caught, EdgeliftError) else _fault(caught)
+                pause_s = after(error, next(waits))
                 log.warning("host code=%s retry_in_s=%.1f %s", error.code, pause_s, error)
-                if error.code == "not-found":
+                if isinstance(error, ContractError) and error.code == "not-found":
                     self.enrolled.clear()  # the host has forgotten us: introduce ourselves again
+                failing = True
                 self._stopping.wait(pause_s)
+            else:
+                if failing:
+                    log.info("the host is there again")
+                    self._on_connected()
+                waits, failing = self._retry_delays(), False
 
-    def _enrol(self) -> float:
+    def _ask(self, *, at_once: bool) -> None:
+        """One round: enrol if need be, wait for what MQTT does if it is there, ask over HTTP."""
+        if not self.enrolled.is_set():
+            self._enrol()
+        mqtt, wait_s = self._mqtt, self._poll_wait_s
+        if mqtt is not None and mqtt.connected.is_set():
+            spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreading load, not guarding a secret
+            if not at_once and self._wake.wait(self._poll_interval_s * spread):
+                self._wake.clear()
+                self._judge_heard()
+                if mqtt.connected.is_set():
+                    return
+            wait_s = 0.0
+        if self._stopping.is_set():
+            return
+        began = time.monotonic()
+        data = self._http.poll(self._revision, wait_s, held=self._held)
+        if data is not None:
+            self._take(data)
+        elif time.monotonic() - began < min(MIN_POLL_S, wait_s):
+            self._stopping.wait(MIN_POLL_S)
+
+    def _enrol(self) -> None:
         reply = self._http.enrol(self._enrolment())
-        if self._mqtt is None:
-            self._mqtt = self._make_mqtt(reply)
-            if self._mqtt is not None:
-                self._mqtt.start(self._on_assignment, self._on_connected)
+        if self._mqtt is None or reply.broker != self._access:
+            old, self._mqtt = self._mqtt, None
+            if old is not None:
+                old.stop()
+            made = self._make_mqtt(reply)
+            if made is not None:
+                made.start(self._heard, self._on_connected, self._wake.set)
+            self._mqtt, self._access = made, reply.broker
+        self._poll_wait_s = max(MIN_POLL_S, min(reply.poll_wait_s, MAX_POLL_S))
         self.enrolled.set()
         log.info("enrolled mqtt=%s", "yes" if self._mqtt else "no")
         self._on_connected()
-        return reply.poll_wait_s
 
-    def _ask(self, wait_s: float) -> None:
-        mqtt = self._mqtt
-        if mqtt is not None and mqtt.connected.wait(timeout=5.0):
-            spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreading load, not guarding a secret
-            if self._stopping.wait(self._poll_interval_s * spread):
-                return
-            wait_s = 0.0
-        data = self._http.poll(self._revision, wait_s)
-        if data is not None:
-            self._on_assignment(data)
-            # Until the worker has judged it, don't ask for the same again in a tight circle.
-            self._stopping.wait(0.2)
+    def _take(self, data: bytes) -> None:
+        """Hand an assignment on, and wait until it is noted: a disk that refuses must not have it sent in a circle.
+
+        Raises:
+            ContractError: it can't be read. TransportError: `older-assignment`, or `busy` when it was not noted.
+        """
+        self._on_assignment_of(data)
+        self._await_judged()
+
+    def _on_assignment_of(self, data: bytes) -> None:
+        revision = parse_assignment(data, device=self._device).revision
+        with self._judged:
+            known, held = self._revision, self._held
+        if known is not None and (revision < known or (revision == known and codec.digest(data) != held)):
+            # The host was put back to an older state. It must learn what this device has seen, to count beyond it.
+            self._on_connected()
+            raise TransportError(
+                "older-assignment",
+                f"The host's assignment has revision {revision}, but this device has seen {known} (was the host"
+                " restored from a backup?); it is told so, and asked again.",
+            )
+        self._expected = revision
+        self._on_assignment(data)
+
+    def _await_judged(self) -> None:
+        def noted() -> bool:
+            return self._stopping.is_set() or (self._revision is not None and self._revision >= self._expected)
+
+        with self._judged:
+            if not self._judged.wait_for(noted, JUDGE_S):
+                raise TransportError("busy", "The assignment could not be noted yet; it is asked for again.")
+
+    def _heard(self, data: bytes) -> None:
+        """MQTT brought something; on paho's thread, so that only what can be read is handed on at once."""
+        try:
+            self._on_assignment_of(data)
+        except EdgeliftError as error:
+            self._trouble = error
+        self._wake.set()
+
+    def _judge_heard(self) -> None:
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise trouble
+        self._await_judged()
+
+
+def _fault(error: Exception) -> TransportError:
+    log.error("a fault in the doorbell", exc_info=error)
+    return TransportError("internal", f"A fault in edgelift: {type(error).__name__}: {error}")

@@ -12,7 +12,10 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from socket import SHUT_RDWR
 from typing import Any
 
 from edgelift_contract import codec, routes
@@ -23,14 +26,25 @@ from edgelift_contract.report import Presence
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S = 30
+#: A connection that lasted this long was a good one, seconds. One that ends sooner, again and again, is taken by
+#: another device of the same id (a cloned card) or refused in its first moments: the next waits longer.
+STEADY_S = 60.0
+#: Most that the next connection waits, seconds.
+MAX_RECONNECT_S = 300
 
 
 class MqttTransport:
     """One broker, as one device."""
 
     def __init__(
-        self, access: BrokerAccess, device: str, epoch: str, *, timeout_s: float = 20.0, version_5: bool = True
+        self,
+        access: BrokerAccess,
+        device: str,
+        epoch: str,
+        *,
+        timeout_s: float = 20.0,
+        keepalive_s: int = 30,
+        version_5: bool = True,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -39,24 +53,38 @@ class MqttTransport:
             device: this device's id, which is also the client id.
             epoch: of this process, for presence.
             timeout_s: how long to wait for a confirmation.
+            keepalive_s: a broker that is silent for twice as long counts as gone.
             version_5: speak MQTT 5; else 3.1.1.
         """
         self._access, self._device, self._epoch = access, device, epoch
-        self._timeout_s, self._version_5 = timeout_s, version_5
-        self._connects = 0
+        self._timeout_s, self._keepalive_s, self._version_5 = timeout_s, keepalive_s, version_5
+        self._connects = self._short_lived = 0
+        self._connected_at = 0.0
+        # A fleet must not knock in step.
+        self._random = random.Random(f"{device} {epoch}")  # noqa: S311 - spreading load, not guarding a secret
         self._client: Any = None
         self._on_assignment: Callable[[bytes], None] = lambda _: None
         self._on_connected: Callable[[], None] = lambda: None
+        self._on_lost: Callable[[], None] = lambda: None
         self.connected = threading.Event()
 
     def start(
-        self, on_assignment: Callable[[bytes], None], on_connected: Callable[[], None] = lambda: None
+        self,
+        on_assignment: Callable[[bytes], None],
+        on_connected: Callable[[], None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connect and stay connected, from a thread of paho's own; see `ports.Doorbell`."""
+        """Connect and stay connected, from a thread of paho's own; see `ports.Doorbell`.
+
+        Args:
+            on_assignment: given whatever stands in the assignment's place, readable or not, at most a byte too long.
+            on_connected: called at every connect.
+            on_lost: called when a connection ended.
+        """
         import paho.mqtt.client as paho  # late: a device on HTTP alone doesn't need it
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-        self._on_assignment, self._on_connected = on_assignment, on_connected
+        self._on_assignment, self._on_connected, self._on_lost = on_assignment, on_connected, on_lost
         protocol = MQTTProtocolVersion.MQTTv5 if self._version_5 else MQTTProtocolVersion.MQTTv311
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._device, protocol=protocol)
         if self._access.username:
@@ -64,15 +92,13 @@ class MqttTransport:
         if self._access.tls:
             client.tls_set()
         client.max_queued_messages_set(200)
-        # paho doubles its delay without jitter; a fleet must not knock in step.
-        spread = random.Random(self._device)  # noqa: S311 - spreading load, not guarding a secret
-        client.reconnect_delay_set(min_delay=spread.randint(1, 3), max_delay=spread.randint(60, 120))
+        client.reconnect_delay_set(*self._delay_s())
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._message
         self._client = client
         self._set_will()
-        client.connect_async(self._access.host, self._access.port, keepalive=KEEPALIVE_S)
+        client.connect_async(self._access.host, self._access.port, keepalive=self._keepalive_s)
         client.loop_start()
 
     def stop(self) -> None:
@@ -110,7 +136,20 @@ class MqttTransport:
         except (RuntimeError, ValueError) as error:
             raise TransportError("unreachable", f"The MQTT broker did not take a message: {error}.") from error
         if not info.is_published():
+            self._cut(client)  # a broker that confirms nothing is as good as gone: notice it now, connect anew
             raise TransportError("timed-out", "The MQTT broker did not confirm a message in time.")
+
+    def _delay_s(self) -> tuple[int, int]:
+        """Least and most that a reconnect waits, seconds; paho doubles from the one to the other, without jitter."""
+        first = min(MAX_RECONNECT_S, self._random.randint(1, 3) * 2 ** min(self._short_lived, 8))
+        return self._random.randint((first + 1) // 2, first), max(first, self._random.randint(60, 120))
+
+    @staticmethod
+    def _cut(client: Any) -> None:
+        sock = client.socket()
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(SHUT_RDWR)
 
     def _presence(self, *, online: bool) -> bytes:
         presence = Presence(Presence.SCHEMA, self._device, online, self._epoch, self._connects)
@@ -127,20 +166,22 @@ class MqttTransport:
         log.info("connected to the broker %s:%d", self._access.host, self._access.port)
         client.publish(routes.state_topic(self._device), self._presence(online=True), qos=1, retain=True)
         client.subscribe(routes.desired_topic(self._device), qos=1)
+        self._connected_at = time.monotonic()
         self.connected.set()
         self._on_connected()
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if self.connected.is_set():
-            log.warning("the broker's connection ended: %s", reason)
+            lived_s = time.monotonic() - self._connected_at
+            self._short_lived = self._short_lived + 1 if lived_s < STEADY_S else 0
+            log.warning("the broker's connection ended after %.0f s: %s", lived_s, reason)
         self.connected.clear()
         if self._client is not None:
+            self._client.reconnect_delay_set(*self._delay_s())
             self._set_will()  # the next connection's will carries a newer epoch
+        self._on_lost()
 
     def _message(self, _client: Any, _userdata: Any, message: Any) -> None:
-        # Size is judged before anything is parsed; another topic can only come of a broker's fault.
-        if (
-            message.topic == routes.desired_topic(self._device)
-            and 0 < len(message.payload) <= MAX_ASSIGNMENT_BYTES
-        ):
-            self._on_assignment(bytes(message.payload))
+        # Another topic can only come of a broker's fault; what is too long is cut, and refused for its length.
+        if message.topic == routes.desired_topic(self._device) and message.payload:
+            self._on_assignment(bytes(message.payload[: MAX_ASSIGNMENT_BYTES + 1]))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from edgelift_agent.ports import Host
-from edgelift_agent.system.backoff import delays
+from edgelift_agent.system.backoff import after, delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_contract import codec
@@ -83,7 +83,7 @@ class Uplink:
             batch = Batch(schema=Batch.SCHEMA, device=self._device, epoch=self._epoch(), items=items)
             self._send(self._host.send_batch, codec.canonical_json(batch), items)
 
-    def _send(self, call: Callable[[bytes], None], data: bytes, items: Sequence[Item]) -> None:
+    def _send(self, call: Callable[[bytes], object], data: bytes, items: Sequence[Item]) -> None:
         self._busy = True
 
         def run() -> None:
@@ -103,6 +103,8 @@ class Uplink:
             self._confirm(items)
         else:
             wait_s = next(self._delays)
+            if isinstance(failed, EdgeliftError):
+                wait_s = after(failed, wait_s)
             self._not_before = self._clock.monotonic() + wait_s
             code = failed.code if isinstance(failed, EdgeliftError) else "internal"
             log.warning("uplink code=%s retry_in_s=%.1f %s", code, wait_s, failed)

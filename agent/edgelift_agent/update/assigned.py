@@ -10,7 +10,7 @@ import logging
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
 from edgelift_agent.update.machine import Event, State, follow
-from edgelift_agent.update.plan import Adopt, Empty, Keep, Start, Supersede, plan_slot
+from edgelift_agent.update.plan import Adopt, Empty, Keep, Start, Supersede, asked_since, is_same, plan_slot
 from edgelift_agent.update.progress import Progress, name_of
 from edgelift_agent.update.steps import Live, Steps
 from edgelift_contract.assignment import Assignment, SlotAssignment, parse_assignment
@@ -58,7 +58,7 @@ class Assigned:
 
     def _reconcile_slot(self, slot: str, desired: SlotAssignment | None) -> None:
         row = self._journal.slots.get(slot) or SlotRow()
-        action = plan_slot(desired, row, self._journal.updates.get(slot))
+        action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._assignment.revision)
         if isinstance(action, Supersede):
             self._supersede(slot)
         elif isinstance(action, Empty):
@@ -71,11 +71,22 @@ class Assigned:
             isinstance(action, Keep) and action.reason == "pinned" and desired and desired.artifact != row.artifact
         ):
             self._refuse_pinned(slot, desired, row)
+        elif isinstance(action, Keep) and action.reason == "under way" and desired is not None:
+            self._hurry(slot, desired)
+
+    def _hurry(self, slot: str, desired: SlotAssignment) -> None:
+        """Who asks again while a fetch waits for its next try has the next try now."""
+        update = self._journal.updates[slot]
+        waits = update.state == State.FETCHING and slot not in self._progress.running
+        if waits and asked_since(update, desired, self._assignment.revision):
+            self._progress.wait(slot, 0.0)
 
     def _begin(self, slot: str, desired: SlotAssignment, row: SlotRow) -> None:
         last = self._journal.updates.get(slot)
-        attempts = last.attempts + 1 if last and last.desired == desired and last.outcome != "superseded" else 1
-        update = UpdateRow(desired, self._assignment.revision, attempts=attempts, outcome="in-progress")
+        revision = self._assignment.revision
+        goes_on = last is not None and is_same(last.desired, desired) and not asked_since(last, desired, revision)
+        attempts = last.attempts + 1 if last and goes_on and last.outcome != "superseded" else 1
+        update = UpdateRow(desired, revision, attempts=attempts, outcome="in-progress")
         update.state = follow(State.IDLE, Event.ASSIGNED).value
         update.record = SwapRecord(
             at=0.0,

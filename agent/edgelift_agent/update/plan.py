@@ -1,11 +1,14 @@
 """What an assignment means for one slot: a pure rule over what is wanted, what is committed and what is under way.
 
-Level-triggered: the answer depends on the latest wish only, so the same assignment twice is `Keep` twice.
+Level-triggered: the answer depends on the latest wish only, so the same assignment twice is `Keep` twice. Asking for
+the same once more (an operator who assigns it again) is another wish: what failed is begun afresh.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import msgspec
 
 from edgelift_agent.update.journal import SlotRow, UpdateRow
 from edgelift_agent.update.machine import BEFORE_SWAP, State
@@ -50,11 +53,14 @@ class Empty:
 Action = Keep | Start | Adopt | Supersede | Wait | Empty
 
 
-def plan_slot(desired: SlotAssignment | None, slot: SlotRow, update: UpdateRow | None) -> Action:
+def plan_slot(
+    desired: SlotAssignment | None, slot: SlotRow, update: UpdateRow | None, *, revision: int = 0
+) -> Action:
     """Decide.
 
     Args:
         desired: what the newest assignment wants here; None where it leaves the slot out.
+        revision: of that assignment; stands in for when the slot was last asked for where the host doesn't say.
         slot: what is committed.
         update: the update under way or the last one; None before the first.
     """
@@ -64,16 +70,28 @@ def plan_slot(desired: SlotAssignment | None, slot: SlotRow, update: UpdateRow |
         return Keep("pinned")
     if desired is None:
         return Empty() if slot.artifact or update is not None else Keep("empty")
-    same = update is not None and update.desired == desired
+    same = update is not None and is_same(update.desired, desired)
     if slot.artifact == desired.artifact:
         return Keep("serving") if same and update and update.outcome == "committed" else Adopt()
     if same and update is not None and update.outcome not in ("superseded", "committed"):
+        if asked_since(update, desired, revision):
+            return Start()
         # "pinned" ended nothing but a wish: the pin is gone, or this line would not be reached.
         again = update.code == "pinned" or (
             update.code in PASSING and update.attempts < desired.policy.max_attempts
         )
         return Start() if again else Keep("failed")
     return Start()
+
+
+def is_same(one: SlotAssignment, other: SlotAssignment) -> bool:
+    """Do two assignments want the same, whenever they were asked for?"""
+    return msgspec.structs.replace(one, asked=0) == msgspec.structs.replace(other, asked=0)
+
+
+def asked_since(update: UpdateRow, desired: SlotAssignment, revision: int) -> bool:
+    """Was this asked for again after the update began? Then a failure of the earlier try is no answer to it."""
+    return (desired.asked or revision) > update.revision
 
 
 def _while_updating(desired: SlotAssignment | None, update: UpdateRow) -> Action:

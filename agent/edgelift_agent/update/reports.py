@@ -5,13 +5,13 @@ from __future__ import annotations
 from edgelift_agent.serving.slots import Slots
 from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
 from edgelift_agent.update.machine import State
-from edgelift_contract import __version__
+from edgelift_contract import __version__, codec
 from edgelift_contract.report import DeviceFacts, Report, SlotReport, SlotState, UpdateReport
 
 
 def make_report(
     journal: Journal, slots: Slots, *, device: str, epoch: str, sequence: int, at: float, facts: DeviceFacts,
-    tags: dict[str, str],
+    tags: dict[str, str], address: str = "",
 ) -> Report:  # fmt: skip
     """The device's state as of now; see `Report` for the fields."""
     names = journal.slots.keys() | journal.updates.keys()
@@ -30,6 +30,8 @@ def make_report(
         },
         facts=facts,
         tags=tags,
+        assignment=codec.digest(journal.meta.assignment) if journal.meta.assignment else "",
+        address=address,
     )
 
 

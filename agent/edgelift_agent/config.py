@@ -90,14 +90,15 @@ class UpdateConfig(msgspec.Struct, forbid_unknown_fields=True):
 
     Attributes:
         preflight_timeout_s: after which a candidate counts as hung.
-        retry_first_s, retry_cap_s: delays between tries of a failing link.
+        retry_first_s, retry_cap_s: delays between tries of a failing link; what this machine can't do now (a full
+            disk, no memory) is tried again from `retry_cap_s` to sixty times that.
         disk_reserve_bytes: space on the disk that is left alone.
         memory_available_bytes: memory that models may take; 0 asks the system at the time.
     """
 
     preflight_timeout_s: _Positive = 120.0
     retry_first_s: _Positive = 1.0
-    retry_cap_s: _Positive = 300.0
+    retry_cap_s: _Positive = 60.0
     disk_reserve_bytes: Annotated[int, Meta(ge=0)] = 32 * 1024 * 1024
     memory_available_bytes: Annotated[int, Meta(ge=0)] = 0
 

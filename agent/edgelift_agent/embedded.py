@@ -95,7 +95,7 @@ class Models:
 
     def slot(self, name: str) -> MeasuredSlot:
         """The slot of that name, whether or not a model is there yet."""
-        return MeasuredSlot(self._agent.slots.make(name), self._agent.recorder)
+        return MeasuredSlot(self._agent.serving.slots.make(name), self._agent.serving.recorder)
 
 
 def embedded(config: str | Path) -> AbstractContextManager[Models]:

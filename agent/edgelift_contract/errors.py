@@ -53,15 +53,19 @@ class DeviceError(EdgeliftError):
     """This machine can't: no space, no memory, no such runtime. Another machine might."""
 
 
-#: What the system says of a disk → the code it has here; everything else is `disk-error`.
+#: What the system says when it refuses → the code it has here; everything else is `disk-error`.
 _DISK_CODES = {
     errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full", errno.EFBIG: "disk-full",
     errno.EROFS: "read-only", errno.EACCES: "read-only", errno.EPERM: "read-only",
+    errno.EMFILE: "no-descriptors", errno.ENFILE: "no-descriptors",
+    errno.ENOMEM: "no-memory", errno.EAGAIN: "no-memory",
 }  # fmt: skip
 
 
 def disk_code(number: int | None) -> str:
-    """The code of an operating system's refusal to work with a file: `disk-full`, `read-only` or `disk-error`."""
+    """The code of an operating system's refusal: `disk-full`, `read-only`, `no-descriptors`, `no-memory`, else
+    `disk-error`. (EAGAIN is what a fork says where processes or memory are short.)
+    """
     return _DISK_CODES.get(number or 0, "disk-error")
 
 
@@ -113,12 +117,15 @@ CODES: dict[str, str] = {
     "interrupted": "the process ended in the middle of this update",
     "superseded": "a newer assignment took this one's place",
     "pinned": "the slot is pinned on the device",
-    "attempts-exhausted": "this assignment failed as often as it may be tried",
     # this machine
     "disk-full": "there is not enough free space",
     "disk-error": "the disk refused an operation",
     "read-only": "the file system cannot be written",
     "no-memory": "there is not enough memory",
+    "no-descriptors": "no file descriptors are left",
+    "state-damaged": "the agent's state database cannot be read",
+    "newer-state": "the agent's state database was written by a newer agent",
+    "clock-wrong": "the clock cannot be right",
     "port-in-use": "another program listens on this port",
     "bad-config": "a configuration value is wrong or missing",
     "tool-missing": "a program that this needs is not installed",

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgelift_agent.system.clock import SystemClock
+from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.compact import compact, join_gauges, join_windows
 from edgelift_agent.telemetry.latency import GenerationKey, LatencyRecorder, Sample
@@ -27,9 +29,9 @@ def minute(number: int, rng: np.random.Generator, values: list[float]) -> Window
 
 
 def test_thirty_days_offline_stay_under_a_megabyte_and_keep_their_quantiles(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "s.db", Disk())
+    journal = Journal(tmp_path / "s.db", Disk(), Degraded(SystemClock()))
     journal.connection.execute("PRAGMA synchronous=OFF")  # this test is about size, not about power cuts
-    outbox = Outbox(journal.connection, journal.path, Disk())
+    outbox = Outbox(journal, Disk())
     rng, values = np.random.default_rng(0), []
     gauges = {
         "cpu_pct": 12.5,
@@ -69,8 +71,8 @@ def drain(outbox: Outbox) -> list[Item]:
 
 
 def test_the_batch_that_may_be_on_its_way_is_left_alone(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "s.db", Disk())
-    outbox = Outbox(journal.connection, journal.path, Disk())
+    journal = Journal(tmp_path / "s.db", Disk(), Degraded(SystemClock()))
+    outbox = Outbox(journal, Disk())
     rng = np.random.default_rng(0)
     outbox.add([minute(n, rng, []) for n in range(400)])
     offered = outbox.peek()

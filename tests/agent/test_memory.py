@@ -36,6 +36,7 @@ def test_what_is_settled_is_not_walked_again() -> None:
 def test_a_runtimes_first_load_is_told_and_no_other(tmp_path: Path) -> None:
     wanted, blobs = toy_artifact("1", ToyModelFile())
     store = Store(tmp_path, Disk())
+    store.make_folders()
     for digest, body in blobs.items():
         store.blob(digest).write_bytes(body)
     store.stage(wanted.artifact, parse_manifest(blobs[wanted.artifact]))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edgelift_agent.update.journal import SlotRow, UpdateRow
 from edgelift_agent.update.plan import Adopt, Empty, Keep, Start, Supersede, Wait, plan_slot
+from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract.assignment import Policy, SlotAssignment
 
 A = SlotAssignment("a" * 64, 100, "digits", "1")

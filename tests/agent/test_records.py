@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from edgelift_agent.system.clock import SystemClock
+from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.latency import GenerationKey, LatencyRecorder, Sample
 from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_agent.testing.faults import FaultyDisk
-from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.journal import Journal
+from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.telemetry import DeviceEvent
@@ -18,14 +21,14 @@ KEY = GenerationKey("toy", 1, "a" * 64, "toy", "1")
 
 
 def test_records_survive_a_reopening(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "s.db", Disk())
+    journal = Journal(tmp_path / "s.db", Disk(), Degraded(SystemClock()))
     with journal.transaction():
         journal.save_slot("toy", SlotRow(artifact="a" * 64, generation=3))
         journal.save_update("toy", UpdateRow(SlotAssignment("a" * 64, 1, "toy", "1"), 7, state="observing"))
         journal.meta.floors["toy"] = 5
         journal.save_meta()
     journal.close()
-    again = Journal(tmp_path / "s.db", Disk())
+    again = Journal(tmp_path / "s.db", Disk(), Degraded(SystemClock()))
     assert again.slots["toy"].generation == 3
     assert (again.updates["toy"].revision, again.updates["toy"].state) == (7, "observing")
     assert again.meta.floors == {"toy": 5}
@@ -34,7 +37,9 @@ def test_records_survive_a_reopening(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EROFS"])
 def test_a_commit_that_fails_changes_nothing_in_memory_either(tmp_path: Path, error: str) -> None:
-    journal = Journal(tmp_path / "s.db", FaultyDisk(error, "any/commit s.db/1", root=tmp_path))
+    journal = Journal(
+        tmp_path / "s.db", FaultyDisk(error, "any/commit s.db/1", root=tmp_path), Degraded(SystemClock())
+    )
     with pytest.raises(DeviceError), journal.transaction():
         journal.save_slot("toy", SlotRow(generation=3))
     assert journal.slots == {}
@@ -47,15 +52,15 @@ def test_a_commit_that_fails_changes_nothing_in_memory_either(tmp_path: Path, er
 def test_a_damaged_database_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     path.write_bytes(b"this is not a database, but it is long enough to be looked at" * 20)
-    journal = Journal(path, Disk())
+    journal = Journal(path, Disk(), Degraded(SystemClock()))
     assert journal.recovered
     assert (tmp_path / "s.db.damaged").exists()
     journal.close()
 
 
 def test_the_outbox_keeps_order_and_drops_only_what_was_confirmed(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "s.db", Disk())
-    outbox = Outbox(journal.connection, journal.path, Disk())
+    journal = Journal(tmp_path / "s.db", Disk(), Degraded(SystemClock()))
+    outbox = Outbox(journal, Disk())
     outbox.add([DeviceEvent(at=float(n), kind="k", message="x" * 100) for n in range(50)])
     first = outbox.peek(limit_bytes=1000)
     assert 1 < len(first) < 50

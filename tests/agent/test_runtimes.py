@@ -162,6 +162,7 @@ def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path) -> Non
     from edgelift_agent.testing.runtime import ToyModelFile
 
     store = Store(tmp_path, Disk())
+    store.make_folders()
     wanted, blobs = toy_artifact("1", ToyModelFile(on_run="hang"))
     for sha256, data in blobs.items():
         store.blob(sha256).write_bytes(data)
@@ -202,6 +203,7 @@ def test_a_candidate_that_takes_more_memory_than_there_is_is_ended(tmp_path: Pat
     from edgelift_agent.testing.runtime import ToyModelFile
 
     store = Store(tmp_path, Disk())
+    store.make_folders()
     wanted, blobs = toy_artifact("1", ToyModelFile(leak_mb=400, on_run="hang"))
     for sha256, data in blobs.items():
         store.blob(sha256).write_bytes(data)

@@ -17,9 +17,15 @@ from edgelift_contract.errors import ContractError, DeviceError, TransportError
 SIZE = 300_000
 
 
+def open_store(folder: Path, disk: Disk | None = None) -> Store:
+    store = Store(folder, disk or Disk())
+    store.make_folders()
+    return store
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path, Disk())
+    return open_store(tmp_path)
 
 
 @pytest.fixture
@@ -180,7 +186,7 @@ def test_a_disk_that_fails_at_any_operation_keeps_no_wrong_blob(
     sha = put(host, b"m" * SIZE)
     for number in range(1, 50):
         folder = tmp_path / str(number)
-        Store(folder, Disk())
+        open_store(folder)
         disk = FaultyDisk(error, number)
         store = Store(folder, disk)
         try:
@@ -188,7 +194,7 @@ def test_a_disk_that_fails_at_any_operation_keeps_no_wrong_blob(
         except DeviceError as caught:
             assert caught.code == {"ENOSPC": "disk-full", "EIO": "disk-error", "EROFS": "read-only"}[error]
             assert not store.blob(sha).exists() or store.blob(sha).stat().st_size == SIZE
-            Fetcher(link, Store(folder, Disk())).blob(sha, SIZE, never)
+            Fetcher(link, open_store(folder)).blob(sha, SIZE, never)
             assert store.blob(sha).read_bytes() == b"m" * SIZE
         if disk.count < number:
             break

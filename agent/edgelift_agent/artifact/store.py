@@ -27,15 +27,18 @@ class Store:
     """Files below one folder."""
 
     def __init__(self, root: Path, disk: Disk) -> None:
-        """Make the folders.
+        """Bind; nothing is made before `make_folders`."""
+        self.root, self.disk = root, disk
+        self.blobs, self.partials, self.artifacts = root / "blobs", root / "partial", root / "artifacts"
+
+    def make_folders(self) -> None:
+        """Make the folders; those that are there are fine.
 
         Raises:
             DeviceError: `disk-full`, `read-only` or `disk-error`.
         """
-        self.root, self.disk = root, disk
-        self.blobs, self.partials, self.artifacts = root / "blobs", root / "partial", root / "artifacts"
         for folder in (self.blobs, self.partials, self.artifacts):
-            disk.make_folder(folder)
+            self.disk.make_folder(folder)
 
     def blob(self, sha256: str) -> Path:
         """Where the blob is, or will be."""

@@ -7,16 +7,16 @@ dead link may take long to say so; what was confirmed is dropped back on the wor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from edgelift_agent.ports import Host
 from edgelift_agent.system.backoff import after, delays
 from edgelift_agent.system.clock import Clock
-from edgelift_agent.telemetry.outbox import Outbox
+from edgelift_agent.telemetry.queue import Offer, TelemetryQueue
 from edgelift_contract import codec
 from edgelift_contract.errors import DeviceError, EdgeliftError
-from edgelift_contract.telemetry import Batch, Item
+from edgelift_contract.telemetry import Batch
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +32,16 @@ class Uplink:
     def __init__(
         self,
         host: Host,
-        outbox: Outbox,
+        queue: TelemetryQueue,
         clock: Clock,
         *,
         device: str,
-        epoch: Callable[[], str],
         make_report: Callable[[], bytes],
         post: Callable[[Callable[[], None]], None],
         retry_delays: Callable[[], Iterator[float]] = delays,
     ) -> None:
-        self._host, self._outbox, self._clock = host, outbox, clock
-        self._device, self._epoch = device, epoch
+        self._host, self._queue, self._clock = host, queue, clock
+        self._device = device
         self._make_report, self._post, self._retry_delays = make_report, post, retry_delays
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="uplink")
         self._delays = retry_delays()
@@ -74,16 +73,16 @@ class Uplink:
             return
         if self.report_wanted and now >= self._report_at:
             self.report_wanted = False
-            self._send(self._host.send_report, self._make_report(), ())
+            self._send(self._host.send_report, self._make_report(), None)
         elif self.batch_wanted:
-            items = self._outbox.peek()
-            if not items:
+            offer = self._queue.peek()
+            if not offer.items:
                 self.batch_wanted = False
                 return
-            batch = Batch(schema=Batch.SCHEMA, device=self._device, epoch=self._epoch(), items=items)
-            self._send(self._host.send_batch, codec.canonical_json(batch), items)
+            batch = Batch(schema=Batch.SCHEMA, device=self._device, epoch=offer.epoch, items=offer.items)
+            self._send(self._host.send_batch, codec.canonical_json(batch), offer)
 
-    def _send(self, call: Callable[[bytes], object], data: bytes, items: Sequence[Item]) -> None:
+    def _send(self, call: Callable[[bytes], object], data: bytes, offer: Offer | None) -> None:
         self._busy = True
 
         def run() -> None:
@@ -92,15 +91,16 @@ class Uplink:
                 call(data)
             except Exception as error:  # noqa: BLE001 - handed to the worker's thread, which judges it
                 failed = error
-            self._post(lambda: self._sent(items, failed))
+            self._post(lambda: self._sent(offer, failed))
 
         self._sender.submit(run)
 
-    def _sent(self, items: Sequence[Item], failed: Exception | None) -> None:
+    def _sent(self, offer: Offer | None, failed: Exception | None) -> None:
         self._busy = False
+        if failed is None and offer is not None:
+            failed = self._confirm(offer)
         if failed is None:
             self._delays = self._retry_delays()
-            self._confirm(items)
         else:
             wait_s = next(self._delays)
             if isinstance(failed, EdgeliftError):
@@ -108,15 +108,17 @@ class Uplink:
             self._not_before = self._clock.monotonic() + wait_s
             code = failed.code if isinstance(failed, EdgeliftError) else "internal"
             log.warning("uplink code=%s retry_in_s=%.1f %s", code, wait_s, failed)
-            if not items:
+            if offer is None:
                 self.report_wanted, self._report_at = True, 0.0
         self.push()
 
-    def _confirm(self, items: Sequence[Item]) -> None:
+    def _confirm(self, offer: Offer) -> Exception | None:
+        """Drop what the host has; a disk that refuses makes it a failed try, or the next would follow at once."""
         try:
-            self._outbox.confirm(items)
+            self._queue.confirm(offer)
         except DeviceError as error:
-            log.warning("confirmed items stay queued code=%s %s", error.code, error.message)
+            return error
+        return None
 
     def due_in_s(self) -> float | None:
         """Seconds until `push` has something to do; None while it has not."""

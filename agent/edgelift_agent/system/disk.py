@@ -16,8 +16,9 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -161,15 +162,52 @@ class Disk:
             return shutil.disk_usage(path).free
 
 
+#: What is not on any disk: for what must be written where no disk can be.
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only folders of our own are made in it, for ourselves alone
+
+
+@contextmanager
+def copied_to_memory(path: Path, *beside: Path) -> Iterator[Path]:
+    """A folder in memory with copies of a file and of those beside it that are there; gone at the end.
+
+    Raises:
+        OSError: `path` can't be read, or there is no room for it.
+    """
+    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="edgelift-", dir=base) as folder:
+        shutil.copyfile(path, Path(folder) / path.name)
+        for other in beside:
+            with suppress(FileNotFoundError):
+                shutil.copyfile(other, Path(folder) / other.name)
+        yield Path(folder)
+
+
+#: What SQLite's words mean; everything else is `disk-error`.
+_DATABASE_CODES = {
+    "full": "disk-full",
+    "readonly": "read-only",
+    "malformed": "state-damaged",
+    "not a database": "state-damaged",
+    "no such table": "state-damaged",
+}
+
+
+def database_code(error: sqlite3.Error) -> str:
+    """The code of what SQLite refused: `disk-full`, `read-only`, `state-damaged` or `disk-error`."""
+    text = str(error)
+    return next((code for words, code in _DATABASE_CODES.items() if words in text), "disk-error")
+
+
 @contextmanager
 def mapped_errors(operation: str, path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into `DeviceError`s that say what to do."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        code = "disk-full" if "full" in text else "read-only" if "readonly" in text else "disk-error"
-        raise DeviceError(code, f"The state database {path} could not be written: {text}.") from error
+    except sqlite3.Error as error:
+        code, hint = database_code(error), ""
+        if code == "disk-full":
+            hint = "Free some space; what waits is tried again."
+        raise DeviceError(code, f"The state database {path} could not be used: {error}.", hint=hint) from error
     except OSError as error:
         code = disk_code(error.errno)
         reason = os.strerror(error.errno) if error.errno else str(error)

@@ -1,19 +1,22 @@
-"""Telemetry that waits for the host, on disk: at least once, in order, bounded.
+"""Telemetry that waits for the host, in a database: at least once, in order, bounded.
 
 Items get a sequence number that SQLite never hands out twice; the host drops what it has seen by
-(device, epoch, seq). An item goes when the host has confirmed it, not before.
+(device, epoch, seq). An item goes when the host has confirmed it, not before; one whose confirmation the disk
+would not take is remembered as confirmed and is not sent again by this process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from edgelift_agent.system.disk import Disk
+from edgelift_agent.system.disk import Disk, mapped_errors
 from edgelift_agent.telemetry.compact import compact
 from edgelift_contract.telemetry import DeviceEvent, Gauges, Item, SwapRecord, Window
 
@@ -23,11 +26,30 @@ BATCH_BYTES = 64 * 1024
 Notice = Window | Gauges | SwapRecord | DeviceEvent
 
 
-class Outbox:
-    """Items in the journal's database file. Used from the worker's thread only."""
+class Database(Protocol):
+    """An open database with the table `outbox`, as the journal is."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, disk: Disk) -> None:
-        self._connection, self._path, self._disk = connection, path, disk
+    path: Path
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection.
+
+        Raises:
+            DeviceError: why it is not open.
+        """
+
+
+class Outbox:
+    """Items in a database. Used from the worker's thread only."""
+
+    def __init__(self, database: Database, disk: Disk) -> None:
+        self._database, self._path, self._disk = database, database.path, disk
+        self._confirmed_through = 0
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._database.connection
 
     def compact(self, limit_bytes: int) -> int:
         """Merge neighbouring windows until what waits fits; returns how many items went.
@@ -41,7 +63,8 @@ class Outbox:
         gone = 0
         while self.waiting_bytes() > limit_bytes:
             offered = {item.seq for item in self.peek()}
-            rows = self._connection.execute("SELECT seq, body FROM outbox ORDER BY seq").fetchall()
+            with mapped_errors("read", self._path):
+                rows = self._connection.execute("SELECT seq, body FROM outbox ORDER BY seq").fetchall()
             items = [msgspec.structs.replace(msgspec.json.decode(body, type=Item), seq=seq) for seq, body in rows]
             changes = compact([item for item in items if item.seq not in offered])
             if not changes:
@@ -58,7 +81,9 @@ class Outbox:
 
     def waiting_bytes(self) -> int:
         """How many bytes of items wait."""
-        return int(self._connection.execute("SELECT coalesce(sum(length(body)), 0) FROM outbox").fetchone()[0])
+        with mapped_errors("read", self._path):
+            found = self._connection.execute("SELECT coalesce(sum(length(body)), 0) FROM outbox").fetchone()
+        return int(found[0])
 
     def add(self, items: Sequence[Notice]) -> None:
         """Keep items until they are confirmed; durable on return.
@@ -80,23 +105,27 @@ class Outbox:
         """The oldest items, as many as fit into `limit_bytes`, at least one; empty when nothing waits."""
         items: list[Item] = []
         size = 0
-        for seq, body in self._connection.execute("SELECT seq, body FROM outbox ORDER BY seq LIMIT 1000"):
-            size += len(body)
-            if items and size > limit_bytes:
-                break
-            item = msgspec.json.decode(body, type=Item)
-            items.append(msgspec.structs.replace(item, seq=seq))
+        query = "SELECT seq, body FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1000"
+        with mapped_errors("read", self._path):
+            for seq, body in self._connection.execute(query, (self._confirmed_through,)):
+                size += len(body)
+                if items and size > limit_bytes:
+                    break
+                items.append(msgspec.structs.replace(msgspec.json.decode(body, type=Item), seq=seq))
         return items
 
     def confirm(self, items: Sequence[Item]) -> None:
         """Drop items that the host has.
 
         Raises:
-            DeviceError: `disk-full`, `read-only` or `disk-error`; they will be sent again, which is harmless.
+            DeviceError: `disk-full`, `read-only` or `disk-error`; only a restart will send them again, which is
+                harmless.
         """
         if items:
+            self._confirmed_through = max(self._confirmed_through, *(item.seq for item in items))
             with self._transaction("confirm"), self._disk.operation("record confirm", self._path):
-                self._connection.executemany("DELETE FROM outbox WHERE seq = ?", [(item.seq,) for item in items])
+                # All before it were confirmed too, some of them perhaps when the disk could not be written.
+                self._connection.execute("DELETE FROM outbox WHERE seq <= ?", (self._confirmed_through,))
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[None]:
@@ -105,12 +134,14 @@ class Outbox:
             yield
             self._disk.commit(self._connection, self._path, what)
         except BaseException:
-            self._connection.rollback()
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
             raise
 
     def waiting(self) -> int:
         """How many items wait."""
-        return int(self._connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        with mapped_errors("read", self._path):
+            return int(self._connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
 
 def _wrap(item: Notice) -> Item:

@@ -1,19 +1,16 @@
-"""Windows and gauges on their way from memory to the outbox, at a pace that quickens in probation."""
+"""Windows and gauges on their way from memory to what waits for the host, at a pace that quickens in probation."""
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 
 from edgelift_agent.config import TelemetryConfig
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.latency import LatencyRecorder
-from edgelift_agent.telemetry.outbox import Notice, Outbox
-from edgelift_contract.errors import DeviceError
+from edgelift_agent.telemetry.outbox import Notice
+from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_contract.telemetry import Gauges
-
-log = logging.getLogger(__name__)
 
 
 class Telemetry:
@@ -22,7 +19,7 @@ class Telemetry:
     def __init__(
         self,
         recorder: LatencyRecorder,
-        outbox: Outbox,
+        outbox: TelemetryQueue,
         clock: Clock,
         config: TelemetryConfig,
         *,
@@ -47,15 +44,13 @@ class Telemetry:
         """End the open windows, keep them on disk, and send them when it is time."""
         now = self._clock.now()
         windows = self._recorder.close_windows(now)
-        notices: list[Notice] = [*windows, Gauges(start=self._start, end=now, values=self._gauges())]
+        notices: list[Notice] = [*windows]
+        gauges = self._gauges()
+        if gauges:
+            notices.append(Gauges(start=self._start, end=now, values=gauges))
         self._start = now
-        try:
-            self._outbox.add(notices)
-            if self._outbox.waiting_bytes() > self._config.outbox_limit_bytes:
-                # Down to three quarters, so that it doesn't have to be done again with the next window.
-                self._outbox.compact(self._config.outbox_limit_bytes * 3 // 4)
-        except DeviceError as error:
-            log.warning("windows lost code=%s %s", error.code, error.message)
+        self._outbox.add(notices)
+        self._outbox.bound(self._config.outbox_limit_bytes)
         if any(window.probation for window in windows) or self._clock.monotonic() >= self._publish_at:
             self._publish_at = self._clock.monotonic() + self._config.publish_interval_s
             self._wanted()

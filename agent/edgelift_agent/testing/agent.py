@@ -41,7 +41,7 @@ def _phase(agent: Agent, started: threading.Event) -> Callable[[], str]:
             return "stopping"
         if not started.is_set():
             return "starting"
-        update = agent.journal.updates.get(SLOT)
+        update = agent.state.journal.updates.get(SLOT)
         return update.state if update else "idle"
 
     return phase

@@ -6,14 +6,19 @@ What an assignment means for a slot is a pure rule in `plan`; here it is carried
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
 
+from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
-from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.exchange import Exchange, InFlight
+from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event, State, follow
-from edgelift_agent.update.plan import Adopt, Empty, Keep, Start, Supersede, asked_since, is_same, plan_slot
+from edgelift_agent.update.plan import Adopt, Again, Empty, Keep, Start, Supersede, asked_since, is_same, plan_slot
 from edgelift_agent.update.progress import Progress, name_of
-from edgelift_agent.update.steps import Live, Steps
+from edgelift_agent.update.records import SlotRow, UpdateRow
+from edgelift_agent.update.steps import Steps
 from edgelift_contract.assignment import Assignment, SlotAssignment, parse_assignment
+from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import SwapRecord
 
 log = logging.getLogger(__name__)
@@ -22,47 +27,96 @@ log = logging.getLogger(__name__)
 class Assigned:
     """Holds the newest assignment. Used from the worker's thread only."""
 
-    def __init__(self, device: str, journal: Journal, steps: Steps, clock: Clock, progress: Progress) -> None:
+    def __init__(
+        self,
+        device: str,
+        journal: Journal,
+        steps: Steps,
+        exchange: Exchange,
+        clock: Clock,
+        progress: Progress,
+        *,
+        again_delays: Callable[[], Iterator[float]] = lambda: delays(60.0, 3600.0),
+    ) -> None:
+        """Bind; `again_delays` are those between tries of an update that something outside stops, seconds."""
         self._device, self._journal, self._steps, self._clock = device, journal, steps, clock
-        self._progress = progress
-        self._assignment = Assignment(schema=Assignment.SCHEMA, device=device, revision=0)
+        self._exchange, self._progress = exchange, progress
+        self._assignment: Assignment | None = None
+        self._waiting = b""
+        self._again_delays = again_delays
+        self._again: dict[str, tuple[Iterator[float], float]] = {}
 
     def resume(self) -> None:
-        """Take up the assignment that the journal kept."""
-        if self._journal.meta.assignment:
+        """Take up the assignment that the journal kept; one that can't be read is as good as none."""
+        if not self._journal.meta.assignment:
+            return
+        try:
             self._assignment = parse_assignment(self._journal.meta.assignment, device=self._device)
+        except ContractError as error:
+            log.error("the kept assignment can't be read code=%s %s", error.code, error)
+
+    @property
+    def seen(self) -> tuple[int, bytes] | None:
+        """Revision and bytes of the newest assignment, taken or waiting for the disk; None before the first."""
+        if self._waiting:
+            return parse_assignment(self._waiting, device=self._device).revision, self._waiting
+        meta = self._journal.meta
+        return (meta.revision_seen, meta.assignment) if meta.assignment else None
+
+    def take_waiting(self) -> None:
+        """Accept the assignment that the journal could not take before.
+
+        Raises:
+            DeviceError: it still can't.
+        """
+        if self._waiting:
+            self.accept(self._waiting)
 
     def accept(self, data: bytes) -> None:
         """Take an assignment's bytes, if it is newer than what was seen; the same one twice does nothing.
 
         Raises:
             ContractError: it is malformed or for another device; nothing was changed.
+            DeviceError: the journal can't take it now; it waits, see `take_waiting`.
         """
         assignment = parse_assignment(data, device=self._device)
         meta = self._journal.meta
-        if assignment.revision <= meta.revision_seen and meta.assignment:
+        if assignment.revision <= meta.revision_seen and self._assignment is not None:
+            self._waiting = b""
             return
         log.info("assignment revision=%d slots=%s", assignment.revision, ",".join(assignment.slots) or "none")
+        self._waiting = data
         with self._journal.transaction():
             meta.assignment, meta.revision_seen = data, assignment.revision
             self._journal.save_meta()
+        self._waiting = b""
         self._assignment = assignment
         self._progress.changed = True
         self.reconcile()
 
     def reconcile(self) -> None:
-        """Compare what is wanted with what is, slot by slot, and begin what is missing."""
-        for slot in sorted(self._assignment.slots.keys() | self._journal.slots.keys()):
-            self._reconcile_slot(slot, self._assignment.slots.get(slot))
+        """Compare what is wanted with what is, slot by slot, and begin what is missing.
+
+        Raises:
+            DeviceError: the journal's; what was begun is begun.
+        """
+        assignment = self._assignment
+        if assignment is None:
+            return  # nothing is known of what is wanted: what is committed stays
+        for slot in sorted(assignment.slots.keys() | self._journal.slots.keys()):
+            self._reconcile_slot(slot, assignment.slots.get(slot))
         self._note_applied()
 
     def _reconcile_slot(self, slot: str, desired: SlotAssignment | None) -> None:
         row = self._journal.slots.get(slot) or SlotRow()
-        action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._assignment.revision)
+        action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._revision)
         if isinstance(action, Supersede):
             self._supersede(slot)
         elif isinstance(action, Empty):
             self._empty(slot)
+        elif isinstance(action, Again):
+            self._try_later(slot)
+            return
         elif isinstance(action, Start) and desired is not None:
             self._begin(slot, desired, row)
         elif isinstance(action, Adopt) and desired is not None:
@@ -78,15 +132,52 @@ class Assigned:
         """Who asks again while a fetch waits for its next try has the next try now."""
         update = self._journal.updates[slot]
         waits = update.state == State.FETCHING and slot not in self._progress.running
-        if waits and asked_since(update, desired, self._assignment.revision):
+        if waits and asked_since(update, desired, self._revision):
             self._progress.wait(slot, 0.0)
+
+    def _try_later(self, slot: str) -> None:
+        if slot not in self._again:
+            self._again[slot] = (self._again_delays(), 0.0)
+        waits, due = self._again[slot]
+        if due <= self._clock.monotonic():
+            wait_s = next(waits)
+            self._again[slot] = (waits, self._clock.monotonic() + wait_s)
+            log.info("slot=%s its update is tried again in %.0f s", slot, wait_s)
+
+    def _is_to_try_again(self, slot: str, desired: SlotAssignment, row: SlotRow) -> bool:
+        action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._revision)
+        return isinstance(action, Again)
+
+    def again_in_s(self) -> float | None:
+        """Seconds until `try_again` has something to do; None for never."""
+        dues = [due for _, due in self._again.values()]
+        return max(0.0, min(dues) - self._clock.monotonic()) if dues else None
+
+    def try_again(self, *, now: bool = False) -> None:
+        """Begin the updates anew that something outside stopped, where it is time.
+
+        Args:
+            now: all of them, because what stopped them has ended.
+        """
+        for slot, (waits, due) in list(self._again.items()):
+            desired = self._assignment.slots.get(slot) if self._assignment else None
+            row = self._journal.slots.get(slot) or SlotRow()
+            if desired is None or not self._is_to_try_again(slot, desired, row):
+                del self._again[slot]
+            elif now or due <= self._clock.monotonic():
+                self._again[slot] = (waits, 0.0)
+                self._begin(slot, desired, row)
+
+    @property
+    def _revision(self) -> int:
+        return self._assignment.revision if self._assignment is not None else 0
 
     def _begin(self, slot: str, desired: SlotAssignment, row: SlotRow) -> None:
         last = self._journal.updates.get(slot)
-        revision = self._assignment.revision
+        revision = self._revision
         goes_on = last is not None and is_same(last.desired, desired) and not asked_since(last, desired, revision)
         attempts = last.attempts + 1 if last and goes_on and last.outcome != "superseded" else 1
-        update = UpdateRow(desired, revision, attempts=attempts, outcome="in-progress")
+        update = UpdateRow(desired, self._revision, attempts=attempts, outcome="in-progress")
         update.state = follow(State.IDLE, Event.ASSIGNED).value
         update.record = SwapRecord(
             at=0.0,
@@ -102,14 +193,14 @@ class Assigned:
             self._journal.save_slot(slot, row)
             self._journal.save_update(slot, update)
         self._progress.cancelled.discard(slot)
-        self._progress.live[slot] = Live()
+        self._progress.in_flight[slot] = InFlight()
         self._progress.wait(slot, 0.0)
         self._progress.changed = True
         log.info("slot=%s phase=%s update=%s try=%d", slot, update.state, name_of(update), attempts)
 
     def _adopt(self, slot: str, desired: SlotAssignment, row: SlotRow) -> None:
         """It serves already: this assignment is carried out without a swap."""
-        update = UpdateRow(desired, self._assignment.revision, attempts=1, outcome="committed")
+        update = UpdateRow(desired, self._revision, attempts=1, outcome="committed")
         update.finished_at = self._clock.now()
         with self._journal.transaction():
             self._journal.save_slot(slot, row)
@@ -117,7 +208,7 @@ class Assigned:
         self._progress.changed = True
 
     def _refuse_pinned(self, slot: str, desired: SlotAssignment, row: SlotRow) -> None:
-        update = UpdateRow(desired, self._assignment.revision, attempts=1, outcome="refused", code="pinned")
+        update = UpdateRow(desired, self._revision, attempts=1, outcome="refused", code="pinned")
         update.message = f"The slot {slot!r} is pinned on the device to {row.model}@{row.version}."
         update.finished_at = self._clock.now()
         last = self._journal.updates.get(slot)
@@ -134,15 +225,10 @@ class Assigned:
             self._progress.superseded(slot)
 
     def _empty(self, slot: str) -> None:
-        place = self._steps.slots.get(slot)
         with self._journal.transaction():
             self._journal.drop_slot(slot)
-        old = place.swap(None)[0] if place else None
-        if place is not None and old is not None:
-            self._steps.reaper.retire(place, old, 30.0)
-            self._steps.recorder.forget(old.key)
-        self._steps.slots.remove(slot)
-        self._progress.tell("slot-emptied", slot, "", f"The slot {slot!r} is no longer assigned.")
+        self._exchange.empty(slot)
+        self._progress.emit_event("slot-emptied", slot, "", f"The slot {slot!r} is no longer assigned.")
         self._steps.collect(self._journal.kept())
         self._progress.changed = True
 

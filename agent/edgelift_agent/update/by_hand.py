@@ -6,33 +6,38 @@ They win over the assignment until they are taken back, and the host is told.
 from __future__ import annotations
 
 from edgelift_agent.system.clock import Clock
-from edgelift_agent.update.journal import Journal, SlotRow
+from edgelift_agent.update.assigned import Assigned
+from edgelift_agent.update.exchange import Exchange
+from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event, State
-from edgelift_agent.update.steps import Steps
-from edgelift_agent.update.updates import Updates
+from edgelift_agent.update.progress import Progress
+from edgelift_agent.update.records import SlotRow
 from edgelift_contract.errors import ContractError
 
 
 class ByHand:
     """Carries out orders. Used from the worker's thread only."""
 
-    def __init__(self, updates: Updates, journal: Journal, steps: Steps, clock: Clock) -> None:
-        self._progress, self._assigned = updates.progress, updates.assigned
-        self._journal, self._steps, self._clock = journal, steps, clock
+    def __init__(
+        self, journal: Journal, exchange: Exchange, progress: Progress, assigned: Assigned, clock: Clock
+    ) -> None:
+        self._journal, self._exchange, self._clock = journal, exchange, clock
+        self._progress, self._assigned = progress, assigned
 
     def roll_back(self, slot: str) -> str:
         """Go back to the previous artifact and pin the slot there; returns a sentence.
 
         Raises:
             ContractError: `not-found` or `conflict`; nothing was changed.
+            DeviceError: the disk's; nothing was changed.
         """
         row = self._journal.slots.get(slot)
         if row is None or not row.artifact:
             raise ContractError("not-found", f"There is no slot {slot!r} with a model on this device.")
         update = self._journal.updates.get(slot)
         if update is not None and update.state == State.OBSERVING:
-            row.pinned = True
             with self._journal.transaction():
+                row.pinned = True
                 self._journal.save_slot(slot, row)
             self._progress.finish(slot, Event.FAILED, "pinned", "Rolled back by hand.")
             return f"{slot} goes back to {row.model}@{row.version} and is pinned there."
@@ -61,12 +66,8 @@ class ByHand:
                     f"{bad} was rolled back by hand.",
                 )
                 self._journal.save_update(slot, update)
-        place = self._steps.slots.make(slot)
-        old = place.current
-        self._steps.restore(slot, row)
-        if old is not None:
-            self._steps.reaper.retire(place, old, 30.0)
-        self._progress.tell(
+        self._exchange.restore(slot, row)
+        self._progress.emit_event(
             "rolled-back", slot, "pinned", f"{bad} was rolled back by hand to {row.model}@{row.version}."
         )
         self._progress.changed = True
@@ -79,6 +80,7 @@ class ByHand:
 
         Raises:
             ContractError: `not-found` or `conflict`; nothing was changed.
+            DeviceError: the disk's; nothing was changed.
         """
         row = self._journal.slots.get(slot)
         if row is None:
@@ -88,16 +90,13 @@ class ByHand:
             raise ContractError(
                 "conflict", f"An update of {slot!r} is {update.state}.", hint="Try again when it has ended."
             )
-        place = self._steps.slots.make(slot)
         if order == "unload":
-            old, _ = place.swap(None)
-            if old is not None:
-                self._steps.reaper.retire(place, old, 30.0)
+            self._exchange.unload(slot)
         elif artifact == row.previous and artifact:
             self._go_back_by_hand(slot, row)
         elif artifact in ("", row.artifact) and row.artifact:
-            if place.current is None:
-                self._steps.restore(slot, row)
+            if self._exchange.current(slot) is None:
+                self._exchange.restore(slot, row)
         else:
             raise ContractError(
                 "not-found",

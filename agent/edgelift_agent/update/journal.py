@@ -1,174 +1,220 @@
-"""What the agent must still know after a power cut, in one SQLite file.
+"""The journal: the records in memory, and every change of them durable before it is acted on.
 
-Every change is one transaction, committed with synchronous=FULL before the change is acted on. Slots and
-updates are kept as typed records, so that a field may be added with a default and older files still read.
-
-A database that SQLite calls malformed is put aside and begun anew: blobs and artifacts are verified by digest
-anyway, and the host's assignment brings back the rest.
+Every change is one transaction, committed with synchronous=FULL. Where the state database can't be opened for
+writing, the records are read as well as they can be (from a copy, else from `committed.json`) and every transaction
+fails with the reason until `reopen` succeeds: what is committed serves meanwhile. A database that can't be read is put
+aside and begun anew: blobs and artifacts are verified by digest anyway, `committed.json` brings back the slots, and
+the host's assignment the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from edgelift_agent.system.disk import Disk
-from edgelift_agent.update.machine import State
-from edgelift_contract.assignment import SlotAssignment
-from edgelift_contract.report import Outcome
-from edgelift_contract.telemetry import SwapRecord
+from edgelift_agent.system.degraded import Degraded
+from edgelift_agent.system.disk import Disk, mapped_errors
+from edgelift_agent.update import state_db
+from edgelift_agent.update.committed import CommittedFile
+from edgelift_agent.update.records import Meta, Records, SlotRow, UpdateRow, kept_artifacts
+from edgelift_contract.errors import DeviceError
 
-_Row = TypeVar("_Row", bound=msgspec.Struct)
+log = logging.getLogger(__name__)
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS records (kind TEXT, key TEXT, body BLOB NOT NULL, PRIMARY KEY (kind, key));
-CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
-"""
-
-
-class SlotRow(msgspec.Struct, omit_defaults=True):
-    """What a slot has committed to.
-
-    Attributes:
-        artifact, model, version: what serves, also after a restart; empty for none.
-        serving: number of the generation under which the committed artifact serves.
-        generation: highest number that this slot ever gave out; numbers are never used twice.
-        previous, previous_version: what served before, kept on disk for a rollback.
-        since: wall clock at which the committed artifact began to serve.
-        starts: starts of the process with this artifact that did not end cleanly or live long.
-        pinned: a person asked for this slot to be left alone.
-    """
-
-    artifact: str = ""
-    model: str = ""
-    version: str = ""
-    serving: int = 0
-    generation: int = 0
-    previous: str = ""
-    previous_version: str = ""
-    since: float = 0.0
-    starts: int = 0
-    pinned: bool = False
-
-
-class UpdateRow(msgspec.Struct, omit_defaults=True):
-    """The update under way in a slot, or the last one.
-
-    Attributes:
-        desired: what the assignment asked for.
-        revision: of that assignment.
-        state: see `machine.State`; written before the state's step acts.
-        attempts: how often this desire was begun.
-        rollbacks: how often rolling back was tried.
-        outcome, code, message, finished_at: how it ended.
-        failed_in: the state whose step failed.
-        observed_s: probation already passed before a clean stop, seconds.
-        requests, errors: served in probation.
-        fetched_bytes: over the link.
-        wrong_bytes: digest of a blob → how often it came whole and with another digest.
-        record: the swap record as far as it is known.
-    """
-
-    desired: SlotAssignment
-    revision: int
-    state: str = "idle"
-    attempts: int = 0
-    rollbacks: int = 0
-    outcome: Outcome = "none"
-    code: str = ""
-    message: str = ""
-    failed_in: str = ""
-    finished_at: float = 0.0
-    observed_s: float = 0.0
-    requests: int = 0
-    errors: int = 0
-    fetched_bytes: int = 0
-    wrong_bytes: dict[str, int] = {}
-    record: SwapRecord | None = None
-
-
-class Meta(msgspec.Struct, omit_defaults=True):
-    """The one record of the whole device.
-
-    Attributes:
-        assignment: newest accepted assignment, as it came.
-        revision_seen, revision_applied: its revision, and the newest carried out to the end.
-        starts: how often the process started.
-        clean: was the last stop a clean one.
-        floors: model → highest release counter ever committed.
-        outbox: name of this file's sequence of telemetry items, made once; numbers are unique within it.
-    """
-
-    assignment: bytes = b""
-    revision_seen: int = 0
-    revision_applied: int = 0
-    starts: int = 0
-    clean: bool = True
-    floors: dict[str, int] = {}
-    outbox: str = ""
+#: Names in `Degraded`.
+PART, SECOND_PART = "journal", "committed-file"
 
 
 class Journal:
-    """The records, read once at start and written through. Used from the worker's thread only."""
+    """The records, read at start and written through. Used from the worker's thread only.
 
-    def __init__(self, path: Path, disk: Disk) -> None:
-        """Open or create the file.
+    Attributes:
+        recovered: a damaged database was put aside.
+        lost: records that could not be read, in words.
+    """
+
+    def __init__(self, path: Path, disk: Disk, degraded: Degraded) -> None:
+        """Open or create the file; a disk that refuses is stated in `degraded`, not raised."""
+        self.path, self._disk, self._degraded = path, disk, degraded
+        self._committed = CommittedFile(path.with_name("committed.json"), disk)
+        self._connection: sqlite3.Connection | None = None
+        self._fault = DeviceError("disk-error", f"The state database {path} is not open.")
+        self._records = Records()
+        self._stored: dict[tuple[str, str], bytes] = {}
+        self._pending: dict[tuple[str, str], bytes | None] = {}
+        self._ahead: set[str] = set()
+        self.recovered = False
+        with contextlib.suppress(DeviceError):
+            self.reopen()
+
+    @property
+    def meta(self) -> Meta:
+        """The one record of the whole device."""
+        return self._records.meta
+
+    @property
+    def slots(self) -> dict[str, SlotRow]:
+        """What each slot has committed to."""
+        return self._records.slots
+
+    @property
+    def updates(self) -> dict[str, UpdateRow]:
+        """Each slot's update under way, or its last one."""
+        return self._records.updates
+
+    @property
+    def lost(self) -> list[str]:
+        """Records that could not be read, in words."""
+        return self._records.lost
+
+    @property
+    def writable(self) -> bool:
+        """Is the database open for writing? (The disk may refuse a transaction all the same.)"""
+        return self._connection is not None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open database, which the outbox shares.
 
         Raises:
-            DeviceError: `disk-full`, `read-only` or `disk-error`.
+            DeviceError: why it is not open.
         """
-        self.path = path
-        self._disk = disk
-        self.recovered = False
+        if self._connection is None:
+            raise self._fault
+        return self._connection
+
+    def reopen(self) -> None:
+        """Open the database if it is not, and read it; else see whether it can be written.
+
+        Raises:
+            DeviceError: why it can't be; the records are then what could be read of them.
+        """
+        if self._connection is not None:
+            with self.transaction():
+                self.save_meta()
+            return
         try:
-            with disk.operation("open", path):  # maps all but a damaged file
-                self.connection = self._open()
-        except sqlite3.DatabaseError:
-            self.recovered = True
-            for suffix in ("-wal", "-shm"):
-                disk.unlink(path.with_name(path.name + suffix))
-            disk.rename(path, path.with_name(path.name + ".damaged"))
-            self.connection = self._open()
-        self.meta = self._get("meta", "", Meta) or Meta()
-        self.slots = self._all("slot", SlotRow)
-        self.updates = self._all("update", UpdateRow)
+            self._connection = self._open()
+        except DeviceError as error:
+            self._fault = error
+            self._degraded.begin(PART, error.code, str(error))
+            self._take(self._read_only())
+            raise
+        self._degraded.end(PART)
+        if self.lost:
+            self._mend()
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.executescript(_TABLES)
-            connection.execute("SELECT count(*) FROM records").fetchone()
-        except sqlite3.DatabaseError:
-            connection.close()
-            raise
+            connection = state_db.open_database(self.path, self._disk)
+            records = state_db.read_records(connection, self.path)
+        except DeviceError as error:
+            if error.code != "state-damaged":
+                raise
+            log.error("%s It is put aside.", error)
+            state_db.put_aside(self.path, self._disk)
+            connection = state_db.open_database(self.path, self._disk)
+            records = self._committed.read() or Records()
+            records.lost.append("the state database")
+            self.recovered = True
+        self._take(records)
         return connection
+
+    def _read_only(self) -> Records:
+        try:
+            with state_db.copied(self.path) as connection:
+                return state_db.read_records(connection, self.path)
+        except DeviceError as error:
+            log.error("%s The second file says what is committed.", error)
+            return self._committed.read() or Records()
+
+    def _take(self, records: Records) -> None:
+        lost = [name.removeprefix("slot ") for name in records.lost if name.startswith("slot ")]
+        second = (self._committed.read() or Records()).slots if lost else {}
+        records.slots.update({name: second[name] for name in lost if name in second})
+        self._records = records
+        self._stored = {("meta", ""): msgspec.json.encode(records.meta)}
+        self._stored |= {("slot", name): msgspec.json.encode(row) for name, row in records.slots.items()}
+        self._stored |= {("update", name): msgspec.json.encode(row) for name, row in records.updates.items()}
+
+    def _mend(self) -> None:
+        """Write what was recovered, and drop what can't be read, so that the next start finds a whole database."""
+        with self.transaction():
+            for name in self.lost:
+                kind, _, key = name.partition(" ")
+                self.connection.execute("DELETE FROM records WHERE kind = ? AND key = ?", (kind, key))
+            self.save_meta()
+            for slot, row in self.slots.items():
+                self.save_slot(slot, row)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Changes within are durable together on leaving, or not at all.
 
-        The records in memory (`meta`, `slots`, `updates`) are put back to what the file holds on failure.
+        The records in memory (`meta`, `slots`, `updates`) are put back to what the file holds on failure, but for
+        those that ran ahead of it.
 
         Raises:
-            DeviceError: `disk-full`, `read-only` or `disk-error`.
+            DeviceError: the disk's, or why the database is not open.
         """
-        self._disk.begin(self.connection, self.path)
+        connection = self.connection
         try:
-            yield
-            self._disk.commit(self.connection, self.path)
-        except BaseException:
-            self.connection.rollback()
-            self.meta = self._get("meta", "", Meta) or Meta()
-            self.slots = self._all("slot", SlotRow)
-            self.updates = self._all("update", UpdateRow)
+            self._disk.begin(connection, self.path)
+            with mapped_errors("write", self.path):
+                yield
+            self._disk.commit(connection, self.path)
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.rollback()
+            self._put_back()
+            if isinstance(error, DeviceError):
+                self._degraded.begin(PART, error.code, str(error))
             raise
+        for key, body in self._pending.items():
+            if body is None:
+                self._stored.pop(key, None)
+            else:
+                self._stored[key] = body
+        self._ahead -= {key for kind, key in self._pending if kind == "update"}
+        self._pending = {}
+        self._degraded.end(PART)
+        self._write_second()
+
+    def _write_second(self) -> None:
+        try:
+            self._committed.write(self._records)
+        except DeviceError as error:
+            self._degraded.begin(SECOND_PART, error.code, str(error))
+        else:
+            self._degraded.end(SECOND_PART)
+
+    def _put_back(self) -> None:
+        self._pending = {}
+        back = Records(lost=self._records.lost)
+        for (kind, key), body in self._stored.items():
+            if kind == "meta":
+                back.meta = msgspec.json.decode(body, type=Meta)
+            elif kind == "slot":
+                back.slots[key] = msgspec.json.decode(body, type=SlotRow)
+            else:
+                back.updates[key] = msgspec.json.decode(body, type=UpdateRow)
+        for slot in self._ahead:
+            back.updates[slot] = self.updates[slot]
+        self._records = back
+
+    def run_ahead(self, slot: str, row: UpdateRow) -> None:
+        """Take an update's record in memory alone, for what may not wait for the disk: undoing.
+
+        What the file says leads to a rollback as well. The next transaction that saves this update catches up.
+        """
+        self.updates[slot] = row
+        self._ahead.add(slot)
 
     def save_meta(self) -> None:
         """Write `meta`; inside a transaction."""
@@ -188,32 +234,31 @@ class Journal:
         """Forget a slot and its update; inside a transaction."""
         self.slots.pop(slot, None)
         self.updates.pop(slot, None)
+        self._pending |= {("slot", slot): None, ("update", slot): None}
         with self._disk.operation("record", self.path):
             self.connection.execute("DELETE FROM records WHERE kind IN ('slot', 'update') AND key = ?", (slot,))
 
+    def _put(self, kind: str, key: str, value: msgspec.Struct) -> None:
+        self._pending[kind, key] = body = msgspec.json.encode(value)
+        self.connection.execute(
+            "INSERT INTO records VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
+            (kind, key, body),
+        )
+
     def kept(self) -> set[str]:
         """Artifacts that may not be cleaned up: committed, previous, or wanted by an update under way."""
-        kept = {artifact for row in self.slots.values() for artifact in (row.artifact, row.previous)}
-        kept |= {update.desired.artifact for update in self.updates.values() if update.state != State.IDLE}
-        return kept - {""}
+        return kept_artifacts(self._records)
+
+    def migrate(self) -> None:
+        """Bring the database to this agent's form, once it has shown that it works.
+
+        Raises:
+            DeviceError: the disk's; it is tried again at the next start.
+        """
+        state_db.migrate(self.connection, self.path, self._disk)
 
     def close(self) -> None:
         """Close the file."""
-        self.connection.close()
-
-    def _put(self, kind: str, key: str, value: msgspec.Struct) -> None:
-        with self._disk.operation("record", self.path):
-            self.connection.execute(
-                "INSERT INTO records VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
-                (kind, key, msgspec.json.encode(value)),
-            )
-
-    def _get(self, kind: str, key: str, model: type[Meta]) -> Meta | None:
-        row = self.connection.execute(
-            "SELECT body FROM records WHERE kind = ? AND key = ?", (kind, key)
-        ).fetchone()
-        return msgspec.json.decode(row[0], type=model) if row else None
-
-    def _all(self, kind: str, model: type[_Row]) -> dict[str, _Row]:
-        rows = self.connection.execute("SELECT key, body FROM records WHERE kind = ?", (kind,)).fetchall()
-        return {key: msgspec.json.decode(body, type=model) for key, body in rows}
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

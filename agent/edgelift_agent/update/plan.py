@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from edgelift_agent.update.journal import SlotRow, UpdateRow
 from edgelift_agent.update.machine import BEFORE_SWAP, State
+from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract.assignment import SlotAssignment
 
-#: Failures that are worth another try of the same assignment: something outside the artifact was to blame.
-PASSING = frozenset({"interrupted", "disk-full", "disk-error", "read-only", "no-memory"})
+#: What is wrong around the agent, and ends some day: tried again, later and later, for as long as it is wanted.
+OUTSIDE = frozenset({"disk-full", "disk-error", "read-only", "no-memory", "no-descriptors", "state-damaged"})
+#: Failures that are worth another try of the same assignment at once: something outside the artifact was to blame.
+PASSING = OUTSIDE | {"interrupted"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Keep:
 @dataclass(frozen=True)
 class Start:
     """Begin an update."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """What was wrong lies outside: begin the same update once more, after a while."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Empty:
     """Unload the slot: nothing is wanted there."""
 
 
-Action = Keep | Start | Adopt | Supersede | Wait | Empty
+Action = Keep | Start | Again | Adopt | Supersede | Wait | Empty
 
 
 def plan_slot(
@@ -80,7 +87,9 @@ def plan_slot(
         again = update.code == "pinned" or (
             update.code in PASSING and update.attempts < desired.policy.max_attempts
         )
-        return Start() if again else Keep("failed")
+        if again:
+            return Start()
+        return Again() if update.code in OUTSIDE else Keep("failed")
     return Start()
 
 

@@ -6,22 +6,24 @@ What a state does is `steps`' business, when it acts is `updates`'. Used from th
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from edgelift_agent.serving.slots import Slots
+from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
-from edgelift_agent.telemetry.outbox import Notice, Outbox
-from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.telemetry.outbox import Notice
+from edgelift_agent.telemetry.queue import TelemetryQueue
+from edgelift_agent.update.exchange import Exchange, InFlight
+from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event, State, follow
-from edgelift_agent.update.steps import Live
+from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Outcome
 from edgelift_contract.telemetry import DeviceEvent
 
 log = logging.getLogger(__name__)
 
-#: How long to wait before trying again to write a journal that could not be written.
-JOURNAL_RETRY_S = 2.0
+#: Delays before a step is tried again whose end the journal could not take: the first and the longest, seconds.
+JOURNAL_RETRY_S = (1.0, 60.0)
 MAX_ROLLBACKS = 3
 
 
@@ -29,15 +31,16 @@ class Progress:
     """The updates under way.
 
     Attributes:
-        live: slot → what its update holds in memory.
+        in_flight: slot → what its update holds in memory.
         running: slots with a step on the pool; cancelled: those of them whose step is to give up.
         due: slot → monotonic time before which its next step does not begin, seconds.
         changed: something that a report tells is different; whoever reports clears it.
     """
 
-    def __init__(self, journal: Journal, slots: Slots, clock: Clock, outbox: Outbox) -> None:
-        self._journal, self._slots, self._clock, self._outbox = journal, slots, clock, outbox
-        self.live: dict[str, Live] = {}
+    def __init__(self, journal: Journal, exchange: Exchange, clock: Clock, queue: TelemetryQueue) -> None:
+        self._journal, self._exchange, self._clock, self._queue = journal, exchange, clock, queue
+        self._delays: dict[str, Iterator[float]] = {}
+        self.in_flight: dict[str, InFlight] = {}
         self.running: set[str] = set()
         self.cancelled: set[str] = set()
         self.due: dict[str, float] = {}
@@ -92,15 +95,19 @@ class Progress:
                     self.next_generation(slot)
                 if state is State.ROLLING_BACK and after is State.REPORTING:
                     self._settle_serving(slot)
-                self._outbox.insert(notices)
+                self._queue.insert(notices)
                 self._journal.save_update(slot, update)
+            self._delays.pop(slot, None)
         except DeviceError as error:
             log.error("slot=%s the journal can't be written code=%s %s", slot, error.code, error.message)
-            if after is State.ROLLING_BACK or state is State.ROLLING_BACK:
+            wait_s = next(self._delays.setdefault(slot, delays(*JOURNAL_RETRY_S)))
+            if state is State.REPORTING:
+                update.state = state.value  # its report is made again: nothing else hangs on it
+            if after is State.ROLLING_BACK or state in (State.ROLLING_BACK, State.REPORTING):
                 # Undoing may not wait for the disk: what the journal says now leads to a rollback as well.
-                self._journal.updates[slot] = update
-            else:
-                self.wait(slot, JOURNAL_RETRY_S)
+                self._journal.run_ahead(slot, update)
+            if after is not State.ROLLING_BACK or state is after:
+                self.wait(slot, wait_s)
 
     def _note_failure(self, update: UpdateRow, state: State, event: Event, code: str, message: str) -> None:
         if state is State.ROLLING_BACK:
@@ -123,17 +130,14 @@ class Progress:
     def _settle_serving(self, slot: str) -> None:
         """After a rollback: the number under which the committed artifact really serves."""
         row = self._journal.slots[slot]
-        place = self._slots.get(slot)
-        if place is not None and place.current is not None:
-            row.serving = place.current.number
+        current = self._exchange.current(slot)
+        if current is not None:
+            row.serving = current.number
             self._journal.save_slot(slot, row)
 
-    def tell(self, kind: str, slot: str, code: str, message: str) -> None:
-        """Keep an event for the host; one that the disk refuses is logged and lost."""
-        try:
-            self._outbox.add([self.event(kind, slot, code, message)])
-        except DeviceError as error:
-            log.warning("event lost code=%s %s", error.code, error.message)
+    def emit_event(self, kind: str, slot: str, code: str, message: str) -> None:
+        """Keep an event for the host."""
+        self._queue.add([self.event(kind, slot, code, message)])
 
     def event(self, kind: str, slot: str, code: str, message: str) -> DeviceEvent:
         """An event for the host, now."""

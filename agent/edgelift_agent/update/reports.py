@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from edgelift_agent.serving.slots import Slots
-from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.serving.slots import Generation
+from edgelift_agent.update.exchange import Exchange
+from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import State
+from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract import __version__, codec
-from edgelift_contract.report import DeviceFacts, Report, SlotReport, SlotState, UpdateReport
+from edgelift_contract.report import Degradation, DeviceFacts, Report, SlotReport, SlotState, UpdateReport
 
 
 def make_report(
-    journal: Journal, slots: Slots, *, device: str, epoch: str, sequence: int, at: float, facts: DeviceFacts,
-    tags: dict[str, str], address: str = "",
+    journal: Journal, exchange: Exchange, *, device: str, epoch: str, sequence: int, at: float, facts: DeviceFacts,
+    tags: dict[str, str], degraded: list[Degradation], address: str = "",
 ) -> Report:  # fmt: skip
     """The device's state as of now; see `Report` for the fields."""
     names = journal.slots.keys() | journal.updates.keys()
@@ -25,19 +27,18 @@ def make_report(
         revision_seen=journal.meta.revision_seen,
         revision_applied=journal.meta.revision_applied,
         slots={
-            name: _slot(journal.slots.get(name) or SlotRow(), journal.updates.get(name), slots, name)
+            name: _slot(journal.slots.get(name) or SlotRow(), journal.updates.get(name), exchange.current(name))
             for name in sorted(names)
         },
         facts=facts,
         tags=tags,
+        degraded=degraded,
         assignment=codec.digest(journal.meta.assignment) if journal.meta.assignment else "",
         address=address,
     )
 
 
-def _slot(row: SlotRow, update: UpdateRow | None, slots: Slots, name: str) -> SlotReport:
-    place = slots.get(name)
-    current = place.current if place else None
+def _slot(row: SlotRow, update: UpdateRow | None, current: Generation | None) -> SlotReport:
     return SlotReport(
         state=_state(row, update, serves=current is not None),
         generation=current.number if current else 0,

@@ -9,23 +9,22 @@ nothing here blocks, so a breach in one slot is acted on while another slot down
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 
-import msgspec
-
 from edgelift_agent.artifact.fetch import Superseded, WrongBytes
 from edgelift_agent.system.backoff import after, delays
-from edgelift_agent.system.clock import Clock
-from edgelift_agent.telemetry.outbox import Outbox
 from edgelift_agent.update.assigned import Assigned
 from edgelift_agent.update.closing import Closing
-from edgelift_agent.update.journal import Journal, SlotRow, UpdateRow
+from edgelift_agent.update.exchange import Exchange, InFlight
+from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import BEFORE_SWAP, Event, State
 from edgelift_agent.update.progress import Progress
-from edgelift_agent.update.steps import Done, Live, Steps
-from edgelift_contract.errors import EdgeliftError, TransportError
+from edgelift_agent.update.records import SlotRow, UpdateRow
+from edgelift_agent.update.steps import StepResult, Steps
+from edgelift_contract.errors import DeviceError, EdgeliftError, TransportError, disk_code
 
 log = logging.getLogger(__name__)
 
@@ -39,42 +38,28 @@ class Updates:
 
     def __init__(
         self,
-        device: str,
         journal: Journal,
         steps: Steps,
-        clock: Clock,
+        exchange: Exchange,
+        progress: Progress,
+        assigned: Assigned,
+        closing: Closing,
         *,
         pool: Executor,
         post: Callable[[Callable[[], None]], None],
-        outbox: Outbox,
         retry_delays: Callable[[], Iterator[float]] = delays,
     ) -> None:
-        """Bind the parts.
-
-        Args:
-            device: this device's id.
-            journal: records, written before every act.
-            steps: what each state does.
-            clock: time.
-            pool: runs long steps.
-            post: hands a callable to the worker's thread.
-            outbox: takes swap records and events for the host, in the journal's own transactions.
-            retry_delays: delays between tries of a fetch, seconds.
+        """Bind the parts; long steps run on `pool`, `post` hands a callable to the worker's thread, and
+        `retry_delays` are those between tries of a fetch, seconds.
         """
-        self._journal, self._steps = journal, steps
+        self._journal, self._steps, self._exchange = journal, steps, exchange
+        self._progress, self._assigned, self._closing = progress, assigned, closing
         self._pool, self._post, self._retry_delays = pool, post, retry_delays
         self._delays: dict[str, Iterator[float]] = {}
-        self.progress = Progress(journal, steps.slots, clock, outbox)
-        self.assigned = Assigned(device, journal, steps, clock, self.progress)
-        self._closing = Closing(journal, steps, clock, self.progress, post)
-
-    def rows(self) -> list[UpdateRow]:
-        """The updates, under way and past."""
-        return list(self._journal.updates.values())
 
     def tick(self) -> float | None:
         """Run every step that is due; returns seconds until the next one, None when nothing is under way."""
-        progress = self.progress
+        progress = self._progress
         for slot, update in list(self._journal.updates.items()):
             state = State(update.state)
             while state is not State.IDLE and slot not in progress.running and not progress.left_s(slot):
@@ -93,33 +78,46 @@ class Updates:
 
     def _act(self, slot: str, update: UpdateRow, state: State) -> None:
         row = self._journal.slots.get(slot) or SlotRow()
-        live = self.progress.live.setdefault(slot, Live())
-        live.cancelled = lambda: slot in self.progress.cancelled
-        floors = dict(self._journal.meta.floors)
-        steps = self._steps
+        in_flight = self._progress.in_flight.setdefault(slot, InFlight())
+        in_flight.cancelled = lambda: slot in self._progress.cancelled
         if state is State.OBSERVING:
-            self._closing.observe(slot, update, live)
+            self._closing.observe(slot, update, in_flight)
         elif state is State.COMMITTING:
-            self._guard(slot, state, lambda: self._closing.commit(slot, update, row, live))
+            self._guard(slot, state, lambda: self._closing.commit(slot, update, row, in_flight))
         elif state is State.REPORTING:
-            self._guard(slot, state, lambda: self._closing.report(slot, update, live))
+            self._guard(slot, state, lambda: self._closing.report(slot, update, in_flight))
             if self._journal.updates[slot].state == State.IDLE:
                 self._steps.collect(self._journal.kept())
-                self._post(self.assigned.reconcile)  # what is wanted now may be something else again
+                self._post(self._assigned.reconcile)  # what is wanted now may be something else again
         else:
-            work: dict[State, Callable[[], Done]] = {
-                State.FETCHING: lambda: steps.fetch(slot, update, live),
-                State.VERIFYING: lambda: steps.verify(slot, update, floors),
-                State.STAGING: lambda: steps.stage(slot, update),
-                State.PREFLIGHT: lambda: steps.preflight(slot, update),
-                State.SWAPPING: lambda: steps.swap(slot, update, row, live),
-                State.ROLLING_BACK: lambda: steps.roll_back(slot, row, live),
-            }
-            self._run(slot, state, work[state])
+            self._run(slot, state, self._work(slot, update, state, row, in_flight))
 
-    def _run(self, slot: str, state: State, work: Callable[[], Done]) -> None:
+    def _work(
+        self, slot: str, update: UpdateRow, state: State, row: SlotRow, in_flight: InFlight
+    ) -> Callable[[], StepResult]:
+        """A long step, to be run on the pool."""
+        steps, exchange = self._steps, self._exchange
+        floors = dict(self._journal.meta.floors)
+        alone = exchange.current(slot) is None
+        timeout_s = update.desired.policy.drain_timeout_s
+
+        def roll_back() -> StepResult:
+            exchange.roll_back(slot, row, in_flight, timeout_s)
+            return StepResult()
+
+        work: dict[State, Callable[[], StepResult]] = {
+            State.FETCHING: lambda: steps.fetch(update, in_flight),
+            State.VERIFYING: lambda: steps.verify(update, floors),
+            State.STAGING: lambda: steps.stage(update),
+            State.PREFLIGHT: lambda: steps.preflight(update, alone=alone),
+            State.SWAPPING: lambda: StepResult(exchange.swap(slot, update, row, in_flight)),
+            State.ROLLING_BACK: roll_back,
+        }
+        return work[state]
+
+    def _run(self, slot: str, state: State, work: Callable[[], StepResult]) -> None:
         """Run a step on the pool; its end comes back to the worker's thread."""
-        self.progress.running.add(slot)
+        self._progress.running.add(slot)
 
         def run() -> None:
             try:
@@ -128,23 +126,26 @@ class Updates:
                 done, error = None, caught
             self._post(lambda: self._ended(slot, state, done, error))
 
-        self._pool.submit(run)
+        try:
+            self._pool.submit(run)
+        except RuntimeError as error:  # no thread can be started, or the agent is stopping
+            self._progress.running.discard(slot)
+            raise DeviceError("no-memory", f"No thread for {state.value} can be started: {error}.") from error
 
-    def _ended(self, slot: str, state: State, done: Done | None, error: BaseException | None) -> None:
-        self.progress.running.discard(slot)
+    def _ended(self, slot: str, state: State, done: StepResult | None, error: BaseException | None) -> None:
+        self._progress.running.discard(slot)
         update = self._journal.updates[slot]
-        cancelled = slot in self.progress.cancelled and state in BEFORE_SWAP
-        self.progress.cancelled.discard(slot)
+        cancelled = slot in self._progress.cancelled and state in BEFORE_SWAP
+        self._progress.cancelled.discard(slot)
         retry = state is State.FETCHING and isinstance(error, TransportError)
         if not retry:
             self._delays.pop(slot, None)
         if cancelled or isinstance(error, Superseded):
-            self.progress.superseded(slot)
+            self._progress.superseded(slot)
         elif done is not None:
             update.fetched_bytes += done.fetched_bytes
-            if update.record is not None and done.record:
-                update.record = msgspec.structs.replace(update.record, **done.record)
-            self.progress.finish(slot, Event.DONE)
+            update.record = done.record or update.record
+            self._progress.finish(slot, Event.DONE)
         elif retry and isinstance(error, TransportError):
             self._retry_later(slot, update, error)
         else:
@@ -157,12 +158,12 @@ class Updates:
             self._failed(slot, state, error)
 
     def _failed(self, slot: str, state: State, error: BaseException | None) -> None:
-        known = error if isinstance(error, EdgeliftError) else None
+        known = as_known(error)
         code = known.code if known else "internal"
         message = known.message if known else f"A fault in edgelift: {type(error).__name__}: {error}"
         if known is None:
             log.error("slot=%s phase=%s fault", slot, state.value, exc_info=error)
-        self.progress.finish(slot, Event.FAILED, code, message)
+        self._progress.finish(slot, Event.FAILED, code, message)
 
     def _retry_later(self, slot: str, update: UpdateRow, error: TransportError) -> None:
         if isinstance(error, WrongBytes):
@@ -174,9 +175,24 @@ class Updates:
                 return
         wait_s = after(error, next(self._delays.setdefault(slot, self._retry_delays())))
         log.warning("slot=%s phase=fetching code=%s retry_in_s=%.1f %s", slot, error.code, wait_s, error.message)
-        self.progress.wait(slot, wait_s)
+        self._progress.wait(slot, wait_s)
         if isinstance(error, WrongBytes) or (update.code, update.message) != (error.code, error.message):
             update.code, update.message = error.code, error.message
             with self._journal.transaction():
                 self._journal.save_update(slot, update)
-            self.progress.changed = True
+            self._progress.changed = True
+
+
+def as_known(error: BaseException | None) -> EdgeliftError | None:
+    """What a step failed of, in edgelift's own terms; None for a fault in edgelift.
+
+    The system's refusals (no memory, no descriptors, a disk) are never the artifact's fault, whichever library met
+    them.
+    """
+    if isinstance(error, EdgeliftError):
+        return error
+    if isinstance(error, MemoryError):
+        return DeviceError("no-memory", "There is not enough memory.")
+    if isinstance(error, OSError) and error.errno is not None and error.errno != errno.ENOENT:
+        return DeviceError(disk_code(error.errno), f"The system refused: {error}.")
+    return None

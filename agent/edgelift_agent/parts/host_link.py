@@ -1,0 +1,107 @@
+"""The way to the host and back: enrolment, assignments, reports, telemetry, blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from edgelift_agent.config import Config
+from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.link.link import Link
+from edgelift_agent.link.mqtt import MqttTransport
+from edgelift_agent.link.uplink import Uplink
+from edgelift_agent.system.backoff import delays
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.telemetry.queue import TelemetryQueue
+from edgelift_contract import codec
+from edgelift_contract.enrol import EnrolReply, EnrolRequest
+from edgelift_contract.report import DeviceFacts, Report
+
+
+class Voice(Protocol):
+    """What the link asks of the agent that it speaks for."""
+
+    @property
+    def epoch(self) -> str:
+        """Of this process, for presence."""
+
+    def facts(self) -> DeviceFacts:
+        """The machine as it is now."""
+
+    def report(self, sequence: int) -> Report:
+        """The device's state; on the worker's thread."""
+
+
+class HostLink:
+    """The link, bound to one agent.
+
+    Attributes:
+        http: also where blobs come from.
+        link, uplink: the doorbell, and what is sent.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        token: str,
+        queue: TelemetryQueue,
+        clock: Clock,
+        voice: Voice,
+        post: Callable[[Callable[[], None]], None],
+        on_duplicate: Callable[[bool], None],
+    ) -> None:
+        """Bind; nothing is sent before `link.start`."""
+        self._config, self._voice, self._reports = config, voice, 0
+        host = config.host
+        self.http = HttpTransport(host.url, token, config.device, timeout_s=host.timeout_s)
+        self.link = Link(
+            self.http,
+            self._introduce,
+            self._make_mqtt,
+            device=config.device,
+            poll_interval_s=host.poll_interval_s,
+            retry_delays=self.retry_delays,
+            on_duplicate=on_duplicate,
+        )
+        self.uplink = Uplink(
+            self.link,
+            queue,
+            clock,
+            device=config.device,
+            make_report=self._make_report,
+            post=post,
+            retry_delays=self.retry_delays,
+        )
+
+    def retry_delays(self) -> Iterator[float]:
+        """Delays between tries of whatever the link failed at, seconds."""
+        return delays(self._config.update.retry_first_s, self._config.update.retry_cap_s)
+
+    def _introduce(self) -> EnrolRequest:
+        return EnrolRequest(
+            schema=EnrolRequest.SCHEMA,
+            device=self._config.device,
+            facts=self._voice.facts(),
+            tags=self._config.tags,
+        )
+
+    def _make_mqtt(self, reply: EnrolReply) -> MqttTransport | None:
+        host = self._config.host
+        if reply.broker is None or host.transport == "http":
+            return None
+        return MqttTransport(
+            reply.broker,
+            self._config.device,
+            self._voice.epoch,
+            timeout_s=host.timeout_s,
+            keepalive_s=host.mqtt_keepalive_s,
+        )
+
+    def _make_report(self) -> bytes:
+        self._reports += 1
+        return codec.canonical_json(self._voice.report(self._reports))
+
+    def close(self) -> None:
+        """Wait for what is being sent, then disconnect; the rest stays on disk."""
+        self.uplink.flush()
+        self.link.stop()

@@ -1,0 +1,61 @@
+"""Everything between a request and a model: slots, leases, latency, the inference server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgelift_agent.config import ServeConfig
+from edgelift_agent.serving.extensions import prometheus
+from edgelift_agent.serving.http import InferenceApp
+from edgelift_agent.serving.inference import Inference
+from edgelift_agent.serving.reaper import Reaper
+from edgelift_agent.serving.server import Server
+from edgelift_agent.serving.slots import Slots
+from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.disk import Disk
+from edgelift_agent.telemetry.latency import LatencyRecorder
+
+
+class Serving:
+    """The parts that answer, wired together.
+
+    Attributes:
+        slots, reaper, recorder: what serves, what is on its way out, what was measured.
+        server: the inference server.
+    """
+
+    def __init__(self, config: ServeConfig, disk: Disk, clock: Clock, on_order: Callable[..., Any]) -> None:
+        """Bind the ports; nothing is answered before `start`.
+
+        Raises:
+            DeviceError: `port-in-use` or `bad-config`.
+        """
+        self.slots, self.reaper = Slots(), Reaper()
+        self.recorder = LatencyRecorder(clock.now(), clock.now)
+        self._inference = Inference(self.slots, self.recorder, workers=config.workers, limit=config.max_pending)
+        self.server = Server(
+            InferenceApp(self._inference, max_body_bytes=config.max_body_bytes, on_order=on_order),
+            host=config.host,
+            port=config.port,
+            unix_socket=Path(config.unix_socket) if config.unix_socket else None,
+            disk=disk,
+        )
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self.server.start()
+
+    def metrics(self, gauges: dict[str, float]) -> str:
+        """Everything measured, in Prometheus' text format, with the machine's gauges."""
+        return prometheus(self.slots, self.recorder, gauges, self._inference.pending)
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self.server.stop()
+
+    def close(self) -> None:
+        """End the threads, after the server has stopped."""
+        self._inference.close()
+        self.reaper.stop()

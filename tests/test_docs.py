@@ -1,5 +1,7 @@
 """Docs that can't rot: every setting, code and command is documented, and every test that is named exists."""
 
+import ast
+import collections
 import re
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from scripts import architecture
 
 from edgelift_agent.config import Config
 from edgelift_contract.errors import CODES
@@ -42,22 +45,49 @@ def test_every_test_that_the_readme_names_exists() -> None:
         assert f"def {name}" in tests, name
 
 
-def test_every_file_that_the_architecture_names_exists() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    known = {
-        path.name
-        for folder in ("agent", "builder", "benchmarks", "tests")
-        for path in (ROOT / folder).rglob("*.py")
-    }
-    for name in set(re.findall(r"`(?:[\w/]+/)?(\w+\.py)`", text)):
-        assert name in known, name
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
 
 
-def test_every_module_of_the_agent_is_on_the_map() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    for path in (ROOT / "agent" / "edgelift_agent").rglob("*.py"):
-        if path.name != "__init__.py" and "testing" not in path.parts:
-            assert path.name in text, path.name
+def test_every_path_that_the_architecture_names_exists() -> None:
+    """By path: below one of the packages, or from the top of the repository."""
+    places = [ROOT, *(ROOT / top / package for package, top in architecture.PACKAGES.items())]
+    for name in set(re.findall(r"`([\w./-]+\.(?:py|md|toml|j2))`", PAGE)):
+        assert any((place / name).is_file() for place in places), name
+
+
+@pytest.mark.parametrize("package", architecture.PACKAGES)
+def test_every_module_is_on_the_map_by_its_path(package: str) -> None:
+    listed = re.findall(r"^\| `([\w./]+\.py)` \|", architecture.parts_of(PAGE)[package], re.MULTILINE)
+    assert listed == list(architecture.modules(package)), "scripts/check --fix makes the list anew"
+
+
+@pytest.mark.parametrize("picture", ["layers", "transitions"])
+def test_the_pictures_show_what_the_code_says(picture: str) -> None:
+    assert architecture.parts_of(PAGE)[picture] == architecture.PARTS[picture](), "scripts/check --fix"
+
+
+def test_the_architecture_begins_with_its_pictures() -> None:
+    assert re.findall(r"<!-- made: (\w+) -->", PAGE)[:2] == ["layers", "transitions"]
+    assert PAGE.index("<!-- made: layers -->") < 600
+
+
+#: Class names that stand in two modules, and may: each pair wants one of them renamed.
+TWICE = {"Bar", "Entry", "Histogram", "Maker", "Progress", "Store"}
+
+
+def test_one_word_means_one_thing() -> None:
+    """No two modules define a class of one name, private ones aside; the word table names classes that exist."""
+    names = collections.Counter(
+        node.name
+        for package, top in architecture.PACKAGES.items()
+        for path in (ROOT / top / package).rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, number in names.items() if number > 1} <= TWICE
+    table = PAGE.split("## The words")[1].split("\n## ")[0]
+    for word in re.findall(r"`([A-Z]\w*[a-z]\w*)`", table):
+        assert word in names, word
 
 
 @pytest.mark.fleet

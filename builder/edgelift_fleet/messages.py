@@ -212,7 +212,7 @@ class RolloutView(msgspec.Struct, frozen=True):
     events: list[RolloutEvent]
 
 
-class Health(msgspec.Struct, frozen=True):
+class ServerHealth(msgspec.Struct, frozen=True):
     """Of the server. `broker`: `connected`, `disconnected` or `none`."""
 
     site: str

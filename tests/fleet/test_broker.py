@@ -12,7 +12,7 @@ from edgelift_contract import codec, routes
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.report import Presence
 from edgelift_fleet.client import Client
-from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, Health
+from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, ServerHealth
 from edgelift_fleet.mqtt.access import HOST_USER, password_of
 from edgelift_fleet.site import create_site, load_site
 from edgelift_fleet.testing import FleetSimulator, SimulatedDevice, connect_mqtt, wait_until
@@ -59,7 +59,7 @@ def test_everything_by_mqtt(mqtt_server: Server, mqtt_fleet: FleetSimulator) -> 
     (slot,) = found.device.slots
     assert (slot.version, slot.update.outcome) == ("1", "committed")
     assert found.device.online and found.swaps[0].dropped == 0 and found.latency[0].total.count == 50
-    assert operator(mqtt_server).get("/v1/health", Health).broker == "connected"
+    assert operator(mqtt_server).get("/v1/health", ServerHealth).broker == "connected"
 
 
 def test_a_device_learns_of_its_assignment_at_once_and_also_later(mqtt_server, mqtt_fleet) -> None:
@@ -131,7 +131,7 @@ def test_a_dead_broker_is_started_again_and_messages_flow(mqtt_server, mqtt_flee
     wait_until(lambda: broker_pid(mqtt_server) not in (0, first), what="another mosquitto")
     device.stop()
     device.start()  # a simulated device does not reconnect by itself
-    wait_until(lambda: operator(mqtt_server).get("/v1/health", Health).broker == "connected")
+    wait_until(lambda: operator(mqtt_server).get("/v1/health", ServerHealth).broker == "connected")
     assign(mqtt_server, "pi-1", "digits@2")
     wait_until(lambda: detail(mqtt_server, "pi-1").device.slots[0].version == "2")
 
@@ -183,7 +183,7 @@ def test_another_broker(site, mqtt_server: Server, tmp_path) -> None:
     try:
         assert f"broker 127.0.0.1:{port}" in other.ready_line
         assert password not in other.ready_line
-        assert operator(other).get("/v1/health", Health).broker == "connected"
+        assert operator(other).get("/v1/health", ServerHealth).broker == "connected"
         device = SimulatedDevice(other.url, other.token, "pi-9")
         assert device.enrol().broker.port == port
         device.stop()

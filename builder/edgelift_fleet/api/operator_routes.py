@@ -21,8 +21,8 @@ from edgelift_fleet.messages import (
     AssignRequest,
     DeviceDetail,
     DeviceSummary,
-    Health,
     ReleaseView,
+    ServerHealth,
     TagsRequest,
 )
 from edgelift_fleet.tables import DeviceRow
@@ -45,13 +45,13 @@ def operator_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API, but for rollouts."""
     router = operator_router(fleet, "operators")
 
-    @router.get("/v1/health", responses=answers(Health))
+    @router.get("/v1/health", responses=answers(ServerHealth))
     def health() -> Response:
         """Is the server there, with how many devices, and does its broker connection stand?"""
         with fleet.db.read() as session:
             number = session.scalar(sa.select(sa.func.count()).select_from(DeviceRow)) or 0
         uptime_s = round(time.time() - fleet.started_at, 1)
-        return answer(Health(fleet.site.config.name, __version__, uptime_s, number, fleet.broker_state()))
+        return answer(ServerHealth(fleet.site.config.name, __version__, uptime_s, number, fleet.broker_state()))
 
     @router.get("/v1/devices", responses=answers(list[DeviceSummary]))
     def devices() -> Response:

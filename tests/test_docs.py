@@ -51,7 +51,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text()
 def test_every_path_that_the_architecture_names_exists() -> None:
     """By path: below one of the packages, or from the top of the repository."""
     places = [ROOT, *(ROOT / top / package for package, top in architecture.PACKAGES.items())]
-    for name in set(re.findall(r"`([\w./-]+\.(?:py|md|toml|j2))`", PAGE)):
+    for name in set(re.findall(r"`([\w./-]+\.(?:py|md|toml))`", PAGE)):
         assert any((place / name).is_file() for place in places), name
 
 

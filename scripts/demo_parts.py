@@ -1,10 +1,9 @@
-"""The demo's parts: requests that never stop, a proxy that tampers, releases derived from a built one."""
+"""The demo's parts: requests that never stop, a proxy that tampers, releases derived from a built one, the figures."""
 
 import contextlib
 import http.server
 import json
 import shutil
-import socket
 import threading
 import time
 import urllib.request
@@ -14,12 +13,6 @@ import msgspec
 import requests
 
 from edgelift_contract import codec, golden, manifest, release
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Load:
@@ -130,11 +123,11 @@ class TamperingProxy:
         self._server.server_close()
 
 
-def derive_release(source: Path, out: Path, version: str, *, spoil: bool = False, runtime: str = "") -> None:
+def derive_release(source: Path, out: Path, version: str, *, spoil: bool = False, fresh: bool = False) -> None:
     """Another version of a built release.
 
-    With `spoil`, the goldens' outputs are another model's (each value shifted by one); with `runtime`, only the
-    artifacts for that runtime remain.
+    With `spoil`, the goldens' outputs are another model's (each value shifted by one); with `fresh`, only ONNX remains,
+    each graph with a version number of its own in it: bytes that no other release has, and the same answers.
     """
     built = codec.decode_json((source / release.RELEASE_FILE).read_bytes(), release.Release, what="release")
     shutil.copytree(source, out)
@@ -142,7 +135,7 @@ def derive_release(source: Path, out: Path, version: str, *, spoil: bool = False
     (out / release.MANIFESTS).mkdir()
     artifacts = []
     for entry in built.artifacts:
-        if runtime and entry.runtime != runtime:
+        if fresh and entry.format != "onnx":
             continue
         data = (source / release.MANIFESTS / entry.id).read_bytes()
         made = msgspec.structs.replace(
@@ -151,11 +144,15 @@ def derive_release(source: Path, out: Path, version: str, *, spoil: bool = False
         files = list(manifest.parse_manifest(data).files)
         if spoil:
             files = [_spoiled(out, f) if f.role == "goldens" else f for f in files]
+        if fresh:
+            files = [_numbered(out, f, int(version)) if f.role == "model" else f for f in files]
         made = msgspec.structs.replace(made, files=files)
         artifact, canonical = manifest.dump_manifest(made)
         (out / release.MANIFESTS / artifact).write_bytes(canonical)
         artifacts.append(
-            msgspec.structs.replace(entry, id=artifact, manifest_bytes=len(canonical), measurement=None)
+            msgspec.structs.replace(
+                entry, id=artifact, manifest_bytes=len(canonical), size_bytes=made.total_bytes, measurement=None
+            )
         )
     derived = msgspec.structs.replace(built, version=version, release_counter=int(version), artifacts=artifacts)
     (out / release.RELEASE_FILE).write_bytes(codec.canonical_json(derived))
@@ -185,16 +182,22 @@ def _spoiled(out: Path, entry: manifest.FileEntry) -> manifest.FileEntry:
     return manifest.FileEntry(entry.path, len(data), codec.digest(data), "goldens")
 
 
-def judge_figures(devices: dict[str, dict], report: dict, loads: dict[str, Load]) -> dict:
+def _numbered(out: Path, entry: manifest.FileEntry, number: int) -> manifest.FileEntry:
+    import onnx
+
+    graph = onnx.load_model_from_string((out / release.BLOBS / entry.sha256).read_bytes())
+    graph.model_version = number
+    data = graph.SerializeToString(deterministic=True)
+    (out / release.BLOBS / codec.digest(data)).write_bytes(data)
+    return manifest.FileEntry(entry.path, len(data), codec.digest(data), entry.role)
+
+
+def judge_figures(devices: dict[str, dict], releases: dict[str, Path], loads: dict[str, Load]) -> dict:
     """The figures that the demo must show, from what the control plane was told and the requests saw."""
     failures = [failure for load in loads.values() for failure in load.failures]
     for failure in failures[:5]:
         print("failed request:", failure)
     swaps = [swap for device in devices.values() for swap in device["swaps"]]
-    versions = [v for device in devices.values() for v in device["latency"]]
-    p50 = {v["version"]: v["total"]["p50_us"] for v in sorted(versions, key=lambda v: v["total"]["count"])}
-    shipped = [c for c in report["candidates"] if c["shipped"]]
-    int8 = min((c for c in shipped if c["variant"].startswith("int8")), key=lambda c: c["rank"])
     return {
         "requests": sum(load.sent for load in loads.values()),
         "failed_requests": len(failures),
@@ -203,20 +206,39 @@ def judge_figures(devices: dict[str, dict], report: dict, loads: dict[str, Load]
         "transports": sorted({device["device"]["transport"] for device in devices.values()}),
         "windows_received": sum(device["windows_received"] for device in devices.values()),
         "bytes_fetched": sum(swap.get("fetched_bytes", 0) for swap in swaps),
-        "p50_us_before": p50.get("1", 0.0),
-        "p50_us_after": p50.get("2", 0.0),
-        "accuracy_float": int8["baseline"],
-        "accuracy_int8": int8["value"],
-        "formats": sorted(set(report.get("formats_built", []))),
+        **_what_served(devices, releases),
+        "formats": sorted({name for folder in releases.values() for name in formats_in(folder)}),
     }
 
 
-def model_blobs(folder: Path) -> set[str]:
-    """Digests of every model and weights file of a release."""
-    manifests = [manifest.parse_manifest(p.read_bytes()) for p in (folder / release.MANIFESTS).iterdir()]
-    return {entry.sha256 for m in manifests for entry in m.files if entry.role != "goldens"}
+def _what_served(devices: dict[str, dict], releases: dict[str, Path]) -> dict:
+    """Which variant the devices really went from and to, between versions 1 and 2, with its own accuracy and latency.
+
+    Which one a device is given is decided by what the build measured, so it differs from machine to machine.
+    """
+    found: dict[str, object] = {}
+    rows = [row for device in devices.values() for row in device["latency"]]
+    for version, when in (("1", "before"), ("2", "after")):
+        # Both devices are this machine and are given the same artifact; the one asked more often tells its latency.
+        row = max((r for r in rows if r["version"] == version), key=lambda r: r["total"]["count"])
+        report = json.loads((releases[version] / release.REPORT_FILE).read_text())
+        served = next(
+            c for c in report["candidates"] if c["artifact"] == row["artifact"] and c["rank"] is not None
+        )
+        found[f"served_{when}"] = f"{served['variant']} in {served['runtime']}"
+        found[f"accuracy_{when}"] = served["value"]
+        found[f"p50_us_{when}"] = row["total"]["p50_us"]
+    shipped = [c for c in report["candidates"] if c["shipped"]]
+    int8 = min((c for c in shipped if c["variant"].startswith("int8")), key=lambda c: c["rank"])
+    return found | {"accuracy_float": int8["baseline"], "accuracy_int8": int8["value"]}
+
+
+def blobs_of(folder: Path) -> set[str]:
+    """Digests of every file of a release."""
+    return {path.name for path in (folder / release.BLOBS).iterdir()}
 
 
 def formats_in(folder: Path) -> list[str]:
+    """The formats of a release's artifacts."""
     data = json.loads((folder / release.RELEASE_FILE).read_text())
     return [artifact["format"] for artifact in data["artifacts"]]

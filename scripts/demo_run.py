@@ -1,7 +1,8 @@
 """The demo: a control plane and two agents as separate processes, requests that never stop, three releases.
 
 Every step is the command that a user would type; nothing is faked: the bad release really has wrong goldens,
-and the tampered blob really is altered between the control plane and the device.
+and the tampered blob really is altered between the control plane and the device. Nothing in it depends on how fast
+this machine is, or on which variant it measures fastest: what really went from what to what is told at the end.
 """
 
 import argparse
@@ -18,20 +19,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scripts.demo_parts import (
-    Load,
-    TamperingProxy,
-    derive_release,
-    formats_in,
-    free_port,
-    judge_figures,
-    model_blobs,
-)
+from edgelift_agent.testing.ports import free_port
+from scripts.demo_parts import Load, TamperingProxy, blobs_of, derive_release, judge_figures
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 SOURCE = "builder/examples/simplecnn.py:digits"
 DEVICES = ("pi-1", "pi-2")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Longer than any step takes on a busy machine, seconds: only a step that never ends meets it.
+LONG_S = 600.0
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -55,19 +52,19 @@ class Demo:
         if not quiet:
             shown = " ".join(str(a).replace(str(self.folder), "$DEMO") for a in arguments)
             console.print(f"[dim]$ edgelift {shown}[/]", markup=True)
-        done = subprocess.run(
-            [BIN / "edgelift", *arguments],
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if quiet else None,
-            env={**os.environ, "COLUMNS": str(console.width)},
-        )
-        if not quiet:
-            console.print(done.stdout.rstrip(), markup=False)
-        if check and done.returncode:
-            raise SystemExit(f"edgelift {arguments[0]} failed with exit code {done.returncode}")
-        return done
+        said = []
+        with subprocess.Popen(
+            [BIN / "edgelift", *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None, env={**os.environ, "COLUMNS": str(console.width)},
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            for line in process.stdout:  # as it comes: a rollout takes its time
+                said.append(line)
+                if not quiet:
+                    console.print(line.rstrip(), markup=False)
+        if check and process.returncode:
+            raise SystemExit(f"edgelift {arguments[0]} failed with exit code {process.returncode}")
+        return subprocess.CompletedProcess(arguments, process.returncode, "".join(said))
 
     def json(self, *arguments: str) -> dict:
         return json.loads(self.edgelift(*arguments, "--site", str(self.site), "--json", quiet=True).stdout)
@@ -80,18 +77,16 @@ class Demo:
 
     # --- the steps
 
-    def build(self) -> dict:
-        """Two versions of one model: float, then int8; returns version 2's report."""
-        self.say("Build digits@1 (float) and digits@2 (int8) for two boards")
+    def build(self) -> None:
+        """Two versions of one model: in float alone, then in int8 and float, the faster first; two more from them."""
+        self.say("Build digits@1 (float alone) and digits@2 (int8 too) for two boards")
         for version, recipe in (("1", "float32"), ("2", "int8-static")):
             self.edgelift(
                 "build", SOURCE, "--target", "x86-64" if os.uname().machine == "x86_64" else "arm64",
                 "--target", "rpi4", "--recipe", recipe, "--version", version, "--out", str(self.release(version)),
             )  # fmt: skip
         derive_release(self.release("2"), self.release("3"), "3", spoil=True)
-        derive_release(self.release("2"), self.release("4"), "4", runtime="onnxruntime")
-        report = json.loads((self.release("2") / "report.json").read_text())
-        return report | {"formats_built": formats_in(self.release("1")) + formats_in(self.release("2"))}
+        derive_release(self.release("2"), self.release("4"), "4", fresh=True)
 
     def release(self, version: str) -> Path:
         return self.folder / f"digits-{version}"
@@ -103,7 +98,7 @@ class Demo:
         for version in "1234":
             self.edgelift("publish", str(self.release(version)), "--site", str(self.site))
         self.spawn(BIN / "edgelift", "serve", "--site", self.site, "--port", str(free_port()), log="serve.log")
-        self.wait_for("the control plane", lambda: (self.site / "run" / "server.json").exists(), 30)
+        self.wait_for("the control plane", lambda: (self.site / "run" / "server.json").exists())
         console.print((self.folder / "serve.log").read_text().rstrip(), markup=False)
 
     def start_agents(self) -> None:
@@ -115,20 +110,12 @@ class Demo:
             config = self.folder / f"{device}.toml"
             config.write_text(self.agent_config(device, url if device == "pi-1" else self.proxy.url))
             self.spawn(BIN / "edgelift-agent", "--config", config, "run", log=f"{device}.log")
-        self.wait_for("both agents", lambda: len(self.json("devices")) == 2, 30)
+        self.wait_for("both agents", lambda: len(self.json("devices")) == 2)
         self.edgelift(
-            "assign",
-            "digits@1",
-            "--device",
-            "pi-1",
-            "--device",
-            "pi-2",
-            "--probation",
-            "1s",
-            "--site",
-            str(self.site),
-        )
-        self.wait_for("digits@1 on both", lambda: all(self.serving(d) == "1" for d in DEVICES), 60)
+            "assign", "digits@1", "--device", "pi-1", "--device", "pi-2", "--probation", "1s",
+            "--site", str(self.site),
+        )  # fmt: skip
+        self.wait_for("digits@1 on both", lambda: all(self.serving(d) == "1" for d in DEVICES))
         for device in DEVICES:
             self.loads[device] = Load(self.ports[device], rate_hz=40)
         console.print("Requests are coming now, 40 a second to each agent, until the end.")
@@ -168,18 +155,21 @@ class Demo:
         return [
             "rollout", "start", f"digits@{version}", "--to", "tag:demo", "--waves", "1,100%", "--soak", "1s",
             "--probation", "4s", "--min-requests", "20", "--wait", "--site", str(self.site),
+            "--max-latency-ratio", "0",  # whatever else this machine is busy with must not send a good release back
         ]  # fmt: skip
 
     def tamper(self) -> bool:
         self.say("Alter one blob of digits@4 on its way to pi-2: it must be refused, and the host told why")
         assert self.proxy is not None
         release = json.loads((self.release("4") / "release.json").read_text())
-        self.proxy.tamper_with = model_blobs(self.release("4"))
+        # What pi-2 has already it does not fetch: altered is what no release before this one had.
+        self.proxy.tamper_with = blobs_of(self.release("4")).difference(
+            *(blobs_of(self.release(v)) for v in "123")
+        )
+        assert not any((self.folder / "pi-2" / "blobs" / blob).exists() for blob in self.proxy.tamper_with)
         self.edgelift("assign", "digits@4", "--device", "pi-2", "--probation", "1s", "--site", str(self.site))
         ids = {artifact["id"] for artifact in release["artifacts"]}
-        self.wait_for(
-            "pi-2's refusal", lambda: self.update("pi-2").get("artifact") in ids and self.ended("pi-2"), 60
-        )
+        self.wait_for("pi-2's refusal", lambda: self.update("pi-2").get("artifact") in ids and self.ended("pi-2"))
         update = self.update("pi-2")
         console.print(f"pi-2: {update['outcome']} ({update.get('code', '')}): {update.get('message', '')}")
         self.edgelift("devices", "--site", str(self.site))
@@ -205,9 +195,11 @@ class Demo:
     def serving(self, device: str) -> str:
         return self.slot(device).get("version", "")
 
-    def wait_for(self, what: str, condition: object, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        with console.status(f"waiting for {what}"):
+    def wait_for(self, what: str, condition: object) -> None:
+        deadline = time.monotonic() + LONG_S
+        if not console.is_terminal:
+            console.print(f"Waiting for {what}")
+        with console.status(f"Waiting for {what}"):
             while time.monotonic() < deadline:
                 for process in self.processes:
                     if process.poll() is not None:
@@ -215,7 +207,7 @@ class Demo:
                 if condition():  # type: ignore[operator] # a plain callable
                     return
                 time.sleep(0.3)
-        raise SystemExit(f"{what} did not come within {timeout_s:.0f} s; see the logs above")
+        raise SystemExit(f"{what} did not come within {LONG_S:.0f} s; see the logs above")
 
     def close(self) -> None:
         for load in self.loads.values():
@@ -225,7 +217,7 @@ class Demo:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
         if self.proxy is not None:
@@ -234,7 +226,7 @@ class Demo:
 
 def run(demo: Demo) -> dict:
     started = time.monotonic()
-    report = demo.build()
+    demo.build()
     demo.serve()
     demo.start_agents()
     demo.roll_out()
@@ -245,7 +237,7 @@ def run(demo: Demo) -> dict:
         load.stop()
     time.sleep(3)
     devices = {device: demo.json("device", device) for device in DEVICES}
-    figures = judge_figures(devices, report, demo.loads)
+    figures = judge_figures(devices, {v: demo.release(v) for v in "12"}, demo.loads)
     return figures | {
         "bad_release_rolled_back": bad_rolled_back,
         "tamper_refused": tamper_refused,
@@ -261,8 +253,9 @@ def show(figures: dict) -> None:
         "requests sent / failed": f"{figures['requests']} / {figures['failed_requests']}",
         "swaps": str(figures["swaps"]),
         "swap: the pointer was held for": f"{figures['commit_us_max']:.1f} µs at most",
-        "latency p50, float → int8": f"{figures['p50_us_before']:.0f} → {figures['p50_us_after']:.0f} µs",
-        "accuracy, float → int8": f"{figures['accuracy_float']:.2%} → {figures['accuracy_int8']:.2%}",
+        "digits@1 → digits@2, as served": f"{figures['served_before']} → {figures['served_after']}",
+        "latency p50 of these": f"{figures['p50_us_before']:.0f} → {figures['p50_us_after']:.0f} µs",
+        "accuracy of these": f"{figures['accuracy_before']:.2%} → {figures['accuracy_after']:.2%}",
         "bytes fetched by the devices": f"{figures['bytes_fetched'] / 1e6:.2f} MB",
         "bad release rolled back": "yes" if figures["bad_release_rolled_back"] else "NO",
         "tampered blob refused": "yes" if figures["tamper_refused"] else "NO",
@@ -282,7 +275,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", action="store_true", help="keep the demo's folder, logs included")
     parsed = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, told_to_end)
     folder = Path(tempfile.mkdtemp(prefix="edgelift-demo-"))
     demo = Demo(folder)
     figures: dict = {}
@@ -307,6 +302,13 @@ def main() -> None:
     console.print("[bold green]All of it held.[/]")
 
 
+def told_to_end(number: int, _frame: object) -> None:
+    """Leave by the way out that stops every process; a second signal does not cut that short."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def failures(figures: dict) -> dict[str, bool]:
     """What must be so, by name."""
     wanted = {"http", "mqtt"} if shutil.which("mosquitto") else {"http"}
@@ -319,7 +321,7 @@ def failures(figures: dict) -> dict[str, bool]:
         "windows_received": figures["windows_received"] > 0,
         "formats": {"onnx", "tflite", "torchscript"} <= set(figures["formats"]),
         "latency": figures["p50_us_before"] > 0 and figures["p50_us_after"] > 0,
-        "accuracy": figures["accuracy_int8"] > 0.9,
+        "accuracy": min(figures["accuracy_int8"], figures["accuracy_after"]) > 0.9,
     }
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.simulators.device import Device, free_port
+from tests.simulators.device import Device
 
 from edgelift_agent.testing.host import ToyHost
+from edgelift_agent.testing.ports import free_port
 from edgelift_agent.testing.runtime import ToyModelFile
 
 

@@ -275,6 +275,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", action="store_true", help="keep the demo's folder, logs included")
     parsed = parser.parse_args()
+    for name in [n for n in os.environ if n.lower().endswith("_proxy") or n == "EDGELIFT_SITE"]:
+        del os.environ[name]  # everything here is on loopback, and in a folder of its own
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, told_to_end)

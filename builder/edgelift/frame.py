@@ -6,6 +6,7 @@ and says so. A traceback is shown only with `--debug`.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -46,8 +47,16 @@ def _options(
         os.environ["EDGELIFT_DEBUG"] = "1"
 
 
+def make_printable() -> None:
+    """What the terminal's or a log's encoding lacks (arrows, the micro sign) is printed as `?`; it ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def run() -> None:
     """Run the command; exit 0 when done, 1 on an error, 2 on wrong usage, 130 when interrupted."""
+    make_printable()
     try:
         app()  # ends the process itself, wrong usage and interrupts included
     except EdgeliftError as error:

@@ -2,6 +2,8 @@
 
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from edgelift_fleet.rollout.orders import StoredPlan
 from edgelift_fleet.server import serve
 from edgelift_fleet.site import create_site, load_site
 from edgelift_fleet.tables import Base
-from tests.fleet.conftest import Server, edgelift
+from tests.fleet.conftest import Server, edgelift, environment
 
 pytestmark = pytest.mark.fleet
 
@@ -153,3 +155,14 @@ def test_every_message_type_of_the_server_can_be_made_ready() -> None:
     """Many devices ask at once when a server starts; msgspec does not survive two first times (`message_types`)."""
     assert callable(serve)  # imported above, and with it whatever a server decodes
     assert {Assignment, StoredPlan} <= set(prepare_message_types())
+
+
+def test_an_encoding_without_arrows_ends_no_command() -> None:
+    code = "from edgelift.frame import make_printable; make_printable(); print('3 µs → 2 µs')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**environment(), "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stdout) == (0, "3 ?s ? 2 ?s\n"), done.stderr

@@ -135,8 +135,8 @@ def test_a_wrong_manifest_is_refused_and_nothing_changes(host: ToyHost, device: 
     host.blobs[wanted.artifact] = data
     host.assign(device.name, toy=wanted)
     if words == "digest":
-        # Shorter than announced: to the device that is a cut transfer, tried again and again, never installed.
-        report = host.wait_for(device.name, lambda r: r.slots["toy"].update.code == "cut-short")
+        # Not of the announced length: to the device somebody else's answer, tried again and again, never installed.
+        report = host.wait_for(device.name, lambda r: r.slots["toy"].update.code == "intercepted")
         assert report.slots["toy"].update.outcome == "in-progress"
     else:
         report = host.wait_for(device.name, lambda r: r.slots["toy"].update.outcome == "refused")

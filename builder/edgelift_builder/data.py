@@ -1,6 +1,7 @@
 """Arrays by input name, as they cross between processes: on disk, never through a pipe.
 
-A data set is a dict of equally long arrays, axis 0 the sample; its digest covers names, types, shapes and bytes.
+A data set is a dict of equally long arrays, axis 0 the sample; its digest covers names, types, shapes and bytes. Text is
+an array of numpy's fixed-width unicode (kind `U`), which crosses without being pickled; see `plain`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DataSet: TypeAlias = dict[str, Array]
 _BY_KIND: dict[str, DataType] = {
     "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
     "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "float16": "FP16", "float32": "FP32", "float64": "FP64",
+    "float16": "FP16", "float32": "FP32", "float64": "FP64", "str": "BYTES",
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def data_type(array: Array) -> DataType:
     Raises:
         ContractError: `source-invalid` for a type that no runtime takes.
     """
-    found = _BY_KIND.get(array.dtype.name)
+    found = _BY_KIND.get(kind_name(array))
     if found is None:
         raise ContractError(
             "source-invalid",
@@ -42,6 +43,40 @@ def data_type(array: Array) -> DataType:
             hint=f"Use one of {', '.join(get_args(DataType))}.",
         )
     return found
+
+
+def is_text(array: Array) -> bool:
+    """Does it hold text."""
+    return array.dtype.kind == "U"
+
+
+def kind_name(array: Array) -> str:
+    """Numpy's name of the element type; `str` for text of any width."""
+    return "str" if is_text(array) else array.dtype.name
+
+
+def plain(values: Any) -> Array:
+    """An array as data sets hold it: text, and bytes that are UTF-8, as unicode; the rest as numpy has it.
+
+    Raises:
+        ContractError: `source-invalid` for text that would not come out as it went in: bytes that are no UTF-8, a lone
+            surrogate, a NUL at the end (numpy drops it).
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "USOT":
+        return array
+    items = array.ravel().tolist()
+    if not all(isinstance(item, str | bytes) for item in items):
+        return array
+    try:
+        text = [item.decode() if isinstance(item, bytes) else item for item in items]
+        for item in text:
+            item.encode()
+    except UnicodeError as error:
+        raise ContractError("source-invalid", f"Text must be UTF-8: {error}.") from error
+    if any(item.endswith("\0") for item in text):
+        raise ContractError("source-invalid", "Text that ends in a NUL character cannot be kept.")
+    return np.array(text, dtype=np.str_).reshape(array.shape)
 
 
 def save(path: Path, data: Mapping[str, Array]) -> None:

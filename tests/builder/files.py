@@ -59,3 +59,45 @@ def npz(path: Path) -> Path:
     source = tiny()
     np.savez(path, x=source.evaluation_inputs, labels=source.evaluation_labels)
     return path
+
+
+#: Words that the text model knows, and what it answers to a text that has most of each row's.
+WORDS = ("rain", "snow", "frost", "sun", "heat", "drought", "wind", "storm", "gale")
+LABELS = ("naß", "trocken", "windig")
+
+
+def text_file(path: Path, batch: int | str = "n") -> Path:
+    """`words: string[n, 4]` → `label: string[n]`, `scores: float32[n, 3]`: counts words, adds them up, names the best."""
+    weights = np.kron(np.eye(3), np.ones((3, 1))).astype(np.float32) + 0.01 * np.arange(
+        27, dtype=np.float32
+    ).reshape(9, 3)
+    nodes = [
+        helper.make_node(
+            "TfIdfVectorizer", ["words"], ["counts"], mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0,
+            ngram_counts=[0], ngram_indexes=list(range(9)), pool_strings=list(WORDS),
+        ),
+        helper.make_node("MatMul", ["counts", "w"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+        helper.make_node(
+            "LabelEncoder", ["best"], ["label"], domain="ai.onnx.ml", keys_int64s=[0, 1, 2], values_strings=list(LABELS),
+        ),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("words", TensorProto.STRING, [batch, 4])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.STRING, [batch]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 3]),
+        ],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+def texts(count: int) -> np.ndarray:
+    """`[count, 4]`: words that the text model knows, and some that it does not."""
+    rng = np.random.default_rng(0)
+    return np.array([*WORDS, "", "Größe", "日本"])[rng.integers(0, len(WORDS) + 3, (count, 4))]

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edgelift_builder import data
+from edgelift_builder.measure.evaluate import apart
 from edgelift_builder.measure.runtimes import ModelSpec, open_session, version
 from edgelift_contract.golden import Tensor, parse_goldens
 from edgelift_contract.hardware import HardwareClass, classify
@@ -88,12 +89,12 @@ def run(order: Order) -> Emulation:
         failures += not (worst <= order.atol and same)
         differences.append(worst)
     inputs, expected = data.load(Path(order.evaluation)), data.load(Path(order.expected))
-    name, agree, apart = order.outputs[0], 0, 0.0
+    name, agree, furthest = order.outputs[0], 0, 0.0
     count = min(order.samples, data.length(inputs))
     for i in range(count):
         got, want = session.run(data.sample(inputs, i, i + 1))[name], expected[name][i : i + 1]
         agree += _same_argmax(got, want)
-        apart = max(apart, _apart(got, want))
+        furthest = max(furthest, _apart(got, want))
     return Emulation(
         measured_on=classify(platform.machine(), flags()),
         runtime=f"{order.runtime} {version(order.runtime)}",
@@ -104,7 +105,7 @@ def run(order: Order) -> Emulation:
         atol=order.atol,
         samples=count,
         same_argmax=agree,
-        apart=apart,
+        apart=furthest,
     )
 
 
@@ -116,17 +117,30 @@ def flags() -> set[str]:
 
 
 def _array(tensor: Tensor) -> data.Array:
+    if tensor.dtype == "BYTES":
+        return _text(tensor.data).reshape(tensor.shape)
     kinds = {"FP32": "<f4", "FP64": "<f8", "FP16": "<f2", "BOOL": "?"}
     kind = kinds.get(tensor.dtype) or f"<{tensor.dtype[0].lower()}{int(tensor.dtype.lstrip('UINT')) // 8}"
     return np.frombuffer(tensor.data, dtype=kind).reshape(tensor.shape)
 
 
+def _text(packed: bytes) -> data.Array:
+    items, at = [], 0
+    while at < len(packed):
+        end = at + 4 + int.from_bytes(packed[at : at + 4], "little")
+        items.append(packed[at + 4 : end].decode())
+        at = end
+    return np.array(items, dtype=np.str_)
+
+
 def _apart(got: data.Array, want: data.Array) -> float:
-    difference = np.abs(got.astype(np.float64) - want)
-    return float(difference.max(initial=0.0)) if np.isfinite(difference).all() else float("inf")
+    difference = apart(got, want)
+    return difference if np.isfinite(difference) else float("inf")
 
 
 def _same_argmax(got: data.Array, want: data.Array) -> bool:
+    if data.is_text(want):
+        return np.array_equal(got, want)
     return got.ndim < 1 or bool((got.argmax(-1) == want.argmax(-1)).all())
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgelift_builder.data import Array, DataSet
+from edgelift_builder.data import Array, DataSet, is_text, kind_name
 from edgelift_builder.measure import intervals
 from edgelift_contract.errors import ContractError
 
@@ -57,7 +57,8 @@ class Judgement:
 
 
 def score(outputs: DataSet, labels: DataSet, reference: DataSet) -> Scores:
-    """Score per sample, float64[n]: right or wrong where there are labels, else agreeing with float or not.
+    """Score per sample, float64[n]: right or wrong where there are labels, else agreeing with float or not. Text is right
+    when it is the same to the letter.
 
     Args:
         outputs: the artifact's; the first one counts.
@@ -65,10 +66,13 @@ def score(outputs: DataSet, labels: DataSet, reference: DataSet) -> Scores:
         labels: with the key `labels`, or empty.
 
     Raises:
-        ContractError: `source-invalid` when labels are no class numbers: a metric is needed then.
+        ContractError: `source-invalid` when labels are neither class numbers nor, for text, text of the same shape: a
+            metric is needed then.
     """
     name = next(iter(outputs))
     found, float_found = outputs[name], reference[name]
+    if labels and is_text(found):
+        return _same_text(found, labels["labels"])
     if labels:
         right = labels["labels"]
         if right.shape != found.shape[:-1] or not np.issubdtype(right.dtype, np.integer) or found.ndim < 2:
@@ -79,9 +83,22 @@ def score(outputs: DataSet, labels: DataSet, reference: DataSet) -> Scores:
                 hint="Give the source a metric: a function of outputs and labels that returns a score per sample.",
             )
         return _per_sample(found.argmax(-1) == right)
+    if is_text(found):
+        return _per_sample(found == float_found)
     if found.ndim >= 2 and found.shape[-1] > 1:
         return _per_sample(found.argmax(-1) == float_found.argmax(-1))
     return _per_sample(np.abs(found - float_found) <= AGREEMENT_TOLERANCE * spread(float_found))
+
+
+def _same_text(found: Array, right: Array) -> Scores:
+    if not is_text(right) or right.shape not in (found.shape, found.shape[:1]):
+        raise ContractError(
+            "source-invalid",
+            f"Accuracy cannot be told from labels {kind_name(right)}{list(right.shape)} and outputs "
+            f"str{list(found.shape)}.",
+            hint="Give the label of each sample as text, or the source a metric.",
+        )
+    return _per_sample(found == right.reshape(len(right), *(1,) * (found.ndim - right.ndim), *right.shape[1:]))
 
 
 def judge(metric: str, scores: Scores, baseline: Scores, budget_pp: float) -> Judgement:
@@ -116,17 +133,20 @@ def verdict(low_pp: float, high_pp: float, budget_pp: float) -> Verdict:
 
 def largest_difference(outputs: DataSet, reference: DataSet) -> float:
     """Largest absolute difference over all outputs, as a share of the reference's range; NaN is infinite."""
-    shares = [
-        float(np.max(np.abs(outputs[name].astype(np.float64) - reference[name])))
-        / (spread(reference[name]) or 1.0)
-        for name in reference
-    ]
+    shares = [apart(outputs[name], reference[name]) / (spread(reference[name]) or 1.0) for name in reference]
     return max((s if np.isfinite(s) else float("inf") for s in shares), default=0.0)
 
 
+def apart(one: Array, other: Array) -> float:
+    """Largest absolute difference of two arrays of one shape; of text 0 where it is the same, else infinite."""
+    if is_text(one) or is_text(other):
+        return 0.0 if np.array_equal(one, other) else float("inf")
+    return float(np.max(np.abs(one.astype(np.float64) - other), initial=0.0))
+
+
 def spread(array: Array) -> float:
-    """Range of an array: its maximum less its minimum; 0 when empty."""
-    return float(array.max() - array.min()) if array.size else 0.0
+    """Range of an array: its maximum less its minimum; 0 when empty, and of text."""
+    return float(array.max() - array.min()) if array.size and not is_text(array) else 0.0
 
 
 def _per_sample(right: Array) -> Scores:

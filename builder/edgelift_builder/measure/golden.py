@@ -24,7 +24,7 @@ import numpy as np
 
 from edgelift_builder import data
 from edgelift_builder.data import Array, DataSet
-from edgelift_builder.measure.evaluate import spread
+from edgelift_builder.measure.evaluate import apart, spread
 from edgelift_contract.golden import Golden, Tensor, dump_goldens
 
 COUNT = 16
@@ -62,14 +62,14 @@ def nearness(outputs: DataSet, same: DataSet, other: DataSet, *, int8: bool) -> 
         int8: was it quantised.
     """
     first = next(iter(outputs.values()))
-    apart = max(float(np.max(np.abs(same[n].astype(np.float64) - other[n]))) for n in same)
+    kernels_apart = max(apart(same[n], other[n]) for n in same)
     range_ = max(spread(a) for a in outputs.values())
     quantum = grid_step(first) if int8 else 0.0
     floor = _FLOAT_SHARE * range_ if not int8 else quantum or _DYNAMIC_SHARE * range_
-    atol = max(floor, _SAFETY * apart)
-    argmax = first.ndim >= 2 and first.shape[-1] > 1
+    atol = max(floor, _SAFETY * kernels_apart)
+    argmax = first.ndim >= 2 and first.shape[-1] > 1 and not data.is_text(first)
     # Rounded up to three digits: a tolerance is not known better than that, and manifests stay readable.
-    return Nearness(_round_up(atol), quantum, apart, argmax)
+    return Nearness(_round_up(atol), quantum, kernels_apart, argmax)
 
 
 def grid_step(array: Array) -> float:
@@ -115,7 +115,7 @@ def record(inputs: DataSet, outputs: DataSet, indexes: list[int]) -> bytes:
 
 def _margins(array: Array) -> Array:
     """Distance of the largest to the next element along the last axis, the least of each sample: float64[n]."""
-    if array.ndim < 2 or array.shape[-1] < 2:
+    if data.is_text(array) or array.ndim < 2 or array.shape[-1] < 2:
         return np.full(len(array), np.inf)
     top = np.partition(array.astype(np.float64), -2, axis=-1)
     margins: Array = (top[..., -1] - top[..., -2]).reshape(len(array), -1).min(axis=1)
@@ -123,10 +123,15 @@ def _margins(array: Array) -> Array:
 
 
 def _tensors(arrays: DataSet) -> list[Tensor]:
-    return [
-        Tensor(n, data.data_type(a), list(a.shape), a.astype(a.dtype.newbyteorder("<")).tobytes())
-        for n, a in arrays.items()
-    ]
+    return [Tensor(n, data.data_type(a), list(a.shape), _bytes(a)) for n, a in arrays.items()]
+
+
+def _bytes(array: Array) -> bytes:
+    """As the Open Inference Protocol lays elements out; of text each with its length before it, four bytes."""
+    if data.is_text(array):
+        encoded = [text.encode() for text in array.ravel().tolist()]
+        return b"".join(len(text).to_bytes(4, "little") + text for text in encoded)
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
 def _round_up(value: float) -> float:

@@ -68,8 +68,13 @@ class StaticInt8:
         """Calibrate and quantise in the child.
 
         Raises:
-            ContractError: `conversion-failed`, or what `calibration` raises.
+            ContractError: `step-failed` for a model of text, `conversion-failed`, or what `calibration` raises.
         """
+        text = [s.name for s in (*context.facts.inputs, *context.facts.outputs) if s.dtype == "BYTES"]
+        if text:
+            raise ContractError(
+                "step-failed", f"The step {self.name} works on numbers; {', '.join(text)} of the model is text."
+            )
         budget = settings | {"budget_pp": context.budget_pp}
         made = context.child.call(
             quantise,

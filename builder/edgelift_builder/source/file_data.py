@@ -94,6 +94,12 @@ def random_data(model: object, ports: list[Port], name: str) -> tuple[Data, list
                 f"The input {port.name} of {name} has a shape that is not fixed: {shape}.",
                 hint="Give evaluation inputs with --data FILE.npz or --data FILE.py:FUNCTION.",
             )
+        if port.dtype == "str":
+            raise ContractError(
+                "source-invalid",
+                f"The input {port.name} of {name} takes text, for which no random inputs can stand in.",
+                hint="Give evaluation inputs with --data FILE.npz or --data FILE.py:FUNCTION.",
+            )
     vocabulary = model.vocabulary if isinstance(model, FileModel) else {}
     each = sum(int(np.prod([n or 1 for n in p.shape[1:]])) * np.dtype(p.dtype).itemsize for p in ports)
     count = max(LEAST_SAMPLES, min(SAMPLES, MOST_BYTES // max(1, each)))

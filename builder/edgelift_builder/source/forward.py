@@ -58,11 +58,11 @@ def _forward_file(model: FileModel, inputs: data.DataSet, what: str) -> data.Dat
         fits = len(given.shape) == len(port.shape) and all(
             want in (None, have) for want, have in zip(port.shape[1:], given.shape[1:], strict=True)
         )
-        if not fits or given.dtype.name != port.dtype:
+        if not fits or data.kind_name(given) != port.dtype:
             wanted = [n if n is not None else "any" for n in port.shape[1:]]
             raise ContractError(
                 "shape-mismatch",
-                f"The {what} {port.name} is {given.dtype.name}{list(given.shape[1:])} per sample; {model.path.name} "
+                f"The {what} {port.name} is {data.kind_name(given)}{list(given.shape[1:])} per sample; {model.path.name} "
                 f"takes {port.dtype}{wanted}.".replace("'", ""),
                 hint="Give both the same element type and shape.",
             )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import numpy as np
-
 from edgelift_builder import data
 from edgelift_contract.errors import ContractError
 
@@ -33,7 +31,7 @@ def by_name(model: Any, values: Any, what: str) -> data.DataSet:
     if not isinstance(values, dict):
         listed = list(values) if isinstance(values, tuple | list) else [values]
         values = dict(zip(input_names(model, len(listed)), listed, strict=True))
-    arrays = {n: np.asarray(v.detach().cpu() if hasattr(v, "detach") else v) for n, v in values.items()}
+    arrays = {n: data.plain(v.detach().cpu() if hasattr(v, "detach") else v) for n, v in values.items()}
     lengths = {n: len(a) if a.ndim else 0 for n, a in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ContractError("source-invalid", f"The {what} differ in their number of samples: {lengths}.")

@@ -39,7 +39,7 @@ FORMATS: dict[str, tuple[Format, ...]] = {
 
 @dataclass(frozen=True)
 class Port:
-    """An input of a model in a file: its name, numpy's name of its type, its shape with None where it is free."""
+    """An input of a model in a file: its name, its type as `data.kind_name` has it, its shape with None where it is free."""
 
     name: str
     dtype: str
@@ -138,7 +138,10 @@ def _open_onnx(path: Path) -> FileModel:
             "source-invalid", f"{path.name} is not a valid ONNX file: {summarise(error)}."
         ) from error
     held = {t.name: t for t in proto.graph.initializer}
-    ports = [_port(v) for v in proto.graph.input if v.name not in held]
+    given = [v for v in proto.graph.input if v.name not in held]
+    for value in (*given, *proto.graph.output):
+        _check_tensor(path, value)
+    ports = [_port(v) for v in given]
     vocabulary = {
         node.input[1]: held[node.input[0]].dims[0]
         for node in proto.graph.node
@@ -147,11 +150,22 @@ def _open_onnx(path: Path) -> FileModel:
     return FileModel(path, "onnx", ports, [v.name for v in proto.graph.output], vocabulary)
 
 
+def _check_tensor(path: Path, value: Any) -> None:
+    if not value.type.HasField("tensor_type"):
+        raise ContractError(
+            "source-invalid",
+            f"{value.name} of {path.name} is a {value.type.WhichOneof('value').removesuffix('_type')}; a model is served "
+            "by its tensors alone.",
+            hint="Export it with tensors only: for a classifier of scikit-learn with the option zipmap=False.",
+        )
+
+
 def _port(value: Any) -> Port:
     import onnx
 
     kind = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    text = kind.elem_type == onnx.TensorProto.STRING
+    dtype = "str" if text else onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
     shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
     return Port(value.name, dtype, shape)
 

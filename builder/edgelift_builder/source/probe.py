@@ -100,11 +100,11 @@ def _same_form(example: data.DataSet, found: data.DataSet, what: str) -> None:
         other = found.get(name)
         if other is None:
             raise ContractError("source-invalid", f"The {what} inputs have no {name!r}, the example inputs do.")
-        if other.dtype != array.dtype or other.shape[1:] != array.shape[1:]:
+        if data.kind_name(other) != data.kind_name(array) or other.shape[1:] != array.shape[1:]:
             raise ContractError(
                 "shape-mismatch",
-                f"The {what} input {name} is {other.dtype.name}{list(other.shape[1:])} per sample; "
-                f"the example input is {array.dtype.name}{list(array.shape[1:])}.",
+                f"The {what} input {name} is {data.kind_name(other)}{list(other.shape[1:])} per sample; "
+                f"the example input is {data.kind_name(array)}{list(array.shape[1:])}.",
                 hint="Give both the same element type and shape.",
             )
 
@@ -113,7 +113,7 @@ def _labels(source: Source, evaluation: data.DataSet) -> data.DataSet:
     labels = source.evaluation_labels
     if labels is None:
         return {}
-    array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    array = data.plain(labels.detach().cpu() if hasattr(labels, "detach") else labels)
     if len(array) != data.length(evaluation):
         raise ContractError(
             "source-invalid",

@@ -91,14 +91,14 @@ def score(outputs: DataSet, labels: DataSet, reference: DataSet) -> Scores:
 
 
 def _same_text(found: Array, right: Array) -> Scores:
-    if not is_text(right) or right.shape not in (found.shape, found.shape[:1]):
+    if not is_text(right) or right.size != found.size or len(right) != len(found):
         raise ContractError(
             "source-invalid",
             f"Accuracy cannot be told from labels {kind_name(right)}{list(right.shape)} and outputs "
             f"str{list(found.shape)}.",
             hint="Give the label of each sample as text, or the source a metric.",
         )
-    return _per_sample(found == right.reshape(len(right), *(1,) * (found.ndim - right.ndim), *right.shape[1:]))
+    return _per_sample(found == right.reshape(found.shape))
 
 
 def judge(metric: str, scores: Scores, baseline: Scores, budget_pp: float) -> Judgement:

@@ -6,17 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.simulators.device import Device
+from tests.simulators.releases import write_release
+from tests.waiting import until
 
 from edgelift_agent.testing.host import toy_artifact
 from edgelift_agent.testing.runtime import ToyModelFile
-from edgelift_contract import codec, release
-from edgelift_contract.manifest import parse_manifest
 
 pytestmark = [pytest.mark.fleet, pytest.mark.broker, pytest.mark.usefixtures("mosquitto_program")]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -31,32 +30,11 @@ def edgelift(*arguments: str, check: bool = True) -> subprocess.CompletedProcess
     return done
 
 
-def write_release(folder: Path, version: str, file: ToyModelFile, **options: object) -> Path:
-    """A release folder with one toy artifact, as a builder would write it."""
+def toy_release(folder: Path, version: str, file: ToyModelFile, **options: object) -> Path:
+    """A release folder with one toy artifact."""
     assignment, blobs = toy_artifact(version, file, **options)
-    manifest = parse_manifest(blobs[assignment.artifact])
-    (folder / release.MANIFESTS).mkdir(parents=True)
-    (folder / release.BLOBS).mkdir()
-    (folder / release.MANIFESTS / assignment.artifact).write_bytes(blobs[assignment.artifact])
-    for entry in manifest.files:
-        (folder / release.BLOBS / entry.sha256).write_bytes(blobs[entry.sha256])
-    artifact = release.ReleaseArtifact(
-        id=assignment.artifact, manifest_bytes=assignment.manifest_bytes, hardware_class=manifest.hardware_class,
-        targets=["x86-64"], runtime=manifest.runtime, format=manifest.format, variant=manifest.variant, rank=0,
-        size_bytes=manifest.total_bytes,
-    )  # fmt: skip
-    message = release.Release(
-        schema=1, model="toy", version=version, release_counter=int(version), artifacts=[artifact]
-    )
-    (folder / release.RELEASE_FILE).write_bytes(codec.canonical_json(message))
+    write_release(folder, [blobs[assignment.artifact]], blobs)
     return folder
-
-
-def wait(condition: Callable[[], bool], timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -68,16 +46,14 @@ def site(tmp_path: Path) -> Iterator[Path]:
         ("2", ToyModelFile(scale=2), {}),
         ("3", ToyModelFile(scale=3), {"golden_offset": 1.0}),
     ):
-        edgelift(
-            "publish", str(write_release(tmp_path / version, version, file, **options)), "--site", str(folder)
-        )
+        edgelift("publish", str(toy_release(tmp_path / version, version, file, **options)), "--site", str(folder))
     with (tmp_path / "serve.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-c", "from edgelift.cli import main; main()",
              "serve", "--site", str(folder), "--port", "0"],
             stdout=log, stderr=log, env=ENVIRONMENT,
         )  # fmt: skip
-    wait(lambda: (folder / "run" / "server.json").exists())
+    until(lambda: (folder / "run" / "server.json").exists())
     yield folder
     server.send_signal(signal.SIGTERM)
     assert server.wait(60) == 0
@@ -113,7 +89,7 @@ def rollout(site: Path, version: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_good_release_reaches_all_and_a_bad_one_only_the_first(site: Path, devices: dict[str, Device]) -> None:
-    wait(lambda: len(json.loads(edgelift("devices", "--site", str(site), "--json").stdout)) == 2)
+    until(lambda: len(json.loads(edgelift("devices", "--site", str(site), "--json").stdout)) == 2)
     assert rollout(site, "1").returncode == 0
     assert [device.answer() for device in devices.values()] == [1, 1]
     assert rollout(site, "2").returncode == 0
@@ -130,15 +106,15 @@ def test_a_good_release_reaches_all_and_a_bad_one_only_the_first(site: Path, dev
 
 
 def test_without_its_broker_an_mqtt_device_goes_on_over_http(site: Path, devices: dict[str, Device]) -> None:
-    wait(lambda: len(json.loads(edgelift("devices", "--site", str(site), "--json").stdout)) == 2)
+    until(lambda: len(json.loads(edgelift("devices", "--site", str(site), "--json").stdout)) == 2)
     edgelift("assign", "toy@1", "--device", "pi-1", "--probation", "0s", "--site", str(site))
-    wait(lambda: devices["pi-1"].answer() == 1)
-    wait(lambda: devices["pi-1"].status()["transport"] == "mqtt")
+    until(lambda: devices["pi-1"].answer() == 1)
+    until(lambda: devices["pi-1"].status()["transport"] == "mqtt")
     url = json.loads((site / "run" / "server.json").read_text())["pid"]
     import psutil
 
     broker = next(p for p in psutil.Process(url).children(recursive=True) if "mosquitto" in p.name())
     broker.kill()  # the server starts it again; until then HTTP must do
     edgelift("assign", "toy@2", "--device", "pi-1", "--probation", "0s", "--site", str(site))
-    wait(lambda: devices["pi-1"].answer() == 2)
-    wait(lambda: show(site, "pi-1")["device"]["slots"][0]["version"] == "2")
+    until(lambda: devices["pi-1"].answer() == 2)
+    until(lambda: show(site, "pi-1")["device"]["slots"][0]["version"] == "2")

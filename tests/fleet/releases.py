@@ -14,7 +14,8 @@ from edgelift_contract.manifest import (
     Tolerance,
     dump_manifest,
 )
-from edgelift_contract.release import Release, ReleaseArtifact
+from edgelift_contract.release import Release
+from tests.simulators.releases import write_release
 
 
 def make_release(
@@ -27,14 +28,11 @@ def make_release(
     salt: str = "",
 ) -> Release:
     """Write a release with one onnxruntime artifact per hardware class; equal arguments give equal bytes."""
-    (folder / "manifests").mkdir(parents=True)
-    (folder / "blobs").mkdir()
-    entries = []
-    for rank, hardware_class in enumerate(classes):
+    manifests, blobs = [], {}
+    for hardware_class in classes:
         body = random.Random(f"{model}@{version}/{hardware_class}{salt}").randbytes(size_bytes)
         goldens = dump_goldens([])
-        for data in (body, goldens):
-            (folder / "blobs" / codec.digest(data)).write_bytes(data)
+        blobs |= {codec.digest(data): data for data in (body, goldens)}
         manifest = Manifest(
             schema=1, model=model, version=version, release_counter=int(version), variant="float32",
             hardware_class=hardware_class, format="onnx", runtime="onnxruntime",
@@ -47,21 +45,5 @@ def make_release(
             goldens=Goldens("goldens.msgpack", 1, Tolerance("none", 1e-5)),
             provenance=Provenance(codec.digest(b"source"), "test#0"),
         )  # fmt: skip
-        artifact, data = dump_manifest(manifest)
-        (folder / "manifests" / artifact).write_bytes(data)
-        entries.append(
-            ReleaseArtifact(
-                id=artifact,
-                manifest_bytes=len(data),
-                hardware_class=hardware_class,
-                targets=["test"],
-                runtime="onnxruntime",
-                format="onnx",
-                variant="float32",
-                rank=rank,
-                size_bytes=manifest.total_bytes,
-            )
-        )
-    release = Release(schema=1, model=model, version=version, release_counter=int(version), artifacts=entries)
-    (folder / "release.json").write_bytes(codec.canonical_json(release))
-    return release
+        manifests.append(dump_manifest(manifest)[1])
+    return write_release(folder, manifests, blobs)

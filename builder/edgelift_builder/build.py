@@ -27,6 +27,7 @@ from edgelift_builder.candidate import (
 )
 from edgelift_builder.child import Child
 from edgelift_builder.facts import SourceFacts
+from edgelift_builder.index import write_index
 from edgelift_builder.make import load_source, make, make_one, step_context
 from edgelift_builder.pipeline import StepContext
 from edgelift_builder.recipe import Variant, load_recipe
@@ -139,7 +140,7 @@ def _package(
     ended = [package.write_artifact(one, about, folder) if isinstance(one, Shipped) else one for one in decided]
     packaged = [one for one in ended if isinstance(one, Packaged)]
     ranked = {t.name: gates.rank([one for one in packaged if one.candidate.target is t]) for t in work.targets}
-    package.write_index(about, ranked, folder)
+    write_index(about, ranked, folder)
     report = write_report(about, Path(work.request.source).name, ended, ranked, work.seconds, trials, folder)
     (folder / page.PAGE_FILE).write_text(page.render(report), encoding="utf-8")
     return report

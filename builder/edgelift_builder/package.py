@@ -1,4 +1,4 @@
-"""Packages candidates: manifests, blobs and the release's index, into a folder that is not yet in its place.
+"""Packages candidates: their manifests and blobs, into a folder that is not yet in its place.
 
 Same inputs, same bytes: a manifest holds nothing that was measured with a stop-watch (docs/adr/0003).
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from edgelift_builder.candidate import Examined, Made, Measured, Packaged, Shipped
+from edgelift_builder.candidate import Made, Packaged, Shipped
 from edgelift_builder.convert import strip, tflite, torchscript
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import version as runtime_version
 from edgelift_builder.recipe import Recipe
-from edgelift_contract import __version__, codec
+from edgelift_contract import __version__
 from edgelift_contract.golden import tolerance_key
 from edgelift_contract.hardware import HardwareClass, these_kernels
 from edgelift_contract.manifest import (
@@ -29,14 +29,13 @@ from edgelift_contract.manifest import (
     Format,
     Goldens,
     Manifest,
-    Measurement,
     Provenance,
     TensorSpec,
     Tolerance,
     dump_manifest,
     parse_manifest,
 )
-from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
+from edgelift_contract.release import BLOBS, MANIFESTS
 
 GOLDENS = "goldens.msgpack"
 
@@ -76,24 +75,6 @@ def write_artifact(shipped: Shipped, about: Identity, folder: Path) -> Packaged:
     (folder / MANIFESTS).mkdir(exist_ok=True)
     (folder / MANIFESTS / artifact).write_bytes(text)
     return Packaged(shipped.candidate, shipped.code, shipped.reason, artifact)
-
-
-def write_index(about: Identity, ranked: dict[str, list[Packaged]], folder: Path) -> Release:
-    """Write `release.json`: artifacts by hardware class, best first; one entry per artifact."""
-    entries: dict[str, ReleaseArtifact] = {}
-    for packaged in ranked.values():
-        for rank, one in enumerate(packaged):
-            entry = _entry(one, about.host, rank, folder)
-            known = entries.get(entry.id)
-            if known is not None:  # two boards of one hardware class and the same options share an artifact
-                entry = _joined(known, entry)
-            entries[entry.id] = entry
-    release = Release(
-        schema=Release.SCHEMA, model=about.model, version=about.version, release_counter=about.counter,
-        artifacts=list(entries.values()),
-    )  # fmt: skip
-    (folder / RELEASE_FILE).write_bytes(codec.canonical_json(release) + b"\n")
-    return release
 
 
 def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Manifest:
@@ -168,43 +149,6 @@ def _evidence(shipped: Shipped, about: Identity) -> list[Evidence]:
 
 def _short(share: float) -> float:
     return round(share, 6)
-
-
-def _entry(packaged: Packaged, host: str, rank: int, folder: Path) -> ReleaseArtifact:
-    candidate = packaged.candidate
-    manifest_bytes = (folder / MANIFESTS / packaged.artifact).stat().st_size
-    return ReleaseArtifact(
-        id=packaged.artifact,
-        manifest_bytes=manifest_bytes,
-        hardware_class=candidate.target.hardware_class,
-        targets=[candidate.target.name],
-        runtime=candidate.runtime,
-        format=candidate.variant.format,
-        variant=candidate.variant.name,
-        rank=rank,
-        size_bytes=candidate.size_bytes + candidate.examination.goldens.stat().st_size,
-        measurement=_measurement(candidate, packaged.artifact, host),
-    )
-
-
-def _joined(known: ReleaseArtifact, entry: ReleaseArtifact) -> ReleaseArtifact:
-    targets = sorted({*known.targets, *entry.targets})
-    return msgspec.structs.replace(known, targets=targets)
-
-
-def _measurement(candidate: Examined, artifact: str, host: str) -> Measurement | None:
-    if not isinstance(candidate, Measured):
-        return None
-    return Measurement(
-        artifact=artifact,
-        measured_on=host,
-        runtime=f"{candidate.runtime} {runtime_version(candidate.runtime)}",
-        latency_us=candidate.latency.histogram,
-        load_ms=round(candidate.cost.load_ms, 3) if candidate.cost else 0.0,
-        peak_memory_bytes=candidate.cost.peak_bytes if candidate.cost else 0,
-        float_ratio=round(candidate.float_ratio.value, 4) if candidate.float_ratio else 0.0,
-        threads=candidate.spec.options.threads,
-    )
 
 
 def _blob(source: Path, path: str, role: FileRole, folder: Path) -> FileEntry:

@@ -27,7 +27,7 @@ from edgelift_contract.errors import ContractError, EdgeliftError
 
 
 @dataclass(frozen=True)
-class StepResult:
+class StepOutput:
     """A step's piece, and whether it differs from the one before."""
 
     piece: Piece
@@ -54,7 +54,7 @@ class StepContext:
     target: Target
     budget_pp: float = 0.5
     fresh: bool = False
-    done: dict[str, StepResult] = field(default_factory=dict)
+    done: dict[str, StepOutput] = field(default_factory=dict)
 
 
 class Step(Protocol):
@@ -70,10 +70,10 @@ class Step(Protocol):
     def requires(self, piece: Piece) -> None:
         """Refuse a piece that this step cannot work on; raises ContractError `step-failed`."""
 
-    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Do it, writing into the empty `folder`; raises EdgeliftError."""
 
-    def ensures(self, before: Piece, result: StepResult) -> None:
+    def ensures(self, before: Piece, result: StepOutput) -> None:
         """Check the promise on what was really written; raises ContractError `step-failed`."""
 
 
@@ -122,7 +122,7 @@ def _known(key: str, context: StepContext) -> Piece | None:
     return None if context.fresh else cache.find(key)
 
 
-def _run(step: Step, piece: Piece, settings: dict[str, Any], context: StepContext, key: str) -> StepResult:
+def _run(step: Step, piece: Piece, settings: dict[str, Any], context: StepContext, key: str) -> StepOutput:
     step.requires(piece)
     folder = context.folder / "steps" / key[:16]
     shutil.rmtree(folder, ignore_errors=True)  # variants share steps: one that failed is tried again by the next

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from edgelift_builder.pipeline import StepResult
+from edgelift_builder.pipeline import StepOutput
 from edgelift_builder.recipe import Recipe
 from edgelift_builder.request import Request
 from edgelift_builder.targets import Target
@@ -38,7 +38,7 @@ class Work:
     progress: BuildProgress
     seconds: dict[str, float] = field(default_factory=dict)
     examined: int = 0
-    done: dict[str, StepResult] = field(default_factory=dict)
+    done: dict[str, StepOutput] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:

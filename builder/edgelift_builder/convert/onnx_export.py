@@ -9,10 +9,10 @@ from typing import Any
 from edgelift_builder.child import summarise
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.held import current, module
 from edgelift_builder.source.inputs import by_name
-from edgelift_builder.source.model_file import FileModel
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -33,7 +33,7 @@ class ExportOnnx:
         """Only the source can be exported."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Export in the child.
 
         Raises:
@@ -48,9 +48,9 @@ class ExportOnnx:
             on_failure=on_step_failure(self.name),
         )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
-        return StepResult(Piece("onnx", "", folder, roles), changed=True)  # type: ignore[arg-type]  # literals
+        return StepOutput(Piece("onnx", "", folder, roles), changed=True)  # type: ignore[arg-type]  # literals
 
-    def ensures(self, _before: Piece, result: StepResult) -> None:
+    def ensures(self, _before: Piece, result: StepOutput) -> None:
         """A valid graph."""
         import onnx
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.held import current, module
 from edgelift_builder.source.inputs import by_name
-from edgelift_builder.source.model_file import FileModel
 from edgelift_builder.targets import Target
 
 MODEL = "model.tflite"
@@ -31,16 +31,16 @@ class ExportTflite:
         """Only the source can be exported."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Export in the child.
 
         Raises:
             ContractError: `unsupported-operator` or `conversion-failed`.
         """
         context.child.call(export, piece.handle, str(folder / MODEL), on_failure=on_step_failure(self.name))
-        return StepResult(Piece("tflite", "", folder, ((MODEL, "model"),)), changed=True)
+        return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),)), changed=True)
 
-    def ensures(self, _before: Piece, result: StepResult) -> None:
+    def ensures(self, _before: Piece, result: StepOutput) -> None:
         """A TFLite flatbuffer."""
         check_flatbuffer(self.name, result.piece.model_path)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelift_builder.child import summarise
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -40,16 +40,16 @@ class ExportTorchScript:
         """Only the source can be scripted."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Script in the child.
 
         Raises:
             ContractError: `conversion-failed`.
         """
         context.child.call(export, piece.handle, str(folder / MODEL), on_failure=on_step_failure(self.name))
-        return StepResult(Piece("torchscript", "", folder, ((MODEL, "model"),)), changed=True)
+        return StepOutput(Piece("torchscript", "", folder, ((MODEL, "model"),)), changed=True)
 
-    def ensures(self, _before: Piece, result: StepResult) -> None:
+    def ensures(self, _before: Piece, result: StepOutput) -> None:
         """An archive without debug records."""
         check_archive(self.name, result.piece.model_path)
 

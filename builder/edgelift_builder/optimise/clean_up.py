@@ -15,7 +15,7 @@ from typing import Any
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise.fold import fold_constants
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -34,7 +34,7 @@ class CleanUp:
         if piece.format != "onnx":
             raise ContractError("step-failed", f"The step {self.name} works on onnx, not on {piece.format}.")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Run the passes in the child; the piece keeps its precision."""
         files, changed = context.child.call(
             clean, str(piece.model_path), str(folder), on_failure=on_step_failure(self.name)
@@ -44,9 +44,9 @@ class CleanUp:
             "onnx", "", folder, roles, piece.precision, left_float=piece.left_float,  # type: ignore[arg-type]  # literals
             runtime_range=piece.runtime_range,
         )  # fmt: skip
-        return StepResult(made, changed=changed)
+        return StepOutput(made, changed=changed)
 
-    def ensures(self, _before: Piece, result: StepResult) -> None:
+    def ensures(self, _before: Piece, result: StepOutput) -> None:
         """A valid graph."""
         import onnx
 

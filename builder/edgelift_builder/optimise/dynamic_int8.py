@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelift_builder.convert.torchscript import MODEL, check_archive, script
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -35,7 +35,7 @@ class DynamicInt8:
         """Works on the module itself."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Quantise a copy in the child and script it.
 
         Raises:
@@ -49,9 +49,9 @@ class DynamicInt8:
             "torchscript", "", folder, ((MODEL, "model"),), precision="int8", left_float=tuple(left),
             remarks=(f"int8 weights in {', '.join(quantised)}",),
         )  # fmt: skip
-        return StepResult(made, changed=True)
+        return StepOutput(made, changed=True)
 
-    def ensures(self, _before: Piece, result: StepResult) -> None:
+    def ensures(self, _before: Piece, result: StepOutput) -> None:
         """An archive without debug records that says it is int8."""
         check_archive(self.name, result.piece.model_path)
         if result.piece.precision != "int8":

@@ -14,7 +14,7 @@ from typing import Any
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -43,7 +43,7 @@ class DynamicInt8Onnx:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Quantise in the child.
 
         Raises:
@@ -54,9 +54,9 @@ class DynamicInt8Onnx:
         )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
         made = Piece("onnx", "", folder, roles, precision="int8", left_float=tuple(left))  # type: ignore[arg-type]  # literals
-        return StepResult(made, changed=True)
+        return StepOutput(made, changed=True)
 
-    def ensures(self, _before: Piece, result: StepResult) -> None:
+    def ensures(self, _before: Piece, result: StepOutput) -> None:
         """Nothing in it that onnxruntime cannot load."""
         if "ConvInteger" in {kind for kind, _ in strip.operators(result.piece.model_path)}:
             raise failed(self.name, "the graph has ConvInteger, for which onnxruntime has no kernel")

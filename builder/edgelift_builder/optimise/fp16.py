@@ -12,7 +12,7 @@ from typing import Any
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 
 
@@ -29,7 +29,7 @@ class Fp16:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Convert in the child.
 
         Raises:
@@ -40,9 +40,9 @@ class Fp16:
         )
         roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
         made = Piece("onnx", "", folder, roles, precision="float16")  # type: ignore[arg-type]  # literals
-        return StepResult(made, changed=True)
+        return StepOutput(made, changed=True)
 
-    def ensures(self, before: Piece, result: StepResult) -> None:
+    def ensures(self, before: Piece, result: StepOutput) -> None:
         """Smaller than before."""
         sizes = [sum((p.folder / path).stat().st_size for path, _ in p.files) for p in (before, result.piece)]
         if sizes[1] >= sizes[0]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, on_step_failure
 from edgelift_builder.source.held import keep_module, module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -54,7 +54,7 @@ class ModuleStep:
         """Works on the module itself."""
         demand(self.name, piece, "source")
 
-    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Do it to a copy in the child; raises what the body raises."""
         remarks = context.child.call(
             apply,
@@ -65,9 +65,9 @@ class ModuleStep:
             settings,
             on_failure=on_step_failure(self.name),
         )
-        return StepResult(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
+        return StepOutput(Piece("source", "", folder, remarks=tuple(remarks)), changed=True)
 
-    def ensures(self, _before: Piece, _result: StepResult) -> None:
+    def ensures(self, _before: Piece, _result: StepOutput) -> None:
         """The module is in the child: its body has checked it there, and the gates measure what becomes of it."""
 
 

@@ -17,7 +17,7 @@ from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import accuracy_control, calibration, prepare
 from edgelift_builder.piece import LayerLoss, Piece, Range
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -64,7 +64,7 @@ class StaticInt8:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Calibrate and quantise in the child.
 
         Raises:
@@ -84,9 +84,9 @@ class StaticInt8:
             str(folder),
             on_failure=on_step_failure(self.name),
         )
-        return StepResult(made, changed=True)
+        return StepOutput(made, changed=True)
 
-    def ensures(self, _before: Piece, result: StepResult) -> None:
+    def ensures(self, _before: Piece, result: StepOutput) -> None:
         """Quantised somewhere, and nothing in it that onnxruntime cannot load."""
         found = {kind for kind, _ in strip.operators(result.piece.model_path)}
         if "ConvInteger" in found:

@@ -15,7 +15,7 @@ from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import calibration
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 
 
@@ -32,7 +32,7 @@ class TfliteStaticInt8:
         """Only a float TFLite file."""
         demand(self.name, piece, "tflite")
 
-    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Calibrate and quantise in the child.
 
         Raises:
@@ -42,9 +42,9 @@ class TfliteStaticInt8:
             quantise, str(piece.model_path), str(context.folder / CALIBRATION), str(folder / MODEL),
             on_failure=on_step_failure(self.name),
         )  # fmt: skip
-        return StepResult(Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8"), changed=True)
+        return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8"), changed=True)
 
-    def ensures(self, before: Piece, result: StepResult) -> None:
+    def ensures(self, before: Piece, result: StepOutput) -> None:
         """A TFLite file, smaller than before."""
         path = result.piece.model_path
         check_flatbuffer(self.name, path)

@@ -16,7 +16,7 @@ from edgelift_builder.convert import strip
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepResult, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -44,7 +44,7 @@ class WeightOnly:
         """Only a float ONNX graph."""
         demand(self.name, piece, "onnx")
 
-    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepResult:
+    def run(self, piece: Piece, settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Quantise in the child.
 
         Raises:
@@ -58,9 +58,9 @@ class WeightOnly:
             "onnx", "", folder, roles, precision=f"int{settings['bits']}", left_float=tuple(left),  # type: ignore[arg-type]  # literals
             runtime_range=_SINCE[settings["bits"]],
         )  # fmt: skip
-        return StepResult(made, changed=True)
+        return StepOutput(made, changed=True)
 
-    def ensures(self, before: Piece, result: StepResult) -> None:
+    def ensures(self, before: Piece, result: StepOutput) -> None:
         """Smaller than before."""
         sizes = [sum((p.folder / path).stat().st_size for path, _ in p.files) for p in (before, result.piece)]
         if sizes[1] >= sizes[0]:

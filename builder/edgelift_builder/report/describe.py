@@ -118,20 +118,7 @@ def write_report(
         trials: what `--search` tried.
         folder: the release's.
     """
-    candidates = [one.candidate for one in decided]
-    floats = {
-        (c.target.name, c.variant.format): c.size_bytes for c in candidates if c.is_float and isinstance(c, Made)
-    }
-    ranks = {one: rank for packaged in ranked.values() for rank, one in enumerate(packaged)}
-    described = [
-        describe(
-            one,
-            floats.get((one.candidate.target.name, one.candidate.variant.format), 0),
-            about.host,
-            ranks.get(one) if isinstance(one, Packaged) else None,
-        )
-        for one in decided
-    ]
+    candidates, described = [one.candidate for one in decided], _described(decided, ranked, about.host)
     facts, formats = about.facts, sorted({c.variant.format for c in candidates})
     report = BuildReport(
         schema=BuildReport.SCHEMA,
@@ -157,6 +144,18 @@ def write_report(
     )
     (folder / REPORT_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return report
+
+
+def _described(decided: Sequence[Decided], ranked: dict[str, list[Packaged]], host: str) -> list[CandidateReport]:
+    candidates = [one.candidate for one in decided]
+    floats = {
+        (c.target.name, c.variant.format): c.size_bytes for c in candidates if c.is_float and isinstance(c, Made)
+    }
+    ranks: dict[Decided, int] = {one: rank for packaged in ranked.values() for rank, one in enumerate(packaged)}
+    return [
+        describe(one, floats.get((c.target.name, c.variant.format), 0), host, ranks.get(one))
+        for one, c in zip(decided, candidates, strict=True)
+    ]
 
 
 def _with_pareto(described: list[CandidateReport]) -> list[CandidateReport]:

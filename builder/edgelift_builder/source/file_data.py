@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from edgelift_builder import data
+from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.given import Data
-from edgelift_builder.source.model_file import FileModel, Port
 from edgelift_contract.errors import ContractError
 
 #: Enough that agreement on all of them holds a budget of 0.5 points (Tango's interval of 0 in 1,000: 0.38 points).

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgelift_builder import data
 from edgelift_builder.child import summarise
-from edgelift_builder.source.model_file import FileModel
+from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.trail import Trail
 from edgelift_contract.errors import ContractError
 

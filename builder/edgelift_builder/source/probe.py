@@ -11,10 +11,10 @@ from torch import Tensor
 
 from edgelift_builder import data
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
+from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.forward import BATCH, forward, run_all
 from edgelift_builder.source.given import Source
 from edgelift_builder.source.inputs import by_name
-from edgelift_builder.source.model_file import FileModel
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import TensorSpec
@@ -38,20 +38,13 @@ def survey(source: Source, about: dict[str, Any], remarks: list[str], folder: Pa
         remarks.append("The model was in training mode and was put into evaluation mode.")
     example = by_name(source.model, source.example_inputs, "example inputs")
     outputs = forward(source.model, example, "example input")
-    evaluation = by_name(source.model, source.evaluation_inputs, "evaluation inputs")
-    _same_form(example, evaluation, "evaluation")
-    if source.calibration_inputs is None:
-        calibration = data.sample(evaluation, 0, 200)
-        remarks.append("There are no calibration inputs: the first evaluation inputs stand in for them.")
-    else:
-        calibration = by_name(source.model, source.calibration_inputs, "calibration inputs")
-        _same_form(example, calibration, "calibration")
+    evaluation, calibration = _inputs(source, example, remarks)
     labels = _labels(source, evaluation)
     reference = run_all(source.model, evaluation, BATCH if about.get("batch_free", True) else 1)
-    data.save(folder / EVALUATION, evaluation)
-    data.save(folder / CALIBRATION, calibration)
-    data.save(folder / LABELS, labels)
-    data.save(folder / REFERENCE, reference)
+    for name, held in (
+        (EVALUATION, evaluation), (CALIBRATION, calibration), (LABELS, labels), (REFERENCE, reference),
+    ):  # fmt: skip
+        data.save(folder / name, held)
     labelled = bool(labels)
     judged = data.digest(evaluation | {f"label {n}": a for n, a in labels.items()})
     decides = [str(about), judged, data.digest(calibration), data.digest(reference), _weights_digest(source.model)]
@@ -72,6 +65,18 @@ def survey(source: Source, about: dict[str, Any], remarks: list[str], folder: Pa
         parameters=_parameters(source.model),
         remarks=remarks,
     )
+
+
+def _inputs(source: Source, example: data.DataSet, remarks: list[str]) -> tuple[data.DataSet, data.DataSet]:
+    """Evaluation and calibration inputs, both of the example's form."""
+    evaluation = by_name(source.model, source.evaluation_inputs, "evaluation inputs")
+    _same_form(example, evaluation, "evaluation")
+    if source.calibration_inputs is None:
+        remarks.append("There are no calibration inputs: the first evaluation inputs stand in for them.")
+        return evaluation, data.sample(evaluation, 0, 200)
+    calibration = by_name(source.model, source.calibration_inputs, "calibration inputs")
+    _same_form(example, calibration, "calibration")
+    return evaluation, calibration
 
 
 def _weights_digest(model: Any) -> str:

@@ -43,9 +43,11 @@ def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, s
     if judged.verdict == "fails":
         return "accuracy-over-budget", f"It loses {drop} against float, over {budget}."
     if judged.verdict == "cannot-tell":
+        needed = judged.samples_needed
+        enough = f" At this rate about {needed} samples would tell." if needed else ""
         return (
             "not-enough-data",
-            f"With {judged.n} samples it cannot be told whether its loss, {drop}, keeps {budget}.",
+            f"With {judged.n} samples it cannot be told whether its loss, {drop}, keeps {budget}.{enough}",
         )
     return _gain(outcomes, candidate)
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from edgelift_contract import ContractError, DeviceError, EdgeliftError
 from tests.builder.conftest import EXAMPLE, ROOT, TINY, BuiltFolder, edgelift
+from tests.waiting import until
 
 pytestmark = pytest.mark.builder
 
@@ -50,6 +50,7 @@ def refused(build: Build, tmp_path: Path, function: str, recipe: Path, **more: o
         ),
         ("exits", "source-raised", "SystemExit: 3"),
         ("crashes", "source-raised", "SIGSEGV"),
+        ("regression", "source-invalid", r"Accuracy cannot be told from labels float32\[400\]"),
         ("not_a_source", "source-invalid", "returned dict, not a Source"),
         ("state_dict", "source-invalid", "a state dict: weights without the model"),
         ("state_dict_as_model", "source-invalid", "a state dict, not a torch.nn.Module"),
@@ -284,21 +285,12 @@ def test_a_killed_build_leaves_no_release_and_no_process(tmp_path: Path, float_r
 
 def _wait_for_child(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children")
-    for _ in range(300):
-        found = [int(c) for c in children.read_text().split()]
-        if found:
-            time.sleep(0.5)
-            return found
-        time.sleep(0.1)
-    raise AssertionError("the build started no child")
+    until(lambda: children.read_text().split(), "the build's child")
+    return [int(c) for c in children.read_text().split()]
 
 
 def _wait_until_gone(pids: list[int]) -> None:
-    for _ in range(600):
-        if not any(Path(f"/proc/{pid}").exists() and _running(pid) for pid in pids):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"still there: {pids}")
+    until(lambda: not any(_running(pid) for pid in pids), f"the end of {pids}")
 
 
 def _running(pid: int) -> bool:

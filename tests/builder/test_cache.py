@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from edgelift_builder import cache
 from edgelift_builder.piece import LayerLoss, Piece, Range
 from tests.builder.conftest import ROOT, TINY, edgelift
+from tests.waiting import LONG_S, until
 
 pytestmark = pytest.mark.builder
 
@@ -92,7 +92,7 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, own_cache: Path) ->
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}"}
     code = "from edgelift.cli import main; main()"
     with subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment) as process:
-        _wait_for(own_cache / "steps", 1)
+        until(lambda: [p for p in (own_cache / "steps").glob("[!.]*") if p.is_dir()], "an entry", 5 * LONG_S)
         process.send_signal(signal.SIGKILL)
     assert not out.exists()
     kept = {
@@ -112,11 +112,3 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, own_cache: Path) ->
         p.name: (p / "piece.json").stat().st_mtime_ns for p in (own_cache / "steps").iterdir() if p.name[0] != "."
     }
     assert set(again) == set(entries) and all(again[name] > at for name, at in entries.items())
-
-
-def _wait_for(folder: Path, count: int) -> None:
-    for _ in range(6000):
-        if folder.exists() and sum(1 for p in folder.iterdir() if p.name[0] != ".") >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError("nothing was kept")

@@ -10,13 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelift_builder.measure.evaluate import judge, verdict
-from edgelift_builder.measure.intervals import Z, mean_t, median, tango, tango_nuisance, wilson
+from edgelift_builder.measure.intervals import Z, mean_t, median, tango, tango_nuisance, tango_samples, wilson
 from edgelift_builder.measure.latency import Latency, ratio
 from edgelift_contract.histogram import Histogram
 
 pytestmark = pytest.mark.builder
 
 pairs = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(0, 2000)).filter(lambda p: sum(p) > 0)
+
+
+@pytest.mark.parametrize(("lost", "gained", "n"), [(0, 0, 400), (1, 0, 797), (3, 1, 797), (2, 4, 300)])
+def test_so_many_samples_would_tell(lost: int, gained: int, n: int) -> None:
+    needed = tango_samples(lost, gained, n, 0.005)
+    assert needed is not None and needed > n
+    share = needed / n
+    assert tango(round(lost * share), round(gained * share), needed)[1] <= 0.005
+    fewer = int(needed * 0.95)
+    assert tango(round(lost * fewer / n), round(gained * fewer / n), fewer)[1] > 0.0047
+    assert 760 <= (tango_samples(0, 0, 400, 0.005) or 0) <= 775  # docs/artifact-format.md: 765
+    assert tango_samples(8, 0, 797, 0.005) is None  # it loses more than that: no number of samples would do
 
 
 def test_the_example_of_fagerland_lydersen_and_laake() -> None:

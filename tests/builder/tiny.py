@@ -122,6 +122,10 @@ def wrong_data_shape() -> Source:
     return _source(_fitted(), evaluation_inputs=np.zeros((N, 1, 9, 9), np.float32))
 
 
+def regression() -> Source:
+    return _source(_fitted(), evaluation_labels=np.linspace(0, 1, N, dtype=np.float32))
+
+
 def too_few_labels() -> Source:
     return _source(_fitted(), evaluation_labels=np.zeros(3, int))
 

@@ -38,7 +38,8 @@ class Judgement:
         drop_pp, drop_low_pp, drop_high_pp: float minus artifact, paired, with its 95 % interval.
         lost, gained: samples only the float model, and only the artifact, has right; 0 where scores are no 0/1.
         method: which interval.
-        verdict: against the budget.
+        verdict: against the budget; samples_needed: about how many would tell, were pairs to differ as often as in these,
+            where the verdict is `cannot-tell` and a number would do.
     """
 
     metric: str
@@ -54,6 +55,7 @@ class Judgement:
     gained: int
     method: str
     verdict: Verdict
+    samples_needed: int | None = None
 
 
 def score(outputs: DataSet, labels: DataSet, reference: DataSet) -> Scores:
@@ -116,11 +118,14 @@ def judge(metric: str, scores: Scores, baseline: Scores, budget_pp: float) -> Ju
         low, high = intervals.mean_t(difference)
         value_low, value_high = intervals.mean_t(scores)
         method = "paired t interval"
+    said = verdict(100 * low, 100 * high, budget_pp)
+    wanting = said == "cannot-tell" and binary
     return Judgement(
         metric=metric, n=n, value=float(scores.mean()), low=value_low, high=value_high,
         baseline=float(baseline.mean()), drop_pp=100 * float(difference.mean()),
         drop_low_pp=100 * low, drop_high_pp=100 * high, lost=lost, gained=gained, method=method,
-        verdict=verdict(100 * low, 100 * high, budget_pp),
+        verdict=said,
+        samples_needed=intervals.tango_samples(lost, gained, n, budget_pp / 100) if wanting else None,
     )  # fmt: skip
 
 

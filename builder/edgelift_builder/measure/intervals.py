@@ -40,6 +40,28 @@ def tango(lost: int, gained: int, n: int) -> tuple[float, float]:
     return low, high
 
 
+def tango_samples(lost: int, gained: int, n: int, most: float) -> int | None:
+    """How many samples it takes until `tango`'s upper end is at most `most`, were pairs to differ as often as in these
+    `n`; None when no number would do, or more than a million.
+    """
+
+    def holds(count: int) -> bool:
+        return tango(round(lost * count / n), round(gained * count / n), count)[1] <= most
+
+    low, high = n, n
+    while not holds(high):
+        low, high = high, 2 * high
+        if high > _MOST_SAMPLES:
+            return None
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+_MOST_SAMPLES = 1_000_000
+
+
 def _tango_score(b: int, c: int, n: int, difference: float) -> float:
     """Tango's score for a supposed difference: falls as the difference grows; 0 at the estimate."""
     nuisance = tango_nuisance(b, c, n, difference)

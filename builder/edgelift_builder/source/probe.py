@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edgelift_builder import data
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
+from edgelift_builder.measure import evaluate
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.forward import BATCH, forward, run_all
 from edgelift_builder.source.given import Source
@@ -41,6 +42,10 @@ def survey(source: Source, about: dict[str, Any], remarks: list[str], folder: Pa
     evaluation, calibration = _inputs(source, example, remarks)
     labels = _labels(source, evaluation)
     reference = run_all(source.model, evaluation, BATCH if about.get("batch_free", True) else 1)
+    if source.metric is None:
+        evaluate.score(
+            reference, labels, reference
+        )  # labels that cannot be scored are told now, not after the making
     for name, held in (
         (EVALUATION, evaluation), (CALIBRATION, calibration), (LABELS, labels), (REFERENCE, reference),
     ):  # fmt: skip

@@ -266,7 +266,8 @@ def test_a_killed_build_leaves_no_release_and_no_process(tmp_path: Path, float_r
     with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], env=environment, cwd=ROOT, stderr=subprocess.PIPE
     ) as process:
-        children = _wait_for_child(process.pid)
+        until(lambda: list(out.glob(".edgelift-partial-*/source.log")), "a child that has settled")
+        children = _children(process.pid)
         process.send_signal(how)
         _, complaint = process.communicate(timeout=120)
     assert process.returncode != 0 and b"Traceback" not in complaint
@@ -283,10 +284,8 @@ def test_a_killed_build_leaves_no_release_and_no_process(tmp_path: Path, float_r
     assert list(out.iterdir()) == []
 
 
-def _wait_for_child(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    until(lambda: children.read_text().split(), "the build's child")
-    return [int(c) for c in children.read_text().split()]
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _wait_until_gone(pids: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -43,6 +44,11 @@ class Range:
     least: float
     most: float
     counts: tuple[int, ...] = ()
+
+
+def graph_files(paths: Sequence[str]) -> tuple[tuple[str, FileRole], ...]:
+    """An ONNX graph's files with their roles: the graph comes first, what follows is its weights."""
+    return tuple((path, "weights" if number else "model") for number, path in enumerate(paths))
 
 
 @dataclass(frozen=True)

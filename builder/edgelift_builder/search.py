@@ -24,6 +24,7 @@ from edgelift_builder.candidate import Examined, Failed, Measured, Outcome, reac
 from edgelift_builder.pareto import Objectives, pareto
 from edgelift_builder.recipe import StepCall, Variant
 from edgelift_builder.targets import Target
+from edgelift_contract.manifest import Format
 
 if TYPE_CHECKING:
     import optuna
@@ -84,7 +85,7 @@ def explore(
         repeats = repeats + 1 if key in seen else 0
         if key not in seen:
             name = f"search-{len(seen) + 1:02d}"
-            seen[key] = attempt(Variant(name, format_name, calls))  # type: ignore[arg-type]  # one of its literals
+            seen[key] = attempt(Variant(name, format_name, calls))
         _learn(study, trial, seen[key])
     return _outcome(list(seen.values()))
 
@@ -93,7 +94,7 @@ def explore(
 _REPEATS = 40
 
 
-def propose(trial: Chooser, target: Target, formats: tuple[str, ...]) -> tuple[str, list[StepCall]]:
+def propose(trial: Chooser, target: Target, formats: tuple[str, ...]) -> tuple[Format, list[StepCall]]:
     """A format and the steps to it; only what the target has a scheme and a runtime for."""
     families = []
     if "onnx" in formats and "onnxruntime" in target.runtimes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgelift_builder.child import summarise
 from edgelift_builder.facts import SourceFacts
-from edgelift_builder.piece import Piece
+from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.held import current, module
@@ -16,7 +16,7 @@ from edgelift_builder.source.inputs import by_name
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
-#: Opset 18 is what the exporter writes best and what onnxruntime has read since 1.14.
+#: The first with `Gelu` as one operator; onnxruntime has read it since 1.17 (docs/Versioning.md), see `strip.RUNTIME_RANGE`.
 OPSET = 20
 
 
@@ -47,8 +47,8 @@ class ExportOnnx:
             settings["opset"],
             on_failure=on_step_failure(self.name),
         )
-        roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
-        return StepOutput(Piece("onnx", "", folder, roles), changed=True)  # type: ignore[arg-type]  # literals
+        roles = graph_files(files)
+        return StepOutput(Piece("onnx", "", folder, roles), changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
         """A valid graph."""

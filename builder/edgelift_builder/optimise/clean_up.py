@@ -14,7 +14,7 @@ from typing import Any
 
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise.fold import fold_constants
-from edgelift_builder.piece import Piece
+from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -39,9 +39,9 @@ class CleanUp:
         files, changed = context.child.call(
             clean, str(piece.model_path), str(folder), on_failure=on_step_failure(self.name)
         )
-        roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
+        roles = graph_files(files)
         made = Piece(
-            "onnx", "", folder, roles, piece.precision, left_float=piece.left_float,  # type: ignore[arg-type]  # literals
+            "onnx", "", folder, roles, piece.precision, left_float=piece.left_float,
             runtime_range=piece.runtime_range,
         )  # fmt: skip
         return StepOutput(made, changed=changed)

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise import prepare
-from edgelift_builder.piece import Piece
+from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -52,8 +52,8 @@ class DynamicInt8Onnx:
         files, left = context.child.call(
             quantise, str(piece.model_path), settings, str(folder), on_failure=on_step_failure(self.name)
         )
-        roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
-        made = Piece("onnx", "", folder, roles, precision="int8", left_float=tuple(left))  # type: ignore[arg-type]  # literals
+        roles = graph_files(files)
+        made = Piece("onnx", "", folder, roles, precision="int8", left_float=tuple(left))
         return StepOutput(made, changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:

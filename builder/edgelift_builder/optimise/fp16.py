@@ -11,7 +11,7 @@ from typing import Any
 
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise import prepare
-from edgelift_builder.piece import Piece
+from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 
@@ -38,8 +38,8 @@ class Fp16:
         files = context.child.call(
             convert, str(piece.model_path), str(folder), on_failure=on_step_failure(self.name)
         )
-        roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
-        made = Piece("onnx", "", folder, roles, precision="float16")  # type: ignore[arg-type]  # literals
+        roles = graph_files(files)
+        made = Piece("onnx", "", folder, roles, precision="float16")
         return StepOutput(made, changed=True)
 
     def ensures(self, before: Piece, result: StepOutput) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import accuracy_control, calibration, prepare
-from edgelift_builder.piece import LayerLoss, Piece, Range
+from edgelift_builder.piece import LayerLoss, Piece, Range, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -116,9 +116,9 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     for path in (ready, out / "raw.onnx"):
         path.unlink()
     graph = onnx.load(out / files[0], load_external_data=False).graph
-    roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
+    roles = graph_files(files)
     return Piece(
-        "onnx", "", out, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),  # type: ignore[arg-type]  # literals
+        "onnx", "", out, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),
         sensitivity=tuple(losses), ranges=tuple(ranges.values()), remarks=_remarks(losses),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Any
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
-from edgelift_builder.piece import Piece
+from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -53,9 +53,9 @@ class WeightOnly:
         files, left = context.child.call(
             quantise, str(piece.model_path), settings, str(folder), on_failure=on_step_failure(self.name)
         )
-        roles = tuple((path, "model" if i == 0 else "weights") for i, path in enumerate(files))
+        roles = graph_files(files)
         made = Piece(
-            "onnx", "", folder, roles, precision=f"int{settings['bits']}", left_float=tuple(left),  # type: ignore[arg-type]  # literals
+            "onnx", "", folder, roles, precision=f"int{settings['bits']}", left_float=tuple(left),
             runtime_range=_SINCE[settings["bits"]],
         )  # fmt: skip
         return StepOutput(made, changed=True)

@@ -1,4 +1,4 @@
-"""The whole way from a source to a release folder, in order: `build` reads like the design's first line.
+"""The whole way from a source to a release folder, in order.
 
     load → convert, optimise → examine → measure → decide → package
 

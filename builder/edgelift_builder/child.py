@@ -179,7 +179,7 @@ def _died(on_failure: OnFailure, code: int | None) -> EdgeliftError:
     if code == -signal.SIGKILL:
         return DeviceError(
             "no-memory",
-            f"{on_failure.what} was killed by the system, most likely for want of memory.",
+            f"{on_failure.what} was killed by the system, most likely because memory ran out.",
             hint="Close other programs, or build on a machine with more memory.",
         )
     name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"

@@ -24,7 +24,7 @@ from edgelift_contract.errors import ContractError, DeviceError
 
 QEMU = "qemu-aarch64-static"
 
-#: Evaluation samples run beside the goldens; qemu takes some ten times as long as the processor that it stands for.
+#: Evaluation samples run beside the goldens; qemu takes some ten times as long as the processor that it emulates.
 SAMPLES = 48
 TIMEOUT_S = 900.0
 

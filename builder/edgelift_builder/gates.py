@@ -1,8 +1,8 @@
 """Ships a candidate or rejects it, with its figures; and ranks what is shipped. Rules only, no I/O.
 
 The gates, in order: it was made and runs; a float variant says what the source's own float says; any other
-keeps the accuracy budget beyond doubt, and is clearly smaller or faster than the float of its format. `accept` lets
-pass what only broke a budget: a person has looked at the figures.
+keeps the accuracy budget with its whole interval, and is clearly smaller or faster than the float of its format.
+`accept` lets pass what only broke a budget: a person has looked at the figures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Advisories: which kernel must not meet which hardware and runtime version, checked on every artifact made.
 
-The facts are a data file, `known_bad.toml`, each with its issue number and the way round; here is only how to see
+The facts are a data file, `known_bad.toml`, each with its issue number and what to do instead; here is only how to see
 them in a graph. A hit is an error: a candidate that might be wrong on a device is not a candidate, however well it
 does on this machine, whose kernels are others.
 """
@@ -59,7 +59,7 @@ def check(
         label: the candidate's name, for people.
 
     Raises:
-        ContractError: `known-bad`, with the issue's number and the way round.
+        ContractError: `known-bad`, with the issue's number and what to do instead.
     """
     relevant = [
         e

@@ -71,7 +71,7 @@ def write_artifact(shipped: Shipped, about: Identity, folder: Path) -> Packaged:
     files = [_blob(piece.folder / path, path, role, folder) for path, role in piece.files]
     files.append(_blob(examination.goldens, GOLDENS, "goldens", folder))
     artifact, text = dump_manifest(_manifest(shipped, about, files))
-    parse_manifest(text)  # the device will; better to hear of it here
+    parse_manifest(text)  # the device will parse it too: a mistake should be found here
     (folder / MANIFESTS).mkdir(exist_ok=True)
     (folder / MANIFESTS / artifact).write_bytes(text)
     return Packaged(shipped.candidate, shipped.code, shipped.reason, artifact)

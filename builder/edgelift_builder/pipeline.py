@@ -1,7 +1,7 @@
 """Steps, and running a list of them.
 
 A step is a small object: what it takes (`requires`), what it does (`run`), what it promises (`ensures`). The
-pipeline checks both sides, so that a failure is laid at the right step's door; and it keeps each result under
+pipeline checks both sides, so that an error names the step at fault; and it keeps each result under
 a key of everything that went into it, so that two targets, or two variants, share the steps they have in
 common. (Manner: onnx-ir's PassBase, `passes/_pass_infra.py`.)
 

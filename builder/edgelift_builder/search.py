@@ -6,7 +6,7 @@ any candidate. Objectives: points lost, size, and where this machine can measure
 budget and no other trial beats in everything joins the recipe's own candidates; they are measured together, peak
 memory too, every gate is still before them, and the report marks the Pareto set of all.
 
-Every trial looks at the evaluation data, so the verdict on the best of many is a little kinder than it should be; the
+Every trial looks at the evaluation data, so the verdict on the best of many is a little better than it should be; the
 report says how many there were.
 
 Not its business: how a candidate is made or measured; the caller gives the function that does.

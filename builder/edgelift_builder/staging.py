@@ -19,7 +19,7 @@ from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, 
 
 _PREFIX = ".edgelift-partial-"
 
-#: With less than this free, bytes, a failure is put down to the full disk whatever library hid it.
+#: With less than this free, bytes, a failure counts as one of the full disk, whatever a library said.
 _FULL_BYTES = 256 * 1024
 
 
@@ -28,7 +28,7 @@ def staging(parent: Path) -> Iterator[Path]:
     """A fresh folder in `parent` for as long as the context lasts.
 
     Raises:
-        DeviceError: `read-only`, `disk-full` or `disk-error`, also for what fails inside for want of space.
+        DeviceError: `read-only`, `disk-full` or `disk-error`, also for what fails inside because there is no space.
     """
     created = [p for p in (parent, *parent.parents) if not p.exists()]
     folder = parent / f"{_PREFIX}{os.getpid()}"
@@ -46,7 +46,7 @@ def staging(parent: Path) -> Iterator[Path]:
 
 
 def is_full(folder: Path) -> bool:
-    """Is there so little space left that a failure is to be put down to it."""
+    """Is there so little space left that a failure counts as one of the full disk."""
     return folder.exists() and shutil.disk_usage(folder).free < _FULL_BYTES
 
 

@@ -66,6 +66,6 @@ def check_recipe(recipe: Recipe, targets: list[Target]) -> None:
                 try:
                     step.settings(call.options, target)
                 except ContractError as error:
-                    # A target without this scheme does without this variant; that is not the recipe's mistake.
+                    # A target without this scheme is not given this variant; that is not the recipe's mistake.
                     if error.code == "unknown-recipe":
                         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -13,12 +14,17 @@ from onnx import TensorProto, helper
 from edgelift_agent.runtime.tensors import split_bytes
 from edgelift_builder import data
 from edgelift_builder.build import build
-from edgelift_builder.measure import evaluate, golden
+from edgelift_builder.facts import EVALUATION, REFERENCE
+from edgelift_builder.measure import emulated_guest, evaluate, golden
+from edgelift_builder.measure.emulated_guest import Order
+from edgelift_builder.measure.examine import examine, run_all
+from edgelift_builder.measure.runtimes import ModelSpec, open_session
 from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
 from edgelift_builder.source import load
 from edgelift_contract import ContractError
 from edgelift_contract.golden import parse_goldens
+from edgelift_contract.manifest import SessionOptions
 from tests.builder import files
 from tests.builder.conftest import BuiltFolder
 
@@ -50,6 +56,36 @@ def test_a_text_model_is_built_in_float_and_its_goldens_are_text(tmp_path: Path,
         assert [w.decode() for w in split_bytes(given.data)] in words.tolist()
         best = int(np.frombuffer(answers["scores"].data, "<f4").argmax())
         assert split_bytes(answers["label"].data) == [files.LABELS[best].encode()]
+
+
+def test_the_program_of_the_emulated_machine_compares_text(tmp_path: Path) -> None:
+    words = files.texts(60)
+    data.save(tmp_path / EVALUATION, {"words": words})
+    spec = ModelSpec(
+        "onnxruntime",
+        files.text_file(tmp_path / "weather.onnx"),
+        SessionOptions(),
+        ("words",),
+        ("label", "scores"),
+        True,
+    )
+    outputs = run_all(open_session(spec), {"words": words}, 1)
+    data.save(tmp_path / REFERENCE, outputs)
+    found = examine(spec, str(tmp_path), str(tmp_path / "out"))
+    order = Order(
+        "onnxruntime", str(spec.path), spec.options, ["words"], ["label", "scores"], True, str(found.goldens),
+        found.near.atol, found.near.argmax, str(tmp_path / EVALUATION), str(found.outputs), 48,
+    )  # fmt: skip
+    session, goldens = open_session(spec), parse_goldens(found.goldens.read_bytes())
+    assert emulated_guest.try_goldens(session, goldens, order) == (0, 0.0)
+    assert emulated_guest.try_samples(session, order) == (48, 48, 0.0)
+    wrong = [
+        msgspec.structs.replace(
+            g, outputs=[msgspec.structs.replace(g.outputs[0], data=b"\1\0\0\0x"), g.outputs[1]]
+        )
+        for g in goldens
+    ]
+    assert emulated_guest.try_goldens(session, wrong, order) == (len(wrong), np.inf)
 
 
 def test_labels_of_text_are_compared_to_the_letter() -> None:

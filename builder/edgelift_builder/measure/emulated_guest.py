@@ -16,8 +16,8 @@ import numpy as np
 
 from edgelift_builder import data
 from edgelift_builder.measure.evaluate import apart
-from edgelift_builder.measure.runtimes import ModelSpec, open_session, version
-from edgelift_contract.golden import Tensor, parse_goldens
+from edgelift_builder.measure.runtimes import ModelSpec, Session, open_session, version
+from edgelift_contract.golden import Golden, Tensor, parse_goldens
 from edgelift_contract.hardware import HardwareClass, classify
 from edgelift_contract.manifest import RuntimeName, SessionOptions
 
@@ -80,6 +80,24 @@ def run(order: Order) -> Emulation:
     )
     session = open_session(spec)
     goldens = parse_goldens(Path(order.goldens).read_bytes())
+    failures, worst = try_goldens(session, goldens, order)
+    count, agree, furthest = try_samples(session, order)
+    return Emulation(
+        measured_on=classify(platform.machine(), flags()),
+        runtime=f"{order.runtime} {version(order.runtime)}",
+        machine=platform.machine(),
+        goldens=len(goldens),
+        golden_failures=failures,
+        worst=worst,
+        atol=order.atol,
+        samples=count,
+        same_argmax=agree,
+        apart=furthest,
+    )
+
+
+def try_goldens(session: Session, goldens: list[Golden], order: Order) -> tuple[int, float]:
+    """How many goldens fail, and the largest difference to one."""
     differences, failures = [], 0
     for golden in goldens:
         found = session.run({t.name: _array(t) for t in golden.inputs})
@@ -88,6 +106,11 @@ def run(order: Order) -> Emulation:
         same = not order.argmax or _same_argmax(*pairs[0])
         failures += not (worst <= order.atol and same)
         differences.append(worst)
+    return failures, max(differences)
+
+
+def try_samples(session: Session, order: Order) -> tuple[int, int, float]:
+    """How many samples were run, how many have the host's largest element, the largest difference to the host's."""
     inputs, expected = data.load(Path(order.evaluation)), data.load(Path(order.expected))
     name, agree, furthest = order.outputs[0], 0, 0.0
     count = min(order.samples, data.length(inputs))
@@ -95,18 +118,7 @@ def run(order: Order) -> Emulation:
         got, want = session.run(data.sample(inputs, i, i + 1))[name], expected[name][i : i + 1]
         agree += _same_argmax(got, want)
         furthest = max(furthest, _apart(got, want))
-    return Emulation(
-        measured_on=classify(platform.machine(), flags()),
-        runtime=f"{order.runtime} {version(order.runtime)}",
-        machine=platform.machine(),
-        goldens=len(goldens),
-        golden_failures=failures,
-        worst=max(differences),
-        atol=order.atol,
-        samples=count,
-        same_argmax=agree,
-        apart=furthest,
-    )
+    return count, agree, furthest
 
 
 def flags() -> set[str]:

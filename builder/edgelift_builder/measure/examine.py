@@ -54,7 +54,7 @@ def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examination:
     reference = data.load(Path(data_folder) / REFERENCE)
     try:
         # One sample at a time, as a device is asked: what scales by the batch (dynamic int8) answers a sample
-        # otherwise in company. And one session at a time: of a large model there may be no room for two.
+        # otherwise when others are in its batch. And one session at a time: two of a large model may not fit into memory.
         outputs = run_all(open_session(spec), inputs, 1)
         some = data.sample(inputs, 0, golden.OTHER_KERNELS_SAMPLES)
         same = data.sample(outputs, 0, golden.OTHER_KERNELS_SAMPLES)

@@ -5,7 +5,7 @@ If the whole model in 8 bits does not hold its budget on the evaluation data, th
 float, then the next, one after another, and each time the whole is judged again (the manner of NNCF's
 `quantize_with_accuracy_control`, which ranks by the metric and therefore needs labels for it).
 
-Looking at the evaluation data more than once makes its verdict a little kinder than it should be; the report says
+Looking at the evaluation data more than once makes its verdict a little better than it should be; the report says
 which layers went back, and so how often it was looked at.
 """
 
@@ -123,7 +123,7 @@ class Judge:
         self._baseline = scores_of(self._reference, self._labels, self._reference)
 
     def holds(self, model: Any) -> bool:
-        """Does it keep its budget beyond doubt."""
+        """Does the whole interval of its loss keep the budget."""
         found = outputs(model.SerializeToString(), self._inputs, self._settings)
         scores = scores_of(found, self._labels, self._reference)
         return evaluate.judge("", scores, self._baseline, self._settings["budget_pp"]).verdict == "holds"

@@ -180,7 +180,7 @@ class GraphQuantiser:
             only or [],
             leaving or [],
             operators(),
-            # Activations keep their zero point: after a ReLU the whole range counts, and the ReLU falls away.
+            # Activations keep their zero point: after a ReLU the whole range counts, and the ReLU is not needed any more.
             {"WeightSymmetric": True, "ActivationSymmetric": False},
         )
         quantiser.quantize_model()

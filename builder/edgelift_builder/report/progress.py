@@ -23,11 +23,11 @@ class Quiet:
     """Shows nothing: for tests and `--json`."""
 
     def total(self, stages: int) -> None:
-        """Nobody looks."""
+        """Shows nothing."""
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Nobody looks."""
+        """Shows nothing."""
         del text
         yield
 

@@ -78,7 +78,7 @@ def _neighbours(path: Path) -> list[Path]:
 
 def check_function(path: Path, function: str) -> None:
     """Refuse a name that the file neither defines nor imports at its top level. A file that may make names while it
-    runs (`import *`, `globals()`, `exec`, a module's `__getattr__`) is given the benefit of the doubt.
+    runs (`import *`, `globals()`, `exec`, a module's `__getattr__`) is not refused here: running it will tell.
 
     Raises:
         ContractError: `source-missing` with names that are near; `source-raised` for a syntax error.

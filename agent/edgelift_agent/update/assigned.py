@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.update.exchange import Exchange, InFlight
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event, State, follow
@@ -35,12 +36,13 @@ class Assigned:
         exchange: Exchange,
         clock: Clock,
         progress: Progress,
+        degraded: Degraded,
         *,
         again_delays: Callable[[], Iterator[float]] = lambda: delays(60.0, 3600.0),
     ) -> None:
         """Bind; `again_delays` are those between tries of an update that something outside stops, seconds."""
         self._device, self._journal, self._steps, self._clock = device, journal, steps, clock
-        self._exchange, self._progress = exchange, progress
+        self._exchange, self._progress, self._degraded = exchange, progress, degraded
         self._assignment: Assignment | None = None
         self._waiting = b""
         self._again_delays = again_delays
@@ -110,13 +112,14 @@ class Assigned:
     def _reconcile_slot(self, slot: str, desired: SlotAssignment | None) -> None:
         row = self._journal.slots.get(slot) or SlotRow()
         action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._revision)
+        if not isinstance(action, Again) and action != Keep("under way"):
+            self._degraded.end(f"update of {slot}")
         if isinstance(action, Supersede):
             self._supersede(slot)
         elif isinstance(action, Empty):
             self._empty(slot)
         elif isinstance(action, Again):
             self._try_later(slot)
-            return
         elif isinstance(action, Start) and desired is not None:
             self._begin(slot, desired, row)
         elif isinstance(action, Adopt) and desired is not None:
@@ -136,6 +139,10 @@ class Assigned:
             self._progress.wait(slot, 0.0)
 
     def _try_later(self, slot: str) -> None:
+        update = self._journal.updates[slot]
+        self._degraded.begin(
+            f"update of {slot}", update.code, f"{name_of(update)} waits: {update.message} It is tried again."
+        )
         if slot not in self._again:
             self._again[slot] = (self._again_delays(), 0.0)
         waits, due = self._again[slot]

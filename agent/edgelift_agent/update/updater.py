@@ -76,7 +76,7 @@ class Updater:
         self._degraded, self._threads = degraded, threads
         self._progress = Progress(journal, exchange, clock, queue)
         self._assigned = Assigned(
-            device, journal, steps, exchange, clock, self._progress, again_delays=again_delays
+            device, journal, steps, exchange, clock, self._progress, degraded, again_delays=again_delays
         )
         closing = Closing(journal, steps, exchange, clock, self._progress, threads.post)
         self._updates = Updates(

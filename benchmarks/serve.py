@@ -25,8 +25,7 @@ from tests.simulators.models import graph_cnn, publish_onnx
 
 from benchmarks.common import arguments, show, write
 from edgelift_agent.runtime.ort import OnnxRuntime
-from edgelift_agent.serving.slots import Generation, Slot, key_of
-from edgelift_agent.telemetry.latency import GenerationKey
+from edgelift_agent.serving.slots import Generation, Slot, make_generation
 from edgelift_agent.testing.host import ToyHost
 
 X = np.random.default_rng(0).random((1, 1, 24, 24), np.float32)
@@ -278,8 +277,7 @@ def _staged_cnn(host: ToyHost, root: Path) -> tuple[Path, object, str]:
 
 def _generation(runtime: OnnxRuntime, ready: tuple, number: int) -> Generation:
     folder, manifest, artifact = ready
-    key: GenerationKey = key_of("cnn", number, artifact, manifest)
-    return Generation(key, manifest, runtime.load(folder, manifest), time.time())
+    return make_generation("cnn", number, artifact, manifest, runtime.load(folder, manifest), time.time())
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edgelift_agent.admin import AdminServer
+from edgelift_agent.admin.server import AdminServer
 from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.preflight import Preflight
 from edgelift_agent.config import Config, read_token
@@ -230,7 +230,7 @@ class Agent:
     def _start_admin(self) -> None:
         updater, on_worker = self.updater, self._on_worker
         if self._admin_unix is not None:
-            self.admin.serve(
+            self.admin.add(
                 self._admin_unix,
                 {
                     "GET /status": lambda _: on_worker(self.status),
@@ -240,13 +240,17 @@ class Agent:
                 },
             )
         if self._admin_tcp is not None:
-            self.admin.serve(
+            self.admin.add(
                 self._admin_tcp,
                 {
                     "GET /health": lambda _: {"live": True, "degraded": self.degraded.reasons()},
-                    "GET /metrics": lambda _: self.serving.metrics(self.machine.health.gauges()),
+                    "GET /metrics": lambda _: self._metrics(),
                 },
             )
+        self.admin.start()
+
+    def _metrics(self) -> str:
+        return self.serving.metrics(self.machine.health.gauges(), self.degraded.reasons())
 
     def _on_worker(self, action: Callable[[], Any]) -> Any:
         value = self.worker.call(action, ANSWER_WITHIN_S)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_agent.config import DEFAULT_PATH, Config, load_config
+from edgelift_agent.system.quiet_log import quieten
 from edgelift_contract import EdgeliftError, __version__
 
 
@@ -89,6 +90,7 @@ def _agent(config: Config) -> Any:
         else "%(asctime)s %(levelname)s %(message)s"
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form)
+    quieten()
     from edgelift_agent.app import Agent  # late: brings numpy, requests, uvicorn
 
     return Agent(config)

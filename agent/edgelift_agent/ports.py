@@ -72,6 +72,10 @@ class LoadedModel(Protocol):
 
         Returns:
             name → array.
+
+        Raises:
+            ContractError: `bad-request` when the inputs contradict each other in what no manifest says. Whatever
+                else is raised is the model's own failure.
         """
 
     def close(self) -> None:

@@ -102,6 +102,8 @@ CODES: dict[str, str] = {
     "not-found": "the thing named does not exist",
     "conflict": "the thing named exists already, or is in a state that does not allow this",
     "bad-request": "an inference request is not what the model takes",
+    "not-in-json": "an output holds what JSON can't: NaN, infinity, or bytes that are no text",
+    "deadline-passed": "a request's own time limit was over before the model could run it",
     # preflight, swap, probation
     "load-failed": "the runtime could not load the model",
     "golden-mismatch": "the model's output differs from the golden by more than its tolerance",

@@ -7,12 +7,13 @@ import orjson
 import pytest
 
 from edgelift_agent.runtime.tensors import NUMPY
+from edgelift_agent.serving.outputs import AS_BINARY, AS_JSON
 from edgelift_agent.serving.protocol import Codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import FileEntry, Goldens, Manifest, Provenance, TensorSpec, Tolerance
 
 
-def manifest(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...]) -> Manifest:
+def manifest(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...], tflite: bool = False) -> Manifest:
     return Manifest(
         schema=1,
         model="toy",
@@ -20,8 +21,8 @@ def manifest(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...]) -> Manifest:
         release_counter=1,
         variant="float32",
         hardware_class="x86-64-avx2",
-        format="onnx",
-        runtime="onnxruntime",
+        format="tflite" if tflite else "onnx",
+        runtime="litert" if tflite else "onnxruntime",
         files=[FileEntry("m", 1, "0" * 64, "model")],
         inputs=list(inputs),
         outputs=list(outputs),
@@ -34,8 +35,10 @@ X = TensorSpec("x", "FP32", [-1, 2])
 Y = TensorSpec("y", "FP32", [-1, 2])
 
 
-def codec(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = (Y,)) -> Codec:
-    return Codec(manifest(*inputs, outputs=outputs), model="m", version="1", parameters={"release": "toy@1"})
+def codec(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = (Y,), tflite: bool = False) -> Codec:
+    return Codec(
+        manifest(*inputs, outputs=outputs, tflite=tflite), model="m", version="1", parameters={"release": "toy@1"}
+    )
 
 
 def body(**entry: object) -> bytes:
@@ -46,7 +49,7 @@ def body(**entry: object) -> bytes:
 def test_json_data_flat_or_nested(data: object) -> None:
     request = codec(X).decode(body(data=data), None)
     np.testing.assert_array_equal(request.inputs["x"], np.array([[1.5, 2.5]], np.float32))
-    assert (request.id, request.outputs) == ("7", {"y": False})
+    assert (request.id, request.outputs) == ("7", {"y": AS_JSON})
 
 
 @pytest.mark.parametrize("dtype", [d for d in NUMPY if d != "BYTES"])
@@ -99,7 +102,9 @@ def test_bytes_travel_both_ways() -> None:
                      "parameters": {"binary_data_size": len(raw)}}],
          "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
     )  # fmt: skip
-    words = codec(spec, outputs=out)
+    words = codec(spec, outputs=out, tflite=True)
+    with pytest.raises(ContractError, match="element 1 is not UTF-8"):
+        codec(spec, outputs=out).decode(head + raw, len(head))  # onnxruntime's strings are text
     request = words.decode(head + raw, len(head))
     assert list(request.inputs["x"]) == [b"ab", b"\xff\x00c"]
     pieces, length = words.encode(request, {"y": request.inputs["x"]})
@@ -110,7 +115,7 @@ def test_a_raw_request_is_one_tensor_and_nothing_else() -> None:
     raw = np.array([[1, 2]], "<f4").tobytes()
     request = codec(TensorSpec("x", "FP32", [-1, 2])).decode(raw, 0)
     np.testing.assert_array_equal(request.inputs["x"], [[1, 2]])
-    assert request.outputs == {"y": True}
+    assert request.outputs == {"y": AS_BINARY}
 
 
 WRONG = {
@@ -121,8 +126,8 @@ WRONG = {
     "wrong datatype": (body(datatype="FP64", data=[1, 2]), "takes FP32"),
     "wrong rank": (body(shape=[2], data=[1, 2]), "the model takes [-1, 2]"),
     "wrong shape": (body(shape=[1, 3], data=[1, 2, 3]), "the model takes [-1, 2]"),
-    "too little data": (body(data=[1]), "does not hold FP32"),
-    "not a number": (body(data=["a", "b"]), "does not hold FP32"),
+    "too little data": (body(data=[1]), "holds 1 elements"),
+    "not a number": (body(data=["a", "b"]), "takes numbers, not 'a'"),
     "no data": (body(), "has no data"),
     "negative shape": (body(shape=[-1, 2], data=[1, 2]), "has no shape"),
     "binary past the end": (body(parameters={"binary_data_size": 8}), "past the end"),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgelift_agent.config import ServeConfig
-from edgelift_agent.serving.extensions import prometheus
 from edgelift_agent.serving.http import InferenceApp
 from edgelift_agent.serving.inference import Inference
+from edgelift_agent.serving.metrics import prometheus
 from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.server import Server
 from edgelift_agent.serving.slots import Slots
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.latency import LatencyRecorder
+from edgelift_contract.report import Degradation
 
 
 class Serving:
@@ -47,9 +48,9 @@ class Serving:
         """Begin to answer."""
         self.server.start()
 
-    def metrics(self, gauges: dict[str, float]) -> str:
-        """Everything measured, in Prometheus' text format, with the machine's gauges."""
-        return prometheus(self.slots, self.recorder, gauges, self._inference.pending)
+    def metrics(self, gauges: dict[str, float], degraded: Sequence[Degradation] = ()) -> str:
+        """Everything measured, in Prometheus' text format, with the machine's gauges and the faults around it."""
+        return prometheus(self.slots, self.recorder, gauges, self._inference.pending, degraded)
 
     def stop(self) -> None:
         """Take no more requests."""

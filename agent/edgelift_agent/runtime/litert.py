@@ -93,16 +93,28 @@ class _Borrowed:
         interpreter.allocate_tensors()
 
     def run(self, inputs: Mapping[str, Any], outputs: list[str]) -> dict[str, Any]:
-        changed = {name for name, array in inputs.items() if array.shape != self._shapes[name]}
-        for name in changed:
-            self._interpreter.resize_tensor_input(self._inputs[name]["index"], inputs[name].shape)
-            self._shapes[name] = inputs[name].shape
-        if changed:
-            self._interpreter.allocate_tensors()
+        self._resize({name: array.shape for name, array in inputs.items() if array.shape != self._shapes[name]})
         for name, array in inputs.items():
             self._interpreter.set_tensor(self._inputs[name]["index"], array)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(self._outputs[name]["index"]) for name in outputs}
+
+    def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Allocate for other shapes than before; what the model can't take is the request's fault.
+
+        Raises:
+            ContractError: `bad-request`.
+        """
+        if not shapes:
+            return
+        try:
+            for name, shape in shapes.items():
+                self._shapes[name] = ()  # whatever comes of it, the next request sets them anew
+                self._interpreter.resize_tensor_input(self._inputs[name]["index"], shape)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ContractError("bad-request", f"The model does not take these shapes: {error}.") from error
+        self._shapes.update(shapes)
 
 
 def _bind(names: list[str], details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

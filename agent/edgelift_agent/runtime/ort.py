@@ -87,6 +87,7 @@ class OnnxModel:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
         self._takes_text = any(given.type == "tensor(string)" for given in session.get_inputs())
+        self._shapes = {given.name: list(given.shape) for given in session.get_inputs()}
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """See `ports.LoadedModel`."""
@@ -94,11 +95,40 @@ class OnnxModel:
         feed = dict(inputs)
         if self._takes_text:
             feed = {name: _as_text(array) if array.dtype.hasobject else array for name, array in inputs.items()}
-        return dict(zip(names, self._session.run(names, feed), strict=True))
+        try:
+            return dict(zip(names, self._session.run(names, feed), strict=True))
+        except Exception:
+            check_sizes(self._shapes, inputs)
+            raise
 
     def close(self) -> None:
         """See `ports.LoadedModel`."""
         self._session = None
+
+
+def check_sizes(shapes: Mapping[str, Sequence[int | str | None]], inputs: Mapping[str, Any]) -> None:
+    """After a failed run: were the inputs at fault, in what a manifest doesn't say of them?
+
+    Args:
+        shapes: of the model's inputs, by name; a name stands for a size that is the same wherever it stands.
+        inputs: what was given.
+
+    Raises:
+        ContractError: `bad-request` when one name would stand for two sizes, or an input is empty.
+    """
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, array in inputs.items():
+        for size, symbol in zip(array.shape, shapes.get(name, ()), strict=False):
+            if size == 0:
+                raise ContractError("bad-request", f"The model could not run an empty input {name!r}.")
+            if not isinstance(symbol, str):
+                continue
+            before, where = sizes.setdefault(symbol, (size, name))
+            if before != size:
+                raise ContractError(
+                    "bad-request",
+                    f"The inputs do not fit each other: {symbol!r} is {before} in {where!r} and {size} in {name!r}.",
+                )
 
 
 def _as_text(array: Any) -> Any:

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from edgelift_agent.serving.http import Headers, Target, inference_target
 from edgelift_agent.serving.replies import Reply
+from edgelift_agent.system.connections import BoundedProtocol
 
+#: A longer body goes uvicorn's way, which reads it piece by piece and no further than its model can need, bytes.
+LONGEST_BODY = 256 * 1024
 #: A longer path is no slot's; it shall not be remembered either.
 LONGEST_PATH = 512
 
@@ -24,7 +25,7 @@ LONGEST_PATH = 512
 AtOnce = Callable[[Target, Headers, bytes], Reply | None]
 
 
-class DirectProtocol(HttpToolsProtocol):
+class DirectProtocol(BoundedProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, at_once: AtOnce, max_body_bytes: int, **options: Any) -> None:
@@ -37,20 +38,20 @@ class DirectProtocol(HttpToolsProtocol):
             options: uvicorn's.
         """
         super().__init__(*args, **options)
-        self._at_once, self._max_body_bytes = at_once, max_body_bytes
+        self._at_once, self._max_body_bytes = at_once, min(max_body_bytes, LONGEST_BODY)
         self._target: Target | None = None  # of the request that is being read, if it goes the short way
         self._given: Headers = {}
         self._pieces: list[bytes] = []
-        self._last_answer = 0.0  # by the loop's clock, seconds
-        self._idle_check: Any = None
 
     def on_message_begin(self) -> None:
         """Called by the parser. What only uvicorn's way needs is made there."""
+        self.begin_reading()
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         """Called by the parser: choose the way."""
         self._given = dict(self.headers)
+        self.head_is_here(self._given.get(b"content-length", b""))
         self._target = inference_target(self.url) if self._is_plain() else None
         if self._target is None:
             self._go_uvicorns_way()
@@ -76,24 +77,16 @@ class DirectProtocol(HttpToolsProtocol):
             self._go_uvicorns_way()
             super().on_message_complete()
             return
-        self._target, self._pieces = None, []
+        self._target, self._pieces, self._reading = None, [], ""
+        self.idle_since = self.heard
         self.transport.write(reply.to_bytes())
         self.server_state.total_requests += 1
-        self._last_answer = self.loop.time()
-        if self._idle_check is None:
-            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def shutdown(self) -> None:
         """Called by the server when it ends: a request that is half read is still answered, uvicorn's way."""
         if self._target is not None:
             self._go_uvicorns_way()
         super().shutdown()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the transport."""
-        if self._idle_check is not None:
-            self._idle_check.cancel()
-        super().connection_lost(exc)
 
     def _is_plain(self) -> bool:
         """A POST of known length, within the limit, on a connection that is free, stays open and takes an answer."""
@@ -102,6 +95,7 @@ class DirectProtocol(HttpToolsProtocol):
             parser.get_method() == b"POST"
             and len(self.url) <= LONGEST_PATH
             and length.isdigit()
+            and len(length) < 19
             and int(length) <= self._max_body_bytes
             and not self.expect_100_continue
             and parser.get_http_version() == "1.1"
@@ -114,22 +108,11 @@ class DirectProtocol(HttpToolsProtocol):
     def _go_uvicorns_way(self) -> None:
         url, headers, expect, pieces = self.url, self.headers, self.expect_100_continue, self._pieces
         self._target, self._pieces = None, []
+        due, reading = self._due, self._reading
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
         super().on_headers_complete()
+        self._due, self._reading = due, reading
         for piece in pieces:
             super().on_body(piece)
-
-    def _close_if_idle(self) -> None:
-        """One timer looks again and again, where one per request would cost each of them its setting and unsetting."""
-        self._idle_check = None
-        if self.timeout_keep_alive_task is not None or (
-            self.cycle is not None and not self.cycle.response_complete
-        ):
-            return  # uvicorn answers or has answered since, and watches
-        left = self._last_answer + self.timeout_keep_alive - self.loop.time()
-        if left <= 0 and self._target is None:
-            self.timeout_keep_alive_handler()
-        else:
-            self._idle_check = self.loop.call_later(max(left, 1.0), self._close_if_idle)

@@ -1,7 +1,6 @@
 """Open Inference Protocol V2 as an ASGI application: routes, limits, and errors in the protocol's form.
 
-No framework: the inference path is a dictionary look-up and a call. A body is refused by its declared length
-before it is read, and by its true length while it is.
+No framework: the inference path is a dictionary look-up and a call.
 """
 
 from __future__ import annotations
@@ -9,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
 
+from edgelift_agent.serving.bodies import BodyReader, largest_body, too_large
+from edgelift_agent.serving.encoding import decode_body, encode_body, wanted_encoding
 from edgelift_agent.serving.extensions import model_config, model_statistics, repository_index
-from edgelift_agent.serving.inference import Inference, RawRequest, check_version
+from edgelift_agent.serving.inference import Inference, RawRequest, Requester, check_version, unknown_model
 from edgelift_agent.serving.replies import HEADER_LENGTH, Reply, error_reply, json_reply, tensors_reply
 from edgelift_agent.serving.slots import Generation
 from edgelift_contract import __version__
@@ -28,7 +29,14 @@ Target = tuple[str, str]  # slot, version or ""
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
+#: What Triton's clients look for: the server's name, whatever serves, and the extensions of the protocol.
+SERVER_NAME = "triton"
+EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics"]
+
+#: An order to the repository is a name and a few words; models are not taken here.
+_ORDER_BYTES = 1024 * 1024
+#: JSON longer than this is not read on the server's loop: its requests would wait milliseconds behind it, bytes.
+_LOOP_JSON_BYTES = 128 * 1024
 
 
 class InferenceApp:
@@ -50,6 +58,7 @@ class InferenceApp:
         """
         self._inference, self._on_order = inference, on_order
         self.max_body_bytes = max_body_bytes
+        self._reader = BodyReader(max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification; `lifespan` is not spoken."""
@@ -71,7 +80,14 @@ class InferenceApp:
             headers: names in lower case.
             body: within the limit.
         """
+        if b"content-encoding" in headers or wanted_encoding(headers.get(b"accept-encoding")):
+            return None
+        if len(body) > _LOOP_JSON_BYTES and HEADER_LENGTH not in headers:
+            return None
         try:
+            limit = self._limit(target[0])
+            if len(body) > limit:
+                raise too_large(str(len(body)), limit)
             answer = self._inference.at_once(_raw_request(target, headers, body))
         except EdgeliftError as error:
             return error_reply(error)
@@ -90,7 +106,7 @@ class InferenceApp:
             return json_reply({"error": f"{method} is not known here"}, 405)
         match parts[1:]:
             case []:
-                return json_reply({"name": "edgelift-agent", "version": __version__, "extensions": EXTENSIONS})
+                return json_reply({"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS})
             case ["health", "live"]:
                 return Reply()
             case ["health", "ready"]:
@@ -130,52 +146,61 @@ class InferenceApp:
         return json_reply({"model_stats": stats})
 
     async def _repository(self, parts: list[str], headers: Headers, receive: Receive) -> Reply:
-        body = await self._body(headers, receive)
-        if parts == ["index"]:
-            return json_reply(repository_index(self._inference.slots))
-        if len(parts) != 3 or parts[0] != "models" or parts[2] not in ("load", "unload"):
-            raise ContractError("not-found", f"There is nothing at {'/'.join(parts)!r} of the repository.")
+        limit = min(_ORDER_BYTES, self.max_body_bytes)
+        async with self._reader.read(headers, receive, limit) as body:
+            if parts == ["index"]:
+                return json_reply(repository_index(self._inference.slots))
+            if len(parts) != 3 or parts[0] != "models" or parts[2] not in ("load", "unload"):
+                raise ContractError("not-found", f"There is nothing at {'/'.join(parts)!r} of the repository.")
+            return await self._order(parts[2], parts[1], body)
+
+    async def _order(self, order: str, name: str, body: bytes) -> Reply:
         if self._on_order is None:
             raise ContractError("conflict", "This server does not change its models on request.")
-        arguments = repository_arguments(body)
-        # The order is carried out by the worker; waiting for it must not hold up the requests of others.
-        await asyncio.get_running_loop().run_in_executor(None, self._on_order, parts[2], parts[1], arguments)
+        try:
+            arguments = repository_arguments(body)
+            # The order is carried out by the worker; waiting for it must not hold up the requests of others.
+            await asyncio.get_running_loop().run_in_executor(None, self._on_order, order, name, arguments)
+        except EdgeliftError as error:
+            # The words that Triton's clients look for, before what happened.
+            words = f"failed to {order} {name!r}: {error.message}"
+            raise type(error)(error.code, words, hint=error.hint) from error
         return Reply()
 
     def _generation(self, name: str, version: str) -> Generation:
         slot = self._inference.slots.get(name)
         generation = slot.current if slot else None
         if generation is None:
-            raise ContractError("not-found", f"There is no model {name!r} on this device.")
+            raise unknown_model(name)
         check_version(generation, version)
         return generation
 
     async def _infer(self, parts: list[str], headers: Headers, receive: Receive) -> Reply:
         name, version, _ = split_model(parts[2:-1])
-        body = await self._body(headers, receive)
-        return tensors_reply(*await self._inference.infer(_raw_request((name, version), headers, body)))
+        limit = self._limit(name)
+        async with self._reader.read(headers, receive, limit) as body:
+            given = headers.get(b"content-encoding", b"identity").strip().lower()
+            if given != b"identity":
+                body = await self._inference.on_pool(decode_body, body, given, limit)
+            request = _raw_request((name, version), headers, body, Requester())
+            reply = tensors_reply(*await self._inference.infer(request, partial(_gone, receive)))
+        wanted = wanted_encoding(headers.get(b"accept-encoding"))
+        if wanted is None:
+            return reply
+        packed = await self._inference.on_pool(encode_body, reply.body, wanted)
+        return reply._replace(body=packed, extra=(*reply.extra, (b"content-encoding", wanted)))
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.max_body_bytes:
-            raise self._too_large(int(declared))
-        pieces, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ContractError("bad-request", "The client went away before its request was complete.")
-            piece = message.get("body", b"")
-            size += len(piece)
-            if size > self.max_body_bytes:
-                raise self._too_large(size)
-            pieces.append(piece)
-            if not message.get("more_body"):
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def _limit(self, name: str) -> int:
+        """Most bytes that a request of the slot's model can need."""
+        slot = self._inference.slots.get(name)
+        generation = slot.current if slot else None
+        return largest_body(generation.manifest, self.max_body_bytes) if generation else self.max_body_bytes
 
-    def _too_large(self, size: int) -> ContractError:
-        return ContractError(
-            "too-large", f"The request has {size} bytes; at most {self.max_body_bytes} are taken."
-        )
+
+async def _gone(receive: Receive) -> None:
+    """Returns once the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 @lru_cache(maxsize=256)  # a device has a few slots, and clients repeat themselves
@@ -197,11 +222,11 @@ def _is_inference(parts: list[str]) -> bool:
     return parts[-1] == "infer" and len(parts) in (4, 6)
 
 
-def _raw_request(target: Target, headers: Headers, body: bytes) -> RawRequest:
+def _raw_request(target: Target, headers: Headers, body: bytes, requester: Requester | None = None) -> RawRequest:
     length = headers.get(HEADER_LENGTH)
-    if length is not None and not length.isdigit():
+    if length is not None and (not length.isdigit() or len(length) > 18):
         raise ContractError("bad-request", f"{HEADER_LENGTH.decode()} is not a number.")
-    return RawRequest(*target, body, int(length) if length else None, time.perf_counter())
+    return RawRequest(*target, body, int(length) if length else None, time.perf_counter(), requester)
 
 
 def repository_arguments(body: bytes) -> str:
@@ -213,9 +238,12 @@ def repository_arguments(body: bytes) -> str:
     if not body:
         return ""
     try:
-        parameters = orjson.loads(body).get("parameters") or {}
-    except (orjson.JSONDecodeError, AttributeError) as error:
-        raise ContractError("bad-request", "The body is not a JSON object.") from error
+        order = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ContractError("bad-request", f"The body is not JSON: {error}.") from error
+    parameters = order.get("parameters", {}) if isinstance(order, dict) else None
+    if not isinstance(parameters, dict):
+        raise ContractError("bad-request", "The body and its 'parameters' must be JSON objects.")
     if any(name.startswith("file:") for name in parameters) or "config" in parameters:
         raise ContractError(
             "bad-request", "Files and configurations are not taken here; publish a release instead."

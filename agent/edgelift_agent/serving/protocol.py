@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from edgelift_agent.runtime.tensors import NAMES, join_bytes
 from edgelift_agent.serving.inputs import InputReader, bad_request
+from edgelift_agent.serving.json_data import may_hold_words
+from edgelift_agent.serving.outputs import AS_BINARY, AS_JSON, Wanted, check_finite, describe, read_outputs
 from edgelift_contract.manifest import Manifest
 
 _NOTHING = memoryview(b"")
@@ -28,12 +29,14 @@ class InferRequest(NamedTuple):
     Attributes:
         id: the client's; given back.
         inputs: name → array.
-        outputs: name → wanted as binary; in the client's order, all outputs when the client named none.
+        outputs: name → in which form; in the client's order, all outputs when the client named none.
+        timeout_us: after its arrival the client no longer waits for an answer, microseconds; 0 for no such limit.
     """
 
     id: str
     inputs: dict[str, np.ndarray[Any, Any]]
-    outputs: Mapping[str, bool]
+    outputs: Mapping[str, Wanted]
+    timeout_us: int = 0
 
 
 class Codec:
@@ -48,9 +51,10 @@ class Codec:
             version: the generation's number, as responses give it.
             parameters: of every response.
         """
-        self._readers = {spec.name: InputReader(spec) for spec in manifest.inputs}
-        self._as_json = {spec.name: False for spec in manifest.outputs}
-        self._as_binary = dict.fromkeys(self._as_json, True)
+        text = manifest.runtime == "onnxruntime"  # its strings are text
+        self._readers = {spec.name: InputReader(spec, text=text) for spec in manifest.inputs}
+        self._as_json = {spec.name: AS_JSON for spec in manifest.outputs}
+        self._as_binary = dict.fromkeys(self._as_json, AS_BINARY)
         named = orjson.dumps({"model_name": model, "model_version": version, "parameters": parameters})
         self._before_outputs = named[:-1] + b',"outputs":'
 
@@ -77,24 +81,37 @@ class Codec:
             raise bad_request(f"the body is not JSON: {error}") from error
         if not isinstance(message, dict) or not isinstance(message.get("inputs"), list):
             raise bad_request("the body has no list 'inputs'")
-        inputs = self._inputs(message["inputs"], binary)
-        return InferRequest(str(message.get("id", "")), inputs, self._wanted(message))
+        inputs = self._inputs(message["inputs"], binary, may_hold_words(body))
+        given = message.get("id", "")
+        if type(given) is not str and type(given) is not int:
+            raise bad_request("'id' is not a string")
+        parameters, outputs = message.get("parameters"), message.get("outputs")
+        default, timeout_us = (False, 0) if parameters is None else _read_parameters(parameters)
+        if outputs is None or outputs == []:
+            wanted: Mapping[str, Wanted] = self._as_binary if default else self._as_json
+        else:
+            wanted = read_outputs(outputs, self._as_json, default)
+        return InferRequest(str(given), inputs, wanted, timeout_us)
 
-    def _inputs(self, entries: list[Any], binary: memoryview) -> dict[str, np.ndarray[Any, Any]]:
+    def _inputs(self, entries: list[Any], binary: memoryview, words: bool) -> dict[str, np.ndarray[Any, Any]]:
         inputs: dict[str, np.ndarray[Any, Any]] = {}
         for entry in entries:
-            if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if not isinstance(name, str):
                 raise bad_request("an input has no name")
-            name = entry["name"]
             reader = self._readers.get(name)
             if reader is None:
-                raise bad_request(f"the model has no input {name!r}; it has {', '.join(self._readers)}")
-            inputs[name], used = reader.read(entry, binary)
+                raise bad_request(f"the model has no input {name!r:.80}; it has {', '.join(self._readers)}")
+            if name in inputs:
+                raise bad_request(f"input {name!r} is there twice")
+            inputs[name], used = reader.read(entry, binary, words=words)
             if used:
                 binary = binary[used:]
         if len(inputs) < len(self._readers):
             missing = sorted(self._readers.keys() - inputs.keys())
             raise bad_request(f"input {missing[0]!r} is missing")
+        if binary:
+            raise bad_request(f"{len(binary)} bytes of binary data belong to no input")
         return inputs
 
     def _raw_request(self, body: bytes) -> InferRequest:
@@ -102,23 +119,9 @@ class Codec:
             raise bad_request("a raw binary request needs a model with exactly one input")
         ((name, reader),) = self._readers.items()
         shape = [1 if n == -1 and axis == 0 else n for axis, n in enumerate(reader.spec.shape)]
-        if reader.spec.dtype == "BYTES":
-            shape = [-1]
+        if shape.count(-1) > 1:
+            raise bad_request(f"a raw binary request can't say the shape of input {name!r}")
         return InferRequest("", {name: reader.from_binary(memoryview(body), shape)}, self._as_binary)
-
-    def _wanted(self, message: Mapping[str, Any]) -> Mapping[str, bool]:
-        parameters, entries = message.get("parameters"), message.get("outputs")
-        default = bool(isinstance(parameters, dict) and parameters.get("binary_data_output", False))
-        if not entries:
-            return self._as_binary if default else self._as_json
-        wanted: dict[str, bool] = {}
-        for entry in entries:
-            name = entry.get("name") if isinstance(entry, dict) else entry
-            if not isinstance(entry, dict) or name not in self._as_json:
-                raise bad_request(f"the model has no output {name!r}; it has {', '.join(sorted(self._as_json))}")
-            own = entry.get("parameters") or {}
-            wanted[entry["name"]] = bool(own.get("binary_data", default))
-        return wanted
 
     def encode(self, request: InferRequest, results: Mapping[str, Any]) -> tuple[list[bytes], int | None]:
         """The response's body in pieces, and the length of its JSON part; None when all of it is JSON.
@@ -126,28 +129,31 @@ class Codec:
         Args:
             request: what is answered.
             results: the model's outputs by name, at least those that the request wants.
+
+        Raises:
+            ContractError: `not-in-json` for what JSON can't hold, `bad-request` for what can't be classified.
         """
-        outputs, blobs = [], []
-        for name, binary in request.outputs.items():
-            array = results[name]
-            dtype = NAMES.get(array.dtype, "BYTES")
-            entry: dict[str, Any] = {"name": name, "datatype": dtype, "shape": array.shape}
-            if binary:
-                data = join_bytes(array) if dtype == "BYTES" else np.ascontiguousarray(array).tobytes()
-                entry["parameters"] = {"binary_data_size": len(data)}
+        entries, blobs = [], []
+        for name, wanted in request.outputs.items():
+            entry, data = describe(name, results[name], wanted)
+            entries.append(entry)
+            if data is not None:
                 blobs.append(data)
-            else:
-                entry["data"] = _json_data(array, dtype)
-            outputs.append(entry)
-        described = orjson.dumps(outputs, option=orjson.OPT_SERIALIZE_NUMPY)
+        described = orjson.dumps(entries, option=orjson.OPT_SERIALIZE_NUMPY)
+        if b"l" in described:  # as in the `null` that stands for a NaN
+            check_finite(results, request.outputs)
         given_back = b',"id":%b}' % orjson.dumps(request.id) if request.id else b"}"
         head = b"".join((self._before_outputs, described, given_back))
         return [head, *blobs], len(head) if blobs else None
 
 
-def _json_data(array: np.ndarray[Any, Any], dtype: str) -> Any:
-    flat = array.ravel()
-    if dtype == "BYTES":
-        return [item.decode() if isinstance(item, bytes) else str(item) for item in flat]
-    # orjson writes no half floats; single precision holds every one of them.
-    return flat.astype(np.float32) if dtype == "FP16" else flat
+def _read_parameters(parameters: Any) -> tuple[bool, int]:
+    """Of a request: are outputs binary where they don't say, and its timeout, microseconds."""
+    if not isinstance(parameters, dict):
+        raise bad_request("'parameters' is not an object")
+    binary, timeout_us = parameters.get("binary_data_output", False), parameters.get("timeout", 0)
+    if type(binary) is not bool:
+        raise bad_request("'binary_data_output' is neither true nor false")
+    if type(timeout_us) is not int or timeout_us < 0:
+        raise bad_request("'timeout' is not a number of microseconds")
+    return binary, timeout_us

@@ -18,6 +18,8 @@ _STATUS = {
     "conflict": 400,
     "not-found": 404,
     "too-large": 413,
+    "not-in-json": 400,
+    "deadline-passed": 504,
     "busy": 503,
     "not-serving": 503,
     "no-memory": 503,

@@ -77,6 +77,7 @@ class Slot:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._current: Generation | None = None
+        self._standby: Generation | None = None
         self._parked = False
         self._waiting = 0
         #: Of the exchange under way or the last one: requests that waited, that gave up, and the longest wait.
@@ -141,8 +142,26 @@ class Slot:
             if not generation.leases and generation is not self._current:
                 self._changed.notify_all()
 
-    def swap(self, new: Generation | None) -> tuple[Generation | None, float]:
+    def enter_standby(self) -> Generation | None:
+        """Begin a lease on the generation that served before and is kept for a return; None where there is none."""
+        with self._lock:
+            if self._standby is not None:
+                self._standby.leases += 1
+            return self._standby
+
+    def forget_standby(self) -> None:
+        """The generation that served before may go: nothing begins a lease on it from here on."""
+        with self._lock:
+            self._standby = None
+
+    def swap(
+        self, new: Generation | None, *, standby: Generation | None = None
+    ) -> tuple[Generation | None, float]:
         """Put `new` in the current one's place and let parked requests go on.
+
+        Args:
+            new: what serves from now on; None for nothing.
+            standby: what stays loaded beside it, until the next swap or `forget_standby`.
 
         Returns:
             What was there before, and how long the lock was held, microseconds.
@@ -150,6 +169,7 @@ class Slot:
         with self._lock:
             started = time.perf_counter()
             old, self._current = self._current, new
+            self._standby = standby
             self._parked = False
             if self._waiting:
                 self._changed.notify_all()
@@ -196,6 +216,18 @@ class Slots:
             self._slots.pop(name, None)
 
 
-def key_of(slot: str, number: int, artifact: str, manifest: Manifest) -> GenerationKey:
-    """How a generation is named in windows and records."""
-    return GenerationKey(slot, number, artifact, manifest.model, manifest.version)
+def make_generation(
+    slot: str, number: int, artifact: str, manifest: Manifest, model: LoadedModel, since: float
+) -> Generation:
+    """A loaded model as a slot's generation; the one place that makes them.
+
+    Args:
+        slot: where it will serve.
+        number: never used before in this slot.
+        artifact: the artifact's id.
+        manifest: the artifact's.
+        model: loaded and warm.
+        since: wall clock, seconds since 1970.
+    """
+    key = GenerationKey(slot, number, artifact, manifest.model, manifest.version)
+    return Generation(key, manifest, model, since)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgelift_agent.app import Agent
 from edgelift_agent.config import load_config
+from edgelift_agent.system.quiet_log import quieten
 from edgelift_agent.testing.faults import FAULTS, FaultyDisk, ShiftedClock
 from edgelift_agent.testing.runtime import ToyRuntime
 from edgelift_contract.errors import EdgeliftError
@@ -51,6 +52,7 @@ def main() -> None:
     """Run until SIGTERM, or until the fault ends it."""
     parsed = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    quieten()
     config = load_config(parsed.config)
     disk = FaultyDisk(
         parsed.fault,

@@ -15,7 +15,7 @@ import msgspec
 from edgelift_agent.artifact.loading import Loaded, Loader
 from edgelift_agent.artifact.store import Store
 from edgelift_agent.serving.reaper import Reaper
-from edgelift_agent.serving.slots import Generation, Slot, Slots, key_of
+from edgelift_agent.serving.slots import Generation, Slot, Slots, make_generation
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.memory import resident_bytes, return_memory
 from edgelift_agent.telemetry.latency import LatencyRecorder, Served
@@ -103,7 +103,7 @@ class Exchange:
         generation = self._generation(name, row.generation, update.desired.artifact, loaded)
         self._recorder.in_probation.add(generation.key)
         drained = old.leases if old else 0
-        _, held_us = slot.swap(generation)
+        _, held_us = slot.swap(generation, standby=old)
         in_flight.standby, in_flight.swapped_at = old, self._clock.monotonic()
         return msgspec.structs.replace(
             record,
@@ -120,9 +120,8 @@ class Exchange:
             rss_peak_bytes=resident_bytes(),
         )
 
-    def _generation(self, name: str, number: int, artifact: str, loaded: Loaded) -> Generation:
-        key = key_of(name, number, artifact, loaded.manifest)
-        return Generation(key, loaded.manifest, loaded.model, self._clock.now())
+    def _generation(self, name: str, number: int, artifact: str, loaded: Loaded | Generation) -> Generation:
+        return make_generation(name, number, artifact, loaded.manifest, loaded.model, self._clock.now())
 
     def _park(self, slot: Slot, record: SwapRecord, timeout_s: float) -> SwapRecord:
         """Let requests wait, and the old generation go before the new one comes."""
@@ -167,8 +166,7 @@ class Exchange:
         back: Generation | None = None
         if standby is not None:
             # The same loaded model under a new number: requests still on the old lease keep it alive anyway.
-            key = key_of(name, row.generation, standby.key.artifact, standby.manifest)
-            back = Generation(key, standby.manifest, standby.model, self._clock.now())
+            back = self._generation(name, row.generation, standby.key.artifact, standby)
         elif row.artifact:
             back = self._generation(name, row.generation, row.artifact, self._loader.load(row.artifact))
         failed, _ = slot.swap(back)
@@ -182,6 +180,7 @@ class Exchange:
         standby, in_flight.standby = in_flight.standby, None
         if slot is not None and standby is not None:
             in_flight.retired_at = self._clock.monotonic()
+            slot.forget_standby()
             self._reaper.retire(slot, standby, timeout_s, on_gone)
             self._recorder.forget(standby.key)
         if current is not None:

@@ -1,5 +1,10 @@
 """The verdict on a generation in probation: a pure rule over what both generations served.
 
+Errors: more than the policy's share of requests failed, *and* the generation before did not fail as often. "As
+often" is told from chance by comparing two shares: the difference must be more than two standard errors, which chance
+alone exceeds once in forty times. A generation before with fewer than twenty requests, or without a single failure,
+excuses nothing. What clients did wrong is in neither count (`serving.inference`).
+
 Latency compares only within one throttle state: a hot board makes any model look slow. Medians, not means,
 and only when both sides have enough requests to tell.
 """
@@ -7,13 +12,16 @@ and only when both sides have enough requests to tell.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Literal
 
 from edgelift_agent.telemetry.latency import Served
 from edgelift_contract.assignment import Policy
 
-#: Requests on each side below which a comparison of medians says nothing.
+#: Requests on each side below which a comparison of medians says nothing, and of the old side for shares of errors.
 MIN_COMPARED = 20
+#: How many standard errors two shares must lie apart to count as different: 2.3 % of chance on one side.
+CLEARLY_APART = 2.0
 
 
 @dataclass(frozen=True)
@@ -30,30 +38,43 @@ def judge(new: Served, old: Served | None, policy: Policy, elapsed_s: float) -> 
 
     Args:
         new: what the generation in probation served since its swap.
-        old: what the one before served in its last hour; None where there was none.
+        old: what the one before served in its last hour; None where there was none, or nothing is known of it.
         policy: the limits.
         elapsed_s: since the swap.
 
     Returns:
         `fail` as soon as a limit is clearly broken; `pass` when the time is over; else `wait`.
     """
-    failed = _errors(new, policy, final=elapsed_s >= policy.probation_s) or _latency(new, old, policy)
+    failed = _errors(new, old, policy, final=elapsed_s >= policy.probation_s) or _latency(new, old, policy)
     if failed is not None:
         return failed
     return Verdict("pass") if elapsed_s >= policy.probation_s else Verdict("wait")
 
 
-def _errors(new: Served, policy: Policy, *, final: bool) -> Verdict | None:
+def _errors(new: Served, old: Served | None, policy: Policy, *, final: bool) -> Verdict | None:
     # Before the end a few failures among few requests may still even out, unless the limit is already lost
     # for twice the requests seen.
     judged = new.requests if final else max(2 * new.requests, policy.probation_min_requests)
-    if new.errors and new.errors > policy.max_error_rate * judged:
-        return Verdict(
-            "fail",
-            "probation-errors",
-            f"{new.errors} of {new.requests} requests failed in probation; {policy.max_error_rate:.1%} may.",
-        )
-    return None
+    if not new.errors or new.errors <= policy.max_error_rate * judged or as_bad_before(new, old):
+        return None
+    before = f", {old.errors} of {old.requests} did before" if old is not None and old.requests else ""
+    return Verdict(
+        "fail",
+        "probation-errors",
+        f"{new.errors} of {new.requests} requests failed in probation{before}; {policy.max_error_rate:.1%} may.",
+    )
+
+
+def as_bad_before(new: Served, old: Served | None) -> bool:
+    """Did the generation before fail as often, as far as its requests can tell?
+
+    The pooled two-proportion z statistic is at most `CLEARLY_APART`; always so where the old share is the higher one.
+    """
+    if old is None or not old.errors or old.requests < MIN_COMPARED or not new.requests:
+        return False
+    difference = new.errors / new.requests - old.errors / old.requests
+    pooled = (new.errors + old.errors) / (new.requests + old.requests)
+    return difference <= CLEARLY_APART * sqrt(pooled * (1 - pooled) * (1 / new.requests + 1 / old.requests))
 
 
 def _latency(new: Served, old: Served | None, policy: Policy) -> Verdict | None:

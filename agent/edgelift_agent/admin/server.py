@@ -1,0 +1,136 @@
+"""The administrator's side: metrics on loopback TCP, status and commands on a UNIX socket of the agent's user.
+
+Apart from inference in port and thread, so that neither can hold up the other. Commands change the device, so
+they are reachable only through the socket, whose folder only the agent's user and root may enter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from edgelift_agent.system.sockets import is_trusted
+from edgelift_agent.system.web import HttpSite, WebServer
+from edgelift_contract.errors import EdgeliftError
+
+log = logging.getLogger(__name__)
+
+#: A route's handler takes the request's JSON and gives what is answered: text, or what JSON can hold.
+Handler = Callable[[dict[str, Any]], Any]
+Answer = tuple[int, bytes, bytes]  # status, body, media type
+
+#: What an administrator's clients may take: a scraper, a person, and room for their mistakes.
+MAX_CONNECTIONS, MAX_BODY_BYTES = 32, 65536
+#: How long an answer under way may take when the agent stops, seconds.
+STOP_DRAIN_S = 1.0
+
+_REFUSED = {
+    "error": "Permission denied: the agent answers root and its own user alone.",
+    "code": "not-allowed",
+    "hint": "Use sudo.",
+}
+_JSON, _TEXT = b"application/json", b"text/plain; version=0.0.4"
+
+
+class AdminApp:
+    """Looks a route up and answers: an ASGI application."""
+
+    def __init__(self, routes: dict[str, Handler]) -> None:
+        """`routes`: `"GET /metrics"` → handler, which may block: it is called on a thread of its own."""
+        self._routes = routes
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """See the ASGI specification; `lifespan` is not spoken."""
+        if scope["type"] != "http":
+            return
+        if scope["state"]["trusted"]:
+            status, body, kind = await self._answer(scope["method"], scope["path"], receive)
+        else:
+            status, body, kind = 403, msgspec.json.encode(_REFUSED), _JSON
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, method: str, path: str, receive: Any) -> Answer:
+        handler = self._routes.get(f"{method} {path}")
+        if handler is None:
+            return 404, b'{"error":"there is nothing here"}', _JSON
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
+                return 413, b'{"error":"the body is too long"}', _JSON
+        try:
+            arguments = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return 400, b'{"error":"the body is not a JSON object"}', _JSON
+        return await _on_a_thread(lambda: _handle(handler, arguments))
+
+
+def _handle(handler: Handler, arguments: dict[str, Any]) -> Answer:
+    try:
+        answer = handler(arguments)
+    except EdgeliftError as error:
+        return 409, msgspec.json.encode({"error": error.message, "code": error.code, "hint": error.hint}), _JSON
+    except Exception as error:
+        log.exception("an administrator's question failed")
+        return 500, msgspec.json.encode({"error": str(error), "code": "internal"}), _JSON
+    return (200, answer.encode(), _TEXT) if isinstance(answer, str) else (200, msgspec.json.encode(answer), _JSON)
+
+
+async def _on_a_thread(work: Callable[[], Answer]) -> Answer:
+    """Run what may block; on a thread that holds nobody up when the process ends, unlike a pool's."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Answer] = loop.create_future()
+
+    def give(answer: Answer) -> None:
+        if not future.done():
+            future.set_result(answer)
+
+    def run() -> None:
+        answer = work()
+        try:
+            loop.call_soon_threadsafe(give, answer)
+        except RuntimeError:
+            pass  # the server has ended meanwhile
+
+    threading.Thread(target=run, name="admin-answer", daemon=True).start()
+    return await future
+
+
+class AdminServer:
+    """Both sides, on one thread."""
+
+    def __init__(self) -> None:
+        self._sites: list[HttpSite] = []
+        self._web: WebServer | None = None
+
+    def add(self, sock: socket.socket, routes: dict[str, Handler]) -> None:
+        """Have `routes` answered on a listening socket, from `start` on."""
+        from edgelift_agent.system.connections import Bounds  # late: brings uvicorn
+
+        bounds = Bounds(connections=MAX_CONNECTIONS, body_bytes=MAX_BODY_BYTES)
+        trust = is_trusted if sock.family == socket.AF_UNIX else None
+        self._sites.append(HttpSite(AdminApp(routes), [sock], bounds, trust=trust))
+
+    def start(self) -> None:
+        """Answer; returns once requests are taken.
+
+        Raises:
+            DeviceError: `internal` when the server did not come up.
+        """
+        self._web = WebServer("admin", self._sites)
+        self._web.start()
+
+    def stop(self) -> None:
+        """Take no more connections."""
+        if self._web is not None:
+            self._web.stop(STOP_DRAIN_S)

@@ -1,0 +1,108 @@
+"""What a client did wrong is never the model's error: ninety malformed kinds of requests against models in probation."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+import requests
+from tests.simulators import malformed
+from tests.simulators.device import Device
+
+from edgelift_agent.testing.host import ToyHost
+from edgelift_contract.assignment import Policy
+
+pytestmark = pytest.mark.onnx
+
+#: So long that nothing but a verdict ends it, and a single counted failure would.
+PROBATION = Policy(probation_s=3600, probation_min_requests=0, max_error_rate=0.0)
+
+
+@pytest.fixture
+def device(tmp_path, host: ToyHost) -> Iterator[Device]:
+    """Two models in probation: one that nothing served before, one with its predecessor standing by."""
+    from tests.simulators.models import publish_onnx  # late: makes models with onnx
+
+    made = Device(tmp_path, host.url, host.token)
+    before = publish_onnx(host, "many", "1")
+    revision = host.assign(made.name, second=before)
+    made.start("--real-runtimes")
+    try:
+        host.wait_for(made.name, lambda r: r.revision_applied == revision, 60)
+        new = publish_onnx(host, "many", "2", policy=PROBATION, fails_from=50)
+        host.assign(made.name, first=new, second=before)
+        host.wait_for(made.name, lambda r: states(r) == {"first": "observing"}, 60)
+        host.assign(made.name, first=new, second=new)
+        host.wait_for(made.name, lambda r: states(r) == {"first": "observing", "second": "observing"}, 60)
+        yield made
+    finally:
+        made.stop()
+
+
+def states(report) -> dict[str, str]:
+    updates = {name: slot.update for name, slot in report.slots.items() if slot.update}
+    return {name: update.phase for name, update in updates.items() if update.version == "2"}
+
+
+def send(device: Device, data: bytes) -> bytes:
+    """What is answered to bytes on the wire; empty where the server just closes."""
+    with socket.create_connection(("127.0.0.1", device.port), timeout=30) as sock:
+        try:
+            sock.sendall(data)
+            return sock.recv(65536)
+        except ConnectionError:
+            return b""
+
+
+def failures(device: Device) -> dict[tuple[str, str], int]:
+    """(slot, generation) → requests that count as the model's own failures."""
+    port = device.status()["admin_port"]
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    found = re.findall(r'nv_inference_request_failure\{model="(\w+)",version="(\d+)"[^}]*\} (\d+)', text)
+    return {(slot, generation): int(count) for slot, generation, count in found}
+
+
+def index_into(device: Device, slot: str, b: int) -> int:
+    body = malformed.whole(inputs=[malformed.A, {**malformed.B, "data": [b]}])
+    return requests.post(f"{device.url}/v2/models/{slot}/infer", data=body, timeout=30).status_code
+
+
+def test_no_malformed_request_counts_against_a_model(device: Device, host: ToyHost) -> None:
+    kinds = set()
+    for slot in ("first", "second"):
+        path = f"/v2/models/{slot}/infer"
+        for _ in range(2):
+            for name, data in malformed.requests(path):
+                kinds.add(name)
+                answer = send(device, data)
+                assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), (name, answer[:300])
+                assert b"Traceback" not in answer
+            good = requests.post(f"{device.url}{path}", data=malformed.whole(), timeout=30)
+            assert good.status_code == 200
+            assert good.json()["outputs"][0]["data"] == [2, 3, 4]
+    assert len(kinds) >= 90
+    assert set(failures(device).values()) == {0}
+    log = device.log.read_text()
+    assert "should have been refused by name" not in log
+    assert "Traceback" not in log
+    # A failure that is the model's own ends the probation all the same; and only now.
+    assert states_now(device) == {"first": "observing", "second": "observing"}
+    assert index_into(device, "first", 60) == 400
+    host.wait_for(device.name, lambda r: r.slots["first"].update.code == "probation-errors", 60)
+
+
+def states_now(device: Device) -> dict[str, str]:
+    slots = device.status()["report"]["slots"]
+    return {name: slot["update"]["phase"] for name, slot in slots.items()}
+
+
+def test_what_the_model_before_fails_on_too_is_the_requests_fault(device: Device, host: ToyHost) -> None:
+    """Indices from 100 fail on both releases, from 50 on the new one alone."""
+    for _ in range(5):
+        assert index_into(device, "second", 500) == 400
+    assert failures(device)["second", "2"] == 0
+    assert index_into(device, "second", 60) == 400
+    report = host.wait_for(device.name, lambda r: r.slots["second"].update.code == "probation-errors", 60)
+    assert "1 of 1 requests failed" in report.slots["second"].update.message
+    assert json.loads(requests.get(f"{device.url}/v2/models/second", timeout=30).text)["versions"] != ["2"]

@@ -1,0 +1,160 @@
+"""No silent conversion: a JSON number, word or string becomes exactly the element it stands for, or is refused by name."""
+
+import itertools
+import math
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.agent.test_protocol import codec
+
+from edgelift_agent.runtime.tensors import NUMPY
+from edgelift_agent.serving.json_data import read_data
+from edgelift_contract.errors import ContractError
+from edgelift_contract.manifest import TensorSpec
+
+INTEGERS = [name for name, dtype in NUMPY.items() if dtype.kind in "iu"]
+FLOATS = ["FP16", "FP32", "FP64"]
+TYPES = [*INTEGERS, *FLOATS, "BOOL", "BYTES"]
+
+
+def decode(dtype: str, data: object, name: str = "x") -> np.ndarray:
+    shape = [len(data)] if isinstance(data, list) else [1]
+    entry = {"name": name, "datatype": dtype, "shape": shape, "data": data}
+    return codec(TensorSpec(name, dtype, [-1])).decode(orjson.dumps({"inputs": [entry]}), None).inputs[name]
+
+
+#: What no type takes but those named.
+FITS = {
+    "7": (7, [*INTEGERS, *FLOATS]),
+    "-1": (-1, [t for t in INTEGERS if t.startswith("INT")] + FLOATS),
+    "300": (300, [t for t in INTEGERS if t not in ("INT8", "UINT8")] + FLOATS),
+    "1.7": (1.7, FLOATS),
+    "1.0": (1.0, FLOATS),
+    "1e39": (1e39, ["FP64"]),
+    "70000.5": (70000.5, ["FP32", "FP64"]),
+    "2^31": (2**31, ["UINT32", "INT64", "UINT64", "FP32", "FP64"]),
+    "2^64 - 1": (2**64 - 1, ["UINT64", "FP32", "FP64"]),
+    "a string": ("7", ["BYTES"]),
+    "NaN as a string": ("NaN", ["BYTES"]),
+    "true": (True, ["BOOL"]),
+    "false": (False, ["BOOL"]),
+    "null": (None, []),
+    "an object": ({}, []),
+}
+
+
+@pytest.mark.parametrize("name", ["x", "pixel_values"], ids=["quick look", "long look"])  # 'l' and 'r' decide it
+@pytest.mark.parametrize(("case", "dtype"), [*itertools.product(FITS, TYPES)])
+def test_a_value_fits_a_type_or_is_refused_with_the_tensors_name(case: str, dtype: str, name: str) -> None:
+    value, types = FITS[case]
+    for data in ([value], [value, value]):
+        if dtype in types:
+            got = decode(dtype, data, name)
+            want = value.encode() if isinstance(value, str) else np.array(value).astype(NUMPY[dtype])
+            assert (got == want).all()
+        else:
+            with pytest.raises(ContractError, match=f"input '{name}'") as caught:
+                decode(dtype, data, name)
+            assert caught.value.code == "bad-request"
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nan_and_infinity_are_pointed_to_the_protocols_way(dtype: str) -> None:
+    for word in ("NaN", "Infinity", None):
+        with pytest.raises(ContractError, match="NaN and infinity travel as binary data"):
+            decode(dtype, [1.5, word])
+    for token in (b"NaN", b"Infinity", b"-Infinity", b"1e400"):
+        text = b'{"inputs":[{"name":"x","datatype":"%b","shape":[1],"data":[%b]}]}' % (dtype.encode(), token)
+        with pytest.raises(ContractError, match="not JSON"):
+            codec(TensorSpec("x", dtype, [-1])).decode(text, None)
+
+
+@given(st.lists(st.integers(-(2**70), 2**70), min_size=1), st.sampled_from(INTEGERS))
+def test_an_integer_comes_through_whole_or_not_at_all(values: list[int], dtype: str) -> None:
+    limits = np.iinfo(NUMPY[dtype])
+    try:
+        got = read_data(values, NUMPY[dtype], [len(values)])
+    except ValueError:
+        assert any(not limits.min <= v <= limits.max for v in values)
+    else:
+        assert got.tolist() == values
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), st.sampled_from(FLOATS))
+def test_a_float_is_rounded_to_nearest_and_never_becomes_infinite(values: list[float], dtype: str) -> None:
+    with np.errstate(over="ignore"):
+        nearest = np.array(values).astype(NUMPY[dtype])
+    try:
+        got = read_data(values, NUMPY[dtype], [len(values)])
+    except ValueError:
+        assert np.isinf(nearest).any()
+    else:
+        assert np.isfinite(got).all()
+        np.testing.assert_array_equal(got, nearest)
+
+
+MIXED = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(-9, 9), st.text(max_size=2)),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(MIXED, st.sampled_from(TYPES), st.lists(st.integers(0, 3), max_size=3))
+def test_whatever_comes_is_an_array_of_that_shape_or_one_kind_of_error(
+    data: object, dtype: str, shape: list
+) -> None:
+    try:
+        got = read_data(data, NUMPY[dtype], shape)
+    except ValueError:
+        return
+    assert (got.shape, got.dtype) == (tuple(shape), NUMPY[dtype])
+    flat, levels = data, shape
+    while flat and isinstance(flat[0], list):
+        flat = list(itertools.chain.from_iterable(flat))
+        levels = levels[1:]
+    assert len(flat) == math.prod(shape)
+    kinds = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}, "O": {str}}[NUMPY[dtype].kind]
+    assert set(map(type, flat)) <= kinds
+
+
+def test_nesting_that_the_shape_contradicts_is_refused() -> None:
+    assert read_data([[1, 2, 3], [4, 5, 6]], NUMPY["INT32"], [2, 3]).tolist() == [[1, 2, 3], [4, 5, 6]]
+    for data in ([[1, 2], [3, 4], [5, 6]], [[[1, 2, 3], [4, 5, 6]]], [[1, 2, 3, 4, 5, 6]], [[1, 2, 3], [4, 5]]):
+        with pytest.raises(ValueError, match="nested"):
+            read_data(data, NUMPY["INT32"], [2, 3])
+
+
+@pytest.mark.parametrize("depth", [100, 900, 5000, 200_000])
+def test_no_depth_of_nesting_costs_more_than_a_refusal(depth: int) -> None:
+    text = b"[" * depth + b"]" * depth
+    whole = b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[1],"data":%b}]}' % text
+    with pytest.raises(ContractError) as caught:
+        codec(TensorSpec("x", "BYTES", [-1])).decode(whole, None)
+    assert caught.value.code == "bad-request"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_an_output_that_json_cannot_hold_is_never_a_null(dtype: str, value: float) -> None:
+    words = codec(TensorSpec("x", dtype, [1]), outputs=(TensorSpec("y", dtype, [2]),))
+    array = np.array([1, value]).astype(NUMPY[dtype])
+    head = {"inputs": [{"name": "x", "datatype": dtype, "shape": [1], "data": [0.5]}]}
+    with pytest.raises(ContractError, match="'y' holds NaN or infinity") as caught:
+        words.encode(words.decode(orjson.dumps(head), None), {"y": array})
+    assert caught.value.code == "not-in-json"
+    binary = orjson.dumps({**head, "parameters": {"binary_data_output": True}})
+    pieces, _ = words.encode(words.decode(binary, None), {"y": array})
+    assert pieces[1] == array.tobytes()
+
+
+def test_bytes_that_are_no_text_are_never_made_text() -> None:
+    words = codec(TensorSpec("x", "FP32", [1]), outputs=(TensorSpec("y", "BYTES", [1]),))
+    request = words.decode(
+        orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}), None
+    )
+    with pytest.raises(ContractError, match="no text"):
+        words.encode(request, {"y": np.array([b"\xff"], dtype=np.object_)})

@@ -79,7 +79,7 @@ class Inference:
             recorder: where each request's phases go.
             workers: requests that run at once.
             limit: requests that may be under way, waiting ones included.
-            inline_below_us: a quicker model runs on the requester's thread.
+            inline_below_us: a quicker model runs on the caller's thread.
         """
         self.slots, self.recorder = slots, recorder
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="infer")
@@ -121,7 +121,7 @@ class Inference:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
     def at_once(self, request: RawRequest) -> Answer | None:
-        """Answer on the requester's thread if the model is quick and there; None when the request has to wait.
+        """Answer on the caller's thread if the model is quick and there; None when the request has to wait.
 
         Raises:
             ContractError: `bad-request`, `not-found`. DeviceError: `busy`, `not-serving`, `no-memory`.

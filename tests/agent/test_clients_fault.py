@@ -16,7 +16,7 @@ from edgelift_contract.assignment import Policy
 pytestmark = pytest.mark.onnx
 
 #: So long that nothing but a verdict ends it, and a single counted failure would.
-PROBATION = Policy(probation_s=3600, probation_min_requests=0, max_error_rate=0.0)
+PROBATION = Policy(probation_s=3600, probation_min_requests=0, max_error_rate=0.0, max_attempts=1)
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def _as_text(array: Any) -> Any:
 
 def _session_options(ort: Any, wanted: SessionOptions) -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised; a line for each would let clients fill the log
     options.intra_op_num_threads = wanted.threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = wanted.arena

@@ -43,7 +43,7 @@ def choose(artifacts: Sequence[ReleaseArtifact], facts: DeviceFacts, *, what: st
         raise ContractError(
             "runtime-missing",
             f"{what} needs {_listed(a.runtime for a in fitting)}; the device has {_listed(facts.runtimes)}.",
-            hint="Install a runtime on the device: pip install 'edgelift[onnx]'.",
+            hint="Install one in the agent's environment: pip install onnxruntime, or ai-edge-litert.",
         )
     return min(runnable, key=lambda a: (accepts.index(a.hardware_class), a.rank, a.id))
 
@@ -72,7 +72,7 @@ def admit(manifest: Manifest, facts: DeviceFacts, *, floor: int, allow_older: bo
         raise ContractError(
             "runtime-missing",
             f"{name} needs {manifest.runtime}, which is not installed here.",
-            hint="Install it: pip install 'edgelift[onnx]' or 'edgelift[tflite]'.",
+            hint="Install it in the agent's environment: pip install onnxruntime, or ai-edge-litert.",
         )
     if not in_range(version, manifest.runtime_range):
         raise ContractError(

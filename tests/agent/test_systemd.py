@@ -17,14 +17,19 @@ from edgelift_agent.testing.host import ToyHost
 UNITS = Path(__file__).parents[2] / "systemd"
 
 
-@pytest.mark.systemd
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    tool = shutil.which("systemd-analyze")
-    if tool is None:
-        message = "systemd-analyze is not installed"
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        message = f"{name} is not installed"
         if os.environ.get("EDGELIFT_REQUIRE_SERVERS"):
             pytest.fail(message)
         pytest.skip(message)
+    return found
+
+
+@pytest.mark.systemd
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    tool = _tool("systemd-analyze")
     text = (UNITS / "edgelift-agent.service").read_text()
     # The program's place is the installer's choice; everything else is checked as it stands.
     unit = tmp_path / "edgelift-agent.service"
@@ -37,18 +42,51 @@ def test_the_example_configuration_is_a_good_one() -> None:
     assert load_config(UNITS / "agent.toml").device == "pi-1"
 
 
+EXPLAINED = {
+    "ProtectSystem", "NoNewPrivileges", "SystemCallFilter", "RestrictAddressFamilies", "WatchdogSec",
+    "SupplementaryGroups", "LimitNOFILE", "DevicePolicy", "DeviceAllow", "LoadCredential", "StateDirectory",
+}  # fmt: skip
+
+
+def _unit(key: str) -> list[str]:
+    lines = (UNITS / "edgelift-agent.service").read_text().splitlines()
+    return [line.partition("=")[2] for line in lines if line.partition("=")[0] == key]
+
+
 def test_every_hardening_line_is_explained() -> None:
     explained = (UNITS / "README.md").read_text()
-    for line in (UNITS / "edgelift-agent.service").read_text().splitlines():
-        key = line.partition("=")[0]
-        if key in (
-            "ProtectSystem",
-            "NoNewPrivileges",
-            "SystemCallFilter",
-            "RestrictAddressFamilies",
-            "WatchdogSec",
-        ):
-            assert key in explained
+    for key in EXPLAINED:
+        assert _unit(key), key
+        assert key in explained
+    for allowed in _unit("DeviceAllow"):
+        device, mode = allowed.split()
+        assert mode == "rw"
+        family = device.removeprefix("/dev/").removeprefix("char-").rstrip("*")
+        assert family in explained
+
+
+def test_the_agent_may_open_what_tells_of_throttling_and_what_runs_models() -> None:
+    allowed = {line.split()[0] for line in _unit("DeviceAllow")}
+    assert {"/dev/vcio", "/dev/vchiq", "char-drm", "char-nvidia*", "char-nvhost*", "char-nvgpu*"} <= allowed
+    assert _unit("SupplementaryGroups") == ["video render"]
+    assert int(_unit("LimitNOFILE")[0]) > 1024
+
+
+@pytest.mark.systemd
+def test_every_group_that_the_unit_names_is_made_where_it_is_missing(tmp_path: Path) -> None:
+    tool = _tool("systemd-sysusers")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "group").write_text("video:x:44:pi\n")  # as on a board that has it
+    done = subprocess.run(
+        [tool, f"--root={tmp_path}", str(UNITS / "edgelift.sysusers")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    groups = (tmp_path / "etc" / "group").read_text().splitlines()
+    names = {line.partition(":")[0] for line in groups}
+    assert {*_unit("SupplementaryGroups")[0].split(), *_unit("Group")} <= names
+    assert "video:x:44:pi" in groups  # left as it was
+    users = (tmp_path / "etc" / "passwd").read_text()
+    assert f"{_unit('User')[0]}:" in users
 
 
 def test_the_agent_says_ready_and_beats_the_watchdog(

@@ -62,16 +62,19 @@ class Agent:
         preflight_module: str = "edgelift_agent.artifact.preflight_child",
         clock: Clock | None = None,
         board: Board | None = None,
+        look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         """Build everything and bind the ports; nothing is served or sent yet.
 
-        What the disk refuses is no obstacle: the agent is then degraded, and says so.
+        What the disk refuses is no obstacle: the agent is then degraded, says so, and looks every `look_again_s`
+        seconds whether it is over.
 
         Raises:
             DeviceError: `bad-config`, `port-in-use`, `already-running` or `unsupported-platform`.
         """
         prepare_message_types()  # before the first thread
         self.config, token = config, read_token(config)
+        self._look_again_s = look_again_s
         self.clock: Clock = clock or SystemClock()
         disk, state_dir = disk or Disk(), Path(config.state_dir)
         self.worker = Worker(self.clock)
@@ -205,13 +208,13 @@ class Agent:
         if self.machine.health.tells_throttling:
             worker.every(lambda: THROTTLE_SAMPLE_S, self._sample_throttling)
         worker.once(STABLE_AFTER_S, self.updater.mark_stable)
-        worker.every(lambda: LOOK_AGAIN_S, self._look_around)
+        worker.every(lambda: self._look_again_s, self._look_around)
         beat = systemd.watchdog_interval_s()
         if beat is not None:
             worker.every(lambda: beat, lambda: systemd.notify("WATCHDOG=1"))
 
     def _look_around(self) -> None:
-        self.state.mend()
+        self.state.look_again()
         self.machine.health.check_clock(self.clock.now())
         self.machine.health.check_descriptors()
 

@@ -19,7 +19,15 @@ class Device:
     """An agent below `folder`; start and stop it as often as needed."""
 
     def __init__(
-        self, folder: Path, url: str, token: str, *, name: str = "pi-1", extra: str = "", serve: str = ""
+        self,
+        folder: Path,
+        url: str,
+        token: str,
+        *,
+        name: str = "pi-1",
+        extra: str = "",
+        serve: str = "",
+        retry_cap_s: float = 0.5,
     ) -> None:
         self.folder, self.name = folder, name
         self.state = folder / "state"
@@ -30,7 +38,7 @@ class Device:
             f'device = "{name}"\nstate_dir = "{self.state}"\n'
             f'[host]\nurl = "{url}"\ntoken = "{token}"\n'
             f"[serve]\nport = {self.port}\nadmin_port = 0\n{serve}\n"
-            f"[update]\nretry_first_s = 0.1\nretry_cap_s = 0.5\n{extra}"
+            f"[update]\nretry_first_s = 0.1\nretry_cap_s = {retry_cap_s}\n{extra}"
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "agent.log"

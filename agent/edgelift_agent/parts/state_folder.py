@@ -15,6 +15,8 @@ from edgelift_contract.errors import DeviceError
 log = logging.getLogger(__name__)
 
 PART = "state-folder"
+#: What is written to learn whether the disk takes something again.
+PROBE, PROBE_BYTES = "probe", 65536
 
 
 class StateFolder:
@@ -32,13 +34,17 @@ class StateFolder:
         """
         self._root, self._disk, self._degraded = root, disk, degraded
         self._lock: int | None = None
+        disk.on_refusal = self._refused
         self.store = Store(root, disk)
         self.mend()
         self.journal = Journal(root / "state.db", disk, degraded)
         self.queue = TelemetryQueue(self.journal, disk, lambda: self.journal.meta.outbox, degraded)
 
+    def _refused(self, error: DeviceError) -> None:
+        self._degraded.begin(PART, error.code, str(error))
+
     def mend(self) -> None:
-        """Make the folders and take the lock, where that is still to be done.
+        """Make the folders and take the lock, where that is still to be done; look whether a refusal is over.
 
         Raises:
             DeviceError: `already-running`.
@@ -48,12 +54,29 @@ class StateFolder:
             if self._lock is None:
                 self._lock = self._disk.lock(self._root)
             self.store.make_folders()
+            if any(fault.part == PART for fault in self._degraded.reasons()):
+                self._try_writing()
         except DeviceError as error:
             if error.code == "already-running":
                 raise
-            self._degraded.begin(PART, error.code, str(error))
+            self._refused(error)
         else:
             self._degraded.end(PART)
+
+    def look_again(self) -> None:
+        """See whether what the disk refused is over; to be called now and then.
+
+        Raises:
+            DeviceError: `already-running`.
+        """
+        self.mend()
+        self.queue.mend()
+
+    def _try_writing(self) -> None:
+        # More than a block, and a name of its own: a disk may refuse either.
+        probe = self._root / PROBE
+        self._disk.write_file(probe, bytes(PROBE_BYTES))
+        self._disk.unlink(probe)
 
     def close(self) -> None:
         """Close the database; the lock is held until the process ends."""

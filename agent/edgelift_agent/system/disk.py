@@ -17,16 +17,25 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from edgelift_contract.errors import DeviceError, disk_code
 
+#: Codes of what a disk refuses.
+REFUSALS = frozenset({"disk-full", "read-only", "disk-error"})
+
 
 class Disk:
-    """The real disk. `_act` is called with every operation's name before it acts, `_acted` after it."""
+    """The real disk. `_act` is called with every operation's name before it acts, `_acted` after it.
+
+    Attributes:
+        on_refusal: told of every operation that the disk refused, whoever asked for it, on whichever thread.
+    """
+
+    on_refusal: Callable[[DeviceError], None] | None = None
 
     def _act(self, operation: str, path: Path) -> None:
         pass
@@ -41,10 +50,15 @@ class Disk:
         Raises:
             DeviceError: as every operation here.
         """
-        with mapped_errors(operation, path):
-            self._act(operation, path)
-            yield
-            self._acted(operation, path)
+        try:
+            with mapped_errors(operation, path):
+                self._act(operation, path)
+                yield
+                self._acted(operation, path)
+        except DeviceError as error:
+            if error.code in REFUSALS and self.on_refusal is not None:
+                self.on_refusal(error)
+            raise
 
     @contextmanager
     def open(self, path: Path, mode: Literal["ab", "wb"]) -> Iterator[BinaryIO]:
@@ -151,10 +165,15 @@ class Disk:
     def write_file(self, path: Path, data: bytes) -> None:
         """Put a whole file in place: either the old content or the new survives a power cut, never a mix."""
         temporary = path.with_name(f".{path.name}.tmp")
-        with self.open(temporary, "wb") as handle:
-            self.write(handle, data, temporary)
-            self.fsync(handle, temporary)
-        self.rename(temporary, path)
+        try:
+            with self.open(temporary, "wb") as handle:
+                self.write(handle, data, temporary)
+                self.fsync(handle, temporary)
+            self.rename(temporary, path)
+        except DeviceError:
+            with suppress(DeviceError):
+                self.unlink(temporary)  # what it took of a full disk is given back
+            raise
 
     def free_bytes(self, path: Path) -> int:
         """Space that this process may still use below `path`, bytes."""

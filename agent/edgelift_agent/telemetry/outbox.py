@@ -101,6 +101,16 @@ class Outbox:
         with self._disk.operation("record items", self._path):
             self._connection.executemany("INSERT INTO outbox (body) VALUES (?)", rows)
 
+    def try_writing(self) -> None:
+        """Write something and take it back, to learn whether the disk takes items again.
+
+        Raises:
+            DeviceError: it does not.
+        """
+        with self._transaction("items"), self._disk.operation("record items", self._path):
+            self._connection.execute("INSERT INTO outbox (seq, body) VALUES (0, zeroblob(4096))")
+            self._connection.execute("DELETE FROM outbox WHERE seq = 0")
+
     def peek(self, limit_bytes: int = BATCH_BYTES) -> list[Item]:
         """The oldest items, as many as fit into `limit_bytes`, at least one; empty when nothing waits."""
         items: list[Item] = []

@@ -7,6 +7,7 @@ host or the disk has taken it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import uuid
@@ -79,6 +80,13 @@ class TelemetryQueue:
             DeviceError: the disk's.
         """
         self._disk_box.insert(items)
+
+    def mend(self) -> None:
+        """See whether the disk takes items again; those held in memory go on waiting there, under their own numbers."""
+        if any(fault.part == PART for fault in self._degraded.reasons()):
+            with contextlib.suppress(DeviceError):
+                self._disk_box.try_writing()
+                self._degraded.end(PART)
 
     def peek(self) -> Offer:
         """The oldest items; those in memory when the disk has none or can't be read."""

@@ -18,6 +18,8 @@ from edgelift_contract.errors import EdgeliftError
 
 #: The slot whose update's state names the phase that a fault may strike in.
 SLOT = "toy"
+#: How often to look whether the disk's fault is over, seconds: tests don't wait as long as a device may.
+LOOK_AGAIN_S = 0.5
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +68,7 @@ def main() -> None:
     clock, started, runtime = ShiftedClock(parsed.clock_offset_s), threading.Event(), ToyRuntime()
     try:
         if parsed.real_runtimes:
-            agent = Agent(config, disk=disk, clock=clock)
+            agent = Agent(config, disk=disk, clock=clock, look_again_s=LOOK_AGAIN_S)
         else:
             agent = Agent(
                 config,
@@ -74,6 +76,7 @@ def main() -> None:
                 runtimes={runtime.name: runtime},
                 preflight_module="edgelift_agent.testing.preflight_child",
                 clock=clock,
+                look_again_s=LOOK_AGAIN_S,
             )
         disk.phase = _phase(agent, started)
         agent.run(once=parsed.once, started=started)

@@ -5,24 +5,21 @@ Write to a temporary name, fsync, rename, fsync the folder: after a power cut a 
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgelift_contract.errors import DeviceError
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+from edgelift_contract.errors import DeviceError, disk_code
 
 
 def disk_error(error: OSError, what: str) -> DeviceError:
     """What a person should read when the disk refused `what`, as in "the blob store"."""
     reason = (error.strerror or str(error)).lower()
-    if error.errno in _FULL:
+    code = disk_code(error.errno)
+    if code == "disk-full":
         return DeviceError("disk-full", f"There is no space left for {what}.", hint="Free some and run it again.")
-    if error.errno in _FORBIDDEN:
+    if code == "read-only":
         return DeviceError(
             "read-only", f"{_upper(what)} cannot be written: {reason}.", hint="Check its permissions."
         )

@@ -50,7 +50,6 @@ def refused(build: Build, tmp_path: Path, function: str, recipe: Path, **more: o
         ),
         ("exits", "source-raised", "SystemExit: 3"),
         ("crashes", "source-raised", "SIGSEGV"),
-        ("regression", "source-invalid", r"Accuracy cannot be told from labels float32\[400\]"),
         ("not_a_source", "source-invalid", "returned dict, not a Source"),
         ("state_dict", "source-invalid", "a state dict: weights without the model"),
         ("state_dict_as_model", "source-invalid", "a state dict, not a torch.nn.Module"),
@@ -65,6 +64,14 @@ def test_a_wrong_source_is_refused_in_words(
 ) -> None:
     error = refused(build_tiny, tmp_path, function, float_recipe)
     assert (error.code, bool(re.search(words, str(error)))) == (code, True), str(error)
+
+
+def test_labels_that_cannot_be_scored_are_told_when_the_source_is_loaded(tmp_path: Path) -> None:
+    from edgelift_builder.source.load import load_source
+
+    with pytest.raises(ContractError, match=r"labels float32\[400\]") as caught:
+        load_source(str(TINY), "regression", "", str(tmp_path))
+    assert caught.value.code == "source-invalid" and "metric" in caught.value.hint
 
 
 def test_a_source_that_hangs_is_stopped(build_tiny: Build, tmp_path: Path, float_recipe: Path) -> None:

@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from edgelift_builder import data
 from edgelift_builder.child import summarise
 from edgelift_builder.data import DataSet
@@ -106,9 +104,7 @@ class _Onnx:
         self._outputs = list(spec.outputs)
 
     def run(self, inputs: DataSet) -> DataSet:
-        # onnxruntime takes and gives text as objects.
-        feed = {name: array.astype(np.object_) if data.is_text(array) else array for name, array in inputs.items()}
-        found = self._session.run(self._outputs, feed)
+        found = self._session.run(self._outputs, inputs)  # text comes back as objects
         return {name: data.plain(array) for name, array in zip(self._outputs, found, strict=True)}
 
 

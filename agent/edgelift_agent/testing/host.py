@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -68,7 +69,10 @@ class Faults:
 
 
 class ToyHost:
-    """Publishes, assigns, listens. `url` and `token` go into a device's configuration."""
+    """Publishes, assigns, listens. `url` and `token` go into a device's configuration.
+
+    `poll_body` makes what a poll is answered with of an assignment: replace it to send something else.
+    """
 
     token = "toy-token"  # noqa: S105 - opens nothing but this toy
 
@@ -82,6 +86,8 @@ class ToyHost:
         self.served_bytes = 0
         self.faults = Faults()
         self.broker = broker
+        self.poll_wait_s = 5.0
+        self.poll_body: Callable[[Assignment], bytes] = dump_assignment
         self.changed = threading.Condition()
         host = self
 
@@ -221,7 +227,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self.toy.enrolled.add(request.device)
         reply = EnrolReply(
-            schema=EnrolReply.SCHEMA, device=request.device, broker=self.toy.broker, poll_wait_s=5.0
+            schema=EnrolReply.SCHEMA, device=request.device, broker=self.toy.broker, poll_wait_s=self.toy.poll_wait_s
         )
         self._answer(reply)
 
@@ -300,7 +306,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if assignment is None or not fresh:
             self._reply(304, b"")
         else:
-            self._reply(200, dump_assignment(assignment), ETag=f'"{assignment.revision}"')
+            self._reply(200, self.toy.poll_body(assignment), ETag=f'"{assignment.revision}"')
 
     def _blob(self, sha256: str) -> None:
         faults = self.toy.faults

@@ -1,0 +1,219 @@
+"""The doorbell: what can't be read, a host that was put back, a broker that freezes; one real agent against each."""
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.simulators.device import Device, free_port
+from tests.simulators.proxy import HTML
+
+from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.testing.host import ToyHost
+from edgelift_agent.testing.runtime import ToyModelFile
+from edgelift_contract import routes
+from edgelift_contract.assignment import dump_assignment
+from edgelift_contract.enrol import BrokerAccess
+from edgelift_contract.errors import TransportError
+
+
+def wait(condition, what: str = "it did not come", timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class Broker:
+    """A mosquitto that lets anyone in."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.port = free_port()
+        config = folder / "mosquitto.conf"
+        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self.process = subprocess.Popen(
+            [program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait(self._listens)
+        self.access = BrokerAccess("127.0.0.1", self.port)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", self.port)
+        client.loop_start()
+        client.publish(topic, payload, 1, retain=True).wait_for_publish(10)
+        client.disconnect()
+        client.loop_stop()
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def broker(mosquitto_program: str, tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(mosquitto_program, tmp_path)
+    yield made
+    made.close()
+
+
+def configure(device: Device, **host: object) -> None:
+    lines = "".join(f"{name} = {value!r}\n" for name, value in host.items()).replace("'", '"')
+    device.config.write_text(device.config.read_text().replace("[serve]", f"{lines}[serve]"))
+
+
+def lines_of(device: Device, text: str) -> int:
+    return sum(text in line for line in device.log.read_text().splitlines())
+
+
+def serves(host: ToyHost, version: str):
+    return host.wait_for("pi-1", lambda r: "toy" in r.slots and r.slots["toy"].version == version)
+
+
+def test_an_assignment_that_cannot_be_read_is_a_failed_try(host: ToyHost, device: Device) -> None:
+    asked: list[float] = []
+    honest = host.poll_body
+
+    def html(assignment) -> bytes:
+        asked.append(time.monotonic())
+        return HTML
+
+    host.poll_body = html
+    host.assign("pi-1", toy=host.publish("1", ToyModelFile()))
+    device.config.write_text(device.config.read_text().replace("retry_cap_s = 0.5", "retry_cap_s = 60.0"))
+    device.start()
+    wait(lambda: len(asked) >= 5)
+    # Each wait is at least half of the doubled one before it; the host answers at once, so that is all there is.
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert gaps[3] >= 0.4 and gaps[2] >= 0.2, gaps
+    assert lines_of(device, "code=malformed") <= len(asked)
+    host.poll_body = honest
+    serves(host, "1")
+
+
+def test_an_unreadable_retained_message_is_a_failed_try_and_http_brings_the_right_one(
+    host: ToyHost, device: Device, broker: Broker
+) -> None:
+    host.broker = broker.access
+    broker.publish(routes.desired_topic("pi-1"), HTML)
+    configure(device, poll_interval_s=3600.0)
+    device.start()
+    wait(lambda: device.status()["transport"] == "mqtt")
+    wait(lambda: lines_of(device, "code=malformed") == 1)
+    host.assign("pi-1", toy=host.publish("1", ToyModelFile()))
+    broker.publish(routes.desired_topic("pi-1"), HTML * 4)
+    wait(lambda: device.answer() == 1)  # the poll interval is an hour: what could not be read woke the doorbell
+    assert lines_of(device, "code=malformed") + lines_of(device, "code=too-large") == 2
+
+
+def test_a_host_put_back_to_an_older_state_is_told_and_counts_beyond_it(host: ToyHost, device: Device) -> None:
+    device.start()
+    one, two = (host.publish(v, ToyModelFile(scale=int(v))) for v in "12")
+    host.assign("pi-1", toy=one)
+    serves(host, "1")
+    backup = host.assignments["pi-1"]
+    for wanted in (two, one, two):
+        host.assign("pi-1", toy=wanted)
+        serves(host, wanted.version)
+    with host.changed:  # revision 1 instead of 4
+        host.assignments["pi-1"] = backup
+        host.changed.notify_all()
+    serves(host, "1")
+    assert host.assignments["pi-1"].revision == 5
+    host.wait_for("pi-1", lambda r: r.revision_applied == 5)
+    assert lines_of(device, "code=older-assignment") <= 2
+
+
+def test_the_same_number_for_another_assignment_is_noticed(host: ToyHost, device: Device) -> None:
+    device.start()
+    one, two = (host.publish(v, ToyModelFile(scale=int(v))) for v in "12")
+    host.assign("pi-1", toy=one)
+    host.assign("pi-1", toy=one)
+    host.wait_for("pi-1", lambda r: r.revision_applied == 2)
+    with host.changed:
+        del host.assignments["pi-1"]
+    host.assign("pi-1", toy=two)
+    host.assign("pi-1", toy=two)  # revision 2 again, and another one
+    serves(host, "2")
+    assert host.assignments["pi-1"].revision == 3
+
+
+def test_a_frozen_broker_is_noticed_and_http_asked_at_once(host: ToyHost, device: Device, broker: Broker) -> None:
+    host.broker = broker.access
+    configure(device, poll_interval_s=3600.0, mqtt_keepalive_s=1, timeout_s=3.0)
+    host.assign("pi-1", toy=host.publish("1", ToyModelFile()))
+    broker.publish(routes.desired_topic("pi-1"), dump_assignment(host.assignments["pi-1"]))
+    device.start()
+    wait(lambda: device.answer() == 1)
+    wait(lambda: device.status()["transport"] == "mqtt")
+    os.kill(broker.process.pid, signal.SIGSTOP)
+    host.assign("pi-1", toy=host.publish("2", ToyModelFile(scale=2)))
+    wait(lambda: device.answer() == 2)
+    serves(host, "2")  # and the report came by HTTP
+    os.kill(broker.process.pid, signal.SIGCONT)
+    wait(lambda: device.status()["transport"] == "mqtt", timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "cause"),
+    [
+        ("http://no-such-host.invalid", "name-unresolved", "its name is not known"),
+        ("http://127.0.0.1:{closed}", "unreachable", "the connection was refused"),
+        ("http://127.0.0.1:{silent}", "timed-out", "no bytes came"),
+        ("https://127.0.0.1:{plain}", "tls-failed", "TLS failed"),
+        ("https://127.0.0.1:{tls}", "tls-failed", "its certificate is not trusted"),
+    ],
+)
+def test_the_cause_of_a_failed_connection_stands_in_its_sentence(
+    host: ToyHost, tls_port: int, url: str, code: str, cause: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = {"closed": free_port(), "silent": silent.getsockname()[1], "plain": host.port, "tls": tls_port}
+        with pytest.raises(TransportError) as caught:
+            HttpTransport(url.format(**ports), "t", "pi-1", timeout_s=1).poll(None, 0.0)
+    assert caught.value.code == code
+    assert cause in caught.value.message
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path) -> Iterator[int]:
+    """A TLS server with a certificate that nobody trusts."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1",
+         "-subj", "/CN=127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    import http.server
+    import threading
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    class Quiet(http.server.ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Its clients don't trust it."""
+
+    server = Quiet(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()

@@ -174,7 +174,8 @@ class MqttTransport:
         if self.connected.is_set():
             lived_s = time.monotonic() - self._connected_at
             self._short_lived = self._short_lived + 1 if lived_s < STEADY_S else 0
-            log.warning("the broker's connection ended after %.0f s: %s", lived_s, reason)
+            again = " (again so soon: does another device use this id?)" if self._short_lived > 1 else ""
+            log.warning("the broker's connection ended after %.0f s: %s%s", lived_s, reason, again)
         self.connected.clear()
         if self._client is not None:
             self._client.reconnect_delay_set(*self._delay_s())

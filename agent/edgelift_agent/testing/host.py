@@ -227,7 +227,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self.toy.enrolled.add(request.device)
         reply = EnrolReply(
-            schema=EnrolReply.SCHEMA, device=request.device, broker=self.toy.broker, poll_wait_s=self.toy.poll_wait_s
+            schema=EnrolReply.SCHEMA,
+            device=request.device,
+            broker=self.toy.broker,
+            poll_wait_s=self.toy.poll_wait_s,
         )
         self._answer(reply)
 

@@ -15,6 +15,7 @@ Not its business: `kill -9`. Children notice that themselves (`child`), folders 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -47,6 +48,8 @@ def listen() -> None:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
             _listening.append(number)
+    # While the interpreter goes, it gives the signals their usual effect back: a build that was done would end by one.
+    atexit.register(_ignore)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -97,9 +100,13 @@ def is_alive(pid: int) -> bool:
     return pid != os.getpid() and psutil.pid_exists(pid)
 
 
+def _ignore() -> None:
+    for number in _listening:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _end(number: int, _frame: FrameType | None) -> None:
-    for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+    _ignore()
     try:
         kill_children()
         for folder, made_for_it in list(_folders.items()):

@@ -182,6 +182,20 @@ def test_a_second_signal_ends_what_hangs_after_the_release_has_its_name(tmp_path
     assert process.returncode == -signal.SIGTERM
 
 
+def test_a_signal_while_the_interpreter_goes_changes_nothing_any_more(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\nfrom edgelift_builder import ending\nending.listen()\nending.done()\n"
+        "class Late:\n    def __init__(self):\n        self.kill, self.number = os.kill, os.getpid()\n"
+        "    def __del__(self):\n        self.kill(self.number, 15); self.kill(self.number, 1)\n"
+        "sys = __import__('sys'); sys.late = Late()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_killed_builds_temporary_files_are_swept_by_the_next(tmp_path: Path) -> None:
     build = Build(tmp_path, f"{TINY}:hangs")
     build.wait_until(Moment("Running hangs"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -65,7 +66,7 @@ def edgelift(*args: str | Path, cwd: Path | None = None, **more: Any) -> subproc
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}", "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, args)],
-        cwd=cwd or ROOT, env=environment, capture_output=True, text=True, **({"timeout": 240} | more),
+        cwd=cwd or ROOT, env=environment, capture_output=True, text=True, **({"timeout": 500} | more),
     )  # fmt: skip
 
 
@@ -90,8 +91,17 @@ def build_example(source: Path, out: Path, *args: str, cwd: Path | None = None) 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltFolder:
-    """The example, built where it lies."""
-    return build_example(EXAMPLE, tmp_path_factory.mktemp("here") / "release")
+    """The example, built where it lies: once, whichever of the workers comes first; nobody changes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = shared / "stderr"
+        if not told.exists():
+            told.write_text(build_example(EXAMPLE, shared / "release").stderr)
+    report = json.loads((shared / "release" / "report.json").read_bytes())
+    return BuiltFolder(shared / "release", report, told.read_text())
 
 
 @pytest.fixture(scope="session")

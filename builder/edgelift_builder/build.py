@@ -20,6 +20,7 @@ from edgelift_builder.candidate import (
     Decided,
     Examined,
     Failed,
+    Made,
     Outcome,
     Packaged,
     Shipped,
@@ -30,7 +31,7 @@ from edgelift_builder.facts import SourceFacts
 from edgelift_builder.index import write_index
 from edgelift_builder.make import load_source, make, make_one, step_context
 from edgelift_builder.pipeline import StepContext
-from edgelift_builder.recipe import Variant, load_recipe
+from edgelift_builder.recipe import Recipe, Variant, load_recipe
 from edgelift_builder.report import page
 from edgelift_builder.report.describe import write_report
 from edgelift_builder.report.report import BuildReport
@@ -38,7 +39,7 @@ from edgelift_builder.request import Request, release_counter
 from edgelift_builder.source.named import check_data, split_source
 from edgelift_builder.staging import put_in_place, refuse_existing, staging
 from edgelift_builder.steps import check_recipe
-from edgelift_builder.targets import load_target
+from edgelift_builder.targets import Target, load_target
 from edgelift_builder.work import BuildProgress, Work
 from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import ACCEPTS, this_machine
@@ -64,10 +65,7 @@ def build(request: Request, progress: BuildProgress) -> Built:
         DeviceError: this machine has no space or memory, or may not write.
     """
     targets = [load_target(name) for name in dict.fromkeys(request.targets)]
-    recipe = load_recipe(request.recipe)
-    if request.budget_pp is not None:
-        recipe = msgspec.structs.replace(recipe, accuracy_drop_pp=request.budget_pp)
-    check_recipe(recipe, targets)
+    recipe = _recipe(request, targets)
     counter = release_counter(request)
     machine = emulate.find_root() if request.emulate else None
     path, function = split_source(request.source)
@@ -88,18 +86,33 @@ def build(request: Request, progress: BuildProgress) -> Built:
             out = request.out or parent / f"{name}@{request.version}"
             refuse_existing(out, force=request.force)
             made = make(source_process, facts, work)
-            with Child(folder / "examine.log") as runtime_process:
-                assessor = Assessor(runtime_process, source_process, facts, work)
-                outcomes = [assessor.examine(one) for one in made]
-                kept, trials = _search(assessor, source_process, facts, outcomes, work)
-                outcomes = assessor.measure([*outcomes, *kept])
-            outcomes = emulate_all(machine, outcomes, work)
+            outcomes, trials = _assess(source_process, facts, made, work)
+        outcomes = emulate_all(machine, outcomes, work)
         decided = gates.decide(outcomes, accept=request.accept)
         about = package.Identity(name, request.version, counter, facts, recipe, host)
         with work.stage("package", "Packaging"):
-            told = _package(about, decided, trials, folder / "release", work)
+            report = _package(about, decided, trials, folder / "release", work)
             put_in_place(folder / "release", out)
-    return Built(out, told)
+    return Built(out, report)
+
+
+def _recipe(request: Request, targets: list[Target]) -> Recipe:
+    recipe = load_recipe(request.recipe)
+    if request.budget_pp is not None:
+        recipe = msgspec.structs.replace(recipe, accuracy_drop_pp=request.budget_pp)
+    check_recipe(recipe, targets)
+    return recipe
+
+
+def _assess(
+    source_process: Child, facts: SourceFacts, made: list[Made | Failed], work: Work
+) -> tuple[list[Outcome], list[search.Trial]]:
+    """Everything that was made, and what a search adds, examined and measured."""
+    with Child(work.folder.parent / "examine.log") as runtime_process:
+        assessor = Assessor(runtime_process, source_process, facts, work)
+        outcomes = [assessor.examine(one) for one in made]
+        kept, trials = _search(assessor, source_process, facts, outcomes, work)
+        return assessor.measure([*outcomes, *kept]), trials
 
 
 def _search(

@@ -28,7 +28,16 @@ class BuildProgress(Protocol):
 
 @dataclass
 class Work:
-    """What the stages share."""
+    """What the stages share.
+
+    Attributes:
+        request, targets, recipe: what is to be built.
+        host: hardware class of this machine.
+        folder: scratch space for data sets and what steps make.
+        progress: who shows it.
+        seconds: stage → how long it took so far.
+        done: results of steps by their keys.
+    """
 
     request: Request
     targets: list[Target]
@@ -37,7 +46,6 @@ class Work:
     folder: Path
     progress: BuildProgress
     seconds: dict[str, float] = field(default_factory=dict)
-    examined: int = 0
     done: dict[str, StepOutput] = field(default_factory=dict)
 
     @contextmanager

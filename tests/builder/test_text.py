@@ -107,8 +107,9 @@ def test_labels_of_text_are_compared_to_the_letter() -> None:
 def test_another_text_is_infinitely_far() -> None:
     one, other = {"label": np.array(["a", "b"])}, {"label": np.array(["a", "c"])}
     assert evaluate.largest_difference(one, one) == 0.0 and evaluate.largest_difference(one, other) == np.inf
-    near = golden.nearness(one, one, one, int8=False)
-    assert (near.atol, near.argmax) == (0.0, False)
+    for int8 in (False, True):
+        near = golden.nearness(one, one, one, int8=int8)
+        assert (near.atol, near.quantum, near.argmax) == (0.0, 0.0, False)
 
 
 @pytest.mark.parametrize("values", [["é", "日本", ""], [b"\xc3\xa9", b"", b"x"], np.array(["a", b"b"], object)])

@@ -73,11 +73,13 @@ def nearness(outputs: DataSet, same: DataSet, other: DataSet, *, int8: bool) -> 
 
 
 def grid_step(array: Array) -> float:
-    """The quantum of values that lie on a grid; 0 for values that don't.
+    """The quantum of values that lie on a grid; 0 for values that don't, and for text.
 
     An int8 output takes at most 256 values; more than that, or gaps that are no multiples of the smallest, is
     no grid.
     """
+    if data.is_text(array):
+        return 0.0
     values = np.unique(array.astype(np.float64))
     if not 2 <= len(values) <= 256:
         return 0.0

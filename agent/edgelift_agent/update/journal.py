@@ -123,8 +123,19 @@ class Journal:
             records = self._committed.read() or Records()
             records.lost.append("the state database")
             self.recovered = True
+        else:
+            records = self._if_emptied(records)
         self._take(records)
         return connection
+
+    def _if_emptied(self, records: Records) -> Records:
+        """What is committed, where the database is new or was emptied and the second file knows more."""
+        second = self._committed.read() if records.meta.starts == 0 and not records.slots else None
+        if second is None or not second.slots:
+            return records
+        log.error("%s is empty; %s says what is committed", self.path, "committed.json")
+        second.lost.append("the state database")
+        return second
 
     def _read_only(self) -> Records:
         try:

@@ -70,10 +70,12 @@ def build(request: Request, progress: BuildProgress) -> Built:
     machine = emulate.find_root() if request.emulate else None
     path, function = split_source(request.source)
     check_data("" if function else request.data)
-    if request.out is not None:
-        refuse_existing(request.out, force=request.force)
-    host = this_machine()
     parent = request.out.absolute().parent if request.out else Path("releases").absolute()
+    if request.model:
+        check_name("model", request.model)
+    if request.out or request.model:  # else the source's own name says where
+        refuse_existing(_out(request, parent, request.model), force=request.force)
+    host = this_machine()
     with staging(parent) as folder:
         work = Work(request, targets, recipe, host, folder / "work", progress)
         work.folder.mkdir()
@@ -83,7 +85,7 @@ def build(request: Request, progress: BuildProgress) -> Built:
             with work.stage("load", f"Running {function} in {path.name}" if function else f"Opening {path.name}"):
                 facts = load_source(source_process, path, function, work)
             name = check_name("model", request.model or facts.name)
-            out = request.out or parent / f"{name}@{request.version}"
+            out = _out(request, parent, name)
             refuse_existing(out, force=request.force)
             made = make(source_process, facts, work)
             outcomes, trials = _assess(source_process, facts, made, work)
@@ -94,6 +96,10 @@ def build(request: Request, progress: BuildProgress) -> Built:
             report = _package(about, decided, trials, folder / "release", work)
             put_in_place(folder / "release", out)
     return Built(out, report)
+
+
+def _out(request: Request, parent: Path, name: str) -> Path:
+    return request.out or parent / f"{name}@{request.version}"
 
 
 def _recipe(request: Request, targets: list[Target]) -> Recipe:

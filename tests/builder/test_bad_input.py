@@ -187,6 +187,32 @@ def test_a_wrong_name_is_told_before_anything_runs(tmp_path: Path, source: str, 
 
 
 @pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"model": "No Good"}, "bad-id"),
+        ({"model": "there"}, "conflict"),
+        ({"out": Path("releases/there@1")}, "conflict"),
+        ({"version": "next"}, "bad-id"),
+        ({"recipe": "int8-statc"}, "unknown-recipe"),
+        ({"targets": ["rpi44"]}, "unknown-target"),
+    ],
+)
+def test_a_wrong_option_is_told_before_the_source_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, object], code: str
+) -> None:
+    from edgelift_builder.build import build
+    from edgelift_builder.report.progress import Quiet
+    from edgelift_builder.request import Request
+
+    (tmp_path / "s.py").write_text(TYPOS)
+    (tmp_path / "releases" / "there@1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ContractError) as caught:
+        build(Request("s.py:nested", **({"targets": ["x86-64"]} | more)), Quiet())  # type: ignore[arg-type]
+    assert caught.value.code == code  # running the file raises
+
+
+@pytest.mark.parametrize(
     ("more", "code", "words"),
     [
         ({"targets": ["rpi44"]}, "unknown-target", "Did you mean rpi4"),

@@ -80,27 +80,31 @@ HALF = {
 
 @pytest.mark.parametrize("what", HALF)
 def test_who_does_not_go_on_is_cut(what: str) -> None:
-    with serving(CountingModel(), keep_alive_s=1.0, request_timeout_s=1.0) as server:
-        with socket.create_connection(("127.0.0.1", server.port)) as sock:
-            sock.sendall(HALF[what])
-            assert is_closed(sock)
+    with (
+        serving(CountingModel(), keep_alive_s=1.0, request_timeout_s=1.0) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as sock,
+    ):
+        sock.sendall(HALF[what])
+        assert is_closed(sock)
 
 
 def test_a_request_that_trickles_has_an_end() -> None:
-    with serving(CountingModel(), request_timeout_s=2.0) as server:
-        with socket.create_connection(("127.0.0.1", server.port)) as sock:
-            sock.sendall(HEAD + b"\r\n")
-            with contextlib.suppress(ConnectionError):
-                for _ in range(600):  # a byte every tenth of a second would last ten seconds
-                    sock.sendall(b" ")
-                    time.sleep(0.1)
-                    sock.settimeout(0.001)
-                    with contextlib.suppress(TimeoutError):
-                        if not sock.recv(1):
-                            break
-                    sock.settimeout(30)
-                else:
-                    pytest.fail("it was never cut")
+    with (
+        serving(CountingModel(), request_timeout_s=2.0) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as sock,
+    ):
+        sock.sendall(HEAD + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(600):  # a byte every tenth of a second would last ten seconds
+                sock.sendall(b" ")
+                time.sleep(0.1)
+                sock.settimeout(0.001)
+                with contextlib.suppress(TimeoutError):
+                    if not sock.recv(1):
+                        break
+                sock.settimeout(30)
+            else:
+                pytest.fail("it was never cut")
 
 
 def test_newcomers_take_the_place_of_those_who_wait_longest() -> None:
@@ -142,23 +146,25 @@ def test_the_limit_stays_below_the_descriptors() -> None:
 
 def test_who_does_not_take_its_answers_is_cut() -> None:
     big = b'{"id":"' + b"x" * 30_000 + b'",' + GOOD[1:]
-    with serving(CountingModel(), answer_timeout_s=1.0, keep_alive_s=3600.0) as server:
-        with socket.create_connection(("127.0.0.1", server.port)) as greedy:
-            greedy.settimeout(0.5)
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                while True:
-                    greedy.sendall(request(big))
+    with (
+        serving(CountingModel(), answer_timeout_s=1.0, keep_alive_s=3600.0) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as greedy,
+    ):
+        greedy.settimeout(0.5)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while True:
+                greedy.sendall(request(big))
 
-            def cut() -> bool:
-                try:
-                    greedy.send(b"x")
-                except TimeoutError:
-                    return False
-                except ConnectionError:
-                    return True
+        def cut() -> bool:
+            try:
+                greedy.send(b"x")
+            except TimeoutError:
                 return False
+            except ConnectionError:
+                return True
+            return False
 
-            wait_until(cut)
+        wait_until(cut)
 
 
 def test_a_body_larger_than_the_model_can_need_is_refused_before_it_is_read() -> None:

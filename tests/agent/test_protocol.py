@@ -166,3 +166,14 @@ def test_bf16_is_refused_either_way() -> None:
         words.decode(body(datatype="BF16", data=[1, 2]), None)
     with pytest.raises(ContractError, match="nothing here can hold BF16"):
         words.decode(b"1234", 0)
+
+
+def test_long_json_for_a_small_shape_is_refused_before_it_is_read() -> None:
+    """Were it read, it would not be JSON."""
+    for text in (b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1, 2],"data":[' + b"1," * 10**6,
+                 b"1," * 10**6 + b'],"shape" : [1,2]}]}'):  # fmt: skip
+        with pytest.raises(ContractError) as caught:
+            codec(X).decode(text, None)
+        assert caught.value.code == "too-large"
+    many = body(shape=[50_000, 2], data=[1.25] * 100_000)
+    assert codec(X).decode(many, None).inputs["x"].shape == (50_000, 2)

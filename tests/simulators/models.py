@@ -60,6 +60,63 @@ def graph_text() -> tuple[onnx.ModelProto, list[TensorSpec], list[TensorSpec]]:
     return _model(graph), [TensorSpec("words", "BYTES", [-1, 2])], [TensorSpec("same", "BYTES", [-1, 2])]
 
 
+def graph_simple() -> tuple[onnx.ModelProto, list[TensorSpec], list[TensorSpec]]:
+    """Triton's `simple`: OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 − INPUT1, sixteen INT32 each."""
+    nodes = [
+        helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+        helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
+    ]
+    return _sixteen("simple", nodes, TensorProto.INT32, "INT32", 2)
+
+
+def graph_simple_string() -> tuple[onnx.ModelProto, list[TensorSpec], list[TensorSpec]]:
+    """Triton's `simple_string`: the same on numbers written as strings."""
+    nodes = [
+        *(helper.make_node("Cast", [f"INPUT{n}"], [f"n{n}"], to=TensorProto.INT32) for n in range(2)),
+        helper.make_node("Add", ["n0", "n1"], ["sum"]),
+        helper.make_node("Sub", ["n0", "n1"], ["difference"]),
+        helper.make_node("Cast", ["sum"], ["OUTPUT0"], to=TensorProto.STRING),
+        helper.make_node("Cast", ["difference"], ["OUTPUT1"], to=TensorProto.STRING),
+    ]
+    return _sixteen("simple_string", nodes, TensorProto.STRING, "BYTES", 2)
+
+
+def graph_simple_identity() -> tuple[onnx.ModelProto, list[TensorSpec], list[TensorSpec]]:
+    """Triton's `simple_identity`: OUTPUT0 = INPUT0, strings."""
+    return _sixteen(
+        "simple_identity", [helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])], TensorProto.STRING, "BYTES", 1
+    )
+
+
+def _sixteen(
+    name: str, nodes: list[onnx.NodeProto], kind: int, dtype: Any, count: int
+) -> tuple[onnx.ModelProto, list[TensorSpec], list[TensorSpec]]:
+    values = {
+        side: [helper.make_tensor_value_info(f"{side}{n}", kind, [1, 16]) for n in range(count)]
+        for side in ("INPUT", "OUTPUT")
+    }
+    graph = helper.make_graph(nodes, name, values["INPUT"], values["OUTPUT"])
+    specs = {side: [TensorSpec(f"{side}{n}", dtype, [1, 16]) for n in range(count)] for side in values}
+    return _model(graph), specs["INPUT"], specs["OUTPUT"]
+
+
+TRITONS = {"simple": graph_simple, "simple_string": graph_simple_string, "simple_identity": graph_simple_identity}
+
+
+def _goldens_of_tritons(name: str, outputs: list[TensorSpec]) -> list[Golden]:
+    numbers = [np.arange(16, dtype=np.int32).reshape(1, 16), np.full((1, 16), 2, np.int32)]
+    results = [numbers[0] + numbers[1], numbers[0] - numbers[1]] if name != "simple_identity" else numbers[:1]
+
+    def tensor(spec: str, array: np.ndarray) -> Tensor:
+        if name == "simple":
+            return _tensor(spec, "INT32", array)
+        raw = b"".join(len(w).to_bytes(4, "little") + w for w in (str(n).encode() for n in array.ravel()))
+        return Tensor(spec, "BYTES", [1, 16], raw)
+
+    inputs = [tensor(f"INPUT{n}", array) for n, array in enumerate(numbers[: len(outputs)])]
+    return [Golden(inputs, [tensor(f"OUTPUT{n}", array) for n, array in enumerate(results)])]
+
+
 def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
@@ -76,6 +133,9 @@ def publish_onnx(
     if kind == "cnn":
         model, inputs, outputs = graph_cnn(int(version))
         goldens = goldens_by_running(model, inputs)
+    elif kind in TRITONS:
+        model, inputs, outputs = TRITONS[kind]()
+        goldens = _goldens_of_tritons(kind, outputs)
     else:
         model, inputs, outputs = graph_many(scale, fails_from) if kind == "many" else graph_text()
         goldens = _goldens_many(scale) if kind == "many" else _goldens_text()

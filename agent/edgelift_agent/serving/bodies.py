@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -19,6 +20,12 @@ AROUND_BYTES = 64 * 1024
 #: After a body of this size memory is given back to the system: what was made of it took several times as much.
 LARGE_BYTES = 4 * 1024 * 1024
 
+#: Longer JSON is looked at before it is read: its reading holds the interpreter, and every other request, bytes.
+LOOKED_AT_BYTES = 256 * 1024
+#: Where a tensor's shape is looked for: at a body's ends, since its data stands in between, bytes.
+_END_BYTES = 4096
+_SHAPE = re.compile(rb'"shape"\s*:\s*\[([\d,\s]{0,200})\]')
+
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -34,6 +41,21 @@ def _largest(inputs: tuple[tuple[str, tuple[int, ...]], ...], limit_bytes: int) 
     if any(dtype == "BYTES" or -1 in shape for dtype, shape in inputs):
         return limit_bytes
     return AROUND_BYTES + sum(ELEMENT_BYTES * prod(shape) for _, shape in inputs)
+
+
+def check_claim(text: bytes) -> None:
+    """Refuse long JSON of one tensor, not BYTES, that has far more in it than the shape it claims can take.
+
+    Raises:
+        ContractError: `too-large`.
+    """
+    found = _SHAPE.search(text[:_END_BYTES]) or _SHAPE.search(text[-_END_BYTES:])
+    if found is None:
+        return
+    elements = prod(int(size) for size in found[1].split(b",") if size.strip().isdigit())
+    limit_bytes = AROUND_BYTES + ELEMENT_BYTES * elements
+    if len(text) > limit_bytes:
+        raise too_large(str(len(text)), limit_bytes)
 
 
 class BodyReader:

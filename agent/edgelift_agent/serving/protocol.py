@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from edgelift_agent.serving.bodies import LOOKED_AT_BYTES, check_claim
 from edgelift_agent.serving.inputs import InputReader, bad_request
 from edgelift_agent.serving.json_data import may_hold_words
 from edgelift_agent.serving.outputs import AS_BINARY, AS_JSON, Wanted, check_finite, describe, read_outputs
@@ -53,6 +54,7 @@ class Codec:
         """
         text = manifest.runtime == "onnxruntime"  # its strings are text
         self._readers = {spec.name: InputReader(spec, text=text) for spec in manifest.inputs}
+        self._is_one_tensor = len(manifest.inputs) == 1 and manifest.inputs[0].dtype != "BYTES"
         self._as_json = {spec.name: AS_JSON for spec in manifest.outputs}
         self._as_binary = dict.fromkeys(self._as_json, AS_BINARY)
         named = orjson.dumps({"model_name": model, "model_version": version, "parameters": parameters})
@@ -75,6 +77,8 @@ class Codec:
             if header_length > len(body):
                 raise bad_request(f"the header says {header_length} bytes of JSON, the body has {len(body)}")
             body, binary = body[:header_length], memoryview(body)[header_length:]
+        if len(body) > LOOKED_AT_BYTES and self._is_one_tensor:
+            check_claim(body)
         try:
             message = orjson.loads(body)
         except orjson.JSONDecodeError as error:

@@ -74,6 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._due = 0.0  # the request must be whole then; this and the rest by the loop's clock, seconds
         self.heard = self.idle_since = self.loop.time()  # the client's last byte; the last answer's end
         self._unsent, self._unsent_since = 0, 0.0
+        self.has_asked = False  # ever, anything
 
     def connection_made(self, transport: Any) -> None:
         """Called by the transport: find a place, or turn the client away."""
@@ -100,7 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def begin_reading(self) -> None:
         """A request begins: called by the parser's `on_message_begin`."""
-        self._reading, self._head_bytes = "head", 0
+        self._reading, self._head_bytes, self.has_asked = "head", 0, True
         self._due = self.heard + self._bounds.request_s
 
     def on_message_begin(self) -> None:
@@ -161,13 +162,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _make_room(self) -> bool:
-        """Cut whoever waits longest for its own client; False when the server owes every client an answer."""
+        """Cut who never asked anything, else who waits longest for its client; False when all are owed an answer."""
         now = self.loop.time()
         waiting = [(connection.waits, connection) for connection in self._peers]
         silent = [c for waits, c in waiting if waits == "silent"]
         stuck = [c for waits, c in waiting if waits == "reading" and now - c.heard > ON_ITS_WAY_S]
         if silent:
-            min(silent, key=lambda c: c.idle_since).cut()
+            min(silent, key=lambda c: (c.has_asked, c.idle_since)).cut()
         elif stuck:
             min(stuck, key=lambda c: c.heard).cut()
         return bool(silent or stuck)

@@ -57,7 +57,12 @@ class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
         admin_port: of `/metrics`, on loopback; 0 takes a free one.
         workers: requests that run at once.
         max_pending: requests that may be under way before new ones are turned away.
-        max_body_bytes: largest request.
+        max_body_bytes: largest request; a model of known shape takes no more than its inputs can need.
+        max_connections: open at once; at most a quarter of the process's descriptors.
+        keep_alive_s: after which a connection without a request is closed.
+        request_timeout_s: for a request to come, and one second more for each 128 KB of its body; for its answer to
+            be taken.
+        drain_timeout_s: at a stop, for requests under way to be answered.
     """
 
     host: str = "127.0.0.1"
@@ -67,6 +72,10 @@ class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     max_pending: Annotated[int, Meta(ge=1)] = 64
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+    max_connections: Annotated[int, Meta(ge=8, le=65536)] = 256
+    keep_alive_s: _Positive = 5.0
+    request_timeout_s: _Positive = 10.0
+    drain_timeout_s: _Positive = 5.0
 
 
 class TelemetryConfig(msgspec.Struct, forbid_unknown_fields=True):

@@ -42,7 +42,12 @@ class Serving:
             port=config.port,
             unix_socket=Path(config.unix_socket) if config.unix_socket else None,
             disk=disk,
+            keep_alive_s=config.keep_alive_s,
+            max_connections=config.max_connections,
+            request_timeout_s=config.request_timeout_s,
+            answer_timeout_s=config.request_timeout_s,
         )
+        self._drain_timeout_s = config.drain_timeout_s
 
     def start(self) -> None:
         """Begin to answer."""
@@ -54,7 +59,7 @@ class Serving:
 
     def stop(self) -> None:
         """Take no more requests."""
-        self.server.stop()
+        self.server.stop(self._drain_timeout_s)
 
     def close(self) -> None:
         """End the threads, after the server has stopped."""

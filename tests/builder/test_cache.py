@@ -63,6 +63,18 @@ def test_the_oldest_go_when_it_is_full(tmp_path: Path, own_cache: Path, monkeypa
     assert cache.find("0" * 64) is None and cache.find("3" * 64) is not None
 
 
+def test_what_a_killed_build_was_at_is_swept(tmp_path: Path, own_cache: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine = own_cache / "steps" / f".kkkk-{os.getpid()}-00ff"
+    for folder in (own_cache / "steps" / f".kkkk-{dead.pid}-00ff", mine):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"half")
+    made = piece(tmp_path / "p")
+    cache.keep(made)
+    assert {p.name for p in (own_cache / "steps").iterdir()} == {made.key, mine.name}
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EDGELIFT_CACHE", str(tmp_path / "file"))

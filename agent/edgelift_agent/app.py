@@ -15,6 +15,7 @@ from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.preflight import Preflight
 from edgelift_agent.config import Config, read_token
 from edgelift_agent.parts.host_link import HostLink
+from edgelift_agent.parts.self_examination import examine_self
 from edgelift_agent.parts.serving import Serving
 from edgelift_agent.parts.state_folder import StateFolder
 from edgelift_agent.parts.this_machine import ThisMachine
@@ -73,7 +74,7 @@ class Agent:
             DeviceError: `bad-config`, `port-in-use`, `already-running` or `unsupported-platform`.
         """
         prepare_message_types()  # before the first thread
-        self.config, token = config, read_token(config)
+        self.config, self._token = config, read_token(config)
         self._look_again_s = look_again_s
         self.clock: Clock = clock or SystemClock()
         disk, state_dir = disk or Disk(), Path(config.state_dir)
@@ -83,7 +84,7 @@ class Agent:
         self.state = StateFolder(state_dir, disk, self.degraded)
         self.serving = Serving(config.serve, disk, self.clock, self._order)
         self.host = HostLink(
-            config, token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate
+            config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate
         )
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
         self.updater = self._make_updater(preflight_module)
@@ -237,6 +238,7 @@ class Agent:
                 self._admin_unix,
                 {
                     "GET /status": lambda _: on_worker(self.status),
+                    "GET /doctor": lambda _: examine_self(self.config, self._token, self.machine, self.degraded),
                     "POST /rollback": lambda a: on_worker(lambda: updater.roll_back(_slot(a))),
                     "POST /pin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=True)),
                     "POST /unpin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=False)),

@@ -1,14 +1,16 @@
 """`edgelift-agent doctor`: looks at everything an agent depends on, and says what to do about what is wrong.
 
-One check per function; each returns a finding, never raises. Works with and without a running agent.
+A running agent is asked how it sees things from where it stands (its token, groups, devices, board); what it would
+see is guessed at only where none runs. One check per function; each returns a finding, never raises.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -36,20 +38,50 @@ class Finding:
     advice: str = ""
 
 
+class RunningAgent:
+    """The running agent's own word.
+
+    Attributes:
+        status, seen: what it answers to `GET /status` and `GET /doctor`; empty where it doesn't.
+        refusal: why not; None when it answered.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Ask it."""
+        self.status: dict[str, Any] = {}
+        self.seen: dict[str, Any] = {}
+        self.refusal: DeviceError | None = None
+        socket_path = Path(config.state_dir) / "run" / "admin.sock"
+        try:
+            self.status = ask(socket_path, "GET", "/status", timeout_s=5)
+            self.seen = ask(socket_path, "GET", "/doctor", timeout_s=15)
+        except DeviceError as error:
+            self.refusal = error
+
+    @property
+    def forbidden(self) -> bool:
+        """Does an agent run that we may not ask?"""
+        return self.refusal is not None and self.refusal.code == "not-allowed"
+
+
 def examine(config: Config, board: Board | None = None) -> list[Finding]:
-    """Run every check."""
+    """Run every check; `board` is read where no agent tells how it reads its own."""
     board = board or Board()
+    agent = RunningAgent(config)
+    readings = agent.seen.get("readings") or board.readings()
     checks: list[Callable[[], Finding]] = [
         lambda: check_hardware(board),
-        check_runtimes,
-        lambda: check_disk(config),
-        lambda: check_host(config),
+        lambda: check_agent(agent),
+        lambda: check_degraded(agent),
+        lambda: check_runtimes(agent),
+        lambda: check_disk(config, agent),
+        lambda: check_devices(agent),
+        lambda: check_host(config, agent),
         lambda: check_clock(config),
-        lambda: check_broker(config),
-        lambda: check_agent(config),
-        lambda: check_server(config),
-        lambda: check_temperature(board),
-        lambda: check_power(board),
+        lambda: check_broker(config, agent),
+        lambda: check_server(config, agent),
+        lambda: check_temperature(readings),
+        lambda: check_power(readings),
     ]
     return [check() for check in checks]
 
@@ -63,31 +95,49 @@ def check_hardware(board: Board) -> Finding:
     return Finding("hardware", "ok", f"{name}{f', {board.model()}' if board.model() else ''}")
 
 
-def check_runtimes() -> Finding:
-    """Is there any runtime, and which provider would it use?"""
+def check_agent(agent: RunningAgent) -> Finding:
+    """Does the agent run, and may we ask it?"""
+    if agent.refusal is not None and agent.forbidden:
+        return Finding("agent", "warn", agent.refusal.message, "Run this with sudo to see what the agent sees.")
+    if not agent.status:
+        advice = "systemctl start edgelift-agent; journalctl -u edgelift-agent"
+        return Finding("agent", "fail", "No agent runs.", advice)
+    slots = agent.status["report"].get("slots", {})
+    serving = [f"{name}: {s.get('model')}@{s.get('version')}" for name, s in slots.items() if s.get("artifact")]
+    return Finding("agent", "ok", "; ".join(serving) or "runs; no model is assigned")
+
+
+def check_degraded(agent: RunningAgent) -> Finding:
+    """Does the agent live with something broken?"""
+    faults = agent.status.get("report", {}).get("degraded", [])
+    if faults:
+        told = "; ".join(f"{fault['part']}: {fault['message']} ({fault['code']})" for fault in faults)
+        return Finding("degraded", "fail", told, "Serving goes on; mend this, and the agent gets well by itself.")
+    return Finding("degraded", "ok", "nothing is broken around the agent" if agent.status else "not known")
+
+
+def check_runtimes(agent: RunningAgent) -> Finding:
+    """Is there any runtime?"""
     from edgelift_agent.runtime import all_runtimes, available  # late: not needed to print help
 
-    found = available(all_runtimes())
+    found = agent.seen.get("runtimes") or available(all_runtimes())
     if not found:
-        return Finding(
-            "runtime", "fail", "No runtime is installed.", "pip install 'edgelift[onnx]' or 'edgelift[tflite]'"
-        )
-    return Finding(
-        "runtime", "ok", ", ".join(f"{name} {version}" for name, version in found.items()) + " on the CPU"
-    )
+        advice = "In the agent's environment: pip install onnxruntime, or ai-edge-litert."
+        return Finding("runtime", "fail", "No runtime is installed.", advice)
+    return Finding("runtime", "ok", ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
-def check_disk(config: Config) -> Finding:
-    """Can the state folder be written, and is there room?"""
+def check_disk(config: Config, agent: RunningAgent | None = None) -> Finding:
+    """Is there room in the state folder; and, where no agent tells of it, can it be written?"""
     folder = Path(config.state_dir)
-    place = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(place).free
-    probe, disk = place / ".edgelift-probe", Disk()
-    try:
-        disk.write_file(probe, b"x")
-        disk.unlink(probe)
-    except DeviceError as error:
-        return Finding("disk", "fail", error.message, error.hint)
+    place = next(p for p in (folder, *folder.parents) if _is_there(p))
+    seen = agent.seen if agent else {}
+    if not seen and not os.access(place, os.W_OK | os.X_OK):
+        message = f"This user can't write {place}; whether the agent's can is not known."
+        return Finding("disk", "warn", message, "Run this with sudo.")
+    if not seen and (refused := _refused(place)) is not None:
+        return Finding("disk", "fail", refused.message, refused.hint)
+    free = int(seen.get("disk_free_bytes", 0)) or shutil.disk_usage(place).free
     if free < config.update.disk_reserve_bytes * 4:
         return Finding(
             "disk", "warn", f"{free / 1e6:.0f} MB free in {place}.", "Free some space, or updates will fail."
@@ -95,17 +145,54 @@ def check_disk(config: Config) -> Finding:
     return Finding("disk", "ok", f"{free / 1e9:.1f} GB free in {place}")
 
 
-def check_host(config: Config) -> Finding:
-    """Does the control plane answer, and does it take our token?"""
-    from edgelift_agent.link.http import HttpTransport  # late: brings requests
-
+def _is_there(path: Path) -> bool:
     try:
-        HttpTransport(config.host.url, read_token(config), config.device, timeout_s=5).poll(None, 0.0)
-    except EdgeliftError as error:
-        if error.code in ("not-found", "malformed"):
-            return Finding("host", "ok", f"{config.host.url} answers; this device has not enrolled yet")
-        return Finding("host", "fail", error.message, error.hint or "Check host.url and the network.")
-    return Finding("host", "ok", f"{config.host.url} answers and knows this device")
+        return path.exists()
+    except PermissionError:
+        return False
+
+
+def _refused(place: Path) -> DeviceError | None:
+    probe, disk = place / ".edgelift-probe", Disk()
+    try:
+        disk.write_file(probe, b"x")
+        disk.unlink(probe)
+    except DeviceError as error:
+        return error
+    return None
+
+
+def check_devices(agent: RunningAgent) -> Finding:
+    """Can the agent open the devices that tell of throttling and run models?"""
+    if not agent.seen:
+        return Finding("devices", "ok", "not known while the agent can't be asked")
+    refused: dict[str, str] = agent.seen["refused_devices"]
+    if refused:
+        return Finding(
+            "devices",
+            "warn",
+            f"{agent.seen['user']} can't open {', '.join(refused)}: {next(iter(refused.values()))}.",
+            "Put it into the groups video and render, and see DeviceAllow in the unit.",
+        )
+    return Finding(
+        "devices", "ok", f"none is refused to {agent.seen['user']} in {', '.join(agent.seen['groups'])}"
+    )
+
+
+def check_host(config: Config, agent: RunningAgent) -> Finding:
+    """Does the control plane answer, and does it take our token? The agent's own, where one runs."""
+    from edgelift_agent.link.trial import try_host  # late: brings requests
+
+    if agent.seen:
+        trial = agent.seen["host"]
+    else:
+        try:
+            token = read_token(config)
+        except EdgeliftError as error:
+            advice = "Run this with sudo." if agent.forbidden else "Start the agent: systemd hands it its token."
+            return Finding("host", "warn", f"Not tried: {error.message}", advice)
+        trial = try_host(config, token)
+    return Finding("host", "ok" if trial["answers"] else "fail", trial["message"], trial["hint"])
 
 
 def check_clock(config: Config) -> Finding:
@@ -130,12 +217,11 @@ def check_clock(config: Config) -> Finding:
     return Finding("clock", "ok", f"within {abs(off_s):.0f} s of the host's")
 
 
-def check_broker(config: Config) -> Finding:
+def check_broker(config: Config, agent: RunningAgent) -> Finding:
     """By which way does the running agent reach the host?"""
-    status = _status(config)
-    if status is None:
-        return Finding("broker", "warn", "Not known while no agent runs.", "Start the agent.")
-    if status["transport"] == "mqtt":
+    if not agent.status:
+        return Finding("broker", "warn", "Not known while the agent can't be asked.", "See agent above.")
+    if agent.status["transport"] == "mqtt":
         return Finding("broker", "ok", "connected by MQTT")
     if config.host.transport == "http":
         return Finding("broker", "ok", "not used: host.transport is http")
@@ -144,22 +230,9 @@ def check_broker(config: Config) -> Finding:
     )
 
 
-def check_agent(config: Config) -> Finding:
-    """Does the agent run?"""
-    status = _status(config)
-    if status is None:
-        return Finding(
-            "agent", "fail", "No agent runs.", "systemctl start edgelift-agent; journalctl -u edgelift-agent"
-        )
-    slots = status["report"].get("slots", {})
-    serving = [f"{name}: {s.get('model')}@{s.get('version')}" for name, s in slots.items() if s.get("artifact")]
-    return Finding("agent", "ok", "; ".join(serving) or "runs; no model is assigned")
-
-
-def check_server(config: Config) -> Finding:
+def check_server(config: Config, agent: RunningAgent) -> Finding:
     """Does the inference port answer?"""
-    status = _status(config)
-    port = status["port"] if status else config.serve.port
+    port = agent.status.get("port", config.serve.port)
     try:
         with socket.create_connection((config.serve.host, port), timeout=2):
             return Finding("server", "ok", f"answers on {config.serve.host}:{port}")
@@ -168,9 +241,8 @@ def check_server(config: Config) -> Finding:
         return Finding("server", "fail", f"{config.serve.host}:{port}: {reason}.", "Start the agent.")
 
 
-def check_temperature(board: Board) -> Finding:
+def check_temperature(readings: Mapping[str, float]) -> Finding:
     """Is the processor hot or throttled?"""
-    readings = board.readings()
     hottest = readings.get("soc_temp_c")
     if readings.get("throttled"):
         return Finding(
@@ -182,9 +254,8 @@ def check_temperature(board: Board) -> Finding:
     return Finding("temperature", state, f"{hottest:.0f} °C", "" if state == "ok" else "Cool the board.")
 
 
-def check_power(board: Board) -> Finding:
+def check_power(readings: Mapping[str, float]) -> Finding:
     """Is the supply too weak, now or since boot?"""
-    readings = board.throttling()
     if readings.get("under_voltage"):
         return Finding("power", "fail", "Under-voltage now.", "Use a stronger supply or a shorter cable.")
     if readings.get("under_voltage_since_boot"):
@@ -194,11 +265,3 @@ def check_power(board: Board) -> Finding:
     return Finding(
         "power", "ok", "no under-voltage" if "under_voltage" in readings else "not told by this machine"
     )
-
-
-def _status(config: Config) -> dict[str, Any] | None:
-    try:
-        status: dict[str, Any] = ask(Path(config.state_dir) / "run" / "admin.sock", "GET", "/status", timeout_s=5)
-    except EdgeliftError:
-        return None
-    return status

@@ -53,7 +53,7 @@ def test_an_orin_tells_power_gpu_and_throttling(tmp_path: Path) -> None:
 
 def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
     assert replay(tmp_path, {}).readings() == {}
-    assert check_temperature(replay(tmp_path, {})).state == "ok"
+    assert check_temperature(replay(tmp_path, {}).readings()).state == "ok"
 
 
 def test_garbage_in_sysfs_is_left_out(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_garbage_in_sysfs_is_left_out(tmp_path: Path) -> None:
 
 def test_the_doctor_names_heat_and_weak_power(tmp_path: Path) -> None:
     hot = replay(tmp_path / "h", {**PI_4, "sys/class/thermal/thermal_zone0/temp": "83000"})
-    assert check_temperature(hot).state == "fail"
+    assert check_temperature(hot.readings()).state == "fail"
     weak = replay(tmp_path / "w", PI_4, {"vcgencmd": "throttled=0x50005"})
-    finding = check_power(weak)
+    finding = check_power(weak.readings())
     assert (finding.state, "stronger supply" in finding.advice) == ("fail", True)
 
 
@@ -95,3 +95,54 @@ def test_the_doctor_of_a_device_without_anything(tmp_path: Path) -> None:
     assert (findings["host"]["state"], findings["agent"]["state"]) == ("fail", "fail")
     assert findings["agent"]["advice"]
     assert check_disk(load_config(config)).state in ("ok", "warn")
+
+
+def by_the_book(device: Device) -> None:
+    """As the unit does: the token comes by LoadCredential, to the agent's process alone."""
+    credentials = device.folder / "credentials"
+    credentials.mkdir(parents=True, exist_ok=True)
+    (credentials / "edgelift-token").write_text(ToyHost.token + "\n")
+    text = device.config.read_text()
+    device.config.write_text(text.replace(f'token = "{ToyHost.token}"\n', ""))
+    device.environment["CREDENTIALS_DIRECTORY"] = str(credentials)
+
+
+def diagnose(device: Device) -> dict[str, dict[str, str]]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-m", "edgelift_agent.cli", "doctor", "--json", "--config", str(device.config)],
+        capture_output=True, text=True, timeout=60, env=environment,
+    )  # fmt: skip
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == any(finding["state"] == "fail" for finding in findings.values())
+    return findings
+
+
+def test_an_install_by_the_book_has_no_red(host: ToyHost, device: Device) -> None:
+    by_the_book(device)
+    host.assign(device.name, toy=host.publish("1", ToyModelFile()))
+    device.start()
+    host.wait_for(device.name, lambda r: r.revision_applied == 1)
+    findings = diagnose(device)
+    assert [finding for finding in findings.values() if finding["state"] == "fail"] == []
+    assert findings["host"]["state"] == "ok"
+    assert "knows this device" in findings["host"]["message"]
+    assert "onnxruntime 1.99.0" in findings["runtime"]["message"]  # the agent's runtimes, not the terminal's
+    assert findings["degraded"]["state"] == "ok"
+
+
+def test_a_stopped_install_by_the_book_blames_no_token(host: ToyHost, device: Device) -> None:
+    by_the_book(device)
+    findings = diagnose(device)
+    assert (findings["agent"]["state"], findings["host"]["state"]) == ("fail", "warn")
+
+
+def test_the_doctor_tells_what_the_agent_is_degraded_by(host: ToyHost, device: Device) -> None:
+    mark = device.folder / "struck"
+    device.start("--fault", "EROFS", "--at", "1", "--mark", str(mark), "--lasting")
+    findings = diagnose(device)
+    assert findings["degraded"]["state"] == "fail"
+    assert "(read-only)" in findings["degraded"]["message"]
+    mark.unlink()
+    host.wait_for(device.name, lambda r: not r.degraded)
+    assert diagnose(device)["degraded"]["state"] == "ok"

@@ -42,6 +42,8 @@ class Device:
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "agent.log"
+        #: Variables of the agent's process alone.
+        self.environment: dict[str, str] = {}
         #: Words before the agent's own command, as a small disk's.
         self.within: list[str] = []
         #: The state folder as this process reaches it.
@@ -54,7 +56,7 @@ class Device:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **self.environment},
             )
         if wait:
             self.wait_live()

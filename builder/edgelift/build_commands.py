@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from edgelift.output import make_console
+
 if TYPE_CHECKING:
     from edgelift_builder.build import Built
     from edgelift_builder.report.progress import Bar, Lines, Quiet
@@ -72,12 +74,10 @@ def _build(
 
 
 def _run(request: Request, *, quiet: bool) -> Built:
-    from rich.console import Console
-
     from edgelift_builder.build import build
     from edgelift_builder.report.progress import Bar, Lines, Quiet
 
-    console = Console(stderr=True)
+    console = make_console(to_errors=True)
     shown: AbstractContextManager[Bar | Lines | Quiet]
     if quiet:
         shown = nullcontext(Quiet())
@@ -90,11 +90,6 @@ def _run(request: Request, *, quiet: bool) -> Built:
 
 
 def _show(built: Built) -> None:
-    from rich.console import Console
-
     from edgelift_builder.report.terminal import show
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160
-    show(console, built.report, built.folder)
+    show(make_console(width=160), built.report, built.folder)

@@ -17,7 +17,7 @@ from edgelift.common import (
     open_client,
     print_json,
 )
-from edgelift.output import ago, show_table
+from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ def _device(
 
 def _show_device(found: DeviceDetail) -> None:
     device = found.device
-    typer.echo(
+    say(
         f"{device.device}: {'online' if device.online else 'offline'}, last seen {ago(device.last_seen)} by "
         f"{device.transport or 'http'}; {found.facts.board or device.hardware_class}, "
         f"agent {found.agent_version}; "
         f"tags: {_tags(device.tags) or 'none'}; revision {device.revision_applied} of {device.revision} applied"
     )
     if device.duplicates:
-        typer.echo(
+        say(
             f"DUPLICATE: {len(device.duplicates)} devices speak as {device.device}, from {_speakers(device)}: a cloned"
             " card, or one id given twice. What is shown is of the one that reported last. Give one another id."
         )
@@ -189,7 +189,7 @@ def _assign(
             print_json(reply)
         else:
             text = f"assigned {release}" if reply.changed else f"has {release} assigned already"
-            typer.echo(f"{name}: {text} in slot {reply.slot!r} (revision {reply.revision}).")
+            say(f"{name}: {text} in slot {reply.slot!r} (revision {reply.revision}).")
 
 
 def _tag(
@@ -212,4 +212,4 @@ def _tag(
     if as_json:
         print_json(found)
     else:
-        typer.echo(f"{device}: {_tags(found) or 'no tags'}")
+        say(f"{device}: {_tags(found) or 'no tags'}")

@@ -13,9 +13,9 @@ import traceback
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgelift import build_commands, site_commands, target_commands
+from edgelift.output import say, say_error
 from edgelift_contract import EdgeliftError, __version__
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Lift models to the edge: build, publish, roll out, and measure them on the devices.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # else `[default: …]` and `[x]` in a help text are read as markup and lost
 )
 build_commands.register(app)
 target_commands.register(app)
@@ -32,7 +32,7 @@ site_commands.register(app)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"edgelift {__version__}")
+        say(f"edgelift {__version__}")
         raise typer.Exit
 
 
@@ -73,5 +73,4 @@ def run() -> None:
 def _print_error(message: str, hint: str, code: str) -> None:
     if os.environ.get("EDGELIFT_DEBUG"):
         traceback.print_exc()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print("[bold red]error[/]", f"{message} {hint}".rstrip(), f"[dim]({code})[/]", markup=True)
+    say_error(message, hint, code)

@@ -1,30 +1,77 @@
-"""How the command prints tables and times."""
+"""The one place where the command prints: lines, tables, errors, times.
+
+Rule: text from outside (a path, a name, what a device or a server said) is shown as it is. It is never read as
+rich's markup, in which `[x]` is an instruction, and control characters never reach the terminal, where a device's
+message could otherwise move the cursor or change what was printed before. `tests/fleet/test_output.py` holds that
+no other module of this package prints by itself.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Of a table or a page where the output is no terminal: wide, so that nothing is cut.
+WIDE = 200
+
+
+def printable(text: str) -> str:
+    """`text` with every control character, but for line breaks and tabs, replaced by `�`.
+
+    Also what turns the direction of writing (Unicode's `Cf`), and half characters from odd file names.
+    """
+    return "".join("\N{REPLACEMENT CHARACTER}" if _controls(c) else c for c in text)
+
+
+def _controls(character: str) -> bool:
+    return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs")
+
+
+def say(text: str, *, to_errors: bool = False) -> None:
+    """One line, at once; on standard error with `to_errors`. It is not cut and not read as markup."""
+    stream = sys.stderr if to_errors else sys.stdout
+    print(printable(text), file=stream, flush=True)
+
+
+def say_error(message: str, hint: str, code: str) -> None:
+    """An error on standard error: one sentence, what to do, and the code."""
+    from rich.text import Text
+
+    sentence = printable(f"{message} {hint}".rstrip())
+    line = Text.assemble(("error", "bold red"), " ", sentence, " ", (f"({printable(code)})", "dim"))
+    make_console(to_errors=True).print(line, soft_wrap=True)
+
+
+def make_console(*, to_errors: bool = False, width: int = WIDE) -> Console:
+    """A rich console that reads no markup, emoji or numbers into text; `width` columns where it is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=to_errors, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = width
+    return console
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """A table on standard output, with nothing cut where that is no terminal; one with a title needs rows."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=Text(title) if title else None, title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(Text(column))
     rows = list(rows)
     if title and not rows:
         return
     for row in rows:
-        # Names and messages come from devices: shown as they are, never read as markup.
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    make_console().print(table)
 
 
 def ago(at: float) -> str:

@@ -19,7 +19,8 @@ from edgelift.common import (
     print_json,
     seconds,
 )
-from edgelift.output import ago, show_table
+from edgelift.output import ago, make_console, printable, say, show_table
+from edgelift.rollout_progress import RolloutProgress, event_line, headline
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
@@ -33,7 +34,7 @@ RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id, as r7.")
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(help="Roll releases out in waves.", no_args_is_help=True)
+    group = typer.Typer(help="Roll releases out in waves.", no_args_is_help=True, rich_markup_mode=None)
     for name, command in (("start", _start), ("list", _list), ("show", _show), ("watch", _watch)):
         group.command(name)(command)
     for name, command in (("pause", _pause), ("resume", _resume), ("cancel", _cancel), ("rollback", _rollback)):
@@ -80,9 +81,7 @@ def _start(
     elif as_json:
         print_json(made)
     else:
-        typer.echo(
-            f"Started {made.id}: {release} to {made.cohort} devices ({to}). See: edgelift rollout watch {made.id}"
-        )
+        say(f"Started {made.id}: {release} to {made.cohort} devices ({to}). See: edgelift rollout watch {made.id}")
 
 
 def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
@@ -111,7 +110,7 @@ def _show(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption
     if as_json:
         print_json(found)
         return
-    typer.echo(_headline(found))
+    say(headline(found))
     show_table(
         ("device", "wave", "status", "since", "before", "code", "message"),
         [
@@ -120,7 +119,7 @@ def _show(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption
         ],
     )
     for event in found.events:
-        typer.echo(_line(found, event.at, event.kind, event.text))
+        say(event_line(found, event.at, event.kind, event.text))
 
 
 def _watch(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
@@ -156,7 +155,7 @@ def _command(rollout: str, command: str, site: SiteOption, as_json: bool) -> Non
     if as_json:
         print_json(found)
     else:
-        typer.echo(_headline(found))
+        say(headline(found))
 
 
 def _get(client: Client, rollout: str) -> RolloutView:
@@ -167,22 +166,21 @@ def _get(client: Client, rollout: str) -> RolloutView:
 
 
 def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
-    from rich.console import Console
+    from rich.text import Text
 
-    console = Console(stderr=as_json, highlight=False)
-    shown, status = 0, console.status("") if console.is_terminal else None
+    console = make_console(to_errors=as_json)
+    progress, status = RolloutProgress(), console.status("") if console.is_terminal else None
     if status:
         status.start()
     try:
         while True:
             found = _get(client, rollout)
-            for event in found.events[shown:]:
-                console.print(_line(found, event.at, event.kind, event.text), markup=False, soft_wrap=True)
-            shown = len(found.events)
+            for line in progress.lines(found, time.monotonic()):
+                console.print(printable(line), soft_wrap=True)
             if found.state in _ENDED:
                 break
             if status:
-                status.update(f"{found.committed}/{found.cohort} committed · {found.reason}")
+                status.update(Text(printable(f"{found.committed}/{found.cohort} committed · {found.reason}")))
             time.sleep(_POLL_S)
     finally:
         if status:
@@ -190,18 +188,6 @@ def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        typer.echo(_headline(found))
+        say(headline(found))
     if found.state != "done":
         raise typer.Exit(1)
-
-
-def _headline(found: RolloutView) -> str:
-    wave = f"wave {found.wave} of {len(found.waves)}, " if found.wave else ""
-    return (
-        f"{found.id}: {found.release} to {found.selector} is {found.state}: {wave}{found.committed} of "
-        f"{found.cohort} committed, {found.failed} failed. {found.reason}"
-    )
-
-
-def _line(found: RolloutView, at: float, kind: str, text: str) -> str:
-    return f"  +{max(0.0, at - found.created_at):6.1f} s  {kind:<12} {text}"

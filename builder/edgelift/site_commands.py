@@ -13,6 +13,7 @@ import typer
 
 from edgelift import device_commands, rollout_commands
 from edgelift.common import JsonOption, SiteOption, open_site, print_json
+from edgelift.output import make_console, say
 
 if TYPE_CHECKING:
     from edgelift_fleet.site import Site
@@ -43,11 +44,11 @@ def _init(
     finally:
         db.close()
     if not new:
-        typer.echo(f"The site {made.folder} exists already; nothing was changed.")
+        say(f"The site {made.folder} exists already; nothing was changed.")
         return
-    typer.echo(f"Made the site {made.folder}")
-    typer.echo(f"Devices enrol with the token in {made.folder / 'secrets' / 'enrolment-token'}")
-    typer.echo(f"Next: edgelift publish RELEASE_FOLDER --site {made.folder}; edgelift serve --site {made.folder}")
+    say(f"Made the site {made.folder}")
+    say(f"Devices enrol with the token in {made.folder / 'secrets' / 'enrolment-token'}")
+    say(f"Next: edgelift publish RELEASE_FOLDER --site {made.folder}; edgelift serve --site {made.folder}")
 
 
 def _publish(
@@ -78,16 +79,15 @@ def _publish(
             }
         )
     elif done.new:
-        typer.echo(f"Published {name}: {len(done.release.artifacts)} artifacts, {done.size_bytes / 1e6:.2f} MB.")
+        say(f"Published {name}: {len(done.release.artifacts)} artifacts, {done.size_bytes / 1e6:.2f} MB.")
     else:
-        typer.echo(f"{name} is published already, with the same content; nothing was changed.")
+        say(f"{name} is published already, with the same content; nothing was changed.")
 
 
 def _bar(*, quiet: bool) -> Any:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    console = Console(stderr=True)
+    console = make_console(to_errors=True)
     if quiet or not console.is_terminal:
         return nullcontext((None, None))
     bar = Progress(
@@ -152,8 +152,7 @@ def _serve(
 
 
 def _ready(site: Site, running: Any) -> None:
-    typer.echo(f"Serving {running.url} · broker {running.broker} · site {site.folder} · pid {os.getpid()}")
-    sys.stdout.flush()
+    say(f"Serving {running.url} · broker {running.broker} · site {site.folder} · pid {os.getpid()}")
 
 
 def _releases(site: SiteOption = None, as_json: JsonOption = False) -> None:

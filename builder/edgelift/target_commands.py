@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from edgelift.output import make_console, show_table
+
 if TYPE_CHECKING:
     from edgelift_builder.targets import Target
 
@@ -36,8 +38,6 @@ def _targets(
 
 
 def _list(found: list[Target]) -> None:
-    from edgelift.output import show_table
-
     show_table(
         ("target", "board", "hardware class", "cores", "memory", "runtimes, best first", "precisions"),
         [
@@ -49,19 +49,18 @@ def _list(found: list[Target]) -> None:
 
 
 def _explain(target: Target) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.padding import Padding
+    from rich.text import Text
 
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(target.name)}[/]: {escape(target.title)}")
+    console = make_console()
+    console.print(Text.assemble((target.name, "bold"), f": {target.title}"))
     for field, value in _values(target):
-        console.print(f"\n[bold]{escape(field)}[/]  {escape(value)}")
-        console.print(Padding(f"[dim]{escape(target.sources[field])}[/]", (0, 0, 0, 4)))
+        console.print(Text.assemble("\n", (field, "bold"), f"  {value}"))
+        console.print(Padding(Text(target.sources[field], "dim"), (0, 0, 0, 4)))
     for bad in target.known_bad:
         issue = f" ({bad.issue})" if bad.issue else ""
-        console.print(f"\n[bold yellow]known bad[/]  {escape(bad.what)}{escape(issue)}")
-        console.print(Padding(f"[dim]{escape(bad.source)}[/]", (0, 0, 0, 4)))
+        console.print(Text.assemble("\n", ("known bad", "bold yellow"), f"  {bad.what}{issue}"))
+        console.print(Padding(Text(bad.source, "dim"), (0, 0, 0, 4)))
 
 
 def _values(target: Target) -> list[tuple[str, str]]:

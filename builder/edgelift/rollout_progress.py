@@ -1,0 +1,71 @@
+"""What a person reads while a rollout goes on: each thing that happens, what is waited for, and never long silence.
+
+No I/O and no clock: a rollout as the server shows it and a time go in, lines come out. Who prints them, and how
+often the server is asked, is `rollout_commands`' business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgelift_fleet.messages import RolloutView
+
+#: A line is due after this long without one, seconds: a log that stands still looks like a program that does.
+QUIET_S = 30.0
+
+
+class RolloutProgress:
+    """Remembers what was shown of one rollout."""
+
+    def __init__(self) -> None:
+        self._events = 0
+        self._waits_for = ""
+        self._last_at: float | None = None
+
+    def lines(self, found: RolloutView, now: float) -> list[str]:
+        """What is new, as lines.
+
+        Args:
+            found: the rollout now.
+            now: seconds on any clock that only goes forward.
+        """
+        new = [] if self._last_at is not None else [opening(found)]
+        events = found.events[self._events :]
+        new += [event_line(found, event.at, event.kind, event.text) for event in events]
+        self._events = len(found.events)
+        waits_for = f"{found.committed}/{found.cohort} committed, {found.failed} failed. {found.reason}"
+        quiet = self._last_at is not None and now - self._last_at >= QUIET_S
+        told = any(event.text == found.reason for event in events)
+        if found.state in ("running", "rolling-back", "paused") and (quiet or waits_for != self._waits_for):
+            if quiet or not told:
+                new.append(event_line(found, max(found.changed_at, found.created_at), "waits", waits_for, quiet))
+            self._waits_for = waits_for
+        if new:
+            self._last_at = now
+        return new
+
+
+def opening(found: RolloutView) -> str:
+    """The first line: what a wave has to come through, so that the wait is no surprise."""
+    waves = f"{len(found.waves)} waves ({','.join(found.waves)})"
+    soak = f", then {found.soak_s:g} s of soak" if found.soak_s else ""
+    return (
+        f"{found.id}: {found.release} to {found.cohort} devices ({found.selector}) in {waves}. Each wave takes the "
+        f"download, then {found.policy.probation_s:g} s of probation on every device{soak}; a device that does not "
+        f"answer holds its wave for {found.deadline_s:g} s."
+    )
+
+
+def headline(found: RolloutView) -> str:
+    """How a rollout stands, in a sentence or two."""
+    wave = f"wave {found.wave} of {len(found.waves)}, " if found.wave else ""
+    return (
+        f"{found.id}: {found.release} to {found.selector} is {found.state}: {wave}{found.committed} of "
+        f"{found.cohort} committed, {found.failed} failed. {found.reason}"
+    )
+
+
+def event_line(found: RolloutView, at: float, kind: str, text: str, still: bool = False) -> str:
+    """One line of a rollout's story, with the time since its start; `still` says that nothing changed."""
+    return f"  +{max(0.0, at - found.created_at):6.1f} s  {kind:<12} {'still: ' if still else ''}{text}"

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import tomli
 from scripts import architecture
 
 from edgelift_agent.config import Config
+from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import CODES
 
 ROOT = Path(__file__).parents[1]
@@ -37,12 +39,39 @@ def test_every_error_code_is_documented_and_no_other() -> None:
     assert sorted(documented) == sorted(CODES)
 
 
-def test_every_test_that_the_readme_names_exists() -> None:
-    named = re.findall(r"::(test_\w+)", (ROOT / "README.md").read_text())
-    assert len(named) >= 7
-    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    for name in named:
-        assert f"def {name}" in tests, name
+README = (ROOT / "README.md").read_text()
+TESTS = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+PROMISES = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in README.split("## What happens when …")[1].split("\n## ")[0].splitlines()
+    if line.startswith("| ") and not line.startswith("| |")
+]
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise[0][:40].replace(" ", "-"))
+def test_every_promise_of_the_readme_names_a_test_that_exists(promise: list[str]) -> None:
+    """A name that ends in … is the beginning of one; `…::` stands for the file that the rows above name."""
+    case, _, named = promise
+    files = re.findall(r"(test_\w+\.py)", named)
+    assert all(file in TESTS for file in files), files
+    functions = re.findall(r"(test_\w+\.py|…)?::(test_\w+)", named)
+    assert files or functions or re.search(r"`[^`]*\[[\w -]+…?\]`", named), f"{case} names no test"
+    for file, function in functions:
+        where = TESTS[file] if file in TESTS else "\n".join(TESTS.values())
+        assert f"def {function}" in where, f"{file}::{function}"
+
+
+def test_the_readme_rolls_out_to_a_tag_that_the_shipped_configuration_has() -> None:
+    tags = tomli.loads((ROOT / "systemd" / "agent.toml").read_text())["tags"]
+    (selected,) = re.findall(r"--to tag:(\S+)", README)
+    assert selected in {f"{key}={value}" for key, value in tags.items()}
+
+
+def test_the_readme_says_where_the_command_is_before_it_is_used() -> None:
+    commands = [line.strip() for line in README.splitlines() if line.startswith("    ")]
+    set_up = next(n for n, line in enumerate(commands) if ".venv/bin" in line and "scripts/setup" in line)
+    assert set_up < next(n for n, line in enumerate(commands) if line.startswith("edgelift "))
+    assert f"{Policy().probation_s:g} s after its swap" in README
 
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
@@ -88,6 +117,21 @@ def test_one_word_means_one_thing() -> None:
     table = PAGE.split("## The words")[1].split("\n## ")[0]
     for word in re.findall(r"`([A-Z]\w*[a-z]\w*)`", table):
         assert word in names, word
+
+
+DECISIONS = sorted((ROOT / "docs" / "adr").glob("0*.md"))
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name[:4])
+def test_every_decision_has_its_date_its_status_and_what_was_not_chosen(path: Path) -> None:
+    text = path.read_text()
+    assert re.match(rf"# {int(path.name[:4])}\. ", text)
+    assert re.search(
+        r"^Status: (proposed|accepted|superseded by \d+) · Date: 20\d\d-\d\d-\d\d$", text, re.MULTILINE
+    )
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings == ["Context", "Decision", "Not chosen", "Consequences"]
+    assert f"({path.name})" in (path.parent / "README.md").read_text()
 
 
 @pytest.mark.fleet

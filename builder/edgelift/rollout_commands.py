@@ -51,7 +51,10 @@ def _start(
     slot: Annotated[str, typer.Option("--slot", help="The slot [default: the model's name].")] = "",
     soak: Annotated[str, typer.Option("--soak", help="How long a wave must have served, as 10s or 1h.")] = "0s",
     max_failures: Annotated[
-        int, typer.Option("--max-failures", min=0, help="Failed devices that are put up with.")
+        int,
+        typer.Option(
+            "--max-failures", min=0, help="Failed devices that are tolerated; one more rolls the wave back."
+        ),
     ] = 0,
     deadline: Annotated[
         str, typer.Option("--deadline", help="How long a silent device holds its wave before it counts as failed.")

@@ -1,28 +1,50 @@
-"""The operators' API as the command line calls it: finds the running server by its site, speaks HTTP."""
+"""The operators' API as the command line calls it: finds the running server by its site, speaks HTTP or HTTPS.
+
+Reading is tried again when no connection could be made or it broke off: a server that is being started again
+is no error yet. A command that changes something is sent again only if it was never sent: nobody wants a rollout
+started twice.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
+import os
+import time
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
+import requests
 
 from edgelift_contract import codec
-from edgelift_contract.errors import CODES, ContractError, EdgeliftError, TransportError
+from edgelift_contract.errors import CODES, ContractError, DeviceError, EdgeliftError, TransportError
 from edgelift_contract.replies import ErrorReply
 from edgelift_fleet.server_file import read_server_file
 from edgelift_fleet.site import Site
+
+#: Waits between the tries of one call, seconds: two in all, which a restart of the server takes.
+RETRY_DELAYS_S = (0.1, 0.3, 0.6, 1.0)
 
 T = TypeVar("T")
 
 
 class Client:
-    """One running server, as an operator."""
+    """One running server, as an operator.
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 20.0) -> None:
-        self._url, self._token, self._timeout_s = url, token, timeout_s
+    Args:
+        url: `http://…` or `https://…`.
+        token: the operator token.
+        timeout_s: for a connection, and between two pieces of an answer.
+        ca_file: certificates of who may vouch for the server, in PEM; the system's without one.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = 20.0, ca_file: str = "") -> None:
+        self._url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy of the environment would see the token
+        self._session.headers.update({"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+        self._ca_file = ca_file
+        self._session.verify = ca_file or True
 
     @classmethod
     def of_site(cls, site: Site) -> Client:
@@ -31,8 +53,11 @@ class Client:
         Raises:
             TransportError: `unreachable` when none runs.
             DeviceError: `bad-config` when the operator token can't be read.
+
+        The environment's `EDGELIFT_CA_FILE` names a CA file for a server with a certificate of its own.
         """
-        return cls(read_server_file(site).url, site.secret("operator-token"))
+        url, token = read_server_file(site).url, site.secret("operator-token")
+        return cls(url, token, ca_file=os.environ.get("EDGELIFT_CA_FILE", ""))
 
     def get(self, path: str, kind: type[T]) -> T:
         """GET `path` as `kind`; raises what the server refused with, or TransportError."""
@@ -47,29 +72,76 @@ class Client:
         return self._call("DELETE", path, None, kind)
 
     def _call(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
-        parts = urlsplit(self._url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self._timeout_s)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        for delay_s in (*RETRY_DELAYS_S, None):
+            try:
+                response = self._send(method, path, body)
+                break
+            except TransportError as error:
+                again = error.code == "unreachable" and (method == "GET" or isinstance(error, _NotSent))
+                if delay_s is None or not again:
+                    raise
+                time.sleep(delay_s)
+        if response.status_code >= 300:
+            raise _refusal(response.status_code, response.content)
         try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            data = response.read()
-        except TimeoutError as error:
-            raise TransportError("timed-out", f"The server at {self._url} did not answer in time.") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise TransportError(
-                "unreachable",
-                f"The server at {self._url} cannot be reached: {error}.",
-                hint="Start it: edgelift serve.",
-            ) from error
-        finally:
-            connection.close()
-        if response.status >= 300:
-            raise _refusal(response.status, data)
-        try:
-            return msgspec.json.decode(data, type=kind)
+            return msgspec.json.decode(response.content, type=kind)
         except msgspec.MsgspecError as error:
             raise ContractError("malformed", f"The server's answer is not understood: {error}.") from error
+
+    def _send(self, method: str, path: str, body: bytes | None) -> requests.Response:
+        try:
+            return self._session.request(
+                method, self._url + path, data=body, timeout=self._timeout_s, allow_redirects=False
+            )
+        except requests.exceptions.SSLError as error:
+            raise TransportError(
+                "tls-failed",
+                f"The server at {self._url} is not trusted: {_cause(error)}.",
+                hint="Name the file with its CA's certificate in EDGELIFT_CA_FILE.",
+            ) from error
+        except requests.exceptions.ConnectTimeout as error:
+            raise TransportError("timed-out", f"The server at {self._url} did not answer in time.") from error
+        except requests.exceptions.Timeout as error:
+            raise TransportError(
+                "timed-out", f"The server at {self._url} did not answer in time.{_maybe_done(method)}"
+            ) from error
+        except requests.exceptions.RequestException as error:
+            refused = "refused" in _cause(error).lower()
+            kind = _NotSent if refused else TransportError
+            raise kind(
+                "unreachable",
+                f"The server at {self._url} cannot be reached: {_cause(error)}.{'' if refused else _maybe_done(method)}",
+                hint="Start it: edgelift serve.",
+            ) from error
+        except OSError as error:  # requests names a CA file that can't be read only so
+            raise DeviceError(
+                "bad-config",
+                f"The CA file {self._ca_file!r} cannot be read: {error}.",
+                hint="See EDGELIFT_CA_FILE.",
+            ) from error
+
+
+class _NotSent(TransportError):
+    """No connection was made: nothing can have happened."""
+
+
+def _maybe_done(method: str) -> str:
+    return "" if method == "GET" else " The command may have been carried out: check before you repeat it."
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in words, without the wrapping of three libraries."""
+    inner: BaseException | None = error
+    seen = 0
+    while inner is not None and seen < 10:
+        if isinstance(inner, OSError) and inner.strerror and not isinstance(inner, requests.RequestException):
+            return inner.strerror
+        nested = next((a for a in inner.args if isinstance(a, BaseException)), None)
+        inner = (
+            getattr(inner, "reason", None) if isinstance(getattr(inner, "reason", None), BaseException) else nested
+        )
+        seen += 1
+    return str(error)
 
 
 def segment(text: str) -> str:
@@ -79,8 +151,8 @@ def segment(text: str) -> str:
 
 def _refusal(status: int, data: bytes) -> EdgeliftError:
     try:
-        told = ErrorReply(**json.loads(data))
+        reply = ErrorReply(**json.loads(data))
     except (ValueError, TypeError):
         return TransportError("server-error", f"The server answered {status}.")
     kind = TransportError if status in (401, 403) or status >= 500 else ContractError
-    return kind(told.code if told.code in CODES else "server-error", told.error, hint=told.hint)
+    return kind(reply.code if reply.code in CODES else "server-error", reply.error, hint=reply.hint)

@@ -179,7 +179,6 @@ def _presence_counts(row: DeviceRow, presence: Presence) -> bool:
 
 
 def _store_report(session: Session, row: DeviceRow, report: Report) -> None:
-    row.reported_at = time.time()
     row.agent_version = report.agent_version[:64]
     row.revision_seen, row.revision_applied = report.revision_seen, report.revision_applied
     if report.facts is not None:

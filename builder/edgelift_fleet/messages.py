@@ -256,7 +256,7 @@ class RolloutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         waves: cumulative: counts (`1`) or shares (`25%`) of the cohort; the last is `100%`.
         slot: the model's name when empty.
         soak_s: how long a wave must have served before the next begins, seconds.
-        max_failures: failed devices that are put up with.
+        max_failures: failed devices that are tolerated.
         deadline_s: how long a silent device holds its wave before it counts as failed, seconds.
         policy: how each device updates.
     """

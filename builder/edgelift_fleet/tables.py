@@ -50,7 +50,6 @@ class DeviceRow(Base):
     report_epoch: Mapped[str] = mapped_column(sa.Text, default="")
     report_sequence: Mapped[int] = mapped_column(sa.BigInteger, default=-1)
     past_epochs: Mapped[str] = mapped_column(sa.Text, default="[]")
-    reported_at: Mapped[float] = mapped_column(default=0.0)
     revision_seen: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     revision_applied: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     presence_online: Mapped[bool] = mapped_column(default=False)

@@ -7,17 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.message_types import prepare_message_types
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import MIGRATIONS, Database
 from edgelift_fleet.rollout.orders import StoredPlan
 from edgelift_fleet.server import serve
 from edgelift_fleet.site import create_site, load_site
-from edgelift_fleet.tables import Base
+from edgelift_fleet.tables import Base, DeviceRow, TagRow
 from tests.fleet.conftest import Server, edgelift, environment
 
 pytestmark = pytest.mark.fleet
@@ -76,6 +79,27 @@ def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
     with db.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    db.close()
+
+
+def test_a_database_of_the_first_release_is_migrated_with_all_that_is_in_it(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with db.engine.execution_options(edgelift_write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        columns = connection.exec_driver_sql("SELECT name FROM pragma_table_info('device')").scalars()
+        row = dict.fromkeys(columns, 0) | {"id": "pi-1", "enrolled_at": 5.0, "facts": "{}", "past_epochs": "[]"}
+        assert "reported_at" in row
+        connection.execute(sa.text(f"INSERT INTO device VALUES ({', '.join(':' + n for n in row)})"), row)
+        connection.exec_driver_sql("INSERT INTO device_tag VALUES ('pi-1', 'barn', '', 'device')")
+    db.migrate()
+    with db.read() as session:
+        assert session.get_one(DeviceRow, "pi-1").enrolled_at == 5.0
+        assert session.get_one(TagRow, ("pi-1", "barn")).source == "device"
+    with db.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     db.close()
 
 

@@ -132,7 +132,7 @@ class BrokerConnection:
             # A message that is wrong stays wrong: acknowledged and dropped, or it would come again for ever.
             log.warning("dropped topic=%s code=%s %s", message.topic, error.code, error.message)
             if error.code in ("busy", "disk-full", "disk-error"):
-                return  # ours to blame: the broker hands it out again at the next connect
+                return  # our own fault: the broker hands it out again at the next connect
         client.ack(message.mid, message.qos)
 
     def _dispatch(self, topic: str, payload: bytes) -> None:

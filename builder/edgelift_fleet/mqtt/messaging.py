@@ -90,7 +90,7 @@ def _own_broker(fleet: Fleet, program: str, host: str, port: int) -> Iterator[Br
         ) as connection:
             _offer(fleet, connection)
             if not connection.connected.wait(5):
-                raise DeviceError("internal", "The server could not enter the mosquitto that it started.")
+                raise DeviceError("internal", "The server could not log in to the mosquitto that it started.")
             fleet.broker_access = access
             yield broker
 

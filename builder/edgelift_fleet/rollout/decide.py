@@ -4,7 +4,7 @@ Waves are cumulative shares of a cohort. The rules, in the order in which they a
 
 1. A rollout that has ended stays as it ended.
 2. While devices go back, nothing else happens; it has ended when all of them have, or at their deadline.
-3. More failed devices than the plan puts up with: the current wave goes back. A silent device is a failed one
+3. More failed devices than the plan tolerates: the current wave goes back. A silent device is a failed one
    once its deadline has passed.
 4. A wave whose share isn't reached yet takes in more devices: late joiners, or others in place of those that a
    direct assignment took away. Were all taken away and nobody is left, it pauses and says so.
@@ -52,7 +52,7 @@ class Plan:
     Attributes:
         waves: in order; the last reaches all.
         soak_s: how long a wave must have been committed, seconds.
-        max_failures: failed devices that are put up with, over the whole rollout.
+        max_failures: failed devices that are tolerated, over the whole rollout.
         deadline_s: how long a device may take, seconds from its assignment.
     """
 
@@ -200,7 +200,7 @@ def _next_wave(plan: Plan, seen: Observations) -> Decision:
     committed = sum(d.status == "committed" for d in seen.devices)
     text = f"{committed} of {_many(len(reached))} committed."
     taken = len(reached) - counted
-    return Finish("done", f"{text} {taken} went another way by direct assignment." if taken else text)
+    return Finish("done", f"{text} {taken} were assigned something else directly." if taken else text)
 
 
 def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen]) -> Decision:

@@ -1,0 +1,148 @@
+"""The operators' client on real sockets: what it tries again, what never, whom it trusts, and what it says."""
+
+import http.server
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgelift_contract.errors import DeviceError, EdgeliftError
+from edgelift_fleet.client import RETRY_DELAYS_S, Client
+
+pytestmark = pytest.mark.fleet
+
+
+class Host:
+    """A server on a free port that breaks off the first `broken` requests, then answers `[]`."""
+
+    def __init__(self, broken: int = 0, certificate: Path | None = None) -> None:
+        self.seen: list[tuple[str, str]] = []
+        host = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host.seen.append((self.command, self.headers.get("Authorization", "")))
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if len(host.seen) <= broken:
+                    self.connection.close()
+                    return
+                status = 302 if self.path == "/elsewhere" else 200
+                self.send_response(status)
+                self.send_header("Location", "/v1/x")
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"[]")
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                pass  # a client that doesn't trust us, or a connection that this test broke
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> "Host":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def test_reading_is_tried_again_while_the_server_breaks_off() -> None:
+    with Host(broken=2) as host:
+        assert Client(host.url, "secret").get("/v1/x", list[int]) == []
+    assert host.seen == [("GET", "Bearer secret")] * 3
+
+
+def test_reading_is_given_up_after_its_last_try() -> None:
+    with Host(broken=99) as host, pytest.raises(EdgeliftError) as failed:
+        Client(host.url, "secret").get("/v1/x", list[int])
+    assert failed.value.code == "unreachable" and len(host.seen) == len(RETRY_DELAYS_S) + 1
+
+
+def test_a_command_that_may_have_been_carried_out_is_not_sent_twice() -> None:
+    with Host(broken=99) as host, pytest.raises(EdgeliftError) as failed:
+        Client(host.url, "secret").post("/v1/x", {}, list[int])
+    assert failed.value.code == "unreachable" and "may have been carried out" in failed.value.message
+    assert len(host.seen) == 1
+
+
+def test_a_command_waits_for_a_server_that_is_just_starting() -> None:
+    """Refused connections carried nothing: the command is sent once somebody listens."""
+    late = Host()
+    address = late.server.server_address
+    late.server.server_close()  # nobody listens at first
+    client = Client(late.url, "secret")
+    refused = threading.Event()
+    send = client._send
+
+    def watched(method: str, path: str, body: bytes | None) -> object:
+        try:
+            return send(method, path, body)
+        except EdgeliftError:
+            if not refused.is_set():
+                late.server.socket = socket.create_server(address)
+                late.thread.start()
+            refused.set()
+            raise
+
+    client._send = watched  # type: ignore[method-assign, assignment]
+    try:
+        assert client.post("/v1/x", {}, list[int]) == []
+    finally:
+        late.__exit__()
+    assert refused.is_set() and len(late.seen) == 1
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """It would carry the token to wherever it leads."""
+    with Host() as host, pytest.raises(EdgeliftError) as failed:
+        Client(host.url, "secret").get("/elsewhere", list[int])
+    assert failed.value.code == "server-error" and "302" in failed.value.message
+    assert len(host.seen) == 1
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server's own certificate and its key in one file."""
+    made = tmp_path_factory.mktemp("ca") / "server.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-subj", "/CN=edgelift", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2",
+         "-keyout", made, "-out", made.with_suffix(".crt")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    made.write_text(made.read_text() + made.with_suffix(".crt").read_text())
+    return made
+
+
+def test_https_with_a_ca_file_and_without(certificate: Path) -> None:
+    with Host(certificate=certificate) as host:
+        trusting = Client(host.url, "secret", ca_file=str(certificate.with_suffix(".crt")))
+        assert trusting.get("/v1/x", list[int]) == []
+        with pytest.raises(EdgeliftError) as failed:
+            Client(host.url, "secret").get("/v1/x", list[int])
+    assert failed.value.code == "tls-failed" and "EDGELIFT_CA_FILE" in failed.value.hint
+    assert len(host.seen) == 1
+
+
+def test_a_ca_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError) as failed:
+        Client("https://127.0.0.1:1", "secret", ca_file=str(tmp_path / "none.pem")).get("/v1/x", list[int])
+    assert failed.value.code == "bad-config" and "none.pem" in failed.value.message

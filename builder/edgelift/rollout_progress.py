@@ -49,9 +49,10 @@ class RolloutProgress:
 def opening(found: RolloutView) -> str:
     """The first line: what a wave has to come through, so that the wait is no surprise."""
     waves = f"{len(found.waves)} waves ({','.join(found.waves)})"
+    devices = "1 device" if found.cohort == 1 else f"{found.cohort} devices"
     soak = f", then {found.soak_s:g} s of soak" if found.soak_s else ""
     return (
-        f"{found.id}: {found.release} to {found.cohort} devices ({found.selector}) in {waves}. Each wave takes the "
+        f"{found.id}: {found.release} to {devices} ({found.selector}) in {waves}. Each wave takes the "
         f"download, then {found.policy.probation_s:g} s of probation on every device{soak}; a device that does not "
         f"answer holds its wave for {found.deadline_s:g} s."
     )
@@ -60,9 +61,14 @@ def opening(found: RolloutView) -> str:
 def headline(found: RolloutView) -> str:
     """How a rollout stands, in a sentence or two."""
     wave = f"wave {found.wave} of {len(found.waves)}, " if found.wave else ""
+    keep = ""
+    if found.state == "rolled-back" and found.committed:
+        keep = (
+            f" {found.committed} of earlier waves keep it; to take it back: edgelift rollout rollback {found.id}."
+        )
     return (
         f"{found.id}: {found.release} to {found.selector} is {found.state}: {wave}{found.committed} of "
-        f"{found.cohort} committed, {found.failed} failed. {found.reason}"
+        f"{found.cohort} committed, {found.failed} failed. {found.reason}{keep}"
     )
 
 

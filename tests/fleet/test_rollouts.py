@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgelift.rollout_progress import headline
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
@@ -298,3 +299,17 @@ def test_the_command_line(shared: Server, operator: Operator, fleet: Fleet) -> N
     assert "restored" in edgelift("rollout", "show", view["id"], *at).stdout
     unknown = edgelift("rollout", "show", "r999", *at)
     assert unknown.returncode == 1 and "There is no rollout 'r999'" in unknown.stderr
+
+
+def test_after_a_wave_went_back_a_person_takes_back_the_earlier_waves_too(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    fleet.devices["pi-2"].behaviour = Behaviour(bad={"2": "refused"})
+    rollout = operator.start("digits@2", "1,100%")
+    ended = operator.wait(rollout, "rolled-back")
+    assert [(d.device, d.status) for d in ended.devices] == [("pi-1", "committed"), ("pi-2", "restored")]
+    assert f"edgelift rollout rollback {rollout.id}" in headline(ended)
+    operator.order(rollout, "rollback")
+    wait_until(lambda: [d.status for d in operator.show(rollout).devices] == ["restored", "restored"])
+    assert operator.wait(rollout, "rolled-back").state == "rolled-back"
+    assert operator.versions("pi-1", "pi-2") == ["1", "1"]
+    assert "edgelift rollout rollback" not in headline(operator.show(rollout))

@@ -200,7 +200,7 @@ def _next_wave(plan: Plan, seen: Observations) -> Decision:
     committed = sum(d.status == "committed" for d in seen.devices)
     text = f"{committed} of {_many(len(reached))} committed."
     taken = len(reached) - counted
-    return Finish("done", f"{text} {taken} were assigned something else directly." if taken else text)
+    return Finish("done", f"{text} {taken} got something else by a direct assignment." if taken else text)
 
 
 def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen]) -> Decision:

@@ -28,7 +28,7 @@ _ALLOWED = {
     "pause": {"running"},
     "resume": {"paused"},
     "cancel": {"running", "paused"},
-    "rollback": {"running", "paused", "cancelled", "done"},
+    "rollback": {"running", "paused", "cancelled", "done", "rolled-back"},  # the last: earlier waves still have it
 }
 
 

@@ -286,7 +286,7 @@ class Agent:
     def _note_duplicate(self, begins: bool) -> None:
         if begins:
             text = f"Another device speaks as {self.config.device!r}: a cloned card, or one id given twice."
-            self.degraded.begin("identity", "conflict", text)
+            self.degraded.begin("identity", "duplicate-device", text)
         else:
             self.degraded.end("identity")
 

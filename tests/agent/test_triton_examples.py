@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Iterator
 
@@ -221,3 +222,50 @@ def test_a_half_closed_socket_gets_no_answer_and_hurts_nobody(device: Device, cl
         sock.shutdown(socket.SHUT_WR)
         sock.recv(100)
     check(client.infer("simple", numbers()))
+
+
+def test_shared_memory_and_the_same_objects_without_it(client) -> None:
+    shm = pytest.importorskip("tritonclient.utils.shared_memory")
+    client.unregister_system_shared_memory()
+    client.unregister_cuda_shared_memory()
+    size, regions = A.nbytes, {}
+    try:
+        for n, name in enumerate(("input0", "input1", "output0", "output1")):
+            key = f"/edgelift_test_{os.getpid()}_{name}"
+            regions[name] = shm.create_shared_memory_region(name, key, size)
+            client.register_system_shared_memory(name, key, size)
+            if n < 2:
+                shm.set_shared_memory_region(regions[name], [(A, B)[n]])
+        inputs, outputs = numbers(), wanted()
+        for shared in (True, False, True):
+            for n in range(2):
+                if shared:
+                    inputs[n].set_shared_memory(f"input{n}", size)
+                    outputs[n].set_shared_memory(f"output{n}", size)
+                else:
+                    inputs[n].set_data_from_numpy((A, B)[n])
+                    outputs[n].unset_shared_memory()
+            result = client.infer("simple", inputs, outputs=outputs)
+            for n, expected in enumerate((A + B, A - B)):
+                got = result.get_output(f"OUTPUT{n}")
+                array = (
+                    shm.get_contents_as_numpy(regions[f"output{n}"], np.int32, got["shape"])
+                    if shared
+                    else result.as_numpy(f"OUTPUT{n}")
+                )
+                np.testing.assert_array_equal(array, expected)
+        assert {r["name"] for r in client.get_system_shared_memory_status()} == set(regions)
+        with pytest.raises(http.InferenceServerException, match="registered already"):
+            client.register_system_shared_memory("input0", "/x", size)
+        os.truncate(f"/dev/shm/edgelift_test_{os.getpid()}_input0", 4)  # would end whoever has it mapped
+        inputs[0].set_shared_memory("input0", size)
+        with pytest.raises(http.InferenceServerException, match="cut short"):
+            client.infer("simple", inputs, outputs=outputs)
+        for key in ("/../etc/passwd", "/.", "a/b", "/none"):
+            with pytest.raises(http.InferenceServerException):
+                client.register_system_shared_memory("other", key, size)
+    finally:
+        client.unregister_system_shared_memory()
+        for region in regions.values():
+            shm.destroy_shared_memory_region(region)
+    assert client.get_system_shared_memory_status() == []

@@ -12,6 +12,7 @@ from edgelift_agent.serving.inference import Inference
 from edgelift_agent.serving.metrics import prometheus
 from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.server import Server
+from edgelift_agent.serving.shared_memory import SharedMemory
 from edgelift_agent.serving.slots import Slots
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.disk import Disk
@@ -35,7 +36,11 @@ class Serving:
         """
         self.slots, self.reaper = Slots(), Reaper()
         self.recorder = LatencyRecorder(clock.now(), clock.now)
-        self._inference = Inference(self.slots, self.recorder, workers=config.workers, limit=config.max_pending)
+        # A client on another machine has no memory to share with this one.
+        regions = SharedMemory() if config.host in ("127.0.0.1", "::1", "localhost") else None
+        self._inference = Inference(
+            self.slots, self.recorder, workers=config.workers, limit=config.max_pending, regions=regions
+        )
         self.server = Server(
             InferenceApp(self._inference, max_body_bytes=config.max_body_bytes, on_order=on_order),
             host=config.host,

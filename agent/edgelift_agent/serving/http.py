@@ -31,7 +31,14 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 #: What Triton's clients look for: the server's name, whatever serves, and the extensions of the protocol.
 SERVER_NAME = "triton"
-EXTENSIONS = ["binary_tensor_data", "classification", "model_repository", "model_configuration", "statistics"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "statistics",
+    "system_shared_memory",
+]
 
 #: An order to the repository is a name and a few words; models are not taken here.
 _ORDER_BYTES = 1024 * 1024
@@ -100,6 +107,8 @@ class InferenceApp:
             )
         if method == "POST" and _is_inference(parts):
             return await self._infer(parts, headers, receive)
+        if parts[1:2] in (["systemsharedmemory"], ["cudasharedmemory"]):
+            return await self._memory(method, parts[1], parts[2:], headers, receive)
         if method == "POST" and parts[1:2] == ["repository"]:
             return await self._repository(parts[2:], headers, receive)
         if method != "GET":
@@ -153,6 +162,24 @@ class InferenceApp:
             if len(parts) != 3 or parts[0] != "models" or parts[2] not in ("load", "unload"):
                 raise ContractError("not-found", f"There is nothing at {'/'.join(parts)!r} of the repository.")
             return await self._order(parts[2], parts[1], body)
+
+    async def _memory(self, method: str, kind: str, parts: list[str], headers: Headers, receive: Receive) -> Reply:
+        """`[region/NAME/]status`, `register` and `unregister` of shared memory; of CUDA's there never is any."""
+        name = parts[1] if parts[:1] == ["region"] and len(parts) == 3 else ""
+        act, regions = parts[-1] if parts else "", self._inference.regions if kind.startswith("system") else None
+        async with self._reader.read(headers, receive, min(_ORDER_BYTES, self.max_body_bytes)) as body:
+            if (method, act) == ("GET", "status"):
+                return json_reply(regions.status(name) if regions else [])
+            if (method, act) == ("POST", "unregister"):
+                if regions:
+                    regions.unregister(name)
+                return Reply()
+            if (method, act) == ("POST", "register") and name:
+                if regions is None:
+                    raise ContractError("bad-request", "Memory of this kind is not shared here.")
+                regions.register(name, read_order(body))
+                return Reply()
+        raise ContractError("not-found", f"There is nothing at /v2/{kind}/{'/'.join(parts)}.")
 
     async def _order(self, order: str, name: str, body: bytes) -> Reply:
         if self._on_order is None:
@@ -237,18 +264,29 @@ def repository_arguments(body: bytes) -> str:
     """
     if not body:
         return ""
-    try:
-        order = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ContractError("bad-request", f"The body is not JSON: {error}.") from error
-    parameters = order.get("parameters", {}) if isinstance(order, dict) else None
+    parameters = read_order(body).get("parameters", {})
     if not isinstance(parameters, dict):
-        raise ContractError("bad-request", "The body and its 'parameters' must be JSON objects.")
+        raise ContractError("bad-request", "'parameters' is not a JSON object.")
     if any(name.startswith("file:") for name in parameters) or "config" in parameters:
         raise ContractError(
             "bad-request", "Files and configurations are not taken here; publish a release instead."
         )
     return str(parameters.get("artifact", ""))
+
+
+def read_order(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is.
+
+    Raises:
+        ContractError: `bad-request`.
+    """
+    try:
+        order = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ContractError("bad-request", f"The body is not JSON: {error}.") from error
+    if not isinstance(order, dict):
+        raise ContractError("bad-request", "The body is not a JSON object.")
+    return order
 
 
 def split_model(parts: list[str]) -> tuple[str, str, list[str]]:

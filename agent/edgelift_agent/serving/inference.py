@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edgelift_agent.serving.shared_memory import SharedMemory
 from edgelift_agent.serving.slots import Generation, Slot, Slots
 from edgelift_agent.telemetry.latency import LatencyRecorder, Sample
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
@@ -71,6 +72,7 @@ class Inference:
         workers: int = 2,
         limit: int = 64,
         inline_below_us: float = INLINE_BELOW_US,
+        regions: SharedMemory | None = None,
     ) -> None:
         """Set the bounds.
 
@@ -80,7 +82,9 @@ class Inference:
             workers: requests that run at once.
             limit: requests that may be under way, waiting ones included.
             inline_below_us: a quicker model runs on the caller's thread.
+            regions: of shared memory, where tensors may lie; None where none is offered.
         """
+        self.regions = regions
         self.slots, self.recorder = slots, recorder
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="infer")
         self._limit, self._inline_below_us = limit, inline_below_us
@@ -158,7 +162,7 @@ class Inference:
 
     def _timed(self, slot: Slot, generation: Generation, raw: RawRequest) -> Answer:
         begun = time.perf_counter()
-        codec = generation.codec or _make_codec(generation)
+        codec = generation.codec or _make_codec(generation, self.regions)
         request = _decode(codec, raw)
         decoded = time.perf_counter()
         if request.timeout_us and (decoded - raw.arrived) * 1e6 > request.timeout_us:
@@ -271,13 +275,13 @@ def _fails_on_standby(slot: Slot, generation: Generation, request: InferRequest)
     return False
 
 
-def _make_codec(generation: Generation) -> Codec:
+def _make_codec(generation: Generation, regions: SharedMemory | None) -> Codec:
     from edgelift_agent.serving.protocol import Codec  # late: brings numpy
 
     key = generation.key
     parameters = {"artifact": key.artifact, "release": f"{key.model}@{key.version}"}
     generation.codec = Codec(
-        generation.manifest, model=key.slot, version=str(key.generation), parameters=parameters
+        generation.manifest, model=key.slot, version=str(key.generation), parameters=parameters, regions=regions
     )
     return generation.codec
 

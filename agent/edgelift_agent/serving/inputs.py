@@ -12,6 +12,7 @@ import numpy as np
 
 from edgelift_agent.runtime.tensors import NUMPY, split_bytes
 from edgelift_agent.serving.json_data import read_data
+from edgelift_agent.serving.shared_memory import SharedMemory, place_of
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import TensorSpec
 
@@ -28,7 +29,7 @@ class InputReader:
         self._right_shape: list[int] | None = None  # of the request before: most clients send one shape only
 
     def read(
-        self, entry: dict[str, Any], binary: memoryview, *, words: bool = True
+        self, entry: dict[str, Any], binary: memoryview, *, words: bool = True, regions: SharedMemory | None = None
     ) -> tuple[np.ndarray[Any, Any], int]:
         """The array that an entry of `inputs` describes.
 
@@ -36,6 +37,7 @@ class InputReader:
             entry: as it came.
             binary: what of the body's binary part is not read yet.
             words: see `json_data.may_hold_words`.
+            regions: where tensors may lie instead.
 
         Returns:
             The array, and how many bytes of `binary` it took.
@@ -53,6 +55,11 @@ class InputReader:
                 if type(size) is not int or size < 0 or size > len(binary):
                     raise bad_request(f"input {self.spec.name!r}: its binary data goes past the end of the body")
                 return self.from_binary(binary[:size], shape), size
+            place = place_of(parameters)
+            if place is not None:
+                if regions is None:
+                    raise bad_request(f"input {self.spec.name!r}: no memory is shared here")
+                return self.from_binary(memoryview(regions.read(*place)), shape), 0
         return self._from_json(entry.get("data"), shape, words), 0
 
     def from_binary(self, data: memoryview, shape: list[int]) -> np.ndarray[Any, Any]:

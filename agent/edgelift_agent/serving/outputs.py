@@ -12,6 +12,7 @@ import numpy as np
 
 from edgelift_agent.runtime.tensors import NAMES, join_bytes
 from edgelift_agent.serving.inputs import bad_request
+from edgelift_agent.serving.shared_memory import place_of
 from edgelift_contract.errors import ContractError
 
 
@@ -21,10 +22,12 @@ class Wanted(NamedTuple):
     Attributes:
         binary: as raw bytes behind the JSON part, else in it.
         classes: instead of the values, this many of the largest along the last axis; 0 for the values.
+        place: region, offset and size of the shared memory that the bytes go to; None for the answer itself.
     """
 
     binary: bool = False
     classes: int = 0
+    place: tuple[str, int, int] | None = None
 
 
 AS_JSON, AS_BINARY = Wanted(False), Wanted(True)
@@ -65,7 +68,8 @@ def _read_parameters(name: str, parameters: Any, default: bool) -> Wanted:
         raise bad_request(f"output {name!r}: 'binary_data' is neither true nor false")
     if type(classes) is not int or classes < 0:
         raise bad_request(f"output {name!r}: 'classification' is not how many classes")
-    return Wanted(binary, classes)
+    place = place_of(parameters)
+    return Wanted(binary or place is not None, classes, place)
 
 
 def describe(name: str, array: Any, wanted: Wanted) -> tuple[dict[str, Any], bytes | None]:
@@ -76,7 +80,15 @@ def describe(name: str, array: Any, wanted: Wanted) -> tuple[dict[str, Any], byt
     entry: dict[str, Any] = {"name": name, "datatype": dtype, "shape": array.shape}
     if wanted.binary:
         data = join_bytes(array) if dtype == "BYTES" else np.ascontiguousarray(array).tobytes()
-        entry["parameters"] = {"binary_data_size": len(data)}
+        if wanted.place is not None:
+            region, offset, _ = wanted.place
+            entry["parameters"] = {
+                "shared_memory_region": region,
+                "shared_memory_offset": offset,
+                "shared_memory_byte_size": len(data),
+            }
+        else:
+            entry["parameters"] = {"binary_data_size": len(data)}
         return entry, data
     entry["data"] = _json_data(name, array, dtype)
     return entry, None

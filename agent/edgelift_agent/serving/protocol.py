@@ -19,6 +19,7 @@ from edgelift_agent.serving.bodies import LOOKED_AT_BYTES, check_claim
 from edgelift_agent.serving.inputs import InputReader, bad_request
 from edgelift_agent.serving.json_data import may_hold_words
 from edgelift_agent.serving.outputs import AS_BINARY, AS_JSON, Wanted, check_finite, describe, read_outputs
+from edgelift_agent.serving.shared_memory import SharedMemory
 from edgelift_contract.manifest import Manifest
 
 _NOTHING = memoryview(b"")
@@ -43,7 +44,15 @@ class InferRequest(NamedTuple):
 class Codec:
     """Requests and responses of one generation. What is the same in all of them is made ready here, once."""
 
-    def __init__(self, manifest: Manifest, *, model: str, version: str, parameters: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        model: str,
+        version: str,
+        parameters: Mapping[str, str],
+        regions: SharedMemory | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -51,7 +60,9 @@ class Codec:
             model: the slot's name, as responses give it.
             version: the generation's number, as responses give it.
             parameters: of every response.
+            regions: of shared memory, where tensors may lie; None for none.
         """
+        self._regions = regions
         text = manifest.runtime == "onnxruntime"  # its strings are text
         self._readers = {spec.name: InputReader(spec, text=text) for spec in manifest.inputs}
         self._is_one_tensor = len(manifest.inputs) == 1 and manifest.inputs[0].dtype != "BYTES"
@@ -108,7 +119,7 @@ class Codec:
                 raise bad_request(f"the model has no input {name!r:.80}; it has {', '.join(self._readers)}")
             if name in inputs:
                 raise bad_request(f"input {name!r} is there twice")
-            inputs[name], used = reader.read(entry, binary, words=words)
+            inputs[name], used = reader.read(entry, binary, words=words, regions=self._regions)
             if used:
                 binary = binary[used:]
         if len(inputs) < len(self._readers):
@@ -141,14 +152,21 @@ class Codec:
         for name, wanted in request.outputs.items():
             entry, data = describe(name, results[name], wanted)
             entries.append(entry)
-            if data is not None:
+            if data is not None and wanted.place is None:
                 blobs.append(data)
+            elif data is not None and wanted.place is not None:
+                self._put(wanted.place, data)
         described = orjson.dumps(entries, option=orjson.OPT_SERIALIZE_NUMPY)
         if b"l" in described:  # as in the `null` that stands for a NaN
             check_finite(results, request.outputs)
         given_back = b',"id":%b}' % orjson.dumps(request.id) if request.id else b"}"
         head = b"".join((self._before_outputs, described, given_back))
         return [head, *blobs], len(head) if blobs else None
+
+    def _put(self, place: tuple[str, int, int], data: bytes) -> None:
+        if self._regions is None:
+            raise bad_request("no memory is shared here")
+        self._regions.write(*place, data)
 
 
 def _read_parameters(parameters: Any) -> tuple[bool, int]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from edgelift_agent.app import Agent
 from edgelift_agent.config import load_config
+from edgelift_agent.serving.inference import is_requests_fault
 from edgelift_agent.serving.slots import Generation, Slot
 from edgelift_agent.telemetry.latency import LatencyRecorder, Sample
 from edgelift_contract.errors import DeviceError
@@ -30,8 +31,8 @@ from edgelift_contract.manifest import Manifest
 class LeasedModel:
     """One generation, for as long as its lease lasts."""
 
-    def __init__(self, generation: Generation, recorder: LatencyRecorder) -> None:
-        self._generation, self._recorder = generation, recorder
+    def __init__(self, slot: Slot, generation: Generation, recorder: LatencyRecorder) -> None:
+        self._slot, self._generation, self._recorder = slot, generation, recorder
 
     @property
     def manifest(self) -> Manifest:
@@ -44,12 +45,16 @@ class LeasedModel:
         return self._generation.number
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
-        """Infer: name → numpy array in, name → numpy array out; raises what the runtime raises."""
+        """Infer: name → numpy array in, name → numpy array out; raises what the runtime raises.
+
+        What the caller gave wrong doesn't count as the model's error.
+        """
         began = time.perf_counter()
         try:
             results = self._generation.model.run(inputs, outputs)
-        except Exception:
-            self._recorder.record_error(self._generation.key)
+        except Exception as error:
+            if not is_requests_fault(self._slot, self._generation, inputs, error):
+                self._recorder.record_error(self._generation.key)
             raise
         spent = (time.perf_counter() - began) * 1e6
         self._recorder.record(self._generation.key, Sample(0.0, 0.0, spent, 0.0, spent))
@@ -70,7 +75,7 @@ class MeasuredSlot:
             DeviceError: `not-serving` when nothing is loaded, `busy` when a parked slot's wait is over.
         """
         with self._slot.lease(timeout_s) as generation:
-            yield LeasedModel(generation, self._recorder)
+            yield LeasedModel(self._slot, generation, self._recorder)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until a model serves here.

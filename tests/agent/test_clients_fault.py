@@ -107,3 +107,36 @@ def test_what_the_model_before_fails_on_too_is_the_requests_fault(device: Device
     report = host.wait_for(device.name, lambda r: r.slots["second"].update.code == "probation-errors", 60)
     assert "1 of 1 requests failed" in report.slots["second"].update.message
     assert json.loads(requests.get(f"{device.url}/v2/models/second", timeout=30).text)["versions"] != ["2"]
+
+
+def test_a_users_own_program_is_judged_alike() -> None:
+    """Embedded: arrays of the wrong name, type or shape are the caller's; what the model raises on right ones is its own."""
+    import numpy as np
+
+    from edgelift_agent.embedded import MeasuredSlot
+    from edgelift_agent.serving.slots import Slot, make_generation
+    from edgelift_agent.telemetry.latency import LatencyRecorder
+    from edgelift_agent.testing.host import toy_artifact
+    from edgelift_agent.testing.runtime import ToyModel, ToyModelFile
+    from edgelift_contract.manifest import parse_manifest
+
+    wanted, blobs = toy_artifact("1", ToyModelFile())
+    slot, recorder = Slot("toy"), LatencyRecorder(0.0)
+    model = ToyModel(ToyModelFile(on_run="fail"), ["x"], ["y"])
+    made = make_generation("toy", 1, wanted.artifact, parse_manifest(blobs[wanted.artifact]), model, 0.0)
+    slot.swap(made)
+    right = np.zeros((1, 4), np.float32)
+    for given in (
+        {},
+        {"z": right},
+        {"x": right.astype(np.int32)},
+        {"x": right[0]},
+        {"x": right[:, :3]},
+        {"x": [1]},
+    ):
+        with MeasuredSlot(slot, recorder).lease() as leased, pytest.raises(Exception):  # noqa: B017 - a runtime's own
+            leased.run(given)
+    assert recorder.totals(made.key).errors == 0
+    with MeasuredSlot(slot, recorder).lease() as leased, pytest.raises(RuntimeError):
+        leased.run({"x": right})
+    assert recorder.totals(made.key).errors == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 
 if TYPE_CHECKING:
     from edgelift_agent.serving.protocol import Codec, InferRequest
+    from edgelift_contract.manifest import TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +207,7 @@ class Inference:
         """
         if isinstance(error, ContractError) and error.code == "bad-request":
             return error
-        if not _fails_on_standby(slot, generation, request):
+        if not is_requests_fault(slot, generation, request.inputs, error):
             self.recorder.record_error(generation.key)
         if isinstance(error, MemoryError):
             return DeviceError("no-memory", f"There is not enough memory to run {slot.name!r}.")
@@ -259,20 +260,41 @@ def _encode(codec: Codec, request: InferRequest, results: Mapping[str, Any]) -> 
         return error
 
 
-def _fails_on_standby(slot: Slot, generation: Generation, request: InferRequest) -> bool:
-    """Does the model that served before, still loaded in a probation, fail on this request too?"""
+def is_requests_fault(slot: Slot, generation: Generation, inputs: Mapping[str, Any], error: Exception) -> bool:
+    """A model raised: is that the request's fault?
+
+    It is, where the runtime says that the inputs contradict each other, where they are not what the manifest says, and
+    where the model that served before, still loaded in a probation, fails on them too.
+    """
+    if isinstance(error, ContractError) and error.code == "bad-request":
+        return True
+    if not _fit(generation.manifest.inputs, inputs):
+        return True
     before = slot.enter_standby()
     if before is None:
         return False
     try:
         if before.manifest.inputs != generation.manifest.inputs:
             return False  # it takes something else: its failure would say nothing
-        before.model.run(request.inputs)
+        before.model.run(inputs)
     except Exception:  # noqa: BLE001 - that it fails is the answer
         return True
     finally:
         slot.leave(before)
     return False
+
+
+def _fit(specs: Sequence[TensorSpec], inputs: Mapping[str, Any]) -> bool:
+    """Are these arrays of the names, element types and shapes that a manifest states? Over HTTP they always are."""
+    from edgelift_agent.runtime.tensors import NUMPY  # late: brings numpy
+
+    def fits(spec: TensorSpec) -> bool:
+        shape, dtype = getattr(inputs[spec.name], "shape", None), getattr(inputs[spec.name], "dtype", None)
+        if shape is None or dtype != NUMPY.get(spec.dtype) or len(shape) != len(spec.shape):
+            return False
+        return all(want in (-1, got) for want, got in zip(spec.shape, shape, strict=True))
+
+    return inputs.keys() == {spec.name for spec in specs} and all(map(fits, specs))
 
 
 def _make_codec(generation: Generation, regions: SharedMemory | None) -> Codec:

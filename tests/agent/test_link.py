@@ -217,3 +217,18 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
+
+
+def test_whole_fetches_that_came_out_wrong_are_counted_over_restarts(host: ToyHost, device: Device) -> None:
+    wanted = host.publish("1", ToyModelFile())
+    host.faults.tamper.add(wanted.artifact)
+    text = device.config.read_text().replace("retry_first_s = 0.1", "retry_first_s = 3600.0")
+    device.config.write_text(text.replace("retry_cap_s = 0.5", "retry_cap_s = 3600.0"))
+    host.assign("pi-1", toy=wanted)
+    for tries in (1, 2):
+        device.start()
+        wait(lambda tries=tries: lines_of(device, "phase=fetching code=digest-mismatch") == tries)
+        device.stop(signal.SIGKILL)
+    device.start()
+    host.wait_for("pi-1", lambda r: "toy" in r.slots and r.slots["toy"].update.outcome == "refused")
+    assert host.last("pi-1").slots["toy"].update.code == "digest-mismatch"

@@ -13,9 +13,7 @@ Not its business: which errors mean what. Callers say it by an `OnFailure`.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import random
 import re
 import secrets
 import shutil
@@ -24,23 +22,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgelift_builder import ending
 from edgelift_contract import ContractError, DeviceError, EdgeliftError
-from edgelift_contract.errors import disk_code
 
 T = TypeVar("T")
-
-_PR_SET_PDEATHSIG = 1
 
 #: A child may end by itself for so long, seconds, before it is killed.
 _CLOSE_S = 0.2
@@ -52,7 +44,7 @@ import sys
 from multiprocessing.connection import Connection
 pipe = Connection(int(sys.argv[1]))
 sys.path[:] = pipe.recv()
-from edgelift_builder.child import serve
+from edgelift_builder.child_program import serve
 serve(pipe, sys.argv[2], int(sys.argv[3]))
 """
 
@@ -186,62 +178,3 @@ def _died(on_failure: OnFailure, code: int | None) -> EdgeliftError:
     return ContractError(
         on_failure.died, f"{on_failure.what} ended its process with {name}.", hint=on_failure.hint
     )
-
-
-def serve(pipe: Connection, log: str, parent: int) -> None:
-    """The child's loop: receive, run, answer, until the parent (by its process id) closes its end."""
-    _settle(log, parent)
-    while True:
-        try:
-            function, args = pipe.recv()
-        except (EOFError, OSError):
-            return
-        answer: tuple[Any, ...]
-        try:
-            answer = ("done", function(*args))
-        except EdgeliftError as error:
-            traceback.print_exc()
-            answer = ("error", error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it was, the parent tells it
-            traceback.print_exc()
-            answer = ("raised", summarise(error), _shortage(error))
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pipe.send(answer)
-
-
-def _settle(log: str, parent: int) -> None:
-    if sys.platform == "linux":
-        # If the parent is killed outright, don't linger with half of its work.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)  # it was killed before we asked to be told
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if os.environ.get("EDGELIFT_DEBUG"):
-        os.dup2(2, 1)
-    else:
-        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(sink, 1)
-        os.dup2(sink, 2)
-        os.close(sink)
-        warnings.simplefilter("ignore")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    random.seed(0)
-
-
-def _shortage(error: BaseException) -> str:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, MemoryError):
-            return "no-memory"
-        if isinstance(seen, OSError) and disk_code(seen.errno) == "disk-full":
-            return "disk-full"
-        seen = seen.__cause__ or seen.__context__
-    return ""
-
-
-def summarise(error: BaseException) -> str:
-    """An exception in one line of at most 300 characters: its kind and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return (text if len(text) <= 300 else text[:297] + "…").rstrip(".")

@@ -17,7 +17,7 @@ import msgspec
 import edgelift_builder
 import edgelift_contract
 from edgelift_builder.candidate import Examined
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure.emulated_guest import Emulation, Order
 from edgelift_contract.errors import ContractError, DeviceError

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from edgelift_builder.emulate import find_root
 from edgelift_builder.measure.emulated_guest import Order
 from edgelift_contract import ContractError, DeviceError
 from edgelift_contract.golden import dump_goldens, parse_goldens
-from tests.builder.conftest import EXAMPLE, BuiltFolder, edgelift
+from tests.builder.conftest import EXAMPLE, ROOT, BuiltFolder, edgelift
 
 pytestmark = pytest.mark.builder
 
@@ -49,6 +52,18 @@ def test_without_the_machine_one_sentence_says_how_to_get_it(
     done = edgelift("build", f"{EXAMPLE}:digits", "--target", "rpi4", "--emulate", "--out", tmp_path / "r")
     assert done.returncode == 1 and not (tmp_path / "r").exists()
     assert "scripts/setup-emulation" in done.stderr and "tool-missing" in done.stderr
+
+
+def test_the_emulated_machine_needs_numpy_msgspec_and_a_runtime_alone() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('psutil', 'scipy', 'torch', 'onnx', 'rich', 'jinja2', 'typer', 'requests', 'orjson', 'uvicorn'):\n"
+        "    sys.modules[name] = None\n"
+        "import edgelift_builder.measure.emulated_guest"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

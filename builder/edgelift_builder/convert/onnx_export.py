@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgelift_builder import data
-from edgelift_builder.child import summarise
 from edgelift_builder.data import DataSet
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import EVALUATION, REFERENCE
 from edgelift_builder.measure import golden
 from edgelift_builder.measure.evaluate import largest_difference

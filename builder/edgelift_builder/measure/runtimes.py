@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgelift_builder import data
-from edgelift_builder.child import summarise
 from edgelift_builder.data import DataSet
+from edgelift_builder.exceptions import summarise
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import Format, RuntimeName, SessionOptions
 

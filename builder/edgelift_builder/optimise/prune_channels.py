@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.optimise import training
 from edgelift_builder.optimise.module_step import ModuleStep, share_of_model
 from edgelift_builder.source.held import current

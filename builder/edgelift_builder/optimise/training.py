@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgelift_builder import data
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.source.held import current
 from edgelift_contract.errors import ContractError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgelift_builder import data
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.trail import Trail
 from edgelift_contract.errors import ContractError

@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.source import safe_torch
 from edgelift_builder.source.file_model import Port
 from edgelift_builder.source.onnx_file import external_files, open_onnx

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_contract.errors import ContractError
 

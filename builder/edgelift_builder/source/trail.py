@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgelift_builder import data
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_contract.errors import ContractError
 
 #: What in an exception's text says that shapes, not code, are at fault.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelift_builder.child import summarise
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.named import no_function
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError

@@ -34,6 +34,25 @@ def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "configuration.md").read_text()
 
 
+#: Read by `read_token` in config.py.
+OWN = {"token", "token_file"}
+
+
+@pytest.fixture(scope="module")
+def read_by_the_agent() -> set[str]:
+    """Every attribute that the agent reads outside config.py."""
+    folder = ROOT / "agent" / "edgelift_agent"
+    places = [path for path in folder.rglob("*.py") if path.name != "config.py" and "testing" not in path.parts]
+    nodes = (node for path in places for node in ast.walk(ast.parse(path.read_text())))
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize("name", sorted(set(fields(Config)) - OWN))
+def test_every_setting_is_read_by_what_it_sets(name: str, read_by_the_agent: set[str]) -> None:
+    """A setting that nothing reads is a promise that nothing keeps."""
+    assert name in read_by_the_agent
+
+
 def test_every_error_code_is_documented_and_no_other() -> None:
     documented = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(CODES)

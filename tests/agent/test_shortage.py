@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.reports import is_committed
 from tests.simulators.device import Device
 from tests.waiting import until
 
@@ -21,7 +22,7 @@ SHORT = "degraded: part=descriptors code=no-descriptors"
 
 def committed(host: ToyHost, device: Device, version: str) -> None:
     host.assign(device.name, toy=host.publish(version, ToyModelFile(scale=float(version)), policy=QUICK))
-    host.wait_for(device.name, lambda r: "toy" in r.slots and r.slots["toy"].version == version)
+    host.wait_for(device.name, lambda r: is_committed(r, version))
 
 
 @contextmanager
@@ -36,7 +37,6 @@ def no_descriptors_left(process: psutil.Process) -> Iterator[None]:
 
 
 def test_no_descriptors_left(host: ToyHost, device: Device) -> None:
-    host.assign(device.name, toy=host.publish("1", ToyModelFile(), policy=QUICK))
     device.start()
     committed(host, device, "1")
     assert device.process is not None
@@ -58,7 +58,6 @@ def test_no_descriptors_left(host: ToyHost, device: Device) -> None:
 
 
 def test_an_update_in_a_shortage_is_no_fault_of_the_release(host: ToyHost, device: Device) -> None:
-    host.assign(device.name, toy=host.publish("1", ToyModelFile(), policy=QUICK))
     device.start()
     committed(host, device, "1")
     assert device.process is not None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.reports import is_committed
 from tests.simulators.device import Device
 from tests.waiting import until
 
@@ -21,7 +22,6 @@ from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.records import SlotRow
 from edgelift_agent.update.state_db import FORM
 from edgelift_contract.assignment import Policy
-from edgelift_contract.report import Report
 
 QUICK = Policy(probation_s=0.2)
 
@@ -31,12 +31,6 @@ def committed(host: ToyHost, device: Device, version: str) -> None:
     if device.process is None or device.process.poll() is not None:
         device.start()
     host.wait_for(device.name, lambda r: is_committed(r, version))
-
-
-def is_committed(report: Report, version: str) -> bool:
-    slot = report.slots.get("toy")
-    update = slot.update if slot else None
-    return update is not None and (update.version, update.outcome) == (version, "committed")
 
 
 def change(device: Device, *statements: tuple[str, tuple[object, ...]]) -> None:

@@ -70,7 +70,7 @@ class Loader:
 
         try:
             data = (folder / manifest.goldens.path).read_bytes()
-        except OSError as error:
+        except FileNotFoundError as error:
             raise ContractError(
                 "missing-blob", f"The goldens of {manifest.model} could not be read: {error}."
             ) from error

@@ -72,12 +72,14 @@ class Store:
 
         Raises:
             ContractError: `missing-blob`, `digest-mismatch` or what `parse_manifest` raises.
+            DeviceError: the disk's.
         """
         for path in (self.blob(artifact), self.folder(artifact) / MANIFEST_FILE):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                continue
+            with mapped_errors("read", path):
+                try:
+                    data = path.read_bytes()
+                except FileNotFoundError:
+                    continue
             if hashlib.sha256(data).hexdigest() != artifact:
                 raise ContractError("digest-mismatch", f"The manifest of {artifact[:12]} was altered on disk.")
             return parse_manifest(data)
@@ -94,12 +96,13 @@ class Store:
         manifest = self.manifest(artifact)
         for entry in manifest.files:
             path = self.blob(entry.sha256)
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                raise ContractError(
-                    "missing-blob", f"{entry.path} of {manifest.model}@{manifest.version} is gone."
-                ) from None
+            with mapped_errors("read", path):
+                try:
+                    size = path.stat().st_size
+                except FileNotFoundError:
+                    raise ContractError(
+                        "missing-blob", f"{entry.path} of {manifest.model}@{manifest.version} is gone."
+                    ) from None
             if size != entry.size_bytes:
                 self._discard(artifact, entry.sha256)
                 raise ContractError(

@@ -45,6 +45,8 @@ class Assigned:
         self._exchange, self._progress, self._degraded = exchange, progress, degraded
         self._assignment: Assignment | None = None
         self._waiting = b""
+        #: The last `reconcile` did not come to its end, because the journal could not be written.
+        self.unfinished = False
         self._again_delays = again_delays
         self._again: dict[str, tuple[Iterator[float], float]] = {}
 
@@ -105,9 +107,11 @@ class Assigned:
         assignment = self._assignment
         if assignment is None:
             return  # nothing is known of what is wanted: what is committed stays
+        self.unfinished = True
         for slot in sorted(assignment.slots.keys() | self._journal.slots.keys()):
             self._reconcile_slot(slot, assignment.slots.get(slot))
         self._note_applied()
+        self.unfinished = False
 
     def _reconcile_slot(self, slot: str, desired: SlotAssignment | None) -> None:
         row = self._journal.slots.get(slot) or SlotRow()

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 MAX_STARTS = 2
 #: What is wrong with files on disk, not with the artifact: it is fetched again.
 DAMAGED = frozenset({"missing-blob", "digest-mismatch", "size-mismatch"})
+#: What a runtime says of a model that it loaded before: something around it is different now.
+NOT_NOW = frozenset({"load-failed"})
 #: Delays before a committed artifact is tried again that this device could not load: first and longest, seconds.
 RESTORE_AGAIN_S = (2.0, 300.0)
 
@@ -121,7 +123,7 @@ class Recovery:
             error = self._try(slot, row)
             if error is None:
                 return
-            if isinstance(error, DeviceError):
+            if isinstance(error, DeviceError) or error.code in NOT_NOW:
                 # This machine can't now: that is no reason to forget what is committed.
                 if row.artifact == self._journal.slots[slot].artifact:
                     self._keep_trying(slot, row, error)
@@ -137,7 +139,7 @@ class Recovery:
             return as_known(error) or DeviceError("internal", f"{type(error).__name__}: {error}")
         return None
 
-    def _keep_trying(self, slot: str, row: SlotRow, error: DeviceError) -> None:
+    def _keep_trying(self, slot: str, row: SlotRow, error: EdgeliftError) -> None:
         part = f"slot {slot}"
         self._degraded.begin(part, error.code, f"{row.model}@{row.version} can't be loaded: {error}")
 

@@ -125,7 +125,7 @@ class Updater:
 
     def tick(self) -> float | None:
         """Do what is due; returns seconds until the next, None when nothing is under way."""
-        if self._degraded_journal() and self._journal_due is None:
+        if self._journal_due is None and (self._assigned.unfinished or self._degraded_journal()):
             self._look_at_journal_later()
         if self._journal_due is not None and self._clock.monotonic() >= self._journal_due:
             self._look_at_journal()

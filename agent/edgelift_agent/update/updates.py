@@ -21,6 +21,7 @@ from edgelift_agent.update.closing import Closing
 from edgelift_agent.update.exchange import Exchange, InFlight
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import BEFORE_SWAP, Event, State
+from edgelift_agent.update.plan import OUTSIDE
 from edgelift_agent.update.progress import Progress
 from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_agent.update.steps import StepResult, Steps
@@ -87,8 +88,8 @@ class Updates:
         elif state is State.REPORTING:
             self._guard(slot, state, lambda: self._closing.report(slot, update, in_flight))
             if self._journal.updates[slot].state == State.IDLE:
-                self._steps.collect(self._journal.kept())
                 self._post(self._assigned.reconcile)  # what is wanted now may be something else again
+                self._steps.collect(self._journal.kept())
         else:
             self._run(slot, state, self._work(slot, update, state, row, in_flight))
 
@@ -154,7 +155,14 @@ class Updates:
     def _guard(self, slot: str, state: State, work: Callable[[], None]) -> None:
         try:
             work()
-        except EdgeliftError as error:
+        except Exception as error:  # noqa: BLE001 - judged here, as the long steps' are
+            known = as_known(error)
+            if state is State.COMMITTING and known is not None and known.code in OUTSIDE:
+                # It has passed its probation and serves: a disk that can't be written is no reason to undo that.
+                wait_s = next(self._delays.setdefault(slot, self._retry_delays()))
+                log.error("slot=%s phase=%s code=%s retry_in_s=%.1f", slot, state.value, known.code, wait_s)
+                self._progress.wait(slot, wait_s)
+                return
             self._failed(slot, state, error)
 
     def _failed(self, slot: str, state: State, error: BaseException | None) -> None:

@@ -27,7 +27,7 @@ def test_a_fault_in_any_state_leaves_a_whole_model_serving_and_the_host_well_inf
     tmp_path: Path, name: str
 ) -> None:
     preload()
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, clean_runs=1)
     points = bench.count(SCENARIOS[name])
     cases = drawn_cases(name, points, seed=7, per_phase=1, lasting=1)
     assert STATES[name] | {"opening", "starting", "stopping"} <= {case.phase for case in cases}

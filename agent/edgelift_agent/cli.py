@@ -28,14 +28,14 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         parsed.command(parsed)
     except EdgeliftError as error:
-        _tell(str(error), error.code)
+        _print_error(str(error), error.code)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the last frame: a person must never meet a bare traceback
-        _tell(f"A fault in edgelift: {type(error).__name__}: {error} Run again with --debug.", "internal")
+        _print_error(f"A fault in edgelift: {type(error).__name__}: {error} Run again with --debug.", "internal")
 
 
-def _tell(message: str, code: str) -> None:
+def _print_error(message: str, code: str) -> None:
     if os.environ.get("EDGELIFT_DEBUG"):
         traceback.print_exc()
     print(f"error: {message} ({code})", file=sys.stderr)  # noqa: T201 - this is what a command line prints

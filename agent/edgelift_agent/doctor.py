@@ -111,8 +111,8 @@ def check_degraded(agent: RunningAgent) -> Finding:
     """Does the agent live with something broken?"""
     faults = agent.status.get("report", {}).get("degraded", [])
     if faults:
-        told = "; ".join(f"{fault['part']}: {fault['message']} ({fault['code']})" for fault in faults)
-        return Finding("degraded", "fail", told, "Serving goes on; mend this, and the agent gets well by itself.")
+        listed = "; ".join(f"{fault['part']}: {fault['message']} ({fault['code']})" for fault in faults)
+        return Finding("degraded", "fail", listed, "Serving goes on; mend this, and the agent recovers by itself.")
     return Finding("degraded", "ok", "nothing is broken around the agent" if agent.status else "not known")
 
 

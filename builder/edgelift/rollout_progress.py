@@ -22,6 +22,7 @@ class RolloutProgress:
         self._events = 0
         self._waits_for = ""
         self._last_at: float | None = None
+        self._changed_at = 0.0
 
     def lines(self, found: RolloutView, now: float) -> list[str]:
         """What is new, as lines.
@@ -36,11 +37,14 @@ class RolloutProgress:
         self._events = len(found.events)
         waits_for = f"{found.committed}/{found.cohort} committed, {found.failed} failed. {found.reason}"
         quiet = self._last_at is not None and now - self._last_at >= QUIET_S
-        told = any(event.text == found.reason for event in events)
+        shown = any(event.text == found.reason for event in events)
         if found.state in ("running", "rolling-back", "paused") and (quiet or waits_for != self._waits_for):
-            if quiet or not told:
-                new.append(event_line(found, max(found.changed_at, found.created_at), "waits", waits_for, quiet))
-            self._waits_for = waits_for
+            if waits_for != self._waits_for:
+                self._waits_for, self._changed_at = waits_for, now
+                quiet = False
+            if quiet or not shown:
+                at = max(found.changed_at, found.created_at) + (now - self._changed_at)
+                new.append(event_line(found, at, "waits", waits_for, still=quiet))
         if new:
             self._last_at = now
         return new

@@ -116,6 +116,7 @@ def test_a_rollout_is_never_silent_for_long() -> None:
     assert progress.lines(found, 6.0) == [] and progress.lines(found, 5.0 + QUIET_S - 1) == []
     (line,) = progress.lines(found, 5.0 + QUIET_S)
     assert "still: 0/1 committed, 0 failed. Waiting for pi-1" in line
+    assert f"+{1 + QUIET_S:6.1f} s" in line  # since the start, by now
     done = msgspec.structs.replace(found, state="done", reason="1 of 1 device committed.", committed=1)
     assert progress.lines(done, 100.0) == []
 

@@ -108,27 +108,27 @@ def failure(route: Route, answer: Answer, *, host: str) -> EdgeliftError:
         answer: what came, with the beginning of its body.
         host: whom was asked, for the sentence.
     """
-    told = _told(answer)
-    if told is None:
+    reply = _reply_of(answer)
+    if reply is None:
         return _foreign(answer, host)
-    if told.code in REFUSALS.get((route, answer.status), ()):
-        return ContractError(told.code, told.error, hint=told.hint)
+    if reply.code in REFUSALS.get((route, answer.status), ()):
+        return ContractError(reply.code, reply.error, hint=reply.hint)
     code = "not-authorised" if answer.status in (401, 403) else "server-error"
-    said = f"{told.error} ({told.code})" if told.code != code else told.error
+    said = f"{reply.error} ({reply.code})" if reply.code != code else reply.error
     text = "The host did not accept this device" if code == "not-authorised" else "The host failed"
     hint = "Check its token." if code == "not-authorised" else ""
     return _passing(TransportError(code, f"{text}: {said}", hint=hint), answer)
 
 
-def _told(answer: Answer) -> ErrorReply | None:
+def _reply_of(answer: Answer) -> ErrorReply | None:
     """The control plane's own words; None when they aren't its."""
     if not (answer.marked and answer.is_json):
         return None
     try:
-        told = msgspec.json.decode(answer.body, type=ErrorReply)
+        reply = msgspec.json.decode(answer.body, type=ErrorReply)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return told if told.code in CODES else None
+    return reply if reply.code in CODES else None
 
 
 def _foreign(answer: Answer, host: str) -> TransportError:

@@ -45,16 +45,19 @@ class DirectProtocol(BoundedProtocol):
 
     def on_message_begin(self) -> None:
         """Called by the parser. What only uvicorn's way needs is made there."""
-        self.begin_reading()
+        self._reading, self._head_bytes, self.has_asked = "head", 0, True  # as `begin_reading`, without its call
+        self._due = self.heard + self._bounds.request_s
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         """Called by the parser: choose the way."""
         self._given = dict(self.headers)
-        self.head_is_here(self._given.get(b"content-length", b""))
-        self._target = inference_target(self.url) if self._is_plain() else None
+        if self._is_plain():
+            self._target = inference_target(self.url)
         if self._target is None:
             self._go_uvicorns_way()
+        else:
+            self._reading = "body"  # short enough to come within the time that any request has
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
@@ -108,11 +111,9 @@ class DirectProtocol(BoundedProtocol):
     def _go_uvicorns_way(self) -> None:
         url, headers, expect, pieces = self.url, self.headers, self.expect_100_continue, self._pieces
         self._target, self._pieces = None, []
-        due, reading = self._due, self._reading
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
         super().on_headers_complete()
-        self._due, self._reading = due, reading
         for piece in pieces:
             super().on_body(piece)

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from edgelift_agent.serving.bodies import BodyReader, largest_body, too_large
-from edgelift_agent.serving.encoding import decode_body, encode_body, wanted_encoding
+from edgelift_agent.serving.bodies import AROUND_BYTES, BodyReader, largest_body, too_large
+from edgelift_agent.serving.encoding import KNOWN, decode_body, encode_body, wanted_encoding
 from edgelift_agent.serving.extensions import model_config, model_statistics, repository_index
 from edgelift_agent.serving.inference import Inference, RawRequest, Requester, check_version, unknown_model
 from edgelift_agent.serving.replies import HEADER_LENGTH, Reply, error_reply, json_reply, tensors_reply
@@ -87,14 +87,14 @@ class InferenceApp:
             headers: names in lower case.
             body: within the limit.
         """
-        if b"content-encoding" in headers or wanted_encoding(headers.get(b"accept-encoding")):
-            return None
-        if len(body) > _LOOP_JSON_BYTES and HEADER_LENGTH not in headers:
+        if b"content-encoding" in headers or headers.get(b"accept-encoding") in KNOWN:
             return None
         try:
-            limit = self._limit(target[0])
-            if len(body) > limit:
-                raise too_large(str(len(body)), limit)
+            if len(body) > AROUND_BYTES:  # which every model takes
+                if len(body) > _LOOP_JSON_BYTES and HEADER_LENGTH not in headers:
+                    return None
+                if len(body) > (limit := self._limit(target[0])):
+                    raise too_large(str(len(body)), limit)
             answer = self._inference.at_once(_raw_request(target, headers, body))
         except EdgeliftError as error:
             return error_reply(error)

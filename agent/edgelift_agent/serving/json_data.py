@@ -18,6 +18,8 @@ import numpy as np
 #: What Python's own arrays convert strictly: a float is no `q`, a string is no `d`. Only a bool passes as a number.
 _SIGNED, _UNSIGNED, _FLOAT = "q", "Q", "d"
 _WIDE = {"i": (_SIGNED, np.dtype("<i8")), "u": (_UNSIGNED, np.dtype("<u8")), "f": (_FLOAT, np.dtype("<f8"))}
+#: Where rounding to nearest begins to give infinity: half a step beyond the largest number of a type.
+_BEYOND = {np.dtype("<f2"): 65520.0, np.dtype("<f4"): (2.0 - 2.0**-24) * 2.0**127}
 _WORDS = {"f": "numbers", "i": "whole numbers", "u": "whole numbers from 0", "b": "true and false", "O": "strings"}
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +42,7 @@ def read_data(data: Any, dtype: np.dtype[Any], shape: list[int], *, words: bool 
     Raises:
         ValueError: with what is wrong, to follow the tensor's name.
     """
-    flat = _flatten(data, shape)
+    flat = data if type(data) is list and data and type(data[0]) is float else _flatten(data, shape)
     if len(flat) != prod(shape):
         raise ValueError(f"holds {len(flat)} elements where its shape {shape} takes {prod(shape)}")
     kind = dtype.kind
@@ -102,8 +104,11 @@ def _numbers(flat: list[Any], dtype: np.dtype[Any]) -> Array:
         raise ValueError(f"holds a number that {dtype.name} can't") from None
     if dtype == wide:
         return values
-    with np.errstate(over="ignore"):
-        narrow = values.astype(dtype)
-    if not (np.isfinite(narrow) if code == _FLOAT else narrow == values).all():
+    if code == _FLOAT:
+        if flat and np.maximum.reduce(np.abs(values)) >= _BEYOND[dtype]:
+            raise ValueError(f"holds a number that {dtype.name} can't")
+        return values.astype(dtype)
+    narrow = values.astype(dtype)
+    if not (narrow == values).all():
         raise ValueError(f"holds a number that {dtype.name} can't")
     return narrow

@@ -152,9 +152,11 @@ class Codec:
         for name, wanted in request.outputs.items():
             entry, data = describe(name, results[name], wanted)
             entries.append(entry)
-            if data is not None and wanted.place is None:
+            if data is None:
+                continue
+            if wanted.place is None:
                 blobs.append(data)
-            elif data is not None and wanted.place is not None:
+            else:
                 self._put(wanted.place, data)
         described = orjson.dumps(entries, option=orjson.OPT_SERIALIZE_NUMPY)
         if b"l" in described:  # as in the `null` that stands for a NaN

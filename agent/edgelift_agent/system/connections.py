@@ -112,6 +112,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def head_is_here(self, length: bytes) -> None:
         """A request's headers are whole; `length` is what they say of the body's."""
         self._reading = "body"
+        if len(length) < 6 and length.isdigit():
+            return  # less than a second's worth
         most = self._bounds.body_bytes
         expected = min(int(length), most) if length.isdigit() and len(length) < 20 else most
         self._due += expected / self._bounds.body_bytes_per_s

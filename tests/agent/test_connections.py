@@ -215,10 +215,9 @@ def test_a_stop_does_not_wait_for_a_hung_client(what: str, device: Device, host:
         with Client(device.port) as other:
             other.send(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
             assert other.answer()[0] == 200  # so the hung one's bytes have been read
-        began = time.monotonic()
         assert device.stop() == 0
-        assert time.monotonic() - began < 9  # ten and more while the hung one was waited for
         assert is_closed(hung)
+    assert "did not end within" not in device.log.read_text()  # as it said while the hung one was waited for
 
 
 def test_the_administrators_server_is_bounded_too(device: Device) -> None:

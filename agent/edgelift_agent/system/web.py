@@ -7,6 +7,7 @@ client lets it; here the thread sleeps until something comes, and a stop is over
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,8 @@ from edgelift_contract.errors import DeviceError
 
 if TYPE_CHECKING:
     from edgelift_agent.system.connections import BoundedProtocol, Bounds
+
+log = logging.getLogger(__name__)
 
 App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -169,6 +172,8 @@ class WebServer:
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set_result, drain_s)
             self._thread.join(timeout=drain_s + 5)
+            if self._thread.is_alive():
+                log.warning("%s did not end within %g s of being told to.", self._thread.name, drain_s + 5)
         for site in self._sites:
             for sock in site.sockets:
                 sock.close()

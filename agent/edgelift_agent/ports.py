@@ -5,7 +5,7 @@ Protocols, so that an adapter need not know its port; arrays are `Any`, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,16 +48,6 @@ class Host(Protocol):
         Raises:
             TransportError: it may not have arrived.
         """
-
-
-class Doorbell(Protocol):
-    """Tells of new assignments, however they came."""
-
-    def start(self, on_assignment: Callable[[bytes], None]) -> None:
-        """Begin; `on_assignment` is called from another thread with each assignment's bytes."""
-
-    def stop(self) -> None:
-        """End; returns when no further call will come."""
 
 
 class LoadedModel(Protocol):

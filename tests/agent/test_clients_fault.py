@@ -116,7 +116,7 @@ def test_a_users_own_program_is_judged_alike() -> None:
     from edgelift_agent.embedded import MeasuredSlot
     from edgelift_agent.serving.slots import Slot, make_generation
     from edgelift_agent.telemetry.latency import LatencyRecorder
-    from edgelift_agent.testing.host import toy_artifact
+    from edgelift_agent.testing.artifact import toy_artifact
     from edgelift_agent.testing.runtime import ToyModel, ToyModelFile
     from edgelift_contract.manifest import parse_manifest
 

@@ -22,7 +22,8 @@ from edgelift_agent.serving.slots import Slots, make_generation
 from edgelift_agent.system.connections import Bounds
 from edgelift_agent.system.quiet_log import QuietLog
 from edgelift_agent.telemetry.latency import LatencyRecorder
-from edgelift_agent.testing.host import ToyHost, toy_artifact
+from edgelift_agent.testing.artifact import toy_artifact
+from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModel, ToyModelFile
 from edgelift_contract.manifest import parse_manifest
 

@@ -15,7 +15,7 @@ from edgelift_agent.serving.inference import Inference
 from edgelift_agent.serving.server import Server
 from edgelift_agent.serving.slots import Generation, Slots
 from edgelift_agent.telemetry.latency import GenerationKey, LatencyRecorder
-from edgelift_agent.testing.host import toy_artifact
+from edgelift_agent.testing.artifact import toy_artifact
 from edgelift_agent.testing.runtime import ToyModel, ToyModelFile
 from edgelift_contract.manifest import parse_manifest
 

@@ -9,7 +9,7 @@ from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.store import Store
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.memory import resident_bytes
-from edgelift_agent.testing.host import toy_artifact
+from edgelift_agent.testing.artifact import toy_artifact
 from edgelift_agent.testing.runtime import ToyModelFile, ToyRuntime
 from edgelift_contract.manifest import parse_manifest
 

@@ -5,7 +5,7 @@ import re
 from edgelift_agent.serving.metrics import prometheus
 from edgelift_agent.serving.slots import Slots, make_generation
 from edgelift_agent.telemetry.latency import LatencyRecorder, Sample
-from edgelift_agent.testing.host import toy_artifact
+from edgelift_agent.testing.artifact import toy_artifact
 from edgelift_agent.testing.runtime import ToyModel, ToyModelFile
 from edgelift_contract.manifest import parse_manifest
 from edgelift_contract.report import Degradation

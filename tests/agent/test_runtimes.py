@@ -158,7 +158,7 @@ def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path) -> Non
     from edgelift_agent.artifact.preflight import Preflight
     from edgelift_agent.artifact.store import Store
     from edgelift_agent.system.disk import Disk
-    from edgelift_agent.testing.host import toy_artifact
+    from edgelift_agent.testing.artifact import toy_artifact
     from edgelift_agent.testing.runtime import ToyModelFile
 
     store = Store(tmp_path, Disk())
@@ -199,7 +199,7 @@ def test_a_candidate_that_takes_more_memory_than_there_is_is_ended(tmp_path: Pat
     from edgelift_agent.artifact.preflight import Preflight
     from edgelift_agent.artifact.store import Store
     from edgelift_agent.system.disk import Disk
-    from edgelift_agent.testing.host import toy_artifact
+    from edgelift_agent.testing.artifact import toy_artifact
     from edgelift_agent.testing.runtime import ToyModelFile
 
     store = Store(tmp_path, Disk())

@@ -11,7 +11,7 @@ from tests.waiting import LONG_S, until
 from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.slots import Generation, Slot
 from edgelift_agent.telemetry.latency import GenerationKey
-from edgelift_agent.testing.host import toy_artifact
+from edgelift_agent.testing.artifact import toy_artifact
 from edgelift_agent.testing.runtime import ToyModel, ToyModelFile
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.manifest import parse_manifest

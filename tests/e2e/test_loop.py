@@ -14,7 +14,7 @@ from tests.simulators.device import Device
 from tests.simulators.releases import write_release
 from tests.waiting import until
 
-from edgelift_agent.testing.host import toy_artifact
+from edgelift_agent.testing.artifact import toy_artifact
 from edgelift_agent.testing.runtime import ToyModelFile
 
 pytestmark = [pytest.mark.fleet, pytest.mark.broker, pytest.mark.usefixtures("mosquitto_program")]

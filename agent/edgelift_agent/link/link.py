@@ -34,7 +34,7 @@ MAX_POLL_S = 300.0
 
 
 class Link:
-    """The device's way to its host; see `ports.Host` and `ports.Doorbell`."""
+    """The device's way to its host; see `ports.Host`."""
 
     def __init__(
         self,

@@ -74,7 +74,7 @@ class MqttTransport:
         on_connected: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connect and stay connected, from a thread of paho's own; see `ports.Doorbell`.
+        """Connect and stay connected, from a thread of paho's own; both are called from there.
 
         Args:
             on_assignment: given whatever stands in the assignment's place, readable or not, at most a byte too long.

@@ -132,7 +132,7 @@ def _many(port: int, body: bytes, seconds: float, out: object) -> None:
     except (OSError, RuntimeError) as error:
         out.put(error)  # type: ignore[attr-defined] # a multiprocessing queue
     else:
-        out.put(count)  # type: ignore[attr-defined]
+        out.put(count)  # type: ignore[attr-defined] # as above
 
 
 def throughput(port: int, clients: int, seconds: float = 3.0) -> float:

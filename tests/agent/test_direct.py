@@ -222,7 +222,7 @@ def test_a_fault_of_ours_is_a_500_and_is_logged(site: Site, caplog: pytest.LogCa
     with site.connect() as client:
         client.ask(request())
         site.recorder.record = None  # type: ignore[assignment] # such faults should not exist; they do
-        site.inference.recorder.record_error = None  # type: ignore[assignment]
+        site.inference.recorder.record_error = None  # type: ignore[assignment] # as above
         with caplog.at_level(logging.ERROR):
             client.send(request())
             assert client.answer()[0] == 500

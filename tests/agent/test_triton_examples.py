@@ -225,7 +225,7 @@ def test_a_half_closed_socket_gets_no_answer_and_hurts_nobody(device: Device, cl
 
 
 def test_shared_memory_and_the_same_objects_without_it(client) -> None:
-    shm = pytest.importorskip("tritonclient.utils.shared_memory")
+    shm = pytest.importorskip("tritonclient.utils.shared_memory", reason="only in the developer's environment")
     client.unregister_system_shared_memory()
     client.unregister_cuda_shared_memory()
     size, regions = A.nbytes, {}

@@ -208,7 +208,7 @@ def test_a_wrong_option_is_told_before_the_source_is_run(
     (tmp_path / "releases" / "there@1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ContractError) as caught:
-        build(Request("s.py:nested", **({"targets": ["x86-64"]} | more)), Quiet())  # type: ignore[arg-type]
+        build(Request("s.py:nested", **({"targets": ["x86-64"]} | more)), Quiet())  # type: ignore[arg-type] # one of several
     assert caught.value.code == code  # running the file raises
 
 

@@ -102,7 +102,7 @@ def test_a_command_waits_for_a_server_that_is_just_starting() -> None:
             refused.set()
             raise
 
-    client._send = watched  # type: ignore[method-assign, assignment]
+    client._send = watched  # type: ignore[method-assign, assignment] # seen from inside
     try:
         assert client.post("/v1/x", {}, list[int]) == []
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.crashing.rig import DEVICE, Rig
+from benchmarks.crashing.rig import DEVICE, UNSEEN, Rig
 from benchmarks.crashing.scenarios import SCENARIOS, Scenario, begin, judge, prepare, serving_faults, settled
 
 MODES = ("kill", "ENOSPC", "EIO", "EROFS")
@@ -127,8 +127,7 @@ def _break_once(rig: Rig, scenario: Scenario, outcome: Outcome) -> None:
     outcome.reached = mark.exists()
     if not outcome.reached:
         return
-    # 255 is what the fork server says of a child whose end it did not see, as of one killed very early.
-    wanted = (-signal.SIGKILL, 255) if case.mode == "kill" else (0,)
+    wanted = (-signal.SIGKILL, UNSEEN) if case.mode == "kill" else (0,)
     if code not in wanted:
         outcome.faults.append(f"the agent ended with {code}")
     rig.start()

@@ -24,6 +24,10 @@ DEVICE = "pi-1"
 PORTS = itertools.count(20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw")))
 #: Linux `prctl.h`: die with the parent, here the fork server, which dies with the bench.
 _PR_SET_PDEATHSIG = 1
+#: Holds the exit code of an agent that came to its own end.
+ENDED = "ended"
+#: What the fork server says of a child whose end it did not see: then what the child left in `ENDED` counts.
+UNSEEN = 255
 
 
 def preload() -> None:
@@ -41,12 +45,15 @@ def _agent(argv: list[str], log: str) -> None:
     with Path(log).open("a") as handle:
         sys.stderr = handle
         sys.argv = ["agent", *argv]
+        code: object = 0
         try:
             agent.main()
-        except SystemExit:
-            handle.flush()
+        except SystemExit as ended:
+            code = ended.code or 0
             raise
-        handle.flush()
+        finally:
+            handle.flush()
+            Path(log).with_name(ENDED).write_text(str(code))
 
 
 class Rig:
@@ -70,6 +77,7 @@ class Rig:
     def start(self, *arguments: str) -> None:
         context = multiprocessing.get_context("forkserver")
         argv = ["--config", str(self.folder / "agent.toml"), *arguments]
+        (self.folder / ENDED).unlink(missing_ok=True)
         self.process = context.Process(target=_agent, args=(argv, self.log), daemon=False)
         self.process.start()
 
@@ -137,7 +145,9 @@ class Rig:
         if self.process.is_alive():
             self.process.kill()
         self.process.join()
-        return self.process.exitcode or 0
+        code = self.process.exitcode or 0
+        ended = self.folder / ENDED
+        return int(ended.read_text()) if code == UNSEEN and ended.exists() else code
 
     def close(self) -> None:
         self.closed = True

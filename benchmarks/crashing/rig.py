@@ -45,9 +45,10 @@ def _agent(argv: list[str], log: str) -> None:
     with Path(log).open("a") as handle:
         sys.stderr = handle
         sys.argv = ["agent", *argv]
-        code: object = 0
+        code: object = 1
         try:
             agent.main()
+            code = 0
         except SystemExit as ended:
             code = ended.code or 0
             raise

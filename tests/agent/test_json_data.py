@@ -121,6 +121,45 @@ def test_whatever_comes_is_an_array_of_that_shape_or_one_kind_of_error(
     assert set(map(type, flat)) <= kinds
 
 
+SNEAKY = {
+    "strings": '{"inputs":[{"name":"x","datatype":"FP32","shape":[2],"data":["7","8"]}]}',
+    "strings, fewer elsewhere": '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["7"],"a":1}]}',
+    "data twice": '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1],"data":["7"]}]}',
+    "data elsewhere": '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["7"]}],"p":{"data":1}}',
+    "data as the last value": '{"inputs":[{"datatype":"FP32","shape":[1],"data":["7"],"name":"x"}],"id":"data"}',
+    "data in an id": '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["7"]}],"id":{"data":1}}',
+    "data in the data": '{"inputs":[{"name":"x","datatype":"FP32","shape":[2],"data":["7",{"data":1}]}]}',
+    "data in a parameter": '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["7"],"p":{"data":1}}]}',
+    "data in a shape": '{"inputs":[{"name":"x","datatype":"FP32","data":["7"],"shape":[{"data":1}]}]}',
+    "an id that is a number": '{"id":7,"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["7"]}]}',
+    "an escaped name": '{"inputs":[{"name":"\\u0078","datatype":"FP32","shape":[1],"data":["7"]}]}',
+    "an object": '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[{}]}]}',
+    "too large": '{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1e39]}]}',
+    "too large below zero": '{"inputs":[{"name":"x","datatype":"FP32","shape":[2],"data":[1,-1e300]}]}',
+    "nested otherwise": '{"inputs":[{"name":"x","datatype":"FP32","shape":[4],"data":[[1,2],[3,4]]}]}',
+    "ragged": '{"inputs":[{"name":"x","datatype":"FP32","shape":[3],"data":[[1,2],[3]]}]}',
+    "too few": '{"inputs":[{"name":"x","datatype":"FP32","shape":[3],"data":[1,2]}]}',
+}
+
+
+@pytest.mark.parametrize("case", SNEAKY)
+def test_the_quick_way_of_reading_lets_nothing_through(case: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        codec(TensorSpec("x", "FP32", [-1])).decode(SNEAKY[case].encode(), None)
+    assert caught.value.code == "bad-request"
+
+
+@pytest.mark.parametrize("values", [[1e30, -1e30], [3.4028235e38], [1, 2], [1.5, 2], [], [[1.0], [2.0]]])
+@pytest.mark.parametrize("around", ['{"inputs":[%s]}', '{"id":"7","inputs":[%s]}', '{"inputs":[%s],"outputs":[]}'])
+def test_both_ways_of_reading_give_the_same(values: list, around: str) -> None:
+    shape = [len(values), 1] if values and isinstance(values[0], list) else [len(values)]
+    entry = f'{{"name":"x","datatype":"FP32","shape":{shape},"data":{values}}}'
+    spec = TensorSpec("x", "FP32", [-1] * len(shape))
+    got = codec(spec).decode((around % entry).encode(), None).inputs["x"]
+    np.testing.assert_array_equal(got, np.array(values, np.float32))
+    assert got.shape == tuple(shape)
+
+
 def test_nesting_that_the_shape_contradicts_is_refused() -> None:
     assert read_data([[1, 2, 3], [4, 5, 6]], NUMPY["INT32"], [2, 3]).tolist() == [[1, 2, 3], [4, 5, 6]]
     for data in ([[1, 2], [3, 4], [5, 6]], [[[1, 2, 3], [4, 5, 6]]], [[1, 2, 3, 4, 5, 6]], [[1, 2, 3], [4, 5]]):

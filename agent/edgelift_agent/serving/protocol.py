@@ -17,7 +17,7 @@ import orjson
 
 from edgelift_agent.serving.bodies import LOOKED_AT_BYTES, check_claim
 from edgelift_agent.serving.inputs import InputReader, bad_request
-from edgelift_agent.serving.json_data import may_hold_words
+from edgelift_agent.serving.json_data import holds_numbers_alone, may_hold_words
 from edgelift_agent.serving.outputs import AS_BINARY, AS_JSON, Wanted, check_finite, describe, read_outputs
 from edgelift_agent.serving.shared_memory import SharedMemory
 from edgelift_contract.manifest import Manifest
@@ -66,6 +66,7 @@ class Codec:
         text = manifest.runtime == "onnxruntime"  # its strings are text
         self._readers = {spec.name: InputReader(spec, text=text) for spec in manifest.inputs}
         self._is_one_tensor = len(manifest.inputs) == 1 and manifest.inputs[0].dtype != "BYTES"
+        self._only = next(iter(self._readers.values())) if len(self._readers) == 1 else None
         self._as_json = {spec.name: AS_JSON for spec in manifest.outputs}
         self._as_binary = dict.fromkeys(self._as_json, AS_BINARY)
         named = orjson.dumps({"model_name": model, "model_version": version, "parameters": parameters})
@@ -96,7 +97,9 @@ class Codec:
             raise bad_request(f"the body is not JSON: {error}") from error
         if not isinstance(message, dict) or not isinstance(message.get("inputs"), list):
             raise bad_request("the body has no list 'inputs'")
-        inputs = self._inputs(message["inputs"], binary, may_hold_words(body))
+        inputs = self._plain_input(body, message) if self._only is not None and not binary else None
+        if inputs is None:
+            inputs = self._inputs(message["inputs"], binary, may_hold_words(body))
         given = message.get("id", "")
         if type(given) is not str and type(given) is not int:
             raise bad_request("'id' is not a string")
@@ -107,6 +110,13 @@ class Codec:
         else:
             wanted = read_outputs(outputs, self._as_json, default)
         return InferRequest(str(given), inputs, wanted, timeout_us)
+
+    def _plain_input(self, body: bytes, message: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]] | None:
+        """The input of the request that most clients send; None for any other."""
+        if self._only is None or not holds_numbers_alone(body, message):
+            return None
+        array = self._only.read_quickly(message["inputs"][0])
+        return None if array is None else {self._only.spec.name: array}
 
     def _inputs(self, entries: list[Any], binary: memoryview, words: bool) -> dict[str, np.ndarray[Any, Any]]:
         inputs: dict[str, np.ndarray[Any, Any]] = {}

@@ -115,7 +115,7 @@ def measure(seconds: float) -> dict[str, float | str]:
                 time.sleep(seconds / 2)
                 status = send_large(device.port)
                 time.sleep(seconds / 2)
-            after = process.memory_info().rss
+            after = process.memory_info().rss if process.is_running() else 0
             taken = sorted(honest.taken_ms)
             return {
                 "answer_p99_ms": taken[int(len(taken) * 0.99)],
@@ -123,7 +123,9 @@ def measure(seconds: float) -> dict[str, float | str]:
                 "answer_p50_ms": statistics.median(taken),
                 "answers": len(taken),
                 "failures": honest.failures,
-                "rss_ratio": after / before,
+                "rss_ratio": after / before
+                if device.process.poll() is None
+                else 999.0,  # a dead agent needs no memory
                 "log_lines": len(device.log.read_text().splitlines()) - lines,
                 "large_body_status": status,
             }

@@ -1,6 +1,7 @@
 """Blobs come whole or not at all: resumed, cut, tampered, too long, out of space."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,16 @@ def test_a_file_altered_on_disk_is_found_and_removed(host: ToyHost, link: HttpTr
     assert not store.is_staged(wanted.artifact)
     fetcher.files(manifest, never)
     store.verify(wanted.artifact)
+
+
+def test_slots_that_want_the_same_blob_at_once_fetch_it_once(
+    host: ToyHost, link: HttpTransport, store: Store
+) -> None:
+    sha = put(host, b"s" * SIZE)
+    host.faults.delay_s = 0.05
+    fetchers = [Fetcher(link, store) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(fetcher.blob, sha, SIZE, never) for fetcher in fetchers]:
+            done.result()
+    assert hashlib.sha256(store.blob(sha).read_bytes()).hexdigest() == sha
+    assert sum(fetcher.fetched_bytes for fetcher in fetchers) == SIZE

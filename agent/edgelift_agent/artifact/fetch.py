@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 RESERVE_BYTES = 32 << 20
 
 _CHUNK_BYTES = 256 * 1024
+#: How often to see whether a fetch that waits for another slot's was given up, seconds.
+_LOOK_S = 0.5
 #: What is gathered before it is written, bytes: pieces come as small as the network makes them.
 _WRITE_BYTES = 64 * 1024
 
@@ -86,7 +88,21 @@ class Fetcher:
             )
 
     def blob(self, sha256: str, size_bytes: int, cancelled: Callable[[], bool]) -> None:
-        """Fetch one blob. Raises as `manifest` does; whatever came of a cut transfer is kept."""
+        """Fetch one blob. Raises as `manifest` does; whatever came of a cut transfer is kept.
+
+        One that another slot is fetching is waited for, not fetched beside it.
+        """
+        claim = self._store.claim(sha256)
+        while not claim.acquire(timeout=_LOOK_S):
+            if cancelled():
+                raise Superseded
+        try:
+            if not self._store.has(sha256, size_bytes):
+                self._fetch(sha256, size_bytes, cancelled)
+        finally:
+            claim.release()
+
+    def _fetch(self, sha256: str, size_bytes: int, cancelled: Callable[[], bool]) -> None:
         while True:
             try:
                 resumed = self._stream(sha256, size_bytes, cancelled)

@@ -12,6 +12,7 @@ never overwritten: runtimes map it into memory, and a file changed under a mappi
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Store:
     def __init__(self, root: Path, disk: Disk) -> None:
         """Bind; nothing is made before `make_folders`."""
         self.root, self.disk = root, disk
+        self._claims: dict[str, threading.Lock] = {}
+        self._claims_lock = threading.Lock()
         self.blobs, self.partials, self.artifacts = root / "blobs", root / "partial", root / "artifacts"
 
     def make_folders(self) -> None:
@@ -59,9 +62,15 @@ class Store:
     def missing(self, manifest: Manifest) -> list[tuple[str, int]]:
         """Blobs that the manifest names and that are not here, each once: (sha256, size in bytes)."""
         wanted = {entry.sha256: entry.size_bytes for entry in manifest.files}
-        return [(sha, size) for sha, size in wanted.items() if not self._whole(sha, size)]
+        return [(sha, size) for sha, size in wanted.items() if not self.has(sha, size)]
 
-    def _whole(self, sha256: str, size_bytes: int) -> bool:
+    def claim(self, sha256: str) -> threading.Lock:
+        """The lock of whoever brings this blob: slots share blobs, and each fetches on a thread of its own."""
+        with self._claims_lock:
+            return self._claims.setdefault(sha256, threading.Lock())
+
+    def has(self, sha256: str, size_bytes: int) -> bool:
+        """Is the blob here, in its length?"""
         try:
             return self.blob(sha256).stat().st_size == size_bytes
         except OSError:

@@ -40,6 +40,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 #: Folder → the parents made for it, nearest first, which go too when they are empty.
 _folders: dict[Path, Sequence[Path]] = {}
 _listening: list[signal.Signals] = []
+_holding = False
+_waiting: list[int] = []
 
 
 def listen() -> None:
@@ -67,18 +69,25 @@ def removed(folder: Path, made_for_it: Sequence[Path] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Signals wait until the context ends: for the few calls that only make sense together."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    """Signals wait until the context ends: for the few calls that only make sense together.
+
+    The handler itself waits. A signal mask would not do: it is one thread's, and any other one takes the signal then.
+    """
+    global _holding
+    _holding = True
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _holding = False
+        if _waiting:
+            _end(_waiting.pop(), None)
 
 
 def done() -> None:
     """Nothing is to be undone any more. A signal has no effect now, the second of its kind the usual one."""
     for number in _listening:
         signal.signal(number, _too_late)
+    _waiting.clear()
 
 
 def kill_children(timeout_s: float = _KILL_S) -> None:
@@ -106,6 +115,9 @@ def _ignore() -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
+    if _holding:
+        _waiting.append(number)
+        return
     _ignore()
     try:
         kill_children()

@@ -122,7 +122,7 @@ def test_under_nohup_a_hangup_means_nothing(tmp_path: Path) -> None:
 
 
 IN_PLACE = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 from edgelift_builder import ending, staging
 ending.listen()
@@ -134,6 +134,8 @@ def hook(event, args):
     if event == "os.rename" and seen == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGTERM)
 sys.addaudithook(hook)
+# Libraries have threads too, and the system gives a signal to any of them that does not block it.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
 with ending.removed(made.parent):
     staging.put_in_place(made, out)
 print("done")

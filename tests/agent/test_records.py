@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgelift_agent.parts.state_folder import StateFolder
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
@@ -96,3 +97,16 @@ def test_recording_is_cheap() -> None:
         recorder.record(KEY, sample)
     # A bound that only a change of order breaks: the figure itself is scripts/bench's business.
     assert (time.perf_counter() - began) / 20_000 < 200e-6
+
+
+def test_a_folder_that_cannot_even_be_looked_at_is_a_fault_of_the_disk(tmp_path: Path) -> None:
+    # The system refuses to look a name up: here for its length, on a broken card for anything.
+    unseen = tmp_path / ("x" * 300)
+    with pytest.raises(DeviceError):
+        Disk().make_folder(unseen)
+    degraded = Degraded(SystemClock())
+    folder = StateFolder(unseen, Disk(), degraded)
+    assert {fault.part for fault in degraded.reasons()} >= {"state-folder", "journal"}
+    folder.queue.add([DeviceEvent(at=0.0, kind="k")])
+    assert folder.queue.waiting() == 1
+    folder.close()

@@ -114,8 +114,9 @@ class Disk:
 
     def make_folder(self, path: Path) -> None:
         """Make a folder and those above it; one that is there already is fine."""
-        if path.is_dir():
-            return
+        with mapped_errors("look at", path):
+            if path.is_dir():
+                return
         with self.operation("mkdir", path):
             path.mkdir(parents=True, exist_ok=True)
 

@@ -40,10 +40,10 @@ def open_database(path: Path, disk: Disk) -> sqlite3.Connection:
     Raises:
         DeviceError: `disk-full`, `read-only`, `disk-error`, `state-damaged` or `newer-state`.
     """
-    fresh = not path.exists()
     with disk.operation("open", path):
         if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        fresh = not path.exists()
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             _refuse_newer(connection, path)

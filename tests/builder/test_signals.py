@@ -212,3 +212,23 @@ def test_a_killed_builds_temporary_files_are_swept_by_the_next(tmp_path: Path) -
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}", "TMPDIR": str(left)},
     )  # fmt: skip
     assert list(left.iterdir()) == [] and list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(("is_done", "code"), [(True, 0), (False, 128 + signal.SIGHUP)])
+def test_a_signal_waits_for_what_belongs_together_whichever_thread_gets_it(is_done: bool, code: int) -> None:
+    # The main thread blocks the signal, so that the system must give it to the other one.
+    program = (
+        "import os, signal, threading\nfrom edgelift_builder import ending\nending.listen()\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])\n"
+        "with ending.held():\n    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    for _ in range(100_000): pass\n    print('together', flush=True)\n"
+        f"    {'ending.done()' if is_done else 'pass'}\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])\n"
+        "for _ in range(100_000): pass\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (code, "together\n"), ended.stderr

@@ -334,12 +334,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if faults.delay_s:
                 time.sleep(faults.delay_s)
             piece = data[offset : min(offset + 65536, limit)]
+            self.toy.served_bytes += len(piece)  # before they can arrive: who has them all finds them counted
             try:
                 self.wfile.write(piece)
                 self.wfile.flush()
             except OSError:
                 return  # the device went away, as devices do
-            self.toy.served_bytes += len(piece)
 
     def _answer(self, message: msgspec.Struct) -> None:
         self._reply(200, codec.canonical_json(message))

@@ -13,6 +13,7 @@ import requests
 from edgelift_agent.admin import ask
 from edgelift_agent.testing.ports import free_port
 from edgelift_contract.errors import DeviceError
+from tests.waiting import LONG_S
 
 
 class Device:
@@ -62,11 +63,11 @@ class Device:
             self.wait_live()
         return self
 
-    def wait_live(self, timeout_s: float = 60) -> None:
+    def wait_live(self, timeout_s: float = LONG_S) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"{self.url}/v2/health/live", timeout=5).ok:
+                if requests.get(f"{self.url}/v2/health/live", timeout=timeout_s).ok:
                     return
             if self.process is not None and self.process.poll() is not None:
                 break
@@ -79,7 +80,7 @@ class Device:
 
     def infer(self, x: list[float], slot: str = "toy") -> requests.Response:
         tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": x}
-        return requests.post(f"{self.url}/v2/models/{slot}/infer", json={"inputs": [tensor]}, timeout=10)
+        return requests.post(f"{self.url}/v2/models/{slot}/infer", json={"inputs": [tensor]}, timeout=LONG_S)
 
     def answer(self, slot: str = "toy") -> float | None:
         """What the model makes of 1.0; None while nothing serves."""
@@ -100,7 +101,7 @@ class Device:
     def order(self, command: str, slot: str = "toy") -> str:
         return self.ask("POST", f"/{command}", {"slot": slot})["message"]
 
-    def stop(self, how: int = signal.SIGTERM, timeout_s: float = 60) -> int:
+    def stop(self, how: int = signal.SIGTERM, timeout_s: float = LONG_S) -> int:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(how)

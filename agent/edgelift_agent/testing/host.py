@@ -165,6 +165,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._blob(parts[2])
         elif parts[-1] == "desired":
             self._desired(parts[2], float(query.get("wait_s", ["0"])[0]))
+        else:
+            self._refuse(404, "not-found", f"The toy host has nothing at {path}.")
 
     def do_POST(self) -> None:
         """Enrolment or telemetry."""

@@ -35,11 +35,13 @@ ODD = {
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "worker"])
-def test_whatever_the_suite_was_started_in_its_tests_find_the_same(workers: tuple[str, ...]) -> None:
+def test_whatever_the_suite_was_started_in_its_tests_find_the_same(
+    workers: tuple[str, ...], tmp_path: Path
+) -> None:
     if workers:
         pytest.importorskip("xdist", reason="the device's tests run without workers")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *workers, "-p", "no:cacheprovider",
+        [sys.executable, "-m", "pytest", "-q", *workers, "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}",
          f"{__file__}::test_a_process_inherits_what_a_test_needs"],
         cwd=ROOT, env={**os.environ, **ODD}, preexec_fn=spoil, capture_output=True, text=True,
     )  # fmt: skip

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,22 @@ main(sys.argv[2:])
 """
 
 
+@pytest.fixture
+def device(host: ToyHost) -> Iterator[Device]:
+    """In a folder of its own, beside pytest's: that one is closed to others again whenever another pytest starts."""
+    with tempfile.TemporaryDirectory(prefix="edgelift-") as folder:
+        made = Device(Path(folder) / "device", host.url, host.token)
+        yield made
+        if made.process is not None:
+            made.process.kill()
+            made.process.wait()
+
+
 def command(device: Device, *words: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
     program = ["-m", "edgelift_agent.cli"] if user is None else ["-c", AS, str(user)]
     return subprocess.run(
         [sys.executable, *program, *words, "--config", str(device.config)],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )  # fmt: skip
 
@@ -82,10 +95,10 @@ def test_options_may_stand_before_or_after_the_command(host: ToyHost, device: De
     words = [*options, "status"] if before else ["status", *options]
     done = subprocess.run(
         [sys.executable, "-m", "edgelift_agent.cli", *words],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )  # fmt: skip
     assert (done.returncode, done.stdout.split()[0]) == (0, device.name)
     device.stop()
-    failed = subprocess.run(done.args, capture_output=True, text=True, timeout=60)
+    failed = subprocess.run(done.args, capture_output=True, text=True)
     assert "Traceback" in failed.stderr  # --debug was heard on either side

@@ -19,9 +19,7 @@ HEAVY = (
 def loaded(module: str) -> set[str]:
     code = f"import sys, {module}; print(' '.join(m.partition('.')[0] for m in sys.modules))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 

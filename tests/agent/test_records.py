@@ -92,11 +92,12 @@ def test_windows_count_every_request_and_split_by_throttling() -> None:
 def test_recording_is_cheap() -> None:
     recorder = LatencyRecorder(0.0)
     sample = Sample(1, 2, 300, 4, 310)
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(20_000):
         recorder.record(KEY, sample)
-    # A bound that only a change of order breaks: the figure itself is scripts/bench's business.
-    assert (time.perf_counter() - began) / 20_000 < 200e-6
+    # A bound that only a change of order breaks: the figure itself is scripts/bench's business. Time of this thread's
+    # own: what others do meanwhile doesn't count.
+    assert (time.thread_time() - began) / 20_000 < 200e-6
 
 
 def test_a_folder_that_cannot_even_be_looked_at_is_a_fault_of_the_disk(tmp_path: Path) -> None:

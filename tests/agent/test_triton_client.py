@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import requests
 from tests.simulators.device import Device
+from tests.waiting import LONG_S
 
 from edgelift_agent.testing.host import ToyHost
 
 pytestmark = pytest.mark.onnx
 httpclient = pytest.importorskip("tritonclient.http", reason="only in the developer's environment")
+
+#: A connection that a client's pool keeps is not closed under it, however long a busy machine lets it wait.
+PATIENT = "keep_alive_s = 3600.0\nrequest_timeout_s = 3600.0"
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +26,13 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
 
     host = ToyHost()
     folder = tmp_path_factory.mktemp("triton")
-    made = Device(folder, host.url, host.token, serve=f'unix_socket = "{folder / "infer.sock"}"')
+    made = Device(folder, host.url, host.token, serve=f'unix_socket = "{folder / "infer.sock"}"\n{PATIENT}')
     host.assign(made.name, many=publish_onnx(host, "many"), text=publish_onnx(host, "text"))
     made.start("--real-runtimes")
     try:
         host.wait_for(
             made.name,
             lambda r: all(r.slots.get(s) and r.slots[s].update.outcome == "committed" for s in ("many", "text")),
-            60,
         )
         yield made
     finally:
@@ -39,7 +42,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
 
 @pytest.fixture
 def client(device: Device) -> Iterator:
-    made = httpclient.InferenceServerClient(f"127.0.0.1:{device.port}")
+    made = httpclient.InferenceServerClient(f"127.0.0.1:{device.port}", network_timeout=LONG_S)
     yield made
     made.close()
 
@@ -90,7 +93,7 @@ def test_the_aio_client(device: Device) -> None:
     import tritonclient.http.aio as aio
 
     async def run() -> None:
-        async with aio.InferenceServerClient(f"127.0.0.1:{device.port}") as client:
+        async with aio.InferenceServerClient(f"127.0.0.1:{device.port}", conn_timeout=LONG_S) as client:
             assert await client.is_server_live()
             tensors, a, b = inputs(3, True, aio)
             results = await asyncio.gather(*(client.infer("many", tensors) for _ in range(20)))
@@ -181,7 +184,7 @@ def test_metrics_carry_tritons_names_and_our_histogram(device: Device, client) -
     tensors, _, _ = inputs(1, True)
     client.infer("many", tensors)
     port = device.status()["admin_port"]
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=LONG_S).text
     labels = 'model="many",version="1",release="many@1"'
     assert f"nv_inference_request_success{{{labels}}}" in text
     assert f'edgelift_request_seconds_bucket{{{labels},le="+Inf"}}' in text

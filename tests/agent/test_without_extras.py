@@ -28,7 +28,7 @@ def run(packages: Path, module: str, *words: str) -> subprocess.CompletedProcess
     paths = [str(ROOT / "agent"), str(ROOT / "builder"), str(packages)]
     code = f"import sys; sys.path += {paths!r}; sys.argv[0] = 'edgelift'; from {module} import main; main()"
     return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, *words], capture_output=True, text=True, timeout=60, cwd=packages
+        [sys.executable, "-I", "-S", "-c", code, *words], capture_output=True, text=True, cwd=packages
     )
 
 

@@ -35,12 +35,12 @@ RACE = """
 
 def test_types_made_ready_survive_the_race() -> None:
     """Without `prepare_message_types` the process ends by SIGSEGV within these rounds, nearly always."""
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(RACE)], timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(RACE)], check=False)
     assert done.returncode == 0
 
 
 def test_every_type_of_the_agent_can_be_made_ready() -> None:
     code = "import edgelift_agent.app; from edgelift_contract.message_types import *; print(len(prepare_message_types()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 40

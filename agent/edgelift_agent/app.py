@@ -82,7 +82,7 @@ class Agent:
         self.degraded = Degraded(self.clock)
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
         self.state = StateFolder(state_dir, disk, self.degraded)
-        self.serving = Serving(config.serve, disk, self.clock, self._order)
+        self.serving = Serving(config.serve, disk, self.clock, self.degraded, self._order)
         self.host = HostLink(
             config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate
         )
@@ -216,6 +216,7 @@ class Agent:
 
     def _look_around(self) -> None:
         self.state.look_again()
+        self.serving.look_again()
         self.machine.health.check_clock(self.clock.now())
         self.machine.health.check_descriptors()
 

@@ -6,6 +6,7 @@ Standard library only, so that `--help` and `status` cost a Raspberry Pi next to
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any
 from edgelift_agent.config import DEFAULT_PATH, Config, load_config
 from edgelift_agent.system.quiet_log import quieten
 from edgelift_contract import EdgeliftError, __version__
+from edgelift_contract.errors import DeviceError, disk_code
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -154,7 +156,15 @@ def _row(name: str, slot: dict[str, Any]) -> tuple[str, str, str, str, str, str]
 
 
 def _print(text: str) -> None:
-    print(text)  # noqa: T201 - this is what a command line prints
+    try:
+        print(text, flush=True)  # noqa: T201 - this is what a command line prints
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own end would fail at it once more
+        if error.errno == errno.EPIPE:
+            sys.exit(1)  # whoever read has read enough, as `head` does
+        raise DeviceError(
+            disk_code(error.errno), f"Standard output can't be written: {error.strerror}."
+        ) from error
 
 
 if __name__ == "__main__":

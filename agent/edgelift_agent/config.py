@@ -6,9 +6,11 @@ Every field has a default but the device's id and where the host is. Units stand
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,7 +26,11 @@ else:
 DEFAULT_PATH = Path("/etc/edgelift/agent.toml")
 
 _Port = Annotated[int, Meta(ge=0, le=65535)]
-_Positive = Annotated[float, Meta(gt=0)]
+#: Durations; what a socket can wait for ends at 24 days, seconds.
+_Positive = Annotated[float, Meta(gt=0, le=1_000_000)]
+_Path = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
+#: What HTTP can carry as a bearer's token.
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class HostConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +47,7 @@ class HostConfig(msgspec.Struct, forbid_unknown_fields=True):
 
     url: str
     token: str = ""
-    token_file: str = ""
+    token_file: _Path = ""
     transport: Literal["auto", "http"] = "auto"
     poll_interval_s: _Positive = 300.0
     timeout_s: _Positive = 20.0
@@ -65,9 +71,9 @@ class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
         drain_timeout_s: at a stop, for requests under way to be answered.
     """
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: _Port = 8600
-    unix_socket: str = ""
+    unix_socket: _Path = ""
     admin_port: _Port = 8601
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     max_pending: Annotated[int, Meta(ge=1)] = 64
@@ -123,7 +129,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
 
     device: str
     host: HostConfig
-    state_dir: str = "/var/lib/edgelift"
+    state_dir: _Path = "/var/lib/edgelift"
     tags: dict[str, str] = {}
     serve: ServeConfig = msgspec.field(default_factory=ServeConfig)
     telemetry: TelemetryConfig = msgspec.field(default_factory=TelemetryConfig)
@@ -138,7 +144,8 @@ def load_config(path: Path) -> Config:
         ContractError: `bad-id` for the device's id.
     """
     try:
-        config = msgspec.convert(tomllib.loads(path.read_text()), Config)
+        # TOML is UTF-8, whatever the locale; some editors put a mark before it.
+        config = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Config)
     except FileNotFoundError:
         raise DeviceError(
             "bad-config",
@@ -150,11 +157,23 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise DeviceError("bad-config", f"{path}: {error}.", hint="See docs/configuration.md.") from error
     check_device_id(config.device)
-    if not config.host.url.startswith(("http://", "https://")):
+    if not _is_base_url(config.host.url):
         raise DeviceError(
-            "bad-config", f"{path}: host.url must begin with http:// or https://, not {config.host.url!r}."
+            "bad-config",
+            f"{path}: host.url must be http:// or https:// and a host, with a port where it isn't the usual one;"
+            f" not {config.host.url!r}.",
         )
     return config
+
+
+def _is_base_url(url: str) -> bool:
+    if not url.startswith(("http://", "https://")) or re.search(r"[\s?#@]", url):
+        return False  # a user's name in it would take the token's place
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def read_token(config: Config) -> str:
@@ -164,13 +183,21 @@ def read_token(config: Config) -> str:
         DeviceError: `bad-config`.
     """
     if config.host.token:
-        return config.host.token
+        return _checked_token(config.host.token, "host.token")
     places = [Path(config.host.token_file)] if config.host.token_file else []
     if os.environ.get("CREDENTIALS_DIRECTORY"):
         places.append(Path(os.environ["CREDENTIALS_DIRECTORY"]) / "edgelift-token")
     for place in places:
         try:
-            return place.read_text().strip()
+            token = place.read_bytes().decode("ascii", "replace").strip()
         except OSError:
             continue
-    raise DeviceError("bad-config", "host.token and host.token_file are both missing or unreadable.")
+        if token:
+            return _checked_token(token, str(place))
+    raise DeviceError("bad-config", "host.token and host.token_file are both missing, empty or unreadable.")
+
+
+def _checked_token(token: str, where: str) -> str:
+    if not _TOKEN.fullmatch(token):
+        raise DeviceError("bad-config", f"{where} is no token: that is one line of visible ASCII characters.")
+    return token

@@ -174,13 +174,22 @@ class Link:
             if old is not None:
                 old.stop()
             made = self._make_mqtt(reply)
-            if made is not None:
-                made.start(self._heard, self._on_connected, self._wake.set)
-            self._mqtt, self._access = made, reply.broker
+            if made is not None and self._starts(made):
+                self._mqtt = made
+            self._access = reply.broker
         self._poll_wait_s = max(MIN_POLL_S, min(reply.poll_wait_s, MAX_POLL_S))
         self.enrolled.set()
         log.info("enrolled mqtt=%s", "yes" if self._mqtt else "no")
         self._on_connected()
+
+    def _starts(self, mqtt: MqttTransport) -> bool:
+        """A broker of which nothing can be made (its address, the library, its certificates) costs MQTT alone."""
+        try:
+            mqtt.start(self._heard, self._on_connected, self._wake.set)
+        except Exception as error:  # noqa: BLE001 - HTTP carries everything, whatever the host says of its broker
+            log.warning("MQTT can't be used (%s: %s); HTTP carries everything", type(error).__name__, error)
+            return False
+        return True
 
     def _take(self, data: bytes) -> None:
         """Hand an assignment on, and wait until it is noted: a disk that refuses must not have it sent in a circle.

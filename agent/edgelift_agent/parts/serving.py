@@ -15,9 +15,14 @@ from edgelift_agent.serving.server import Server
 from edgelift_agent.serving.shared_memory import SharedMemory
 from edgelift_agent.serving.slots import Slots
 from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.latency import LatencyRecorder
+from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Degradation
+
+#: The part that suffers when `serve.unix_socket` can't be opened.
+UNIX_SOCKET = "unix-socket"
 
 
 class Serving:
@@ -28,8 +33,15 @@ class Serving:
         server: the inference server.
     """
 
-    def __init__(self, config: ServeConfig, disk: Disk, clock: Clock, on_order: Callable[..., Any]) -> None:
-        """Bind the ports; nothing is answered before `start`.
+    def __init__(
+        self,
+        config: ServeConfig,
+        disk: Disk,
+        clock: Clock,
+        degraded: Degraded,
+        on_order: Callable[..., Any],
+    ) -> None:
+        """Bind the ports; nothing is answered before `start`. A UNIX socket that can't be had is no obstacle.
 
         Raises:
             DeviceError: `port-in-use` or `bad-config`.
@@ -52,11 +64,21 @@ class Serving:
             request_timeout_s=config.request_timeout_s,
             answer_timeout_s=config.request_timeout_s,
         )
-        self._drain_timeout_s = config.drain_timeout_s
+        self._drain_timeout_s, self._degraded = config.drain_timeout_s, degraded
+        self.look_again()
 
     def start(self) -> None:
         """Begin to answer."""
         self.server.start()
+
+    def look_again(self) -> None:
+        """Try to have the UNIX socket, where it is wanted and missing; to be called now and then."""
+        try:
+            self.server.open_unix()
+        except DeviceError as error:
+            self._degraded.begin(UNIX_SOCKET, error.code, str(error))
+        else:
+            self._degraded.end(UNIX_SOCKET)
 
     def metrics(self, gauges: dict[str, float], degraded: Sequence[Degradation] = ()) -> str:
         """Everything measured, in Prometheus' text format, with the machine's gauges and the faults around it."""

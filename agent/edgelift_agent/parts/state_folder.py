@@ -40,8 +40,9 @@ class StateFolder:
         self.journal = Journal(root / "state.db", disk, degraded)
         self.queue = TelemetryQueue(self.journal, disk, lambda: self.journal.meta.outbox, degraded)
 
-    def _refused(self, error: DeviceError) -> None:
-        self._degraded.begin(PART, error.code, str(error))
+    def _refused(self, error: DeviceError, path: Path) -> None:
+        if path.is_relative_to(self._root):  # another folder's trouble is said by who needs that folder
+            self._degraded.begin(PART, error.code, str(error))
 
     def mend(self) -> None:
         """Make the folders and take the lock, where that is still to be done; look whether a refusal is over.
@@ -59,7 +60,7 @@ class StateFolder:
         except DeviceError as error:
             if error.code == "already-running":
                 raise
-            self._refused(error)
+            self._refused(error, self._root)
         else:
             self._degraded.end(PART)
 

@@ -36,13 +36,13 @@ class Server:
         request_timeout_s: float = 10.0,
         answer_timeout_s: float = 10.0,
     ) -> None:
-        """Bind the sockets at once, so that a port in use is known before anything else is done.
+        """Bind the port at once, so that one in use is known before anything else is done.
 
         Args:
             app: what answers.
             host: address to listen on.
             port: 0 for any that is free.
-            unix_socket: to listen on too.
+            unix_socket: to listen on too, from `open_unix` on.
             disk: makes and removes the socket's name.
             keep_alive_s: after which a connection without a request is closed.
             max_connections: see `Bounds`, as for what follows.
@@ -50,16 +50,15 @@ class Server:
             answer_timeout_s: for some of an answer to be taken.
 
         Raises:
-            DeviceError: `port-in-use`, `bad-config` or the disk's.
+            DeviceError: `port-in-use` or `bad-config`.
         """
         from edgelift_agent.system.connections import Bounds  # late: brings uvicorn
 
         self._app = app
-        sockets = [bind_tcp(host, port, BACKLOG)]
-        self.port: int = sockets[0].getsockname()[1]
+        listening = bind_tcp(host, port, BACKLOG)
+        self.port: int = listening.getsockname()[1]
         self._unix_socket, self._disk = unix_socket, disk or Disk()
-        if unix_socket is not None:
-            sockets.append(bind_unix(unix_socket, BACKLOG, self._disk))
+        self._has_unix = False
         bounds = Bounds(
             connections=max_connections,
             silent_s=keep_alive_s,
@@ -67,7 +66,18 @@ class Server:
             body_bytes=app.max_body_bytes,
             answer_s=answer_timeout_s,
         )
-        self._web = WebServer("inference-server", [HttpSite(app, sockets, bounds, self._protocol)])
+        self._site = HttpSite(app, [listening], bounds, self._protocol)
+        self._web = WebServer("inference-server", [self._site])
+
+    def open_unix(self) -> None:
+        """Listen on the UNIX socket too, where one is wanted and not yet open; before or after `start`.
+
+        Raises:
+            DeviceError: the disk's, or `bad-config`.
+        """
+        if self._unix_socket is not None and not self._has_unix:
+            self._web.listen(self._site, bind_unix(self._unix_socket, BACKLOG, self._disk))
+            self._has_unix = True
 
     def _protocol(self) -> partial[DirectProtocol]:
         from edgelift_agent.serving.direct import DirectProtocol
@@ -85,6 +95,6 @@ class Server:
     def stop(self, drain_s: float = STOP_DRAIN_S) -> None:
         """Take no more requests, answer those under way for so long, end the thread."""
         self._web.stop(drain_s)
-        if self._unix_socket is not None:
+        if self._unix_socket is not None and self._has_unix:
             with suppress(DeviceError):
                 self._disk.unlink(self._unix_socket)

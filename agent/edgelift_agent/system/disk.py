@@ -32,10 +32,10 @@ class Disk:
     """The real disk. `_act` is called with every operation's name before it acts, `_acted` after it.
 
     Attributes:
-        on_refusal: told of every operation that the disk refused, whoever asked for it, on whichever thread.
+        on_refusal: told of every operation that the disk refused and its path, whoever asked for it, on any thread.
     """
 
-    on_refusal: Callable[[DeviceError], None] | None = None
+    on_refusal: Callable[[DeviceError, Path], None] | None = None
 
     def _act(self, operation: str, path: Path) -> None:
         pass
@@ -57,7 +57,7 @@ class Disk:
                 self._acted(operation, path)
         except DeviceError as error:
             if error.code in REFUSALS and self.on_refusal is not None:
-                self.on_refusal(error)
+                self.on_refusal(error, path)
             raise
 
     @contextmanager

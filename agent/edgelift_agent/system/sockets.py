@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
 
 
 def bind_unix(path: Path, backlog: int, disk: Disk) -> socket.socket:
-    """A listening UNIX socket; one left by an earlier process is replaced.
+    """A listening UNIX socket; one left by an earlier process is replaced, anything else is left alone.
 
     Raises:
         DeviceError: the disk's, or `bad-config`.
@@ -53,6 +54,8 @@ def bind_unix(path: Path, backlog: int, disk: Disk) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         disk.make_folder(path.parent)
+        if _is_other_file(path):
+            raise DeviceError("bad-config", f"{path} is no socket, so it is left alone.", hint="Name another.")
         disk.unlink(path)
         with short_name(path) as name, disk.operation("bind", path):
             sock.bind(name)
@@ -64,6 +67,13 @@ def bind_unix(path: Path, backlog: int, disk: Disk) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _is_other_file(path: Path) -> bool:
+    try:
+        return not stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def bind_admin(path: Path, backlog: int, disk: Disk) -> socket.socket:

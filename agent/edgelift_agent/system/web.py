@@ -55,8 +55,10 @@ class HttpSite:
         self.connections: set[Any] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
+        self._connection: Callable[[], BoundedProtocol] | None = None
+        self._listeners: list[asyncio.AbstractServer] = []
 
-    async def open(self) -> list[asyncio.AbstractServer]:
+    async def open(self) -> None:
         """Listen."""
         import uvicorn  # late: status and doctor need no server
         from uvicorn.server import ServerState
@@ -88,7 +90,19 @@ class HttpSite:
                 config=config, server_state=state, app_state={}, _loop=loop, bounds=self.bounds, trust=self._trust
             )
 
-        return [await loop.create_server(connection, sock=sock, backlog=BACKLOG) for sock in self.sockets]
+        self._connection = connection
+        for sock in self.sockets:
+            await self._listen(sock)
+
+    async def open_also(self, sock: socket.socket) -> None:
+        """Listen on one more socket, after `open`."""
+        self.sockets.append(sock)
+        await self._listen(sock)
+
+    async def _listen(self, sock: socket.socket) -> None:
+        assert self._connection is not None
+        loop = asyncio.get_running_loop()
+        self._listeners.append(await loop.create_server(self._connection, sock=sock, backlog=BACKLOG))
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
         from edgelift_agent.system.connections import LOOK_EVERY_S
@@ -104,7 +118,9 @@ class HttpSite:
             self._look_later(loop)
 
     def begin_to_end(self) -> None:
-        """Close connections that nothing is under way on; the others close with their answer."""
+        """Take no more; close connections that nothing is under way on; the others close with their answer."""
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self.connections):
             connection.shutdown()
 
@@ -150,11 +166,10 @@ class WebServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = self._loop.create_future()
-        listeners = [listener for site in self._sites for listener in await site.open()]
+        for site in self._sites:
+            await site.open()
         self._started.set()
         drain_s = await self._stop
-        for listener in listeners:
-            listener.close()
         for site in self._sites:
             site.begin_to_end()
         until = self._loop.time() + drain_s
@@ -166,6 +181,13 @@ class WebServer:
         for site in self._sites:
             site.end()
         await asyncio.sleep(0)  # the cut connections' last callbacks
+
+    def listen(self, site: HttpSite, sock: socket.socket) -> None:
+        """Have a site take requests on one more socket; before or after `start`."""
+        if self._loop is None:
+            site.sockets.append(sock)
+        else:
+            asyncio.run_coroutine_threadsafe(site.open_also(sock), self._loop)
 
     def stop(self, drain_s: float) -> None:
         """Take no more requests, answer those under way for at most `drain_s` seconds, end the thread."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 #: Longer than any state takes on a busy machine, seconds: whoever waits in vain waits so long, nobody else does.
-LONG_S = 60.0
+LONG_S = 180.0
 
 
 def until(condition: Callable[[], object], what: str = "the state", timeout_s: float = LONG_S) -> None:

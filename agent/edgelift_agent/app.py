@@ -47,6 +47,8 @@ STABLE_AFTER_S = 60.0
 THROTTLE_SAMPLE_S = 10.0
 #: How often to look after what could not be opened or read, seconds.
 LOOK_AGAIN_S = 10.0
+#: A candidate is tried with what the device has left over: requests and programs beside the agent come first.
+PREFLIGHT_NICE = 19
 #: How long an order or a question may wait for the worker, seconds.
 ANSWER_WITHIN_S = 20.0
 
@@ -61,6 +63,7 @@ class Agent:
         disk: Disk | None = None,
         runtimes: dict[str, Runtime] | None = None,
         preflight_module: str = "edgelift_agent.artifact.preflight_child",
+        preflight_nice: int = PREFLIGHT_NICE,
         clock: Clock | None = None,
         board: Board | None = None,
         look_again_s: float = LOOK_AGAIN_S,
@@ -87,7 +90,7 @@ class Agent:
             config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate
         )
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
-        self.updater = self._make_updater(preflight_module)
+        self.updater = self._make_updater(preflight_module, preflight_nice)
         self.telemetry = Telemetry(
             self.serving.recorder,
             self.state.queue,
@@ -100,13 +103,16 @@ class Agent:
         self._windows_timer: Timer | None = None
         self._open_admin(state_dir, disk)
 
-    def _make_updater(self, preflight_module: str) -> Updater:
+    def _make_updater(self, preflight_module: str, preflight_nice: int) -> Updater:
         limits, store, serving = self.config.update, self.state.store, self.serving
         steps = Steps(
             store=store,
             source=self.host.http,
             preflight=Preflight(
-                self.machine.kernels, timeout_s=limits.preflight_timeout_s, module=preflight_module
+                self.machine.kernels,
+                timeout_s=limits.preflight_timeout_s,
+                nice=preflight_nice,
+                module=preflight_module,
             ),
             facts=self.machine.facts,
             available_memory_bytes=lambda: (

@@ -5,13 +5,17 @@ import re
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import requests
 from tests.simulators import malformed
+from tests.reports import is_committed
 from tests.simulators.device import Device
+from tests.waiting import LONG_S
 
 from edgelift_agent.testing.host import ToyHost
 from edgelift_contract.assignment import Policy
+from edgelift_contract.report import Report
 
 pytestmark = pytest.mark.onnx
 
@@ -26,28 +30,34 @@ def device(tmp_path, host: ToyHost) -> Iterator[Device]:
 
     made = Device(tmp_path, host.url, host.token)
     before = publish_onnx(host, "many", "1")
-    revision = host.assign(made.name, second=before)
+    host.assign(made.name, second=before)
     made.start("--real-runtimes")
     try:
-        host.wait_for(made.name, lambda r: r.revision_applied == revision, 60)
+        # Committed, not just done with: without a predecessor there is nothing to go back to.
+        host.wait_for(made.name, lambda r: is_committed(r, "1", "second"))
         new = publish_onnx(host, "many", "2", policy=PROBATION, fails_from=50)
         host.assign(made.name, first=new, second=before)
-        host.wait_for(made.name, lambda r: states(r) == {"first": "observing"}, 60)
+        host.wait_for(made.name, lambda r: states(r) == {"first": "observing"})
         host.assign(made.name, first=new, second=new)
-        host.wait_for(made.name, lambda r: states(r) == {"first": "observing", "second": "observing"}, 60)
+        host.wait_for(made.name, lambda r: states(r) == {"first": "observing", "second": "observing"})
         yield made
     finally:
         made.stop()
 
 
 def states(report) -> dict[str, str]:
+    """Where each slot's update to version 2 stands; how it ended, once it has."""
     updates = {name: slot.update for name, slot in report.slots.items() if slot.update}
-    return {name: update.phase for name, update in updates.items() if update.version == "2"}
+    return {
+        name: update.phase if update.outcome == "in-progress" else update.outcome
+        for name, update in updates.items()
+        if update.version == "2"
+    }
 
 
 def send(device: Device, data: bytes) -> bytes:
     """What is answered to bytes on the wire; empty where the server just closes."""
-    with socket.create_connection(("127.0.0.1", device.port), timeout=30) as sock:
+    with socket.create_connection(("127.0.0.1", device.port), timeout=LONG_S) as sock:
         try:
             sock.sendall(data)
             return sock.recv(65536)
@@ -58,14 +68,14 @@ def send(device: Device, data: bytes) -> bytes:
 def failures(device: Device) -> dict[tuple[str, str], int]:
     """(slot, generation) → requests that count as the model's own failures."""
     port = device.status()["admin_port"]
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=LONG_S).text
     found = re.findall(r'nv_inference_request_failure\{model="(\w+)",version="(\d+)"[^}]*\} (\d+)', text)
     return {(slot, generation): int(count) for slot, generation, count in found}
 
 
 def index_into(device: Device, slot: str, b: int) -> int:
     body = malformed.whole(inputs=[malformed.A, {**malformed.B, "data": [b]}])
-    return requests.post(f"{device.url}/v2/models/{slot}/infer", data=body, timeout=30).status_code
+    return requests.post(f"{device.url}/v2/models/{slot}/infer", data=body, timeout=LONG_S).status_code
 
 
 def test_no_malformed_request_counts_against_a_model(device: Device, host: ToyHost) -> None:
@@ -78,7 +88,7 @@ def test_no_malformed_request_counts_against_a_model(device: Device, host: ToyHo
                 answer = send(device, data)
                 assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), (name, answer[:300])
                 assert b"Traceback" not in answer
-            good = requests.post(f"{device.url}{path}", data=malformed.whole(), timeout=30)
+            good = requests.post(f"{device.url}{path}", data=malformed.whole(), timeout=LONG_S)
             assert good.status_code == 200
             assert good.json()["outputs"][0]["data"] == [2, 3, 4]
     assert len(kinds) >= 90
@@ -87,15 +97,17 @@ def test_no_malformed_request_counts_against_a_model(device: Device, host: ToyHo
     assert "should have been refused by name" not in log
     assert "Traceback" not in log
     # A failure that is the model's own ends the probation all the same; and only now.
-    assert states_now(device) == {"first": "observing", "second": "observing"}
-    before = device.status()["report"]["slots"]["second"]["generation"]
+    now = report_now(device)
+    assert states(now) == {"first": "observing", "second": "observing"}
     assert index_into(device, "second", 60) == 400
-    host.wait_for(device.name, lambda r: r.slots["second"].generation > before, 60)
+    report = host.wait_for(device.name, lambda r: states(r) == {"first": "observing", "second": "rolled-back"})
+    back = report.slots["second"]
+    assert back.version == "1" and back.generation > now.slots["second"].generation
+    assert back.update is not None and back.update.code == "probation-errors", back.update
 
 
-def states_now(device: Device) -> dict[str, str]:
-    slots = device.status()["report"]["slots"]
-    return {name: slot["update"]["phase"] for name, slot in slots.items()}
+def report_now(device: Device) -> Report:
+    return msgspec.convert(device.status()["report"], Report)
 
 
 def test_what_the_model_before_fails_on_too_is_the_requests_fault(device: Device, host: ToyHost) -> None:
@@ -104,9 +116,10 @@ def test_what_the_model_before_fails_on_too_is_the_requests_fault(device: Device
         assert index_into(device, "second", 500) == 400
     assert failures(device)["second", "2"] == 0
     assert index_into(device, "second", 60) == 400
-    report = host.wait_for(device.name, lambda r: r.slots["second"].update.code == "probation-errors", 60)
+    report = host.wait_for(device.name, lambda r: r.slots["second"].update.outcome == "rolled-back")
+    assert report.slots["second"].update.code == "probation-errors"
     assert "1 of 1 requests failed" in report.slots["second"].update.message
-    assert json.loads(requests.get(f"{device.url}/v2/models/second", timeout=30).text)["versions"] != ["2"]
+    assert json.loads(requests.get(f"{device.url}/v2/models/second", timeout=LONG_S).text)["versions"] != ["2"]
 
 
 def test_a_users_own_program_is_judged_alike() -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import requests
+from tests.waiting import LONG_S
 
 from edgelift_agent.admin import ask
 from edgelift_agent.testing.ports import free_port
@@ -66,7 +67,8 @@ class Device:
     def wait_live(self, timeout_s: float = LONG_S) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            with contextlib.suppress(requests.ConnectionError):
+            # The port is bound long before anything is answered there: who connects then waits for the answer.
+            with contextlib.suppress(requests.RequestException):
                 if requests.get(f"{self.url}/v2/health/live", timeout=timeout_s).ok:
                     return
             if self.process is not None and self.process.poll() is not None:
@@ -96,7 +98,14 @@ class Device:
             return ask(self.state / "run" / "admin.sock", method, route, arguments)  # it listens without a file
 
     def status(self) -> dict:
-        return self.ask("GET", "/status")
+        """What the agent says of itself; asked again while it is too busy to answer within its own limit."""
+        deadline = time.monotonic() + LONG_S
+        while True:
+            try:
+                return self.ask("GET", "/status")
+            except DeviceError as error:
+                if error.code != "busy" or time.monotonic() > deadline:
+                    raise
 
     def order(self, command: str, slot: str = "toy") -> str:
         return self.ask("POST", f"/{command}", {"slot": slot})["message"]

@@ -30,6 +30,9 @@ from edgelift_contract.telemetry import Batch, Item
 
 _Message = TypeVar("_Message", Report, Batch)
 
+#: Longer than a device takes for anything on a busy machine, seconds: only who waits in vain waits so long.
+LONG_S = 180.0
+
 
 @dataclass
 class Faults:
@@ -41,6 +44,7 @@ class Faults:
         tamper: digests whose first byte is changed on its way.
         status: answer every blob with this status; 0 for none.
         delay_s: wait before each 64 KB piece.
+        held: let no piece go while this is true.
         no_ranges: ignore ranges.
         down: refuse everything with 503.
         deaf: refuse so many reports and batches with 503, while assignments and blobs still come.
@@ -51,6 +55,7 @@ class Faults:
     tamper: set[str] = field(default_factory=set)
     status: int = 0
     delay_s: float = 0.0
+    held: bool = False
     no_ranges: bool = False
     down: bool = False
     deaf: int = 0
@@ -124,7 +129,7 @@ class ToyHost:
         reports = self.reports.get(device)
         return reports[-1] if reports else None
 
-    def wait_for(self, device: str, condition: Any, timeout_s: float = 60.0) -> Report:
+    def wait_for(self, device: str, condition: Any, timeout_s: float = LONG_S) -> Report:
         """Wait for a report that satisfies `condition(report)`.
 
         Raises:
@@ -143,11 +148,9 @@ class ToyHost:
 
     def of_kind(self, kind: str, device: str = "") -> list[Any]:
         """Telemetry received so far: `window`, `swap`, `event` or `gauges`, in order."""
-        found = [
-            getattr(item, kind)
-            for (name, _, _), item in sorted(self.items.items())
-            if not device or name == device
-        ]
+        with self.changed:  # items come while others read
+            items = sorted(self.items.items())
+        found = [getattr(item, kind) for (name, _, _), item in items if not device or name == device]
         return [body for body in found if body is not None]
 
 
@@ -335,6 +338,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for offset in range(0, limit, 65536):
             if faults.delay_s:
                 time.sleep(faults.delay_s)
+            while faults.held:
+                time.sleep(0.01)
             piece = data[offset : min(offset + 65536, limit)]
             self.toy.served_bytes += len(piece)  # before they can arrive: who has them all finds them counted
             try:

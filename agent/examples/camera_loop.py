@@ -2,10 +2,11 @@
 
     python agent/examples/camera_loop.py /etc/edgelift/agent.toml detector --fps 20 --seconds 60
 
-The "camera" makes frames of noise in the shape that the model takes; put your own in its place.
+The "camera" makes frames of noise in the shape that the model takes; put your own in its place. Ctrl-C ends it sooner.
 """
 
 import argparse
+import contextlib
 import time
 
 import numpy as np
@@ -30,15 +31,16 @@ def main() -> None:
     answered: dict[int, int] = {}
     with embedded(parsed.config) as models:
         slot = models.slot(parsed.slot)
-        slot.wait(timeout_s=120)
+        slot.wait(timeout_s=600)
         until, due = time.monotonic() + parsed.seconds, time.monotonic()
-        while due < until:
-            with slot.lease() as model:
-                spec = model.manifest.inputs[0]
-                model.run({spec.name: frame(spec.shape, rng)})
-                answered[model.generation] = answered.get(model.generation, 0) + 1
-            due += 1 / parsed.fps
-            time.sleep(max(0.0, due - time.monotonic()))
+        with contextlib.suppress(KeyboardInterrupt):
+            while due < until:
+                with slot.lease() as model:
+                    spec = model.manifest.inputs[0]
+                    model.run({spec.name: frame(spec.shape, rng)})
+                    answered[model.generation] = answered.get(model.generation, 0) + 1
+                due += 1 / parsed.fps
+                time.sleep(max(0.0, due - time.monotonic()))
     for generation, count in answered.items():
         print(f"generation {generation}: {count} frames")
 

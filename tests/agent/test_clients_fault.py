@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 import requests
-from tests.simulators import malformed
 from tests.reports import is_committed
+from tests.simulators import malformed
 from tests.simulators.device import Device
 from tests.waiting import LONG_S
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import requests
 from tests.simulators.device import Device
+from tests.waiting import LONG_S, until
 
 from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModelFile
@@ -14,8 +15,9 @@ from edgelift_contract.assignment import Policy
 from edgelift_contract.manifest import Budgets
 from edgelift_contract.report import Report
 
-SHORT = Policy(probation_s=0.3)
 LONG = Policy(probation_s=600)
+#: For models that answer all the while: what medians of microseconds do on a busy machine is not the point there.
+QUICK_AND_DEAF_TO_LATENCY = Policy(probation_s=0.3, max_latency_ratio=0)
 
 
 def ended(version: str, slot: str = "toy") -> Callable[[Report], bool]:
@@ -70,12 +72,8 @@ def test_a_report_that_the_host_refused_is_sent_again_without_waiting_for_the_ne
     assert host.faults.deaf == 0 and len(wait_items(host, "swap", 2)) == 2
 
 
-def wait_items(host: ToyHost, kind: str, count: int, timeout_s: float = 60) -> list:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if len(host.of_kind(kind)) >= count:
-            break
-        time.sleep(0.05)
+def wait_items(host: ToyHost, kind: str, count: int) -> list:
+    until(lambda: len(host.of_kind(kind)) >= count, f"{count} of {kind}")
     return host.of_kind(kind)
 
 
@@ -115,13 +113,13 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_bad_release_is_refused_and_the_old_one_goes_on_serving(host: ToyHost, tmp_path, case: str) -> None:
     file, options, code = REFUSED[case]
-    device = Device(tmp_path / "d", host.url, host.token, extra="preflight_timeout_s = 120\n")
+    device = Device(tmp_path / "d", host.url, host.token, extra="preflight_timeout_s = 600\n")
     try:
         serve_first(host, device)
         if case == "hang":
             # Only the hanging one should meet a short limit: on a busy machine a good one may take long.
             device.stop()
-            device.config.write_text(device.config.read_text().replace("timeout_s = 120", "timeout_s = 3"))
+            device.config.write_text(device.config.read_text().replace("timeout_s = 600", "timeout_s = 3"))
             device.start()
         host.assign(device.name, toy=host.publish("2", file, **options))
         assert outcome(host, device, "2") == ("refused", code, "1")
@@ -139,8 +137,8 @@ def test_a_tampered_blob_is_refused_and_the_host_is_told_why(host: ToyHost, devi
     host.assign(device.name, toy=wanted)
     assert outcome(host, device, "2") == ("refused", "digest-mismatch", "1")
     assert device.answer() == 1
-    events = wait_items(host, "event", 3)
-    assert any(e.kind == "update-refused" and e.code == "digest-mismatch" for e in events)
+    told = ("update-refused", "digest-mismatch")
+    until(lambda: told in [(event.kind, event.code) for event in host.of_kind("event")], "the refusal's event")
 
 
 def test_a_cut_link_is_tried_again_and_resumes(host: ToyHost, device: Device) -> None:
@@ -155,11 +153,9 @@ def test_a_cut_link_is_tried_again_and_resumes(host: ToyHost, device: Device) ->
 def test_errors_in_probation_swap_back(host: ToyHost, device: Device) -> None:
     serve_first(host, device)
     bad = ToyModelFile(scale=2, on_run="fail", only_in_service=True, after=10)
-    host.assign(device.name, toy=host.publish("2", bad, policy=Policy(probation_s=60, probation_min_requests=5)))
+    host.assign(device.name, toy=host.publish("2", bad, policy=Policy(probation_s=600, probation_min_requests=5)))
     host.wait_for(device.name, observing("2"))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and device.answer() != 1:
-        time.sleep(0.01)
+    until(lambda: device.answer() == 1, "the old model's answer")
     assert outcome(host, device, "2") == ("rolled-back", "probation-errors", "1")
     assert device.answer() == 1
     assert device.status()["report"]["slots"]["toy"]["generation"] == 3
@@ -169,22 +165,22 @@ def test_slowness_in_probation_swaps_back(host: ToyHost, device: Device) -> None
     serve_first(host, device)
     for _ in range(30):
         device.answer()
-    slow = host.publish("2", ToyModelFile(scale=2, delay_ms=30), policy=Policy(probation_s=60))
+    slow = host.publish("2", ToyModelFile(scale=2, delay_ms=30), policy=LONG)
     host.assign(device.name, toy=slow)
     host.wait_for(device.name, observing("2"))
-    for _ in range(60):
-        if device.answer() == 1:
-            break
+    until(lambda: device.answer() == 1, "the old model's answer")
     assert outcome(host, device, "2") == ("rolled-back", "probation-latency", "1")
 
 
 def test_a_newer_assignment_supersedes_one_that_is_being_fetched(host: ToyHost, device: Device) -> None:
     serve_first(host, device)
-    host.faults.delay_s = 0.2
+    host.faults.held = True
     host.assign(device.name, toy=host.publish("2", ToyModelFile(scale=2), padding=3_000_000))
     host.wait_for(device.name, lambda r: r.slots["toy"].state == "updating")
-    host.faults.delay_s = 0
-    host.assign(device.name, toy=host.publish("3", ToyModelFile(scale=3)))
+    newer = host.assign(device.name, toy=host.publish("3", ToyModelFile(scale=3)))
+    host.wait_for(device.name, lambda r: r.revision_seen == newer)
+    assert device.answer() == 1
+    host.faults.held = False
     assert outcome(host, device, "3") == ("committed", "", "3")
     assert device.answer() == 3
 
@@ -203,11 +199,12 @@ def test_two_slots_update_independently(host: ToyHost, device: Device) -> None:
     device.start()
     host.wait_for(device.name, ended("1", "toy"))
     host.wait_for(device.name, ended("1", "other"))
-    host.faults.delay_s = 0.1
+    host.faults.held = True
     slow = host.publish("2", ToyModelFile(scale=2), padding=2_000_000)
     host.assign(device.name, toy=slow, other=two)
     host.wait_for(device.name, lambda r: r.slots["toy"].state == "updating")
     assert (device.answer("toy"), device.answer("other")) == (1, 5)
+    host.faults.held = False
     assert outcome(host, device, "2") == ("committed", "", "2")
     assert (device.answer("toy"), device.answer("other")) == (2, 5)
 
@@ -246,7 +243,8 @@ def test_a_restart_serves_what_was_committed_without_the_host(host: ToyHost, dev
 def test_a_clean_stop_in_probation_resumes_it(host: ToyHost, device: Device) -> None:
     serve_first(host, device)
     host.assign(device.name, toy=host.publish("2", ToyModelFile(scale=2), policy=Policy(probation_s=2.0)))
-    host.wait_for(device.name, observing("2"))
+    # On a busy machine the report of a probation of two seconds may come with its end.
+    host.wait_for(device.name, lambda r: observing("2")(r) or ended("2")(r))
     assert device.stop() == 0
     device.start()
     assert outcome(host, device, "2") == ("committed", "", "2")
@@ -280,7 +278,7 @@ def test_a_model_that_crashes_in_service_after_commit_gives_way_after_two_tries(
             if device.answer() == 1:
                 break
         except requests.RequestException:
-            assert device.process.wait(60) == -signal.SIGSEGV
+            assert device.process.wait(LONG_S) == -signal.SIGSEGV
             device.start()
             restarts += 1
     assert device.answer() == 1
@@ -300,7 +298,7 @@ def test_host_down_at_start_is_waited_for(host: ToyHost, device: Device) -> None
 def test_once_updates_and_ends(host: ToyHost, device: Device) -> None:
     host.assign(device.name, toy=host.publish("1", ToyModelFile()))
     device.start("--once", wait=False)
-    assert device.process.wait(20) == 0
+    assert device.process.wait(LONG_S) == 0
     assert outcome(host, device, "1") == ("committed", "", "1")
     assert wait_items(host, "swap", 1)
 
@@ -313,9 +311,7 @@ def test_windows_reach_the_host_in_probation_and_count_every_request(host: ToyHo
         serve_first(host, device)
         for _ in range(25):
             device.answer()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and sum(w.ok for w in host.of_kind("window")) < 25:
-            time.sleep(0.1)
+        until(lambda: sum(w.ok for w in host.of_kind("window")) >= 25, "every request in a window")
         windows = host.of_kind("window")
         assert sum(w.ok for w in windows) == 25
         assert {"queue", "decode", "infer", "encode", "total"} <= set(windows[0].latency_us)
@@ -343,7 +339,8 @@ def test_a_model_that_does_not_fit_beside_the_old_one_is_parked_for(host: ToyHos
     device = Device(tmp_path / "d", host.url, host.token, extra="memory_available_bytes = 30000000\n")
     try:
         serve_first(host, device)
-        host.assign(device.name, toy=host.publish("2", ToyModelFile(scale=2, leak_mb=64)))
+        large = ToyModelFile(scale=2, leak_mb=64)
+        host.assign(device.name, toy=host.publish("2", large, policy=QUICK_AND_DEAF_TO_LATENCY))
         answers = []
         while not ended("2")(host.last(device.name)):
             answers.append(device.answer())
@@ -369,17 +366,30 @@ def test_the_camera_loop_sees_every_frame_answered_through_an_update(host: ToyHo
 
     from tests.simulators.models import publish_onnx
 
-    host.assign(device.name, cnn=publish_onnx(host, "cnn", "1"))
+    def answered_by(generation: int) -> bool:
+        return any(window.generation == generation and window.ok for window in host.of_kind("window"))
+
+    extra = "preflight_timeout_s = 600\n[telemetry]\nwindow_s = 0.5\npublish_interval_s = 0.5\n"
+    device.config.write_text(device.config.read_text() + extra)
+    host.assign(device.name, cnn=publish_onnx(host, "cnn", "1", policy=QUICK_AND_DEAF_TO_LATENCY))
     example = Path(__file__).parents[2] / "agent" / "examples" / "camera_loop.py"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     loop = subprocess.Popen(
-        [sys.executable, str(example), str(device.config), "cnn", "--fps", "50", "--seconds", "6"],
+        [sys.executable, str(example), str(device.config), "cnn", "--fps", "50", "--seconds", "3600"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
-    host.wait_for(device.name, ended("1", "cnn"), 60)
-    host.assign(device.name, cnn=publish_onnx(host, "cnn", "2"))
-    out, errors = loop.communicate(timeout=60)
+    try:
+        host.wait_for(device.name, ended("1", "cnn"))
+        until(lambda: answered_by(1), "a frame before the update")
+        host.assign(device.name, cnn=publish_onnx(host, "cnn", "2", policy=QUICK_AND_DEAF_TO_LATENCY))
+        host.wait_for(device.name, ended("2", "cnn"))
+        until(lambda: answered_by(2), "a frame after the update")
+        loop.send_signal(signal.SIGINT)
+        out, errors = loop.communicate(timeout=LONG_S)
+    finally:
+        loop.kill()
+        loop.wait()
     assert loop.returncode == 0, errors
     frames = {int(line.split()[1].rstrip(":")): int(line.split()[2]) for line in out.splitlines()}
     assert set(frames) == {1, 2}
-    assert sum(frames.values()) >= 250
+    assert wait_items(host, "swap", 2)[1].dropped == 0

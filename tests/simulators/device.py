@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import requests
-from tests.waiting import LONG_S
 
 from edgelift_agent.admin import ask
 from edgelift_agent.testing.ports import free_port

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.waiting import LONG_S
+
 HTML = b"<!doctype html><html><body>Welcome to our guest network. " + b"Please sign in. " * 190 + b"</body></html>"
 assert len(HTML) > 3000
 
@@ -66,12 +68,17 @@ class HostileProxy:
         with self.changed:
             self._plans[route] += tricks
 
+    def forget(self, route: str) -> int:
+        """Be honest on this route from now on; how many tricks were still to be played there."""
+        with self.changed:
+            return len(self._plans.pop(route, []))
+
     def left(self) -> dict[str, list[str]]:
         """Tricks that no request has met yet."""
         with self.changed:
             return {route: list(tricks) for route, tricks in self._plans.items() if tricks}
 
-    def wait_played(self, timeout_s: float = 60) -> None:
+    def wait_played(self, timeout_s: float = LONG_S) -> None:
         """Wait until every trick was met."""
         with self.changed:
             if not self.changed.wait_for(lambda: not any(self._plans.values()), timeout_s):
@@ -109,7 +116,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = _any
 
     def ask_host(self, route: str, body: bytes, headers: dict[str, str]) -> Answer:
-        link = http.client.HTTPConnection(*self.of.host, timeout=70)
+        link = http.client.HTTPConnection(*self.of.host, timeout=LONG_S)
         with contextlib.closing(link):
             link.request(self.command, self.path, body or None, {**headers, "Connection": "close"})
             response = link.getresponse()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.crashing.rig import DEVICE, UNSEEN, Rig
 from benchmarks.crashing.scenarios import SCENARIOS, Scenario, begin, judge, prepare, serving_faults, settled
+from edgelift_agent.testing.host import LONG_S
 
 MODES = ("kill", "ENOSPC", "EIO", "EROFS")
 ERRORS = MODES[1:]
@@ -74,7 +75,7 @@ class Bench:
             rig.start("--record", str(record))
             if scenario.order:
                 rig.order(scenario.order)
-            done = rig.wait(lambda: settled(rig, scenario), 60, traffic=scenario.requests)
+            done = rig.wait(lambda: settled(rig, scenario), LONG_S, traffic=scenario.requests)
             faults = judge(rig, scenario, done=done)
             code = rig.stop()
         finally:
@@ -121,7 +122,7 @@ def _break_once(rig: Rig, scenario: Scenario, outcome: Outcome) -> None:
     rig.start("--fault", case.mode, "--at", case.point, "--mark", str(mark))
     if scenario.order:
         rig.order(scenario.order)
-    rig.wait(lambda: settled(rig, scenario) or not rig.alive, 40, traffic=scenario.requests)
+    rig.wait(lambda: settled(rig, scenario) or not rig.alive, LONG_S, traffic=scenario.requests)
     # Stopping writes too: let the fault strike there as well, before the end state is judged.
     code = rig.stop()
     outcome.reached = mark.exists()
@@ -141,7 +142,7 @@ def _break_lastingly(rig: Rig, scenario: Scenario, outcome: Outcome) -> None:
     rig.start(*arguments)
     if scenario.order:
         rig.order(scenario.order, timeout_s=3.0)
-    rig.wait(lambda: mark.exists() or settled(rig, scenario) or not rig.alive, 40, traffic=scenario.requests)
+    rig.wait(lambda: mark.exists() or settled(rig, scenario) or not rig.alive, LONG_S, traffic=scenario.requests)
     if mark.exists() and rig.alive:
         _look_while_broken(rig, scenario, outcome, "at once")
     code = rig.stop()
@@ -157,24 +158,24 @@ def _break_lastingly(rig: Rig, scenario: Scenario, outcome: Outcome) -> None:
             outcome.faults.append(f"the agent ended with {code} after restart {restart}")
     mark.unlink()
     _end_well(rig, scenario, outcome)
-    if not rig.wait(lambda: not rig.degraded() and not _told_degraded(rig), 20):
+    if not rig.wait(lambda: not rig.degraded() and not _told_degraded(rig), LONG_S):
         outcome.faults.append("still degraded after the fault's end")
 
 
 def _look_while_broken(rig: Rig, scenario: Scenario, outcome: Outcome, when: str) -> None:
     """What is committed serves at the first answer; status and host are told."""
-    if not rig.wait(lambda: rig.is_live or not rig.alive, 30) or not rig.alive:
+    if not rig.wait(lambda: rig.is_live or not rig.alive, LONG_S) or not rig.alive:
         outcome.faults.append(f"{when}: the agent does not live")
         return
     if when == "at once" and scenario.requests:
         # The model in probation is a bad one: until it is swapped back, which no disk may prevent, it fails.
-        rig.wait(lambda: not serving_faults(rig, scenario.meanwhile), 5, traffic=True)
+        rig.wait(lambda: not serving_faults(rig, scenario.meanwhile), LONG_S, traffic=True)
     outcome.faults += [f"{when}: {fault}" for fault in serving_faults(rig, scenario.meanwhile)]
     if when == "at once":
         return  # what is broken is told when something needs it: every start does
-    if not rig.wait(lambda: bool(rig.degraded()), 15):
+    if not rig.wait(lambda: bool(rig.degraded()), LONG_S):
         outcome.faults.append(f"{when}: its status does not say degraded")
-    if not rig.wait(lambda: _told_degraded(rig), 15):
+    if not rig.wait(lambda: _told_degraded(rig), LONG_S):
         outcome.faults.append(f"{when}: the host was not told degraded")
 
 
@@ -186,7 +187,7 @@ def _told_degraded(rig: Rig) -> bool:
 def _end_well(rig: Rig, scenario: Scenario, outcome: Outcome) -> None:
     if scenario.order and not settled(rig, scenario):
         rig.order(scenario.order)
-    done = rig.wait(lambda: settled(rig, scenario), 60, traffic=scenario.requests)
+    done = rig.wait(lambda: settled(rig, scenario), LONG_S, traffic=scenario.requests)
     outcome.faults += judge(rig, scenario, done=done)
 
 

@@ -2,9 +2,7 @@
 
 import contextlib
 import ctypes
-import itertools
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -15,13 +13,11 @@ from typing import Any
 import requests
 
 from edgelift_agent.admin import ask
-from edgelift_agent.testing.host import ToyHost
+from edgelift_agent.testing.host import LONG_S, ToyHost
+from edgelift_agent.testing.ports import free_port
 from edgelift_contract.errors import DeviceError
 
 DEVICE = "pi-1"
-#: Below the range from which the system hands out ports, so that parallel runs never collide; each test worker
-#: (gw0, gw1 …) has a range of its own, and so has a run by hand.
-PORTS = itertools.count(20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw")))
 #: Linux `prctl.h`: die with the parent, here the fork server, which dies with the bench.
 _PR_SET_PDEATHSIG = 1
 #: Holds the exit code of an agent that came to its own end.
@@ -63,7 +59,7 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder, self.host = folder, ToyHost()
         self.log = str(folder / "agent.log")
-        self.port = next(PORTS)
+        self.port = free_port()
         self.process: multiprocessing.process.BaseProcess | None = None
         self.closed = False
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +86,7 @@ class Rig:
     def is_live(self) -> bool:
         """Does it take requests?"""
         with contextlib.suppress(requests.RequestException):
-            return requests.get(f"http://127.0.0.1:{self.port}/v2/health/live", timeout=5).ok
+            return requests.get(f"http://127.0.0.1:{self.port}/v2/health/live", timeout=LONG_S).ok
         return False
 
     def answer(self) -> tuple[float, str] | None:
@@ -98,7 +94,7 @@ class Rig:
         tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 1, 1, 1]}
         try:
             url = f"http://127.0.0.1:{self.port}/v2/models/toy/infer"
-            got = requests.post(url, json={"inputs": [tensor]}, timeout=5)
+            got = requests.post(url, json={"inputs": [tensor]}, timeout=LONG_S)
         except requests.RequestException:
             return None
         if not got.ok:
@@ -107,7 +103,7 @@ class Rig:
         return body["outputs"][0]["data"][0], body["parameters"]["release"].partition("@")[2]
 
     def ask(self, method: str, route: str, arguments: dict[str, Any] | None = None) -> Any:
-        return ask(self.folder / "state" / "run" / "admin.sock", method, route, arguments, timeout_s=5)
+        return ask(self.folder / "state" / "run" / "admin.sock", method, route, arguments)
 
     def degraded(self) -> list[str]:
         """What its status says is broken; empty when nothing is, or when it can't be asked."""
@@ -117,6 +113,8 @@ class Rig:
             return []
 
     def order(self, command: str, timeout_s: float = 10.0) -> None:
+        """Give the order until it is taken; refused for so long once the agent lives, it is given up."""
+        self.wait(lambda: self.is_live or not self.alive, LONG_S)
         deadline = time.monotonic() + timeout_s
         while self.alive and time.monotonic() < deadline:
             try:
@@ -142,7 +140,7 @@ class Rig:
             return 0
         if self.process.is_alive():
             self.process.terminate()
-            self.process.join(20)
+            self.process.join(LONG_S)
         if self.process.is_alive():
             self.process.kill()
         self.process.join()

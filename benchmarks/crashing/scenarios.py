@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.crashing.rig import DEVICE, Rig
+from edgelift_agent.testing.host import LONG_S
 from edgelift_agent.testing.runtime import ToyModelFile
 from edgelift_contract.assignment import Policy
 from edgelift_contract.report import Report
@@ -51,7 +52,7 @@ def _supersede(rig: Rig) -> None:
     host.faults.delay_s = 0.03
 
     def follow() -> None:
-        late = time.monotonic() + 4
+        late = time.monotonic() + 30
         while host.served_bytes < 400_000 and time.monotonic() < late and not rig.closed:
             time.sleep(0.005)
         host.assign(DEVICE, toy=third)
@@ -63,7 +64,7 @@ def _supersede(rig: Rig) -> None:
 
 def _scenarios() -> dict[str, Scenario]:
     bad_service = ToyModelFile(scale=2, on_run="fail", only_in_service=True, after=8)
-    watched = Policy(probation_s=1.5, probation_min_requests=2)
+    watched = Policy(probation_s=60, probation_min_requests=2)  # its failures end it, however slowly they come
     older = Policy(probation_s=0.2, allow_older=True)
     one, two, both = frozenset("1"), frozenset("2"), frozenset("12")
     all_of_them = [
@@ -92,7 +93,7 @@ def prepare(scenario: Scenario, folder: Path) -> None:
             rig.start()
         for number, file in enumerate(scenario.prepared, 1):
             _assign(str(number), file)(rig)
-            if not rig.wait(lambda: settled(rig), 60):
+            if not rig.wait(lambda: settled(rig), LONG_S):
                 raise RuntimeError(f"{scenario.name} could not be prepared:\n{Path(rig.log).read_text()[-4000:]}")
     finally:
         rig.close()
@@ -124,7 +125,7 @@ def settled(rig: Rig, scenario: Scenario | None = None) -> bool:
 def judge(rig: Rig, scenario: Scenario, *, done: bool) -> list[str]:
     """Every way in which an end state is bad; none for a good one."""
     # The last report may still be on its way when the state changes: give it a moment to be the last.
-    rig.wait(lambda: _consistent(rig) or not scenario.serves, 5)
+    rig.wait(lambda: _consistent(rig) or not scenario.serves, LONG_S)
     faults = [] if done else ["the update did not end"]
     if not scenario.serves:
         return faults + (["something serves"] if rig.answer() is not None else [])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from tests.simulators.device import Device
+from tests.waiting import LONG_S
 
 from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.ports import free_port
@@ -21,7 +22,7 @@ def run_agent(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         [sys.executable, "-m", "edgelift_agent.cli", "--config", str(config), *(arguments or ("run",))],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LONG_S,
         env=environment,
     )
 
@@ -73,7 +74,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
         [sys.executable, "-m", "edgelift_agent.cli", "--debug", "--config", str(tmp_path / "no"), "run"],
-        capture_output=True, text=True, timeout=30, env=environment,
+        capture_output=True, text=True, timeout=LONG_S, env=environment,
     )  # fmt: skip
     assert "Traceback" in done.stderr
 

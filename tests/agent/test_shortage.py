@@ -37,6 +37,8 @@ def no_descriptors_left(process: psutil.Process) -> Iterator[None]:
 
 
 def test_no_descriptors_left(host: ToyHost, device: Device) -> None:
+    # The test may pause longer between two requests than a connection may be silent.
+    device.config.write_text(device.config.read_text().replace("[serve]\n", "[serve]\nkeep_alive_s = 3600.0\n"))
     device.start()
     committed(host, device, "1")
     assert device.process is not None

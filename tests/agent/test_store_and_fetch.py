@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.waiting import LONG_S
 
 from edgelift_agent.artifact.fetch import Fetcher, Superseded, WrongBytes
 from edgelift_agent.artifact.store import Store
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def link(host: ToyHost) -> HttpTransport:
-    return HttpTransport(host.url, host.token, "pi-1", timeout_s=5)
+    return HttpTransport(host.url, host.token, "pi-1", timeout_s=LONG_S)
 
 
 def never() -> bool:

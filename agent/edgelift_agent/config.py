@@ -5,6 +5,7 @@ Every field has a default but the device's id and where the host is. Units stand
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
@@ -145,7 +146,8 @@ def load_config(path: Path) -> Config:
     """
     try:
         # TOML is UTF-8, whatever the locale; some editors put a mark before it.
-        config = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Config)
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
+        config = msgspec.convert(tomllib.loads(text.replace("\r\n", "\n")), Config)
     except FileNotFoundError:
         raise DeviceError(
             "bad-config",

@@ -32,7 +32,8 @@ import psutil
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: Longest wait for killed children to be gone, seconds: they are only waited for so that none writes any more.
-_KILL_S = 2.0
+#: A busy machine takes its time to take the memory of a large one back.
+_KILL_S = 10.0
 
 #: Linux `prctl.h`: orphans of our children become ours, so that a child's death hides none of what it started.
 _PR_SET_CHILD_SUBREAPER = 36

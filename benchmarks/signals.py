@@ -27,7 +27,7 @@ RECIPE = (
     '[[variant]]\nname = "int8-static"\nformat = "onnx"\nsteps = ["export-onnx", "static-int8"]\n'
 )
 #: A build that has not ended so long after the signal, seconds, is taken for one that never will.
-NEVER_S = 120.0
+NEVER_S = 500.0
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,27 @@ class Build:
             yield line
 
     def _processes(self) -> list[str]:
-        """Every process that was started for this build, however far it went from its parents; they are killed."""
-        left = []
+        """Every process that was started for this build, however far it went from its parents.
+
+        They are killed, and gone on return: nothing of them writes any more.
+        """
+        left, killed = [], []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("BUILD_MARK") == str(self.folder):
                     left.append(" ".join(process.cmdline())[:200])
                     process.kill()
+                    killed.append(process)
+        while any(_runs(process) for process in killed):
+            time.sleep(0.01)
         return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _entries(folder: Path) -> list[Path]:

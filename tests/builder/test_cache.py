@@ -12,8 +12,8 @@ import pytest
 
 from edgelift_builder import cache
 from edgelift_builder.piece import LayerLoss, Piece, Range
-from tests.builder.conftest import ROOT, TINY, edgelift
-from tests.waiting import LONG_S, until
+from tests.builder import files
+from tests.builder.conftest import ROOT, edgelift
 
 pytestmark = pytest.mark.builder
 
@@ -97,23 +97,38 @@ steps = ["export-onnx", "static-int8"]
 """
 
 
+#: Kills the build just before its second entry gets its name: no clock decides what there is by then.
+AT_THE_SECOND_ENTRY = """
+import os, signal, sys
+seen = 0
+def hook(event, args):
+    global seen
+    if event == "os.rename" and "/cache/steps/" in str(args[1]) and "/." not in str(args[1]):
+        seen += 1
+        if seen == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+"""
+
+
 def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, own_cache: Path) -> None:
     recipe, out = tmp_path / "two.toml", tmp_path / "out" / "r"
     recipe.write_text(RECIPE)
-    arguments = ["build", f"{TINY}:tiny", "--target", "rpi4", "--recipe", recipe, "--out", out]
+    source = files.onnx_file(tmp_path / "net.onnx")
+    arguments = ["build", source, "--target", "rpi4", "--recipe", recipe, "--out", out]
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}"}
-    code = "from edgelift.cli import main; main()"
-    with subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment) as process:
-        until(lambda: [p for p in (own_cache / "steps").glob("[!.]*") if p.is_dir()], "an entry", 5 * LONG_S)
-        process.send_signal(signal.SIGKILL)
-    assert not out.exists()
+    code = f"{AT_THE_SECOND_ENTRY}\nfrom edgelift.cli import main; main()"
+    killed = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], env=environment)
+    assert killed.returncode == -signal.SIGKILL and not out.exists()
+    assert [p for p in (own_cache / "steps").iterdir() if p.name[0] == "."]  # what it was at
     kept = {
         p.name: (p / "piece.json").stat().st_mtime_ns for p in (own_cache / "steps").iterdir() if p.name[0] != "."
     }
-    assert kept
+    assert len(kept) == 1
     done = edgelift(*arguments)
     assert done.returncode == 0, done.stderr
     assert out.exists() and [p.name for p in out.parent.iterdir()] == ["r"]
+    assert not [p for p in (own_cache / "steps").iterdir() if p.name[0] == "."]
     entries = {
         p.name: (p / "piece.json").stat().st_mtime_ns for p in (own_cache / "steps").iterdir() if p.name[0] != "."
     }

@@ -101,4 +101,4 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None
         done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
         peaks[count] = int(done.stdout or -1)
         assert done.returncode == 0, done.stderr
-    assert peaks[2000] < peaks[50] + 8 * 1024, peaks  # kB
+    assert peaks[2000] < peaks[50] + 32 * 1024, peaks  # kB: a quarter of what 2,000 are

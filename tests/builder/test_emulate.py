@@ -68,7 +68,7 @@ def test_the_emulated_machine_needs_numpy_msgspec_and_a_runtime_alone() -> None:
 
 @pytest.mark.slow
 @needs_machine
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_goldens_pass_on_each_processor(tmp_path: Path, machine: None) -> None:
     boards = {
         "rpi3": ("cortex-a53", "arm64-neon"),
@@ -78,7 +78,7 @@ def test_goldens_pass_on_each_processor(tmp_path: Path, machine: None) -> None:
     targets = [part for name in boards for part in ("--target", name)]
     done = edgelift(
         "build", f"{EXAMPLE}:digits", *targets, "--recipe", "int8-static", "--emulate", "--json", "--out", tmp_path / "r",
-        timeout=800,
+        timeout=1700,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     candidates = json.loads(done.stdout)["candidates"]
@@ -95,7 +95,6 @@ def test_goldens_pass_on_each_processor(tmp_path: Path, machine: None) -> None:
 
 @pytest.mark.slow
 @needs_machine
-@pytest.mark.timeout(300)
 def test_an_answer_that_differs_there_is_rejected(
     build_tiny: Callable[..., BuiltFolder], float_recipe: Path, monkeypatch: pytest.MonkeyPatch, machine: None
 ) -> None:

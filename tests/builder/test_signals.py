@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from benchmarks.signals import MOMENTS, ROOT, SIGNALS, Build, Moment, end_at
 
+from tests.builder import files
 from tests.builder.conftest import TINY
 
 pytestmark = [pytest.mark.builder, pytest.mark.timeout(600)]
@@ -52,7 +53,8 @@ DISK_AND_PROCESS = {"os.mkdir", "os.rename", "os.rmdir", "shutil.rmtree", "shuti
 @pytest.mark.parametrize("nth", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 5, 8, 13))])
 def test_just_as_it_starts_a_process_or_changes_the_disk(tmp_path: Path, kind: str, nth: int) -> None:
     number = SIGNALS[nth % 3]
-    build = Build(tmp_path, boot=AT_EVENT.format(kinds={kind}, nth=nth, number=int(number)))
+    boot = AT_EVENT.format(kinds={kind}, nth=nth, number=int(number))
+    build = Build(tmp_path, str(files.onnx_file(tmp_path / "net.onnx")), boot=boot)
     assert not build.end().wrong(number)
 
 
@@ -97,8 +99,8 @@ def test_what_the_users_code_started_goes_too(tmp_path: Path, work: str) -> None
 
 
 def test_twice_and_three_times_changes_nothing(tmp_path: Path) -> None:
-    build = Build(tmp_path)
-    build.wait_until(Moment("Making float32", 0.5))
+    build = Build(tmp_path, f"{TINY}:hangs")  # so that none of them comes too late
+    build.wait_until(Moment("Running hangs", 0.5))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         build.send(number, group=True)
     ended = build.end()
@@ -106,14 +108,14 @@ def test_twice_and_three_times_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_background_job_has_sigint_ignored_and_ends_all_the_same(tmp_path: Path) -> None:
-    build = Build(tmp_path, ignored=signal.SIGINT)
-    build.wait_until(Moment("Making float32"))
+    build = Build(tmp_path, f"{TINY}:hangs", ignored=signal.SIGINT)
+    build.wait_until(Moment("Running hangs"))
     build.send(signal.SIGINT)
     assert not build.end().wrong(signal.SIGINT)
 
 
 def test_under_nohup_a_hangup_means_nothing(tmp_path: Path) -> None:
-    build = Build(tmp_path, ignored=signal.SIGHUP)
+    build = Build(tmp_path, str(files.onnx_file(tmp_path / "net.onnx")), ignored=signal.SIGHUP)
     build.wait_until(Moment("Making float32"))
     build.send(signal.SIGHUP, group=True)
     build.wait_until(Moment("Measuring"))
@@ -216,16 +218,15 @@ def test_a_killed_builds_temporary_files_are_swept_by_the_next(tmp_path: Path) -
 
 @pytest.mark.parametrize(("is_done", "code"), [(True, 0), (False, 128 + signal.SIGHUP)])
 def test_a_signal_waits_for_what_belongs_together_whichever_thread_gets_it(is_done: bool, code: int) -> None:
-    # The main thread blocks the signal, so that the system must give it to the other one.
+    # The main thread blocks the signal, so that the system must give it to the other one; it got it when a byte comes.
     program = (
         "import os, signal, threading\nfrom edgelift_builder import ending\nending.listen()\n"
         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])\n"
+        "got, gets = os.pipe()\nos.set_blocking(gets, False)\nsignal.set_wakeup_fd(gets)\n"
         "with ending.held():\n    os.kill(os.getpid(), signal.SIGHUP)\n"
-        "    for _ in range(100_000): pass\n    print('together', flush=True)\n"
+        "    os.read(got, 1)\n    print('together', flush=True)\n"
         f"    {'ending.done()' if is_done else 'pass'}\n"
-        "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])\n"
-        "for _ in range(100_000): pass\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True,

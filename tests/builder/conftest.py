@@ -23,14 +23,16 @@ TINY = Path(__file__).parent / "tiny.py"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def session_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nor do tests leave anything in the user's own."""
-    os.environ["EDGELIFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["EDGELIFT_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test finds what another left."""
+    """No test of the command finds what another left."""
     monkeypatch.setenv("EDGELIFT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -133,17 +135,18 @@ def onnx_recipe(float_recipe: Path) -> Path:
 
 
 @pytest.fixture
-def build_tiny(tmp_path: Path) -> Callable[..., BuiltFolder]:
-    """Build a function of tiny.py in this process."""
+def build_tiny(tmp_path: Path, session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., BuiltFolder]:
+    """Build a function of tiny.py, or a model file, in this process; what one test converted the next need not again."""
+    monkeypatch.setenv("EDGELIFT_CACHE", str(session_cache))
 
     def make(function: str, recipe: Path, **more: Any) -> BuiltFolder:
         from edgelift_builder.build import build
         from edgelift_builder.report.progress import Quiet
         from edgelift_builder.request import Request
 
-        out = tmp_path / "out" / "release"
-        fields = {"targets": ["x86-64"], "recipe": str(recipe), "out": out} | more
-        build(Request(f"{TINY}:{function}", **fields), Quiet())
+        fields = {"targets": ["x86-64"], "recipe": str(recipe), "out": tmp_path / "out" / "release"} | more
+        out = fields["out"]
+        build(Request(function if "/" in function else f"{TINY}:{function}", **fields), Quiet())
         return BuiltFolder(out, json.loads((out / "report.json").read_bytes()), "")
 
     return make

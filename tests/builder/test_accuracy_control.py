@@ -33,7 +33,7 @@ def recipe(path: Path, revert: int) -> Path:
 def test_the_layer_that_int8_breaks_goes_back_and_the_budget_holds(build_tiny: Build, tmp_path: Path) -> None:
     before = int8(build_tiny("lossy_deep", recipe(tmp_path / "r.toml", 0)))
     assert (before["verdict"], before["shipped"]) == ("fails", False)
-    after = int8(build_tiny("lossy_deep", recipe(tmp_path / "r.toml", 3), force=True))
+    after = int8(build_tiny("lossy_deep", recipe(tmp_path / "r.toml", 3), out=tmp_path / "other" / "r"))
     assert (after["verdict"], after["shipped"]) == ("holds", True), after["reason"]
     back = [loss["layer"] for loss in after["sensitivity"] if loss["reverted"]]
     assert back and len(back) < len(after["sensitivity"])

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from edgelift_contract import ContractError, DeviceError, EdgeliftError
+from tests.builder import files
 from tests.builder.conftest import EXAMPLE, ROOT, TINY, BuiltFolder, edgelift
-from tests.waiting import until
+from tests.waiting import LONG_S, until
 
 pytestmark = pytest.mark.builder
 
@@ -75,8 +76,8 @@ def test_labels_that_cannot_be_scored_are_told_when_the_source_is_loaded(tmp_pat
 
 
 def test_a_source_that_hangs_is_stopped(build_tiny: Build, tmp_path: Path, float_recipe: Path) -> None:
-    error = refused(build_tiny, tmp_path, "hangs", float_recipe, timeout_s=8.0)
-    assert error.code == "source-hung" and "within 8 seconds" in error.message and "--timeout" in error.hint
+    error = refused(build_tiny, tmp_path, "hangs", float_recipe, timeout_s=4.0)
+    assert error.code == "source-hung" and "within 4 seconds" in error.message and "--timeout" in error.hint
 
 
 def test_nan_in_calibration_is_named(build_tiny: Build, onnx_recipe: Path) -> None:
@@ -232,13 +233,14 @@ def test_a_wrong_option_is_refused_with_what_is_near(
 
 
 def test_an_existing_release_is_not_written_over(build_tiny: Build, float_recipe: Path, tmp_path: Path) -> None:
-    build_tiny("tiny", float_recipe)
+    source = str(files.onnx_file(tmp_path / "net.onnx"))
+    build_tiny(source, float_recipe)
     before = (tmp_path / "out" / "release" / "release.json").read_bytes()
     with pytest.raises(ContractError) as caught:
-        build_tiny("tiny", float_recipe, version="2")
+        build_tiny(source, float_recipe, version="2")
     assert caught.value.code == "conflict" and "--force" in caught.value.hint
     assert (tmp_path / "out" / "release" / "release.json").read_bytes() == before
-    assert build_tiny("tiny", float_recipe, version="2", force=True).release["version"] == "2"
+    assert build_tiny(source, float_recipe, version="2", force=True).release["version"] == "2"
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["release"]
 
 
@@ -301,10 +303,10 @@ def test_a_killed_build_leaves_no_release_and_no_process(tmp_path: Path, float_r
     with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], env=environment, cwd=ROOT, stderr=subprocess.PIPE
     ) as process:
-        until(lambda: list(out.glob(".edgelift-partial-*/source.log")), "a child that has settled")
+        until(lambda: list(out.glob(".edgelift-partial-*/source.log")), "a child that has settled", 5 * LONG_S)
         children = _children(process.pid)
         process.send_signal(how)
-        _, complaint = process.communicate(timeout=120)
+        _, complaint = process.communicate()
     assert process.returncode != 0 and b"Traceback" not in complaint
     assert not (out / "r").exists()
     _wait_until_gone(children)

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.mqtt import MqttTransport
 from edgelift_agent.system.backoff import after, delays
@@ -202,6 +204,7 @@ class Link:
 
     def _on_assignment_of(self, data: bytes) -> None:
         revision = parse_assignment(data, device=self._device).revision
+        data = codec.canonical_json(msgspec.json.decode(data))  # a proxy may write JSON its own way
         with self._judged:
             known, held = self._revision, self._held
         if known is not None and (revision < known or (revision == known and codec.digest(data) != held)):

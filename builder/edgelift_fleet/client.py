@@ -38,7 +38,7 @@ class Client:
         ca_file: certificates of who may vouch for the server, in PEM; the system's without one.
     """
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 20.0, ca_file: str = "") -> None:
+    def __init__(self, url: str, token: str, *, timeout_s: float = 60.0, ca_file: str = "") -> None:
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment would see the token

@@ -20,6 +20,8 @@ from edgelift_fleet.tables import DeviceRow
 log = logging.getLogger(__name__)
 
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
+#: How long a mosquitto of our own may take to let us in, seconds: it answers at once, but on a busy machine.
+_LOGIN_S = 30.0
 NO_MOSQUITTO = "none (mosquitto is not installed: HTTP long poll carries everything)"
 NO_BROKER = "none (HTTP long poll carries everything)"
 
@@ -89,7 +91,7 @@ def _own_broker(fleet: Fleet, program: str, host: str, port: int) -> Iterator[Br
             fleet, BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))
         ) as connection:
             _offer(fleet, connection)
-            if not connection.connected.wait(5):
+            if not connection.connected.wait(_LOGIN_S):
                 raise DeviceError("internal", "The server could not log in to the mosquitto that it started.")
             fleet.broker_access = access
             yield broker

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,8 +28,12 @@ from edgelift_fleet.mqtt.access import ACL, HOST_USER, password_file, password_l
 log = logging.getLogger(__name__)
 
 MAX_PACKET_BYTES = 2_000_000
-_START_S = 10.0
+#: How long it may take to listen, seconds; one that ends before that is noticed at once.
+_START_S = 30.0
 _STOP_S = 3.0
+#: Below every system's range for outgoing connections (Linux: 32768 up): none of these takes our port between the
+#: look and mosquitto's own `bind`, nor while the server is down.
+_PORTS = range(10_000, 20_000)
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 #: A broker that stayed up this long has recovered: the next restart is quick again, seconds.
 _STEADY_S = 30.0
@@ -125,9 +130,9 @@ class Broker:
     def __enter__(self) -> Broker:
         self._prepare()
         self._thread.start()
-        if not self._up.wait(_START_S + 1):
-            self.__exit__()
-            raise self._failed or DeviceError("internal", "mosquitto did not start.", hint=self._last_words())
+        while not self._up.wait(0.05):
+            if not self._thread.is_alive():  # it gives up after `_START_S`, or when mosquitto ended
+                raise self._failed or DeviceError("internal", "mosquitto did not start.", hint=self._last_words())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -164,6 +169,9 @@ class Broker:
             wanted = 0
         if wanted and self._is_free(wanted):
             return wanted
+        for port in random.sample(_PORTS, 100):
+            if self._is_free(port):
+                return port
         with socket.create_server((self.host, 0), family=self._family) as probe:
             return int(probe.getsockname()[1])
 

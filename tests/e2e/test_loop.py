@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.simulators.device import Device
 from tests.simulators.releases import write_release
@@ -24,7 +25,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path i
 def edgelift(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-c", "from edgelift.cli import main; main()", *arguments],
-        capture_output=True, text=True, timeout=120, env=ENVIRONMENT,
+        capture_output=True, text=True, timeout=600, env=ENVIRONMENT,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -53,10 +54,13 @@ def site(tmp_path: Path) -> Iterator[Path]:
              "serve", "--site", str(folder), "--port", "0"],
             stdout=log, stderr=log, env=ENVIRONMENT,
         )  # fmt: skip
-    until(lambda: (folder / "run" / "server.json").exists())
-    yield folder
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(60) == 0
+    try:
+        until(lambda: (folder / "run" / "server.json").exists(), "the control plane")
+        yield folder
+    finally:
+        server.send_signal(signal.SIGTERM)
+        status = server.wait(60)
+    assert status == 0
 
 
 @pytest.fixture
@@ -64,17 +68,19 @@ def devices(site: Path, tmp_path: Path) -> Iterator[dict[str, Device]]:
     url = json.loads((site / "run" / "server.json").read_text())["url"]
     token = (site / "secrets" / "enrolment-token").read_text().strip()
     made = {}
-    for name in ("pi-1", "pi-2"):
-        device = Device(tmp_path / name, url, token, name=name)
-        text = device.config.read_text().replace("[host]", 'tags = { hall = "2" }\n[host]', 1)
-        if name == "pi-2":
-            text = text.replace("[serve]", 'transport = "http"\n[serve]')
-        device.config.write_text(text)
-        made[name] = device.start()
-    yield made
-    for device in made.values():
-        with contextlib.suppress(AssertionError):
-            device.stop()
+    try:
+        for name in ("pi-1", "pi-2"):
+            device = made[name] = Device(tmp_path / name, url, token, name=name)
+            text = device.config.read_text().replace("[host]", 'tags = { hall = "2" }\n[host]', 1)
+            if name == "pi-2":
+                text = text.replace("[serve]", 'transport = "http"\n[serve]')
+            device.config.write_text(text)
+            device.start()
+        yield made
+    finally:
+        for device in made.values():
+            with contextlib.suppress(AssertionError):
+                device.stop()
 
 
 def show(site: Path, device: str) -> dict:
@@ -94,7 +100,7 @@ def test_a_good_release_reaches_all_and_a_bad_one_only_the_first(site: Path, dev
     assert [device.answer() for device in devices.values()] == [1, 1]
     assert rollout(site, "2").returncode == 0
     assert [device.answer() for device in devices.values()] == [2, 2]
-    assert [show(site, name)["device"]["transport"] for name in devices] == ["mqtt", "http"]
+    until(lambda: [show(site, name)["device"]["transport"] for name in devices] == ["mqtt", "http"], "both ways")
     bad = rollout(site, "3")
     assert bad.returncode == 1
     assert "golden-mismatch" in bad.stdout + bad.stderr
@@ -110,10 +116,8 @@ def test_without_its_broker_an_mqtt_device_goes_on_over_http(site: Path, devices
     edgelift("assign", "toy@1", "--device", "pi-1", "--probation", "0s", "--site", str(site))
     until(lambda: devices["pi-1"].answer() == 1)
     until(lambda: devices["pi-1"].status()["transport"] == "mqtt")
-    url = json.loads((site / "run" / "server.json").read_text())["pid"]
-    import psutil
-
-    broker = next(p for p in psutil.Process(url).children(recursive=True) if "mosquitto" in p.name())
+    pid = json.loads((site / "run" / "server.json").read_text())["pid"]
+    broker = next(p for p in psutil.Process(pid).children(recursive=True) if "mosquitto" in p.name())
     broker.kill()  # the server starts it again; until then HTTP must do
     edgelift("assign", "toy@2", "--device", "pi-1", "--probation", "0s", "--site", str(site))
     until(lambda: devices["pi-1"].answer() == 2)

@@ -13,7 +13,7 @@ import requests
 from tests.builder import files
 from tests.fleet.conftest import Server, edgelift
 from tests.simulators.device import Device
-from tests.waiting import until
+from tests.waiting import LONG_S, until
 
 pytestmark = [pytest.mark.fleet, pytest.mark.builder, pytest.mark.onnx]
 
@@ -50,7 +50,9 @@ def test_a_text_is_answered_by_a_text(server: Server, tmp_path: Path) -> None:
 
         def infer(words: list[str]) -> requests.Response:
             tensor = {"name": "words", "datatype": "BYTES", "shape": [1, 4], "data": words}
-            return requests.post(f"{device.url}/v2/models/weather/infer", json={"inputs": [tensor]}, timeout=10)
+            return requests.post(
+                f"{device.url}/v2/models/weather/infer", json={"inputs": [tensor]}, timeout=LONG_S
+            )
 
         until(lambda: infer(["sun"] * 4).ok, "served")
         answers = {}

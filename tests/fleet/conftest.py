@@ -21,7 +21,7 @@ from tests.waiting import LONG_S
 ROOT = Path(__file__).parents[2]
 
 
-def edgelift(*arguments: object, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+def edgelift(*arguments: object, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
         [sys.executable, "-c", "from edgelift.cli import main; main()", *map(str, arguments)],

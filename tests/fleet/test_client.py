@@ -1,7 +1,6 @@
 """The operators' client on real sockets: what it tries again, what never, whom it trusts, and what it says."""
 
 import http.server
-import socket
 import ssl
 import subprocess
 import threading
@@ -17,9 +16,12 @@ pytestmark = pytest.mark.fleet
 
 
 class Host:
-    """A server on a free port that breaks off the first `broken` requests, then answers `[]`."""
+    """A server on a free port that breaks off the first `broken` requests, then answers `[]`.
 
-    def __init__(self, broken: int = 0, certificate: Path | None = None) -> None:
+    A `late` one has its port, so that nobody else takes it, and refuses connections until it is activated.
+    """
+
+    def __init__(self, broken: int = 0, certificate: Path | None = None, *, late: bool = False) -> None:
         self.seen: list[tuple[str, str]] = []
         host = self
 
@@ -46,7 +48,10 @@ class Host:
             def handle_error(self, *_: object) -> None:
                 pass  # a client that doesn't trust us, or a connection that this test broke
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self.server.server_bind()
+        if not late:
+            self.server.server_activate()
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
@@ -85,9 +90,7 @@ def test_a_command_that_may_have_been_carried_out_is_not_sent_twice() -> None:
 
 def test_a_command_waits_for_a_server_that_is_just_starting() -> None:
     """Refused connections carried nothing: the command is sent once somebody listens."""
-    late = Host()
-    address = late.server.server_address
-    late.server.server_close()  # nobody listens at first
+    late = Host(late=True)
     client = Client(late.url, "secret")
     refused = threading.Event()
     send = client._send
@@ -97,7 +100,7 @@ def test_a_command_waits_for_a_server_that_is_just_starting() -> None:
             return send(method, path, body)
         except EdgeliftError:
             if not refused.is_set():
-                late.server.socket = socket.create_server(address)
+                late.server.server_activate()
                 late.thread.start()
             refused.set()
             raise

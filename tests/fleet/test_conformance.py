@@ -20,6 +20,7 @@ from edgelift_contract.telemetry import Batch, DeviceEvent, Item
 from edgelift_fleet.client import Client
 from edgelift_fleet.messages import AssignReply, AssignRequest
 from tests.fleet.conftest import Server
+from tests.waiting import LONG_S
 
 pytestmark = [pytest.mark.fleet]
 
@@ -48,15 +49,17 @@ class Host:
         data = message if isinstance(message, bytes) else codec.canonical_json(message) if message else None
         headers = {"Authorization": f"Bearer {self.token}", **headers}
         return requests.request(
-            method, self.url + path, data=data, headers=headers, timeout=20, allow_redirects=False
+            method, self.url + path, data=data, headers=headers, timeout=LONG_S, allow_redirects=False
         )
 
 
 @pytest.fixture(scope="module")
 def real(idle_site: Path) -> Iterator[Server]:
     made = Server(idle_site, "--broker", "none").start()
-    yield made
-    made.stop()
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture(params=["toy", "real"])
@@ -147,7 +150,7 @@ def test_the_assignment(host: Host) -> None:
     assert host.ask("GET", path, **known, **{ASSIGNMENT_HEADER: codec.digest(found.content)}).status_code == 304
     assert host.ask("GET", path, **known, **{ASSIGNMENT_HEADER: "b" * 64}).status_code == 200
     host.assign()
-    later = host.ask("GET", f"{path}?wait_s=10", **known)
+    later = host.ask("GET", f"{path}?wait_s=30", **known)
     assert parse_assignment(later.content, device=host.device).revision == assignment.revision + 1
 
 

@@ -2,6 +2,9 @@
 
 import ast
 import re
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -14,7 +17,7 @@ from edgelift_contract.assignment import Policy
 from edgelift_fleet.messages import RolloutEvent, RolloutView
 from edgelift_fleet.testing import Behaviour, FleetSimulator
 from edgelift_fleet.testing.device import FACTS
-from tests.fleet.conftest import Server
+from tests.fleet.conftest import Server, environment
 from tests.fleet.conftest import edgelift as run
 
 ODD = "a[x] [/b] [bold]c"
@@ -91,15 +94,21 @@ def test_what_a_device_says_never_steers_the_terminal(server: Server, fleet: Fle
 def test_a_rollout_that_is_watched_through_a_pipe_says_what_it_waits_for(
     server: Server, fleet: FleetSimulator
 ) -> None:
-    fleet.add("pi-1", behaviour=Behaviour(delay_s=1.0))
-    done = run(
-        "rollout", "start", "digits@2", "--to", "all", "--waves", "100%", "--probation", "7s", "--wait",
-        "--site", server.site,
-    )  # fmt: skip
-    assert done.returncode == 0, done
-    first, *lines = done.stdout.splitlines()
-    assert "7 s of probation on every device" in first
-    assert any("waits" in line and "Waiting for pi-1 to serve through probation." in line for line in lines)
+    gate = threading.Event()
+    fleet.add("pi-1", behaviour=Behaviour(gate=gate))
+    lines = []
+    with subprocess.Popen(
+        [sys.executable, "-c", "from edgelift.cli import main; main()", "rollout", "start", "digits@2",
+         "--to", "all", "--waves", "100%", "--probation", "7s", "--wait", "--site", server.site],
+        stdout=subprocess.PIPE, text=True, env=environment(), stdin=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            if "waits" in line and "Waiting for pi-1 to serve through probation." in line:
+                gate.set()  # without that line the device never ends its update
+    assert process.returncode == 0 and gate.is_set(), lines
+    assert "7 s of probation on every device" in lines[0]
     assert lines[-1].startswith("r1: digits@2 to all is done")
 
 

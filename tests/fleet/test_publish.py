@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_nothing_behind(made, tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", "from edgelift.cli import main; main()", "publish", str(tmp_path / "r"),
          "--site", str(site.folder)],
-        capture_output=True, text=True, env=environment(), preexec_fn=limit, timeout=60,
+        capture_output=True, text=True, env=environment(), preexec_fn=limit,
     )  # fmt: skip
     assert result.returncode == 1
     assert "no space left for the blob store" in result.stderr and "disk-full" in result.stderr
@@ -178,7 +178,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         finally:
             db.close()
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_what_a_power_cut_left_is_swept_away(made, tmp_path: Path) -> None:

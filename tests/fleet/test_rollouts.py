@@ -1,7 +1,7 @@
 """Rollouts over a real server: waves, failures that go back, commands, restarts, late joiners."""
 
 import json
-import time
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from edgelift.rollout_progress import headline
+from edgelift_agent.testing.ports import free_port
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
@@ -106,6 +107,14 @@ def start_fleet(fleet: Fleet, operator: Operator, *names: str, **options: object
     wait_until(lambda: operator.versions(*names) == ["1"] * len(names))
 
 
+def hold(fleet: Fleet, *names: str) -> dict[str, threading.Event]:
+    """Let these end their next update only once their gate is set: what is seen meanwhile stays until then."""
+    gates = {name: threading.Event() for name in names}
+    for name, gate in gates.items():
+        fleet.devices[name].behaviour = Behaviour(gate=gate)
+    return gates
+
+
 def test_waves_go_out_one_after_another(operator: Operator, fleet: Fleet) -> None:
     names = [f"pi-{n}" for n in range(1, 6)]
     start_fleet(fleet, operator, *names, behaviour=Behaviour(delay_s=0.3))
@@ -157,11 +166,12 @@ def test_failures_that_are_allowed(operator, fleet) -> None:
 def test_a_silent_device_holds_its_wave_until_its_deadline(operator, fleet) -> None:
     start_fleet(fleet, operator, "pi-1", "pi-2")
     fleet.devices["pi-1"].behaviour = Behaviour(bad={"2": "silent"})
-    rollout = operator.start("digits@2", deadline_s=3)
-    operator.wait(rollout, lambda r: r.state == "running" and "pi-1" in r.reason)
+    rollout = operator.start("digits@2", deadline_s=1)
     ended = operator.wait(rollout, "rolled-back")
     assert "no answer before its deadline" in ended.reason
-    assert operator.versions("pi-2") == ["1"]
+    at = {event.kind: event.at for event in ended.events}
+    assert at["rolling-back"] >= at["wave"] + 1
+    assert [d.device for d in ended.devices] == ["pi-1"] and operator.versions("pi-2") == ["1"]
 
 
 def test_a_first_release_that_fails_leaves_an_empty_slot(operator, fleet) -> None:
@@ -179,26 +189,37 @@ def test_a_device_that_nothing_suits_counts_as_failed(operator, fleet) -> None:
 
 
 def test_late_joiners_come_in_later_waves(operator, fleet) -> None:
-    start_fleet(fleet, operator, "pi-1", "pi-2", behaviour=Behaviour(delay_s=0.6))
-    fleet.devices["pi-2"].behaviour = Behaviour(delay_s=2)
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    gates = hold(fleet, "pi-1", "pi-2")
     rollout = operator.start("digits@2")
     operator.wait(rollout, lambda r: r.reached == 1)
     fleet.add("pi-0")
+    gates["pi-1"].set()
+    operator.wait(rollout, lambda r: r.reached == 3)
+    fleet.add("pi-3")  # in the middle of a wave: it joins
+    operator.wait(rollout, lambda r: r.reached == 4)
+    gates["pi-2"].set()
     done = operator.wait(rollout, "done")
-    assert {d.device: d.wave for d in done.devices} == {"pi-1": 1, "pi-2": 2, "pi-0": 2}
+    assert {d.device: d.wave for d in done.devices} == {"pi-1": 1, "pi-2": 2, "pi-0": 2, "pi-3": 2}
 
 
 def test_pause_resume_cancel(operator, fleet) -> None:
-    start_fleet(fleet, operator, "pi-1", "pi-2", behaviour=Behaviour(delay_s=1))
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    gates = hold(fleet, "pi-1", "pi-2")
     rollout = operator.start("digits@2")
+    operator.wait(rollout, lambda r: r.reached == 1)
     assert operator.order(rollout, "pause").state == "paused"
-    time.sleep(1)
-    assert operator.show(rollout).state == "paused" and operator.versions("pi-2") == ["1"]
+    gates["pi-1"].set()
+    # It takes note that the wave is through, and yet begins no other.
+    seen = operator.wait(rollout, lambda r: any(e.kind == "committed" for e in r.events))
+    assert (seen.state, seen.reached) == ("paused", 1) and operator.versions("pi-2") == ["1"]
     with pytest.raises(ContractError) as refused:
         operator.order(rollout, "pause")
     assert refused.value.code == "conflict"
     operator.order(rollout, "resume")
+    gates["pi-2"].set()
     operator.wait(rollout, "done")
+    hold(fleet, "pi-1", "pi-2")
     other = operator.start("digits@3")
     assert operator.order(other, "cancel").state == "cancelled"
     for command in ("pause", "resume", "cancel"):
@@ -220,10 +241,9 @@ def test_a_person_rolls_all_back(operator, fleet) -> None:
 
 def test_a_direct_assignment_takes_a_device_out(operator, fleet) -> None:
     start_fleet(fleet, operator, "pi-1", "pi-2")
-    fleet.devices["pi-1"].behaviour = Behaviour(delay_s=5, bad={"2": "silent"})
+    fleet.devices["pi-1"].behaviour = Behaviour(bad={"2": "silent"})
     rollout = operator.start("digits@2")
     operator.wait(rollout, lambda r: r.reached == 1)
-    fleet.devices["pi-1"].behaviour = Behaviour()
     operator.assign("digits@3", "pi-1")
     done = operator.wait(rollout, "done")
     assert {d.device: d.status for d in done.devices} == {"pi-1": "superseded", "pi-2": "committed"}
@@ -232,7 +252,8 @@ def test_a_direct_assignment_takes_a_device_out(operator, fleet) -> None:
 
 
 def test_only_one_rollout_at_a_time_on_a_slot(operator, fleet) -> None:
-    start_fleet(fleet, operator, "pi-1", behaviour=Behaviour(delay_s=1))
+    start_fleet(fleet, operator, "pi-1")
+    hold(fleet, "pi-1")
     first = operator.start("digits@2")
     with pytest.raises(ContractError) as refused:
         operator.start("digits@3")
@@ -264,25 +285,25 @@ def test_what_cannot_be_started(operator, fleet, change, code) -> None:
 
 
 def test_a_restart_in_the_middle_loses_nothing(site) -> None:
-    server = Server(site, "--broker", "none").start()
-    operator = Operator(server)
-    with simulated_fleet(site) as simulator:
-        fleet = Fleet(simulator)
-        start_fleet(fleet, operator, "pi-1", "pi-2", "pi-3")
-        fleet.devices["pi-2"].behaviour = Behaviour(delay_s=1.5)
-        rollout = operator.start("digits@2", "1,2,100%")
-        operator.wait(rollout, lambda r: r.wave == 2)
-        port = server.url.rpartition(":")[2]
-        server.stop(9)
-        time.sleep(0.3)
-        again = Server(site, "--broker", "none", "--port", port).start()
-        try:
-            operator = Operator(again)
+    # The devices look for it where it was: no outgoing connection takes such a port meanwhile.
+    server = Server(site, "--broker", "none", "--port", str(free_port())).start()
+    try:
+        operator = Operator(server)
+        with simulated_fleet(site) as simulator:
+            fleet = Fleet(simulator)
+            start_fleet(fleet, operator, "pi-1", "pi-2", "pi-3")
+            gates = hold(fleet, "pi-2")
+            rollout = operator.start("digits@2", "1,2,100%")
+            operator.wait(rollout, lambda r: any(e.text == "pi-2 is updating." for e in r.events))
+            server.stop(9)
+            gates["pi-2"].set()  # it has nobody to tell
+            wait_until(lambda: fleet.devices["pi-2"].errors, what="a device that finds no server")
+            server.start()
             done = operator.wait(rollout, "done")
             assert [d.wave for d in done.devices] == [1, 2, 3]
             assert operator.versions("pi-1", "pi-2", "pi-3") == ["2", "2", "2"]
-        finally:
-            again.stop()
+    finally:
+        server.stop()
 
 
 def test_the_command_line(shared: Server, operator: Operator, fleet: Fleet) -> None:

@@ -29,6 +29,9 @@ FACTS = DeviceFacts(
     hardware_class="x86-64-avx2", accepts=["x86-64-avx2"], runtimes={"onnxruntime": "1.30.0"}, board="simulated"
 )
 
+#: Longer than any answer takes on a busy machine, seconds.
+_PATIENCE_S = 60.0
+
 
 @dataclass
 class Behaviour:
@@ -40,6 +43,7 @@ class Behaviour:
         code: of outcomes that aren't `committed`.
         delay_s: how long an update takes, probation included.
         latency_us: version → median latency; 500 otherwise.
+        gate: an update ends only once this is set; None: at once. So a test holds a device in the middle of one.
     """
 
     outcome: str = "committed"
@@ -47,6 +51,7 @@ class Behaviour:
     code: str = "golden-mismatch"
     delay_s: float = 0.0
     latency_us: dict[str, float] | None = None
+    gate: threading.Event | None = None
 
     def of(self, version: str) -> str:
         """The outcome of a version."""
@@ -114,7 +119,7 @@ class SimulatedDevice:
         """End; with MQTT after a good-bye."""
         self.ask_to_stop()
         if self._thread is not None:
-            self._thread.join(5)
+            self._thread.join()  # what it is about ends by itself, and nothing of it may run beside the next start
         if self.client is not None:
             self.client.publish(routes.state_topic(self.name), self._presence(online=False), 1, retain=True)
             self.client.disconnect()
@@ -227,6 +232,9 @@ class SimulatedDevice:
         self.slots[slot] = _with(old, self._update_report(wanted, assignment, "in-progress"), state="updating")
         self.report()
         self._stopping.wait(self.behaviour.delay_s)
+        gate = self.behaviour.gate
+        while gate is not None and not self._stopping.is_set() and not gate.wait(0.05):
+            pass
         ended = self._update_report(wanted, assignment, outcome, fetched)
         if outcome != "committed":
             self.slots[slot] = _with(old, ended, state="serving" if old.artifact else "empty")
@@ -288,14 +296,14 @@ class SimulatedDevice:
     def _send(self, topic: str, path: str, method: str, message: Report | Batch, *, retain: bool = False) -> None:
         data = codec.canonical_json(message)
         if self.client is not None:
-            self.client.publish(topic, data, 1, retain=retain).wait_for_publish(10)
+            self.client.publish(topic, data, 1, retain=retain).wait_for_publish(_PATIENCE_S)
         else:
             self._call(method, path, data)
 
     def _call(
         self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
     ) -> requests.Response:
-        response = self._session.request(method, self.url + path, data=data, headers=headers, timeout=20)
+        response = self._session.request(method, self.url + path, data=data, headers=headers, timeout=_PATIENCE_S)
         response.raise_for_status()
         return response
 

@@ -14,7 +14,7 @@ def connect_mqtt(
     """A paho client with a running loop, connected.
 
     Raises:
-        ConnectionError: the broker refused or did not answer within 5 seconds; the message says which.
+        ConnectionError: the broker refused or did not answer within a minute; the message says which.
     """
     import paho.mqtt.client as paho
     from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -36,7 +36,7 @@ def connect_mqtt(
     client.on_connect = on_connect
     client.connect(access.host, access.port, keepalive=30)
     client.loop_start()
-    if not answered.wait(5) or reasons:
+    if not answered.wait(60) or reasons:
         client.disconnect()
         client.loop_stop()
         raise ConnectionError(reasons[0] if reasons else "the broker did not answer")

@@ -33,7 +33,7 @@ _START_S = 30.0
 _STOP_S = 3.0
 #: Below every system's range for outgoing connections (Linux: 32768 up): none of these takes our port between the
 #: look and mosquitto's own `bind`, nor while the server is down.
-_PORTS = range(10_000, 20_000)
+_PORTS = range(20_000, 30_000)
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 #: A broker that stayed up this long has recovered: the next restart is quick again, seconds.
 _STEADY_S = 30.0

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,31 +64,24 @@ class BuiltFolder:
 
 def edgelift(*args: str | Path, cwd: Path | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would, in a process of its own."""
-    code = "from edgelift.cli import main; main()"
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}", "COLUMNS": "200"}
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)],
-        cwd=cwd or ROOT, env=environment, capture_output=True, text=True, **({"timeout": 500} | more),
+        command(*args),
+        cwd=cwd or ROOT, env=environment(), capture_output=True, text=True, **({"timeout": 500} | more),
     )  # fmt: skip
 
 
-def build_example(source: Path, out: Path, *args: str, cwd: Path | None = None) -> BuiltFolder:
-    done = edgelift(
-        "build",
-        f"{source}:digits",
-        "--target",
-        "x86-64",
-        "--target",
-        "rpi4",
-        "--out",
-        out,
-        "--json",
-        "--force",  # the twin must be made anew, not taken from the cache
-        *args,
-        cwd=cwd,
-    )
-    assert done.returncode == 0, done.stderr
-    return BuiltFolder(out, json.loads(done.stdout), done.stderr)
+def command(*args: str | Path) -> list[str]:
+    return [sys.executable, "-c", "from edgelift.cli import main; main()", *map(str, args)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{ROOT / 'builder'}:{ROOT / 'agent'}", "COLUMNS": "200"}
+
+
+def example(source: Path, out: Path) -> list[str | Path]:
+    """How to build it; anew, for a twin must not be taken from the cache."""
+    boards = ["--target", "x86-64", "--target", "rpi4"]
+    return ["build", f"{source}:digits", *boards, "--out", out, "--json", "--force"]
 
 
 @pytest.fixture(scope="session")
@@ -101,17 +94,34 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltFolder:
         fcntl.flock(lock, fcntl.LOCK_EX)
         told = shared / "stderr"
         if not told.exists():
-            told.write_text(build_example(EXAMPLE, shared / "release").stderr)
+            done = edgelift(*example(EXAMPLE, shared / "release"))
+            assert done.returncode == 0, done.stderr
+            told.write_text(done.stderr)
     report = json.loads((shared / "release" / "report.json").read_bytes())
     return BuiltFolder(shared / "release", report, told.read_text())
 
 
 @pytest.fixture(scope="session")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> BuiltFolder:
-    """The example copied to another folder and built from there."""
+def twin_begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The build of `twin`, and the folder that it runs in: its module's first fixture, so as to run beside `built`."""
     elsewhere = tmp_path_factory.mktemp("else where")
     shutil.copy(EXAMPLE, elsewhere)
-    return build_example(Path(EXAMPLE.name), elsewhere / "out" / "release", cwd=elsewhere)
+    how = command(*example(Path(EXAMPLE.name), elsewhere / "out" / "release"))
+    with subprocess.Popen(
+        how, cwd=elsewhere, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        yield process, elsewhere
+        process.terminate()  # where nobody asked for it
+
+
+@pytest.fixture(scope="session")
+def twin(twin_begun: tuple[subprocess.Popen[str], Path]) -> BuiltFolder:
+    """The example copied to another folder and built from there."""
+    process, elsewhere = twin_begun
+    _, complaint = process.communicate(timeout=500)
+    assert process.returncode == 0, complaint
+    out = elsewhere / "out" / "release"
+    return BuiltFolder(out, json.loads((out / "report.json").read_bytes()), "")
 
 
 @pytest.fixture

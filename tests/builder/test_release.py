@@ -19,7 +19,7 @@ from edgelift_contract.manifest import Manifest
 from edgelift_contract.release import Release
 from tests.builder.conftest import EXAMPLE, ROOT, TINY, BuiltFolder, edgelift
 
-pytestmark = pytest.mark.builder
+pytestmark = [pytest.mark.builder, pytest.mark.usefixtures("twin_begun")]
 
 
 def candidates(built: BuiltFolder, **wanted: str) -> list[dict[str, Any]]:

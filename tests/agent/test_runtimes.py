@@ -113,8 +113,10 @@ def test_tflite_runtime_gives_the_same_in_a_venv_of_its_own(tflite: Path, tmp_pa
         pytest.fail("tflite-runtime has no wheel for this Python; run the slow tests on 3.11")
     venv = ROOT / ".venvs" / "tflite-runtime"
     python = venv / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    whole = venv / "whole"
+    if not whole.exists():  # or an earlier run was ended while it made it
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+        whole.touch()
     install = [
         python,
         "-m",
@@ -177,14 +179,16 @@ def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path, monkey
                     return child
         return None
 
-    parent = threading.Thread(target=run)
+    parent = threading.Thread(target=run, daemon=True)
     parent.start()
+    until(candidate)
+    child = candidate()
+    assert child is not None
     try:
-        until(candidate)
         # Looks may come before the parent has said so: on a busy machine it may wait for its own turn.
-        until(lambda: candidate().nice() == 19)
+        until(lambda: child.nice() == 19)
     finally:
-        candidate().terminate()
+        child.terminate()
         parent.join()
     assert [error.code for error in caught] == ["preflight-crashed"]
 

@@ -32,9 +32,10 @@ class AnyHost:
 
     def __init__(self) -> None:
         self.batches: list[bytes] = []
+        self.reports: list[bytes] = []
 
     def send_report(self, body: bytes) -> None:
-        pass
+        self.reports.append(body)
 
     def send_batch(self, body: bytes) -> None:
         self.batches.append(body)
@@ -82,4 +83,25 @@ def test_a_confirmation_that_cannot_be_written_is_waited_out(database: Database)
     uplink.push()
     posted.get(timeout=LONG_S)()
     assert len(host.batches) == 2
+    uplink.flush()
+
+
+def test_a_report_that_cannot_be_made_now_is_still_wanted(database: Database) -> None:
+    posted: queue.Queue[Callable[[], None]] = queue.Queue()
+    clock, host = StandingClock(), AnyHost()
+    waiting = TelemetryQueue(database, Disk(), lambda: "e", Degraded(clock))
+    short = [MemoryError("no room for a report")]
+
+    def make_report() -> bytes:
+        if short:
+            raise short.pop()
+        return b"{}"
+
+    uplink = Uplink(host, waiting, clock, device="pi-1", make_report=make_report, post=posted.put)
+    with pytest.raises(MemoryError):
+        uplink.push()
+    assert uplink.report_wanted and uplink.due_in_s() is not None
+    uplink.push()
+    posted.get(timeout=LONG_S)()
+    assert host.reports == [b"{}"]
     uplink.flush()

@@ -72,8 +72,9 @@ class Uplink:
         if self._busy or now < self._not_before:
             return
         if self.report_wanted and now >= self._report_at:
+            report = self._make_report()  # what can't be made now is still wanted
             self.report_wanted = False
-            self._send(self._host.send_report, self._make_report(), None)
+            self._send(self._host.send_report, report, None)
         elif self.batch_wanted:
             offer = self._queue.peek()
             if not offer.items:

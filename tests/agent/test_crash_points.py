@@ -22,13 +22,24 @@ STATES = {
 }  # fmt: skip
 
 
+def is_certain(point: str) -> bool:
+    """Does every run come to this point?
+
+    In how many batches telemetry is confirmed, and in how many pieces blobs are written, is for load and network to
+    say: the first confirmation always comes, and so do six pieces, for none has more than 128 KB.
+    """
+    kind, _, number = point.rpartition("/")
+    most = 1 if kind.startswith("any/") else 6 if kind == "fetching/write partial" else None
+    return most is None or int(number) <= most
+
+
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_a_fault_in_any_state_leaves_a_whole_model_serving_and_the_host_well_informed(
     tmp_path: Path, name: str
 ) -> None:
     preload()
     bench = Bench(tmp_path, clean_runs=1)
-    points = bench.count(SCENARIOS[name])
+    points = [point for point in bench.count(SCENARIOS[name]) if is_certain(point)]
     cases = drawn_cases(name, points, seed=7, per_phase=1, lasting=1)
     assert STATES[name] | {"opening", "starting", "stopping"} <= {case.phase for case in cases}
     with ThreadPoolExecutor(4) as pool:

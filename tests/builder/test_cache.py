@@ -103,7 +103,8 @@ import os, signal, sys
 seen = 0
 def hook(event, args):
     global seen
-    if event == "os.rename" and "/cache/steps/" in str(args[1]) and "/." not in str(args[1]):
+    place, name = os.path.split(str(args[1])) if event == "os.rename" else ("", "")
+    if place.endswith("/cache/steps") and not name.startswith("."):
         seen += 1
         if seen == 2:
             os.kill(os.getpid(), signal.SIGKILL)

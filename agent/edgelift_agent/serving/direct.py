@@ -51,6 +51,8 @@ class DirectProtocol(BoundedProtocol):
 
     def on_headers_complete(self) -> None:
         """Called by the parser: choose the way."""
+        if self.offers_upgrade:
+            return
         self._given = dict(self.headers)
         if self._is_plain():
             self._target = inference_target(self.url)
@@ -103,7 +105,6 @@ class DirectProtocol(BoundedProtocol):
             and not self.expect_100_continue
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
-            and not parser.should_upgrade()
             and not self.flow.write_paused
             and (self.cycle is None or self.cycle.response_complete)
         )

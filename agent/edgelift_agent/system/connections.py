@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,9 @@ LOOK_EVERY_S = 1.0
 ON_ITS_WAY_S = 1.0
 #: Share of the process's descriptors that one server's connections may take; models, files and links need the rest.
 DESCRIPTOR_SHARE = 4
+
+#: Headers, and words of `Connection`, by which a client offers to go on in another protocol.
+_OFFERS = frozenset({b"upgrade", b"http2-settings"})
 
 #: Is whoever connected by this socket to be answered?
 Trust = Callable[[Any], bool]
@@ -93,11 +97,52 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self.heard = self.loop.time()
         in_head = self._reading == "head"
-        super().data_received(data)
+        self._feed(data)
         if in_head and self._reading == "head":
             self._head_bytes += len(data)
             if self._head_bytes > self._bounds.head_bytes:
                 self.send_400_response("The request's headers are too long.")
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        rest: bytes | memoryview = data
+        try:
+            while len(rest) and not self.transport.is_closing():
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    rest = memoryview(rest)[upgrade.args[0] :]
+                    self._begin_without_upgrade()
+        except httptools.HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+
+    def _begin_without_upgrade(self) -> None:
+        """Read the headers as they would be without their offer of another protocol, which a server may pass over.
+
+        Java's own client makes that offer with every request. The parser takes what follows the headers for the other
+        protocol's; so it is begun anew, with the headers without the offer, and goes on where it stopped.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("Nothing is connected to from here.")
+            return
+        head = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [one for one in value.split(b",") if one.strip().lower() not in _OFFERS]
+                value = b",".join(kept)
+            if name not in _OFFERS:
+                head.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
+
+    @property
+    def offers_upgrade(self) -> bool:
+        """Is the request that is being parsed to be read once more, without its offer of another protocol?"""
+        return bool(self.parser.should_upgrade())
 
     def begin_reading(self) -> None:
         """A request begins: called by the parser's `on_message_begin`."""
@@ -120,11 +165,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
+        if self.offers_upgrade:
+            return
         self.head_is_here(next((value for name, value in self.headers if name == b"content-length"), b""))
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
+        if self.offers_upgrade:
+            return
         self._reading = ""
         super().on_message_complete()
 

@@ -357,6 +357,16 @@ def test_a_model_that_does_not_fit_beside_the_old_one_is_parked_for(host: ToyHos
         device.stop(signal.SIGKILL)
 
 
+#: Runs a script whose agent tries candidates at its own niceness, as the tests' agent does: see `testing.agent`.
+IMPATIENT = """
+import os, runpy, sys
+from edgelift_agent.app import Agent
+Agent.__init__.__kwdefaults__["preflight_nice"] = os.getpriority(os.PRIO_PROCESS, 0)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.onnx
 def test_the_camera_loop_sees_every_frame_answered_through_an_update(host: ToyHost, device: Device) -> None:
     import os
@@ -375,7 +385,7 @@ def test_the_camera_loop_sees_every_frame_answered_through_an_update(host: ToyHo
     example = Path(__file__).parents[2] / "agent" / "examples" / "camera_loop.py"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     loop = subprocess.Popen(
-        [sys.executable, str(example), str(device.config), "cnn", "--fps", "50", "--seconds", "3600"],
+        [sys.executable, "-c", IMPATIENT, str(example), str(device.config), "cnn", "--fps", "50", "--seconds", "3600"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     try:

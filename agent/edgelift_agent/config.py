@@ -105,7 +105,7 @@ class UpdateConfig(msgspec.Struct, forbid_unknown_fields=True):
     """`[update]`: limits while updating.
 
     Attributes:
-        preflight_timeout_s: after which a candidate counts as hung.
+        preflight_timeout_s: after which a candidate counts as hung; time that it waited for a processor aside.
         retry_first_s, retry_cap_s: delays between tries of a failing link; what this machine can't do now (a full
             disk, no memory) is tried again from `retry_cap_s` to sixty times that.
         disk_reserve_bytes: space on the disk that is left alone.

@@ -27,6 +27,8 @@ BACKLOG = 128
 #: At a stop: a request half sent is waited for while its client goes on sending, at most this between two pieces, seconds.
 PAUSE_AT_STOP_S = 1.0
 _LOOK_AT_STOP_S = 0.02
+#: Rounds of the loop after which a connection that was accepted is one of its site's.
+_ROUNDS_TO_CONNECT = 4
 
 
 class HttpSite:
@@ -117,10 +119,13 @@ class HttpSite:
         if self.connections:
             self._look_later(loop)
 
-    def begin_to_end(self) -> None:
-        """Take no more; close connections that nothing is under way on; the others close with their answer."""
+    def take_no_more(self) -> None:
+        """Accept no more connections."""
         for listener in self._listeners:
             listener.close()
+
+    def begin_to_end(self) -> None:
+        """Close connections that nothing is under way on; the others close with their answer."""
         for connection in list(self.connections):
             connection.shutdown()
 
@@ -170,6 +175,10 @@ class WebServer:
             await site.open()
         self._started.set()
         drain_s = await self._stop
+        for site in self._sites:
+            site.take_no_more()
+        for _ in range(_ROUNDS_TO_CONNECT):
+            await asyncio.sleep(0)
         for site in self._sites:
             site.begin_to_end()
         until = self._loop.time() + drain_s

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
-from edgelift_contract.ids import Bytes, DeviceId, Name, Sha256, Version
+from edgelift_contract.ids import Bytes, Count, DeviceId, Name, Sha256, Version
 
 MAX_ASSIGNMENT_BYTES = 8 * 1024
 
@@ -62,7 +62,7 @@ class SlotAssignment(msgspec.Struct, frozen=True, omit_defaults=True):
     version: Version
     policy: Policy = Policy()
     rollout: str = ""
-    asked: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    asked: Count = 0
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -80,7 +80,7 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     schema: int
     device: DeviceId
-    revision: Annotated[int, Meta(ge=0, le=2**53)]
+    revision: Count
     issued_at: float = 0.0
     slots: dict[Name, SlotAssignment] = {}
 

@@ -19,6 +19,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract.ids import Count
+
 DEFAULT_SCALE = 4
 MIN_SCALE, MAX_SCALE = -4, 10
 
@@ -39,8 +41,8 @@ class HistogramData(msgspec.Struct, frozen=True, omit_defaults=True):
 
     scale: Annotated[int, Meta(ge=MIN_SCALE, le=MAX_SCALE)] = DEFAULT_SCALE
     offset: Annotated[int, Meta(ge=-100_000, le=100_000)] = 0
-    counts: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=4096)] = []
-    zeros: Annotated[int, Meta(ge=0)] = 0
+    counts: Annotated[list[Count], Meta(max_length=4096)] = []
+    zeros: Count = 0
     total: float = 0.0
     low: float = 0.0
     high: float = 0.0

@@ -8,11 +8,12 @@ refusal look like trouble on the way: it is tried again, which is the harmless m
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 
-from edgelift_contract.ids import DeviceId
+from edgelift_contract.ids import Count, DeviceId, Epoch
 
 #: Header on every answer of the control plane, with the version of the API as its value.
 MARK, MARK_VALUE = "Edgelift", "1"
@@ -39,8 +40,8 @@ class ReportReply(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int
     device: DeviceId
-    epoch: str
-    sequence: int
+    epoch: Epoch
+    sequence: Count
     news: bool = True
     duplicate: bool = False
 
@@ -58,9 +59,9 @@ class BatchReply(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int
     device: DeviceId
-    epoch: str
-    last: int
-    new: int = 0
+    epoch: Epoch
+    last: Annotated[int, Meta(ge=-1, le=2**53)]
+    new: Count = 0
 
 
 class ErrorReply(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from edgelift_contract.ids import DeviceId, Name
+from edgelift_contract.ids import Count, DeviceId, Epoch, Name
 
 MAX_REPORT_BYTES = 64 * 1024
 
@@ -47,16 +47,16 @@ class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
     artifact: str
     model: str = ""
     version: str = ""
-    revision: int = 0
+    revision: Count = 0
     rollout: str = ""
     outcome: Outcome = "in-progress"
     phase: Phase = "idle"
     code: str = ""
     message: Annotated[str, Meta(max_length=2000)] = ""
-    attempts: int = 1
-    requests: int = 0
-    errors: int = 0
-    fetched_bytes: int = 0
+    attempts: Count = 1
+    requests: Count = 0
+    errors: Count = 0
+    fetched_bytes: Count = 0
     finished_at: float = 0.0
 
 
@@ -72,7 +72,7 @@ class SlotReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     state: SlotState = "empty"
-    generation: int = 0
+    generation: Count = 0
     artifact: str = ""
     model: str = ""
     version: str = ""
@@ -109,9 +109,9 @@ class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     hardware_class: str
     accepts: list[str] = []
     runtimes: dict[str, str] = {}
-    cores: int = 0
-    memory_bytes: int = 0
-    disk_free_bytes: int = 0
+    cores: Count = 0
+    memory_bytes: Count = 0
+    disk_free_bytes: Count = 0
     board: str = ""
     system: str = ""
     python: str = ""
@@ -139,12 +139,12 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     schema: int
     device: DeviceId
-    epoch: str
-    sequence: int
+    epoch: Epoch
+    sequence: Count
     at: float
     agent_version: str
-    revision_seen: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    revision_applied: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    revision_seen: Count = 0
+    revision_applied: Count = 0
     slots: dict[Name, SlotReport] = {}
     facts: DeviceFacts | None = None
     tags: dict[str, str] = {}
@@ -161,5 +161,5 @@ class Presence(msgspec.Struct, frozen=True):
     schema: int
     device: DeviceId
     online: bool
-    epoch: str
-    connect: int
+    epoch: Epoch
+    connect: Count

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract.histogram import HistogramData
-from edgelift_contract.ids import DeviceId, Name
+from edgelift_contract.ids import Count, DeviceId, Epoch, Name
 
 MAX_BATCH_BYTES = 512 * 1024
 
@@ -35,14 +35,14 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     start: float
     end: float
     slot: Name
-    generation: int
+    generation: Count
     artifact: str
     model: str
     version: str
     throttled: bool = False
     probation: bool = False
-    ok: int = 0
-    errors: int = 0
+    ok: Count = 0
+    errors: Count = 0
     latency_us: dict[LatencyPhase, HistogramData] = {}
 
 
@@ -81,8 +81,8 @@ class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     at: float
     slot: Name
-    generation_from: int
-    generation_to: int
+    generation_from: Count
+    generation_to: Count
     artifact_from: str = ""
     artifact_to: str = ""
     version_from: str = ""
@@ -96,22 +96,22 @@ class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     warm_ms: float = 0.0
     golden_max_error: float = 0.0
     commit_us: float = 0.0
-    drained: int = 0
+    drained: Count = 0
     drain_ms: float = 0.0
-    parked: int = 0
+    parked: Count = 0
     park_max_ms: float = 0.0
-    dropped: int = 0
-    rss_before_bytes: int = 0
-    rss_peak_bytes: int = 0
-    rss_after_bytes: int = 0
+    dropped: Count = 0
+    rss_before_bytes: Count = 0
+    rss_peak_bytes: Count = 0
+    rss_after_bytes: Count = 0
     preflight_p50_us: float = 0.0
     preflight_p95_us: float = 0.0
-    preflight_peak_bytes: int = 0
+    preflight_peak_bytes: Count = 0
     before_us: HistogramData | None = None
     after_us: HistogramData | None = None
     before_throttled: float = 0.0
     after_throttled: float = 0.0
-    fetched_bytes: int = 0
+    fetched_bytes: Count = 0
 
 
 class DeviceEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -135,7 +135,7 @@ class DeviceEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing in a batch; exactly one of the kinds is set."""
 
-    seq: Annotated[int, Meta(ge=0)]
+    seq: Count
     window: Window | None = None
     gauges: Gauges | None = None
     swap: SwapRecord | None = None
@@ -149,5 +149,5 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int
     device: DeviceId
-    epoch: str
+    epoch: Epoch
     items: Annotated[list[Item], Meta(max_length=10_000)]

@@ -21,8 +21,6 @@ from edgelift_fleet.db import insert_new
 from edgelift_fleet.messages import Quantiles, SwapView, VersionLatency
 from edgelift_fleet.tables import TelemetryRow
 
-_MAX_EPOCH = 128
-
 
 def store(session: Session, batch: Batch) -> int:
     """Keep a batch; returns how many of its items were new. Inside a write transaction.
@@ -30,8 +28,6 @@ def store(session: Session, batch: Batch) -> int:
     Raises:
         ContractError: `malformed` when an item is of no kind or of several.
     """
-    if not 0 < len(batch.epoch) <= _MAX_EPOCH:
-        raise ContractError("malformed", f"The batch's epoch must have 1 to {_MAX_EPOCH} characters.")
     now = time.time()
     rows = [{"device": batch.device, "epoch": batch.epoch, "received_at": now, **_row(i)} for i in batch.items]
     return insert_new(session, TelemetryRow, rows)

@@ -1,5 +1,6 @@
 """What is sent, and when again: a confirmation that the disk refuses is a failed try."""
 
+import json
 import queue
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from edgelift_agent.link.uplink import Uplink
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.queue import TelemetryQueue
+from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import DeviceEvent
 
 
@@ -105,3 +107,61 @@ def test_a_report_that_cannot_be_made_now_is_still_wanted(database: Database) ->
     posted.get(timeout=LONG_S)()
     assert host.reports == [b"{}"]
     uplink.flush()
+
+
+class PickyHost(AnyHost):
+    """Can't read events of one kind, and says so of the whole batch, as the control plane does."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self.code = code
+        self.tries = 0
+        self.kinds: list[str] = []
+
+    def send_batch(self, body: bytes) -> None:
+        self.tries += 1
+        kinds = [item["event"]["kind"] for item in json.loads(body)["items"]]
+        if "new-thing" in kinds:
+            raise ContractError(self.code, "The telemetry batch is not valid: at items.")
+        self.kinds += kinds
+
+
+def send_all(host: PickyHost, waiting: TelemetryQueue, pauses: int) -> None:
+    """Push until nothing waits, or so many pauses were made."""
+    posted: queue.Queue[Callable[[], None]] = queue.Queue()
+    clock = StandingClock()
+    uplink = Uplink(
+        host, waiting, clock, device="pi-1", make_report=lambda: b"{}", post=posted.put,
+        retry_delays=lambda: iter([7.0] * 100),
+    )  # fmt: skip
+    uplink.report_wanted = False
+    uplink.push()
+    while waiting.waiting() and pauses:
+        posted.get(timeout=LONG_S)()
+        if uplink.due_in_s() == 7.0:  # a pause
+            pauses -= 1
+            clock.at += 7.0
+            uplink.push()
+    uplink.flush()
+
+
+@pytest.mark.parametrize("bad", [{0}, {99}, {37}, {5, 6, 60}])
+@pytest.mark.parametrize("code", ["malformed", "too-large"])
+def test_an_item_that_the_host_cannot_read_holds_nothing_up(database: Database, bad: set[int], code: str) -> None:
+    waiting = TelemetryQueue(database, Disk(), lambda: "e", Degraded(StandingClock()))
+    kinds = ["new-thing" if n in bad else f"event-{n}" for n in range(100)]
+    waiting.add([DeviceEvent(at=1.0, kind=kind) for kind in kinds])
+    host = PickyHost(code)
+    send_all(host, waiting, pauses=1000)
+    good = [kind for kind in kinds if kind != "new-thing"]
+    assert [kind for kind in host.kinds if kind != "telemetry-refused"] == good  # each once, in order
+    assert host.kinds.count("telemetry-refused") == len(bad)  # and the host learns of it
+    assert host.tries < 20 * len(bad)
+
+
+def test_what_is_refused_for_another_reason_is_kept(database: Database) -> None:
+    waiting = TelemetryQueue(database, Disk(), lambda: "e", Degraded(StandingClock()))
+    waiting.add([DeviceEvent(at=1.0, kind="new-thing"), DeviceEvent(at=2.0, kind="throttled")])
+    host = PickyHost("unknown-schema")  # a host that will be newer one day
+    send_all(host, waiting, pauses=20)
+    assert waiting.waiting() == 2 and host.tries == 20

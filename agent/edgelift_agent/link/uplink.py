@@ -6,6 +6,7 @@ dead link may take long to say so; what was confirmed is dropped back on the wor
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,8 @@ from edgelift_agent.system.backoff import after, delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.queue import Offer, TelemetryQueue
 from edgelift_contract import codec
-from edgelift_contract.errors import DeviceError, EdgeliftError
-from edgelift_contract.telemetry import Batch
+from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.telemetry import Batch, DeviceEvent
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 #: How long a change waits for others before it is reported, seconds. A swap is several changes within milliseconds;
 #: a report for each would take the processor from the requests that the swap must not disturb.
 REPORT_AFTER_S = 0.1
+#: The host's own word that something in a batch can't be read by it: one item may be at fault, and holds up the rest.
+UNREADABLE = frozenset({"malformed", "too-large"})
+#: More items than any batch has.
+_ALL = 1 << 20
 
 
 class Uplink:
@@ -47,6 +52,7 @@ class Uplink:
         self._delays = retry_delays()
         self._not_before = self._report_at = 0.0
         self._busy = False
+        self._at_most = _ALL
         self.report_wanted = True
         self.batch_wanted = True
 
@@ -77,6 +83,7 @@ class Uplink:
             self._send(self._host.send_report, report, None)
         elif self.batch_wanted:
             offer = self._queue.peek()
+            offer = dataclasses.replace(offer, items=offer.items[: self._at_most])
             if not offer.items:
                 self.batch_wanted = False
                 return
@@ -99,9 +106,11 @@ class Uplink:
     def _sent(self, offer: Offer | None, failed: Exception | None) -> None:
         self._busy = False
         if failed is None and offer is not None:
-            failed = self._confirm(offer)
+            failed, self._at_most = self._confirm(offer), min(2 * self._at_most, _ALL)
         if failed is None:
             self._delays = self._retry_delays()
+        elif offer is not None and self._narrows(offer, failed):
+            pass  # at once: it takes a few steps, and then ends
         else:
             wait_s = next(self._delays)
             if isinstance(failed, EdgeliftError):
@@ -112,6 +121,24 @@ class Uplink:
             if offer is None:
                 self.report_wanted, self._report_at = True, 0.0
         self.push()
+
+    def _narrows(self, offer: Offer, failed: Exception) -> bool:
+        """Look for the item that the host can't read, by halves; found, it goes, or everything behind it would wait.
+
+        Returns whether a smaller batch is to be sent at once. After an item went, the usual pause is kept: a host that
+        can't read anything must not have a queue emptied in no time.
+        """
+        if not (isinstance(failed, ContractError) and failed.code in UNREADABLE):
+            return False
+        if len(offer.items) > 1:
+            self._at_most = len(offer.items) // 2
+            return True
+        message = f"The host can't read the telemetry item {offer.items[0].seq}, which is dropped: {failed}"[:500]
+        if self._confirm(offer) is None:
+            log.warning("telemetry-refused code=%s %s", failed.code, message)
+            now = self._clock.now()
+            self._queue.add([DeviceEvent(at=now, kind="telemetry-refused", code=failed.code, message=message)])
+        return False
 
     def _confirm(self, offer: Offer) -> Exception | None:
         """Drop what the host has; a disk that refuses makes it a failed try, or the next would follow at once."""

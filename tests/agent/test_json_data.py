@@ -1,7 +1,9 @@
 """No silent conversion: a JSON number, word or string becomes exactly the element it stands for, or is refused by name."""
 
+import contextlib
 import itertools
 import math
+import warnings
 
 import numpy as np
 import orjson
@@ -9,15 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.agent.test_protocol import codec
+from tests.simulators.device import Device
 
 from edgelift_agent.runtime.tensors import NUMPY
-from edgelift_agent.serving.json_data import read_data
+from edgelift_agent.serving.json_data import read_data, read_numbers
+from edgelift_agent.testing.host import ToyHost
+from edgelift_agent.testing.runtime import ToyModelFile
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import TensorSpec
 
 INTEGERS = [name for name, dtype in NUMPY.items() if dtype.kind in "iu"]
 FLOATS = ["FP16", "FP32", "FP64"]
 TYPES = [*INTEGERS, *FLOATS, "BOOL", "BYTES"]
+#: Numbers that overflow, underflow or round in one float type or another, when read or when squared.
+ODD = [1e39, -1e39, 1e300, 1e200, 3e38, 3.5e38, 65519.0, 65504.0, 300.0, 1e-7, 1e-45, 1e-300, 5e-324, -0.0, 10**30]
 
 
 def decode(dtype: str, data: object, name: str = "x") -> np.ndarray:
@@ -197,3 +204,25 @@ def test_bytes_that_are_no_text_are_never_made_text() -> None:
     )
     with pytest.raises(ContractError, match="no text"):
         words.encode(request, {"y": np.array([b"\xff"], dtype=np.object_)})
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_no_number_makes_numpy_warn(dtype: str) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for number in ODD:
+            read_numbers([number, number], NUMPY[dtype], [2])
+            with contextlib.suppress(ValueError):
+                read_data([number, number], NUMPY[dtype], [2])
+    assert [str(one.message) for one in told] == []
+
+
+def test_no_number_makes_a_line_in_the_log(host: ToyHost, device: Device) -> None:
+    host.assign(device.name, toy=host.publish("1", ToyModelFile(scale=1.0)))
+    device.start()
+    host.wait_for(device.name, lambda r: r.slots.get("toy") and r.slots["toy"].update.outcome == "committed")
+    for number in ODD:
+        device.infer([number] * 4)
+    assert device.answer() == 1.0
+    device.stop()
+    assert "Warning" not in device.log.read_text()

@@ -67,13 +67,20 @@ def _parser() -> argparse.ArgumentParser:
         if command in (_status, _doctor):
             sub.add_argument("--json", action="store_true", help="print JSON")
         if command is _order:
-            sub.add_argument("slot", help="name of the slot")
+            sub.add_argument("slot", type=_text, help="name of the slot")
     return parser
 
 
 def _add_options(parser: argparse.ArgumentParser, config: Path | str, *, debug: bool | str) -> None:
     parser.add_argument("--debug", action="store_true", default=debug, help="show the traceback of an error")
     parser.add_argument("--config", type=Path, default=config, help=f"configuration file ({DEFAULT_PATH})")
+
+
+def _text(argument: str) -> str:
+    """An argument that is no path: bytes that are no text are wrong usage."""
+    if any("\ud800" <= letter <= "\udfff" for letter in argument):
+        raise argparse.ArgumentTypeError(f"{argument!a} is not text")
+    return argument
 
 
 def _run(parsed: argparse.Namespace) -> None:

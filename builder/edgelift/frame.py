@@ -61,13 +61,26 @@ def run() -> None:
         app()  # ends the process itself, wrong usage and interrupts included
     except EdgeliftError as error:
         _print_error(error.message, error.hint, error.code)
+    except UnicodeError as error:
+        _print_undecodable(error)
     except ModuleNotFoundError:
         raise  # an extra is not installed: `cli` says which
     except Exception as error:  # noqa: BLE001 - the last frame: a person must never meet a bare traceback
-        _print_error(
-            f"A fault in edgelift: {type(error).__name__}: {error}", "Run again with --debug.", "internal"
-        )
+        _print_fault(error)
     sys.exit(1)
+
+
+def _print_undecodable(error: UnicodeError) -> None:
+    """An argument's bytes that are no text are fine in a path, and nowhere else: only the one who used it can tell."""
+    for word in sys.argv[1:]:
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            _print_error(f"The argument {word!a} is not text.", "Only a path may be any bytes.", "malformed")
+            sys.exit(2)
+    _print_fault(error)
+
+
+def _print_fault(error: Exception) -> None:
+    _print_error(f"A fault in edgelift: {type(error).__name__}: {error}", "Run again with --debug.", "internal")
 
 
 def _print_error(message: str, hint: str, code: str) -> None:

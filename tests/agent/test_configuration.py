@@ -112,3 +112,11 @@ def test_what_is_printed_to_nobody_or_to_a_full_disk_is_no_fault_of_the_agent(
         )
     assert done.returncode == 1
     assert done.stderr == "error: Standard output can't be written: No space left on device. (disk-full)\n"
+
+
+@pytest.mark.parametrize("command", ["pin", "unpin", "rollback"])
+def test_a_slot_whose_name_is_no_text_is_wrong_usage(host: ToyHost, device: Device, command: str) -> None:
+    device.start()
+    done = run_agent(device.config, command, os.fsdecode(b"a\xff"))
+    assert done.returncode == 2
+    assert "argument slot: 'a\\udcff' is not text" in done.stderr

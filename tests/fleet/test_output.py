@@ -1,6 +1,7 @@
 """What the host's command prints: text from outside as it is, defaults in every help, no control characters."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -139,3 +140,27 @@ def test_nothing_else_prints() -> None:
         assert not re.search(r"typer\.s?echo|\bConsole\(|rich\.markup|rich_markup_mode=\"", text), path.name
         calls = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
         assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), path.name
+
+
+NO_TEXT = os.fsdecode(b"a\xff")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("device", NO_TEXT),
+        ("tag", NO_TEXT, "a=b"),
+        ("tag", "pi-1", NO_TEXT),
+        ("assign", "digits@1", "--device", NO_TEXT),
+        ("rollout", "show", NO_TEXT),
+        ("rollout", "start", "digits@1", "--to", f"tag:{NO_TEXT}"),
+        ("serve", "--host", NO_TEXT),
+    ],
+    ids=lambda arguments: "-".join(a for a in arguments if a.isalpha() and a.isascii()),
+)
+def test_an_argument_that_is_no_text_is_wrong_usage(
+    arguments: tuple[str, ...], server: Server, idle_site: Path
+) -> None:
+    done = run(*arguments, "--site", str(idle_site if arguments[0] == "serve" else server.site))
+    assert done.returncode == 2, done
+    assert "udcff' is not text. Only a path may be any bytes. (malformed)" in " ".join(done.stderr.split())

@@ -13,7 +13,8 @@ from typing import Any
 from edgelift_agent.admin.server import AdminServer
 from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.preflight import Preflight
-from edgelift_agent.config import Config, read_token
+from edgelift_agent.config import Config
+from edgelift_agent.link.token import Token
 from edgelift_agent.parts.host_link import HostLink
 from edgelift_agent.parts.self_examination import examine_self
 from edgelift_agent.parts.serving import Serving
@@ -77,12 +78,12 @@ class Agent:
             DeviceError: `bad-config`, `port-in-use`, `already-running` or `unsupported-platform`.
         """
         prepare_message_types()  # before the first thread
-        self.config, self._token = config, read_token(config)
-        self._look_again_s = look_again_s
+        self.config, self._look_again_s = config, look_again_s
         self.clock: Clock = clock or SystemClock()
         disk, state_dir = disk or Disk(), Path(config.state_dir)
         self.worker = Worker(self.clock)
         self.degraded = Degraded(self.clock)
+        self._token = Token(config, self.degraded)
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
         self.state = StateFolder(state_dir, disk, self.degraded)
         self.serving = Serving(config.serve, disk, self.clock, self.degraded, self._order)

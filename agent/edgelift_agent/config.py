@@ -6,6 +6,7 @@ Every field has a default but the device's id and where the host is. Units stand
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from edgelift_contract.errors import DeviceError
+from edgelift_contract.errors import DeviceError, disk_code
 from edgelift_contract.ids import check_device_id
 
 if sys.version_info >= (3, 11):
@@ -32,6 +33,11 @@ _Positive = Annotated[float, Meta(gt=0, le=1_000_000)]
 _Path = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
 #: What HTTP can carry as a bearer's token.
 _TOKEN = re.compile(r"[!-~]+")
+_MALFORMED = "is no token: that is one line of visible ASCII characters"
+#: More than any header may have.
+_MAX_TOKEN_BYTES = 65536
+#: What says another thing of a file that is only read.
+_TOKEN_CODES = {errno.ENOENT: "not-found", errno.EACCES: "not-allowed", errno.EPERM: "not-allowed"}
 
 
 class HostConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -178,28 +184,55 @@ def _is_base_url(url: str) -> bool:
         return False
 
 
-def read_token(config: Config) -> str:
-    """The pre-shared token, from the configuration, its file, or systemd's credentials folder.
+def check_token(config: Config) -> None:
+    """Is a token given at all, and is the one that stands in the configuration itself one? Reads no file.
 
     Raises:
         DeviceError: `bad-config`.
     """
+    if config.host.token and not _TOKEN.fullmatch(config.host.token):
+        raise DeviceError("bad-config", f"host.token {_MALFORMED}.")
+    if not config.host.token and not _token_places(config):
+        raise DeviceError("bad-config", "host.token and host.token_file are both missing.")
+
+
+def read_token(config: Config) -> str:
+    """The pre-shared token, from the configuration, its file, or systemd's credentials folder.
+
+    Raises:
+        DeviceError: `bad-config`, or why no file that should hold it does now; of several, the first one's.
+    """
+    check_token(config)
     if config.host.token:
-        return _checked_token(config.host.token, "host.token")
-    places = [Path(config.host.token_file)] if config.host.token_file else []
-    if os.environ.get("CREDENTIALS_DIRECTORY"):
-        places.append(Path(os.environ["CREDENTIALS_DIRECTORY"]) / "edgelift-token")
-    for place in places:
+        return config.host.token
+    troubles = []
+    for place in _token_places(config):
         try:
-            token = place.read_bytes().decode("ascii", "replace").strip()
-        except OSError:
-            continue
-        if token:
-            return _checked_token(token, str(place))
-    raise DeviceError("bad-config", "host.token and host.token_file are both missing, empty or unreadable.")
+            return _read_token_file(place)
+        except DeviceError as error:
+            troubles.append(error)
+    raise troubles[0]
 
 
-def _checked_token(token: str, where: str) -> str:
+def _token_places(config: Config) -> list[Path]:
+    places = [Path(config.host.token_file)] if config.host.token_file else []
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    return [*places, Path(credentials) / "edgelift-token"] if credentials else places
+
+
+def _read_token_file(place: Path) -> str:
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must hold nobody up
+        try:
+            data = os.read(descriptor, _MAX_TOKEN_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        code = _TOKEN_CODES.get(error.errno or 0) or disk_code(error.errno)
+        raise DeviceError(code, f"The token's file {place} can't be read: {error.strerror}.") from error
+    token = data.decode("ascii", "replace").strip()
+    if not token:
+        raise DeviceError("bad-config", f"The token's file {place} is empty.")
     if not _TOKEN.fullmatch(token):
-        raise DeviceError("bad-config", f"{where} is no token: that is one line of visible ASCII characters.")
+        raise DeviceError("bad-config", f"{place} {_MALFORMED}.")
     return token

@@ -7,7 +7,7 @@ a report or a batch counts as delivered only by the host's own reply to this ver
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -52,8 +52,27 @@ class _Numbered(msgspec.Struct):
 class HttpTransport:
     """One host's API, as one device. Safe to use from several threads: each has its own connection."""
 
-    def __init__(self, url: str, token: str, device: str, *, timeout_s: float = 20.0) -> None:
-        self._url, self._token, self._device, self._timeout_s = url.rstrip("/"), token, device, timeout_s
+    def __init__(
+        self,
+        url: str,
+        token: str | Callable[[], str],
+        device: str,
+        *,
+        timeout_s: float = 20.0,
+        on_refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Bind; nothing is sent yet.
+
+        Args:
+            url: of the host.
+            token: the pre-shared one, or what gives it; asked for before each request.
+            device: this device's id.
+            timeout_s: after which a request is given up.
+            on_refused: called when the host does not take the token.
+        """
+        self._url, self._device, self._timeout_s = url.rstrip("/"), device, timeout_s
+        self._token = token if callable(token) else lambda: token
+        self._on_refused = on_refused
         self._local = threading.local()
         self.epoch = ""
         self.address = ""
@@ -65,7 +84,7 @@ class HttpTransport:
             watch = Watch()
             found = self._local.session = (make_session(watch), watch)
             # Content codings would break ranges and digests; nothing here is long enough to need them.
-            found[0].headers.update({"Authorization": f"Bearer {self._token}", "Accept-Encoding": "identity"})
+            found[0].headers["Accept-Encoding"] = "identity"
         return found
 
     @contextmanager
@@ -80,7 +99,9 @@ class HttpTransport:
     ) -> Iterator[requests.Response]:
         """An answer whose body is still to be read; at most `whole_s` more than the time-out until it is left."""
         session, watch = self._session
-        sent = {**({EPOCH_HEADER: self.epoch} if self.epoch else {}), **(headers or {})}
+        sent = {"Authorization": f"Bearer {self._token()}", **(headers or {})}
+        if self.epoch:
+            sent[EPOCH_HEADER] = self.epoch
         timeout = (min(10.0, self._timeout_s), whole_s + self._timeout_s)
         options |= {"timeout": timeout, "allow_redirects": False, "stream": True, "headers": sent}
         try:
@@ -120,7 +141,10 @@ class HttpTransport:
     def _failure(self, route: Route, response: requests.Response) -> Exception:
         body = read_start(response, 4096)
         response.close()  # its connection is not used again: who knows who is at its other end
-        return failure(route, _answer(response, body), host=self._url)
+        error = failure(route, _answer(response, body), host=self._url)
+        if error.code == "not-authorised":
+            self._on_refused()
+        return error
 
     def _reply(self, body: bytes | None, kind: type[_T], what: str) -> _T:
         """The host's own reply, parsed: anything else was not the host."""

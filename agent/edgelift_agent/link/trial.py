@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypedDict
 
 from edgelift_agent.config import Config
@@ -20,7 +21,7 @@ class HostTrial(TypedDict):
     hint: str
 
 
-def try_host(config: Config, token: str) -> HostTrial:
+def try_host(config: Config, token: str | Callable[[], str]) -> HostTrial:
     """Ask for the assignment once, over a connection of its own."""
     url = config.host.url
     try:

@@ -9,6 +9,7 @@ from edgelift_agent.config import Config
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.link import Link
 from edgelift_agent.link.mqtt import MqttTransport
+from edgelift_agent.link.token import Token
 from edgelift_agent.link.uplink import Uplink
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
@@ -43,7 +44,7 @@ class HostLink:
     def __init__(
         self,
         config: Config,
-        token: str,
+        token: Token,
         queue: TelemetryQueue,
         clock: Clock,
         voice: Voice,
@@ -53,7 +54,9 @@ class HostLink:
         """Bind; nothing is sent before `link.start`."""
         self._config, self._voice, self._reports = config, voice, 0
         host = config.host
-        self.http = HttpTransport(host.url, token, config.device, timeout_s=host.timeout_s)
+        self.http = HttpTransport(
+            host.url, token, config.device, timeout_s=host.timeout_s, on_refused=token.refused
+        )
         self.link = Link(
             self.http,
             self._introduce,

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from edgelift_agent.config import Config
+from edgelift_agent.link.token import Token
 from edgelift_agent.link.trial import try_host
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.system.access import group_names, refused_devices, user_name
 from edgelift_agent.system.degraded import Degraded
 
 
-def examine_self(config: Config, token: str, machine: ThisMachine, degraded: Degraded) -> dict[str, Any]:
+def examine_self(config: Config, token: Token, machine: ThisMachine, degraded: Degraded) -> dict[str, Any]:
     """JSON for `GET /doctor`; asks the host once, so it may take some seconds."""
     facts = machine.facts()
     return {

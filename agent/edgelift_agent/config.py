@@ -34,6 +34,8 @@ _Path = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
 #: What HTTP can carry as a bearer's token.
 _TOKEN = re.compile(r"[!-~]+")
 _MALFORMED = "is no token: that is one line of visible ASCII characters"
+#: The token's name in systemd's folder of credentials.
+_CREDENTIAL = "edgelift-token"
 #: More than any header may have.
 _MAX_TOKEN_BYTES = 65536
 #: What says another thing of a file that is only read.
@@ -210,6 +212,10 @@ def read_token(config: Config) -> str:
         try:
             return _read_token_file(place)
         except DeviceError as error:
+            if place.name == _CREDENTIAL:
+                error.hint = (
+                    "systemd made this copy at the start: mend the file it is made from, then restart the unit."
+                )
             troubles.append(error)
     raise troubles[0]
 
@@ -217,7 +223,7 @@ def read_token(config: Config) -> str:
 def _token_places(config: Config) -> list[Path]:
     places = [Path(config.host.token_file)] if config.host.token_file else []
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    return [*places, Path(credentials) / "edgelift-token"] if credentials else places
+    return [*places, Path(credentials) / _CREDENTIAL] if credentials else places
 
 
 def _read_token_file(place: Path) -> str:

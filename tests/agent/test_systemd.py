@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulators.device import Device
-from tests.waiting import LONG_S
+from tests.waiting import LONG_S, until
 
 from edgelift_agent.config import load_config
 from edgelift_agent.system.systemd import notify, watchdog_interval_s
@@ -47,7 +47,8 @@ def test_the_example_configuration_is_a_good_one() -> None:
 
 EXPLAINED = {
     "ProtectSystem", "NoNewPrivileges", "SystemCallFilter", "RestrictAddressFamilies", "WatchdogSec",
-    "SupplementaryGroups", "LimitNOFILE", "DevicePolicy", "DeviceAllow", "LoadCredential", "StateDirectory",
+    "SupplementaryGroups", "LimitNOFILE", "DevicePolicy", "DeviceAllow", "LoadCredential", "SetCredential",
+    "StateDirectory",
 }  # fmt: skip
 
 
@@ -73,6 +74,22 @@ def test_the_agent_may_open_what_tells_of_throttling_and_what_runs_models() -> N
     assert {"/dev/vcio", "/dev/vchiq", "char-drm", "char-nvidia*", "char-nvhost*", "char-nvgpu*"} <= allowed
     assert _unit("SupplementaryGroups") == ["video render"]
     assert int(_unit("LimitNOFILE")[0]) > 1024
+
+
+def test_a_token_that_systemd_cannot_read_does_not_keep_the_agent_from_serving(
+    host: ToyHost, device: Device
+) -> None:
+    fallbacks = dict(line.split(":", 1) for line in _unit("SetCredential"))  # systemd's default for LoadCredential
+    assert fallbacks.keys() == {line.partition(":")[0] for line in _unit("LoadCredential")}
+    device.config.write_text(device.config.read_text().replace(f'token = "{host.token}"', ""))
+    for name, fallback in fallbacks.items():
+        (device.folder / name).write_bytes(fallback.encode().decode("unicode_escape").encode())
+    device.environment["CREDENTIALS_DIRECTORY"] = str(device.folder)
+    device.start()
+    until(lambda: device.status()["report"].get("degraded"), "the fault to be said")
+    (said,) = device.status()["report"]["degraded"]
+    assert (said["part"], said["code"]) == ("token", "bad-config")
+    assert "restart" in said["message"]
 
 
 @pytest.mark.systemd

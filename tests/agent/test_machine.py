@@ -36,6 +36,11 @@ def test_before_the_swap_a_newer_assignment_ends_the_update_without_undoing(stat
 
 
 @pytest.mark.parametrize("state", State)
+def test_other_words_for_the_same_artifact_are_taken_from_the_start_before_the_swap_alone(state: State) -> None:
+    assert TRANSITIONS.get((state, Event.AMENDED)) is (State.FETCHING if state in BEFORE_SWAP else None)
+
+
+@pytest.mark.parametrize("state", State)
 def test_every_path_ends_in_idle(state: State) -> None:
     """From anywhere, any sequence of events that makes progress comes to rest."""
     reached = {state}

@@ -2,12 +2,15 @@
 
 import pytest
 
-from edgelift_agent.update.plan import Adopt, Empty, Keep, Start, Supersede, Wait, plan_slot
+from edgelift_agent.update.machine import BEFORE_SWAP
+from edgelift_agent.update.plan import Adopt, Amend, Empty, Keep, Start, Supersede, Wait, plan_slot
 from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract.assignment import Policy, SlotAssignment
 
 A = SlotAssignment("a" * 64, 100, "digits", "1")
 B = SlotAssignment("b" * 64, 100, "digits", "2")
+BETTER_B = SlotAssignment("b" * 64, 101, "digits", "2")
+ASKED_B = SlotAssignment("b" * 64, 100, "digits", "2", asked=2)
 SERVES_A = SlotRow(artifact=A.artifact, model="digits", version="1")
 
 
@@ -27,6 +30,11 @@ def update(desired: SlotAssignment, state: str = "idle", **fields: object) -> Up
         (B, SERVES_A, update(B, outcome="rolled-back", code="crashed-in-service"), Keep("failed")),
         (B, SERVES_A, update(B, outcome="superseded", code="superseded"), Start()),
         (B, SERVES_A, update(B, "fetching"), Keep("under way")),
+        *((BETTER_B, SERVES_A, update(B, state), Amend()) for state in BEFORE_SWAP),
+        (ASKED_B, SERVES_A, update(B, "preflight"), Keep("under way")),
+        (BETTER_B, SERVES_A, update(B, "swapping"), Keep("under way")),
+        (BETTER_B, SERVES_A, update(B, "observing"), Keep("under way")),
+        (BETTER_B, SERVES_A, update(B, outcome="refused", code="malformed"), Start()),
         (A, SERVES_A, update(B, "fetching"), Supersede()),
         (A, SERVES_A, update(B, "observing"), Supersede()),
         (A, SERVES_A, update(B, "swapping"), Wait()),

@@ -14,7 +14,19 @@ from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.update.exchange import Exchange, InFlight
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event, State, follow
-from edgelift_agent.update.plan import Adopt, Again, Empty, Keep, Start, Supersede, asked_since, is_same, plan_slot
+from edgelift_agent.update.plan import (
+    Adopt,
+    Again,
+    Amend,
+    Empty,
+    Keep,
+    Start,
+    Supersede,
+    asked_since,
+    is_judged_alike,
+    is_same,
+    plan_slot,
+)
 from edgelift_agent.update.progress import Progress, name_of
 from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_agent.update.steps import Steps
@@ -116,10 +128,12 @@ class Assigned:
     def _reconcile_slot(self, slot: str, desired: SlotAssignment | None) -> None:
         row = self._journal.slots.get(slot) or SlotRow()
         action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._revision)
-        if not isinstance(action, Again) and action != Keep("under way"):
+        if not isinstance(action, Again | Amend) and action != Keep("under way"):
             self._degraded.end(f"update of {slot}")
         if isinstance(action, Supersede):
             self._supersede(slot)
+        elif isinstance(action, Amend) and desired is not None:
+            self._amend(slot, desired)
         elif isinstance(action, Empty):
             self._empty(slot)
         elif isinstance(action, Again):
@@ -134,6 +148,12 @@ class Assigned:
             self._refuse_pinned(slot, desired, row)
         elif isinstance(action, Keep) and action.reason == "under way" and desired is not None:
             self._hurry(slot, desired)
+
+    def _amend(self, slot: str, desired: SlotAssignment) -> None:
+        """What the update under way was told of its artifact was wrong, or is wanted otherwise now: no failure."""
+        update = self._journal.updates[slot]
+        revision = self._revision if asked_since(update, desired, self._revision) else update.revision
+        self._progress.amended(slot, desired, revision, judged_alike=is_judged_alike(update.desired, desired))
 
     def _hurry(self, slot: str, desired: SlotAssignment) -> None:
         """Who asks again while a fetch waits for its next try has the next try now."""

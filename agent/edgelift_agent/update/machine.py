@@ -34,6 +34,7 @@ class Event(str, Enum):
     DONE = "done"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    AMENDED = "amended"
 
 
 _S, _E = State, Event
@@ -53,6 +54,11 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (_S.PREFLIGHT, _E.DONE): _S.SWAPPING,
     (_S.PREFLIGHT, _E.FAILED): _S.REPORTING,
     (_S.PREFLIGHT, _E.SUPERSEDED): _S.REPORTING,
+    # The same artifact is wanted in other words: they are judged from the start, and nothing is fetched twice.
+    (_S.FETCHING, _E.AMENDED): _S.FETCHING,
+    (_S.VERIFYING, _E.AMENDED): _S.FETCHING,
+    (_S.STAGING, _E.AMENDED): _S.FETCHING,
+    (_S.PREFLIGHT, _E.AMENDED): _S.FETCHING,
     # From here on, every failure is undone first. A swap is too short to be superseded.
     (_S.SWAPPING, _E.DONE): _S.OBSERVING,
     (_S.SWAPPING, _E.FAILED): _S.ROLLING_BACK,
@@ -88,7 +94,7 @@ RESUME: Mapping[State, State] = {
 #: The same after a clean stop: nothing is suspected, probation goes on where it stood.
 RESUME_CLEAN: Mapping[State, State] = {**RESUME, _S.SWAPPING: _S.SWAPPING, _S.OBSERVING: _S.SWAPPING}
 
-#: States in which a newer assignment may end the update, because nothing served has changed yet.
+#: States in which a newer assignment may end or amend the update, because nothing served has changed yet.
 BEFORE_SWAP = frozenset({_S.FETCHING, _S.VERIFYING, _S.STAGING, _S.PREFLIGHT})
 
 

@@ -48,6 +48,11 @@ class Supersede:
 
 
 @dataclass(frozen=True)
+class Amend:
+    """The update under way brings the wanted artifact, and builds on other words about it: it goes on with these."""
+
+
+@dataclass(frozen=True)
 class Wait:
     """The update under way can't be ended now; look again when it has."""
 
@@ -57,7 +62,7 @@ class Empty:
     """Unload the slot: nothing is wanted there."""
 
 
-Action = Keep | Start | Again | Adopt | Supersede | Wait | Empty
+Action = Keep | Start | Again | Adopt | Supersede | Amend | Wait | Empty
 
 
 def plan_slot(
@@ -98,15 +103,24 @@ def is_same(one: SlotAssignment, other: SlotAssignment) -> bool:
     return msgspec.structs.replace(one, asked=0) == msgspec.structs.replace(other, asked=0)
 
 
+def is_judged_alike(one: SlotAssignment, other: SlotAssignment) -> bool:
+    """Do two assignments of one artifact say the same of what is judged before the swap (VERIFYING)?"""
+    return (one.model, one.version, one.policy.allow_older) == (
+        other.model,
+        other.version,
+        other.policy.allow_older,
+    )
+
+
 def asked_since(update: UpdateRow, desired: SlotAssignment, revision: int) -> bool:
     """Was this asked for again after the update began? Then a failure of the earlier try is no answer to it."""
     return (desired.asked or revision) > update.revision
 
 
 def _while_updating(desired: SlotAssignment | None, update: UpdateRow) -> Action:
-    if desired is not None and desired.artifact == update.desired.artifact:
-        return Keep("under way")
     state = State(update.state)
+    if desired is not None and desired.artifact == update.desired.artifact:
+        return Amend() if state in BEFORE_SWAP and not is_same(update.desired, desired) else Keep("under way")
     if state in BEFORE_SWAP or state is State.OBSERVING:
         return Supersede()
     return Wait()

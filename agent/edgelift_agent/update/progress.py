@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.outbox import Notice
@@ -16,6 +18,7 @@ from edgelift_agent.update.exchange import Exchange, InFlight
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event, State, follow
 from edgelift_agent.update.records import SlotRow, UpdateRow
+from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Outcome
 from edgelift_contract.telemetry import DeviceEvent
@@ -58,6 +61,36 @@ class Progress:
         """End the slot's update, because a newer assignment replaced it."""
         update = self._journal.updates[slot]
         self.finish(slot, Event.SUPERSEDED, "superseded", f"A newer assignment replaced {name_of(update)}.")
+
+    def amended(self, slot: str, desired: SlotAssignment, revision: int, *, judged_alike: bool) -> None:
+        """Let the slot's update go on with other words about its artifact; a step under way is not interrupted.
+
+        Args:
+            slot: whose update.
+            desired: the words.
+            revision: of the assignment that asked for them.
+            judged_alike: what was judged already holds for them as well.
+
+        Raises:
+            DeviceError: the journal's; nothing was changed.
+        """
+        update = self._journal.updates[slot]
+        state = State(update.state)
+        after = state if judged_alike else follow(state, Event.AMENDED)
+        if desired.manifest_bytes != update.desired.manifest_bytes:
+            kept = {sha256: times for sha256, times in update.wrong_bytes.items() if sha256 != desired.artifact}
+            update.wrong_bytes = kept  # the manifest's own were fetched by another length
+        update.desired, update.revision, update.state = desired, revision, after.value
+        update.code = update.message = ""
+        if update.record is not None:
+            update.record = msgspec.structs.replace(update.record, version_to=desired.version)
+        with self._journal.transaction():
+            self._journal.save_update(slot, update)
+        self.wait(slot, 0.0)
+        self.changed = True
+        log.info(
+            "slot=%s phase=%s outcome=amended next=%s update=%s", slot, state.value, after.value, name_of(update)
+        )
 
     def finish(
         self, slot: str, event: Event, code: str = "", message: str = "", notices: Sequence[Notice] = ()

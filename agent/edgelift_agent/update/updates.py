@@ -21,10 +21,11 @@ from edgelift_agent.update.closing import Closing
 from edgelift_agent.update.exchange import Exchange, InFlight
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import BEFORE_SWAP, Event, State
-from edgelift_agent.update.plan import OUTSIDE
+from edgelift_agent.update.plan import OUTSIDE, is_judged_alike
 from edgelift_agent.update.progress import Progress
 from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_agent.update.steps import StepResult, Steps
+from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import DeviceError, EdgeliftError, TransportError, disk_code
 
 log = logging.getLogger(__name__)
@@ -119,13 +120,14 @@ class Updates:
     def _run(self, slot: str, state: State, work: Callable[[], StepResult]) -> None:
         """Run a step on the pool; its end comes back to the worker's thread."""
         self._progress.running.add(slot)
+        desired = self._journal.updates[slot].desired
 
         def run() -> None:
             try:
                 done, error = work(), None
             except BaseException as caught:  # noqa: BLE001 - handed to the worker's thread, which judges it
                 done, error = None, caught
-            self._post(lambda: self._ended(slot, state, done, error))
+            self._post(lambda: self._ended(slot, state, desired, done, error))
 
         try:
             self._pool.submit(run)
@@ -133,16 +135,28 @@ class Updates:
             self._progress.running.discard(slot)
             raise DeviceError("no-memory", f"No thread for {state.value} can be started: {error}.") from error
 
-    def _ended(self, slot: str, state: State, done: StepResult | None, error: BaseException | None) -> None:
+    def _ended(
+        self,
+        slot: str,
+        state: State,
+        desired: SlotAssignment,
+        done: StepResult | None,
+        error: BaseException | None,
+    ) -> None:
+        """A long step has ended, which was begun in `state` for what `desired` says."""
         self._progress.running.discard(slot)
         update = self._journal.updates[slot]
         cancelled = slot in self._progress.cancelled and state in BEFORE_SWAP
         self._progress.cancelled.discard(slot)
         retry = state is State.FETCHING and isinstance(error, TransportError)
-        if not retry:
+        amended = state in BEFORE_SWAP and not holds(update, state, desired, failed=error is not None)
+        if not retry or amended:
             self._delays.pop(slot, None)
         if cancelled or isinstance(error, Superseded):
             self._progress.superseded(slot)
+        elif amended:  # what it came to is no answer to what is wanted now; what it fetched is kept
+            update.fetched_bytes += done.fetched_bytes if done is not None else 0
+            self._progress.wait(slot, 0.0)
         elif done is not None:
             update.fetched_bytes += done.fetched_bytes
             update.record = done.record or update.record
@@ -189,6 +203,13 @@ class Updates:
             with self._journal.transaction():
                 self._journal.save_update(slot, update)
             self._progress.changed = True
+
+
+def holds(update: UpdateRow, state: State, desired: SlotAssignment, *, failed: bool) -> bool:
+    """Is what a step came to, begun in `state` for `desired`, an answer to what its update wants now?"""
+    if update.desired == desired:
+        return update.state == state
+    return update.state == state and not failed and is_judged_alike(update.desired, desired)
 
 
 def as_known(error: BaseException | None) -> EdgeliftError | None:

@@ -141,7 +141,8 @@ def send_all(host: PickyHost, waiting: TelemetryQueue, pauses: int) -> None:
         if uplink.due_in_s() == 7.0:  # a pause
             pauses -= 1
             clock.at += 7.0
-            uplink.push()
+            if pauses:
+                uplink.push()
     uplink.flush()
 
 

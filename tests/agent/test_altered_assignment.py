@@ -73,7 +73,7 @@ def test_other_words_are_taken_while_it_is_fetched_and_nothing_comes_twice(host:
 
 
 def test_other_words_for_a_candidate_that_is_being_tried_are_no_failure(host: ToyHost, device: Device) -> None:
-    wanted = host.publish("1", ToyModelFile(scale=3, delay_ms=100))
+    wanted = host.publish("1", ToyModelFile(scale=3, delay_ms=20))
     host.assign(device.name, toy=wanted)
     device.start()
     host.wait_for(device.name, heard(lambda update: update.phase == "preflight"))

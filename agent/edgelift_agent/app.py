@@ -212,6 +212,7 @@ class Agent:
         worker = self.worker
         self._windows_timer = worker.every(self.telemetry.interval_s, self.telemetry.close_window)
         worker.when(self.host.uplink.due_in_s, self.host.uplink.push)
+        worker.when(self.host.telling.due_in_s, self.host.tell_held)
         self._sample_throttling()
         if self.machine.health.tells_throttling:
             worker.every(lambda: THROTTLE_SAMPLE_S, self._sample_throttling)

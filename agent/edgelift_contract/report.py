@@ -130,7 +130,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         revision_seen, revision_applied: newest assignment received, and carried out to its end.
         slots: slot name → its state.
         facts: the machine.
-        assignment: SHA-256 of the assignment of `revision_seen`; empty before the first.
+        assignment: SHA-256 of the assignment of `revision_seen`; empty before the first, and for a while after one that
+            soon followed another.
         address: where the device speaks from, by its own account: `10.0.0.7`; the host can't see it through a broker.
         degraded: what is broken around the agent; empty when nothing is.
     """

@@ -18,6 +18,7 @@ import msgspec
 
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.mqtt import MqttTransport
+from edgelift_agent.link.telling import Telling
 from edgelift_agent.system.backoff import after, delays
 from edgelift_contract import codec
 from edgelift_contract.assignment import parse_assignment
@@ -48,6 +49,7 @@ class Link:
         poll_interval_s: float,
         retry_delays: Callable[[], Iterator[float]] = delays,
         on_duplicate: Callable[[bool], None] = lambda _: None,
+        telling: Telling,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -59,10 +61,12 @@ class Link:
             poll_interval_s: how often to ask over HTTP while MQTT is connected.
             retry_delays: delays between tries, seconds.
             on_duplicate: told when the host begins or ceases to hear another device under this id.
+            telling: when the host may be told which assignment is held.
         """
         self._http, self._enrolment, self._make_mqtt, self._device = http, enrolment, make_mqtt, device
         self._poll_interval_s, self._retry_delays = poll_interval_s, retry_delays
         self._on_duplicate, self._duplicate = on_duplicate, False
+        self._telling = telling
         self._mqtt: MqttTransport | None = None
         self._access: BrokerAccess | None = None
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -73,6 +77,7 @@ class Link:
         self._judged = threading.Condition()
         self._revision: int | None = None
         self._held = ""
+        self._echoed = False
         self._expected = 0
         self._trouble: EdgeliftError | None = None
         self.enrolled = threading.Event()
@@ -102,7 +107,11 @@ class Link:
     def seen(self, revision: int, data: bytes) -> None:
         """Tell which assignment is noted, so that it isn't sent again: its revision and its bytes."""
         with self._judged:
-            self._revision, self._held = revision, codec.digest(data)
+            before, now = (self._revision, self._held), (revision, codec.digest(data))
+            self._revision, self._held = now
+            if now != before:
+                self._echoed = False
+                self._telling.changed()
             self._judged.notify_all()
 
     def send_report(self, data: bytes) -> ReportReply | None:
@@ -163,9 +172,13 @@ class Link:
         if self._stopping.is_set():
             return
         began = time.monotonic()
-        data = self._http.poll(self._revision, wait_s, held=self._held)
+        known = (self._revision, self._held)
+        tells = self._telling.may_tell and not self._echoed
+        data = self._http.poll(self._revision, wait_s, held=self._held if tells else "")
         if data is not None:
             self._take(data)
+            # A host that sends what is held, though told so, means another by it: only a new number can be news then.
+            self._echoed = tells and (self._revision, self._held) == known
         elif time.monotonic() - began < min(MIN_POLL_S, wait_s):
             self._stopping.wait(MIN_POLL_S)
 

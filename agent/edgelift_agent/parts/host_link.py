@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import msgspec
+
 from edgelift_agent.config import Config
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.link import Link
 from edgelift_agent.link.mqtt import MqttTransport
+from edgelift_agent.link.telling import Telling
 from edgelift_agent.link.token import Token
 from edgelift_agent.link.uplink import Uplink
 from edgelift_agent.system.backoff import delays
@@ -39,6 +42,7 @@ class HostLink:
     Attributes:
         http: also where blobs come from.
         link, uplink: the doorbell, and what is sent.
+        telling: when the host is told which assignment is held.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class HostLink:
         self.http = HttpTransport(
             host.url, token, config.device, timeout_s=host.timeout_s, on_refused=token.refused
         )
+        self.telling = Telling(clock, self.retry_delays)
         self.link = Link(
             self.http,
             self._introduce,
@@ -65,6 +70,7 @@ class HostLink:
             poll_interval_s=host.poll_interval_s,
             retry_delays=self.retry_delays,
             on_duplicate=on_duplicate,
+            telling=self.telling,
         )
         self.uplink = Uplink(
             self.link,
@@ -102,7 +108,15 @@ class HostLink:
 
     def _make_report(self) -> bytes:
         self._reports += 1
-        return codec.canonical_json(self._voice.report(self._reports))
+        report = self._voice.report(self._reports)
+        if not self.telling.may_tell:
+            report = msgspec.structs.replace(report, assignment="")
+        return codec.canonical_json(report)
+
+    def tell_held(self) -> None:
+        """Report which assignment is held, where that was kept back for a while."""
+        self.telling.told()
+        self.uplink.want_report()
 
     def close(self) -> None:
         """Wait for what is being sent, then disconnect; the rest stays on disk."""

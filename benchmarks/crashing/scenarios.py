@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from benchmarks.crashing.rig import DEVICE, Rig
 from edgelift_agent.testing.host import LONG_S
 from edgelift_agent.testing.runtime import ToyModelFile
-from edgelift_contract.assignment import Policy
+from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.report import Report
 
 QUICK = Policy(probation_s=0.2, probation_min_requests=2)
@@ -24,7 +26,7 @@ class Scenario:
 
     `begin` publishes and assigns; `order` is a command for the running agent; `serves` are the versions that may
     serve in the end; `prepared` versions are installed one after the other beforehand; `meanwhile` are those that
-    may serve on the way, "" among them where nothing may.
+    may serve on the way, "" among them where nothing may; `followed` by a second wish.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Scenario:
     serves: frozenset[str]
     meanwhile: frozenset[str]
     order: str = ""
+    followed: bool = False
     requests: bool = False
 
 
@@ -44,22 +47,33 @@ def _assign(version: str, file: ToyModelFile, **options: object) -> Callable[[Ri
     return begin
 
 
-def _supersede(rig: Rig) -> None:
+def _followed(rig: Rig, first: SlotAssignment, second: SlotAssignment) -> None:
     """A second wish follows while the first is being fetched: at a certain byte, or when that never comes."""
-    _assign("2", GOOD_2)(rig)
     host = rig.host
-    third = host.publish("3", ToyModelFile(scale=3), padding=PADDING // 4, policy=QUICK)
+    host.assign(DEVICE, toy=first)
     host.faults.delay_s = 0.03
 
     def follow() -> None:
         late = time.monotonic() + 30
         while host.served_bytes < 400_000 and time.monotonic() < late and not rig.closed:
             time.sleep(0.005)
-        host.assign(DEVICE, toy=third)
+        host.assign(DEVICE, toy=second)
         time.sleep(0.3)
         host.faults.delay_s = 0.0
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _supersede(rig: Rig) -> None:
+    """Another release is wanted."""
+    second = rig.host.publish("2", GOOD_2, padding=PADDING, policy=QUICK)
+    _followed(rig, second, rig.host.publish("3", ToyModelFile(scale=3), padding=PADDING // 4, policy=QUICK))
+
+
+def _amend(rig: Rig) -> None:
+    """The same release is wanted in other words: with a shorter probation."""
+    wanted = rig.host.publish("2", GOOD_2, padding=PADDING, policy=QUICK)
+    _followed(rig, msgspec.structs.replace(wanted, policy=Policy(probation_s=2.0)), wanted)
 
 
 def _scenarios() -> dict[str, Scenario]:
@@ -73,7 +87,8 @@ def _scenarios() -> dict[str, Scenario]:
         Scenario("rollback", (GOOD_1, GOOD_2), _assign("1", GOOD_1, policy=older), one, both),
         Scenario("rollback-by-hand", (GOOD_1, GOOD_2), lambda _: None, both, both, order="rollback"),
         Scenario("emptied", (GOOD_1,), lambda rig: rig.host.assign(DEVICE) and None, frozenset(), one | {""}),
-        Scenario("superseded", (GOOD_1,), _supersede, frozenset("3"), frozenset("123")),
+        Scenario("superseded", (GOOD_1,), _supersede, frozenset("3"), frozenset("123"), followed=True),
+        Scenario("amended", (GOOD_1,), _amend, two, both, followed=True),
         Scenario("preflight-fails", (GOOD_1,), _assign("2", GOOD_2, golden_offset=1.0), one, one),
         Scenario(
             "probation-fails", (GOOD_1,), _assign("2", bad_service, policy=watched), one, both, requests=True
@@ -117,7 +132,7 @@ def settled(rig: Rig, scenario: Scenario | None = None) -> bool:
     slot = report.slots.get("toy")
     if slot is None or slot.update is None or slot.update.outcome not in ENDED:
         return False
-    if scenario is not None and scenario.name == "superseded" and wanted.revision < 3:
+    if scenario is not None and scenario.followed and wanted.revision < 3:
         return False  # the second wish is still to come
     return slot.state == "pinned" or scenario is None or not scenario.order
 

@@ -12,6 +12,7 @@ from benchmarks.crashing.scenarios import SCENARIOS
 STATES = {
     "install": {"fetching", "verifying", "staging", "preflight", "swapping", "observing", "committing", "reporting"},
     "update": {"fetching", "verifying", "staging", "preflight", "swapping", "observing", "committing", "reporting"},
+    "amended": {"fetching", "verifying", "staging", "preflight", "swapping", "observing", "committing", "reporting"},
     "rollback": {"fetching", "verifying", "preflight", "swapping", "observing", "committing", "reporting"},
     "rollback-by-hand": {"idle"},
     "emptied": {"idle"},

@@ -1,5 +1,6 @@
 """Leases and swaps: no request falls between two generations, none is destroyed under a request."""
 
+import gc
 import sys
 import threading
 import time
@@ -108,11 +109,16 @@ def test_the_reaper_destroys_only_what_has_drained_and_never_on_the_requests_thr
 
 @pytest.fixture
 def many_switches() -> Iterator[None]:
-    """Threads change places fifty times as often as usual: more interleavings, in less time."""
+    """Threads change places fifty times as often as usual: more interleavings, in less time.
+
+    The reaper collects garbage for each generation, and what other tests of this process have imported is none.
+    """
     before = sys.getswitchinterval()
+    gc.freeze()
     sys.setswitchinterval(1e-4)
     yield
     sys.setswitchinterval(before)
+    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("many_switches")

@@ -7,6 +7,9 @@ or the middle of another clean-up, and gets lost there or leaves half of it.
 
 `done` is the point of no return: once the release has its name, a signal comes too late to undo it.
 
+A signal that comes in the instant before the main thread begins to wait, or that another thread is given, doesn't wake
+it: what it waits for may come in half an hour, or never. So a thread of its own wakes it after each (`_insist`).
+
 What was ignored when the process started: SIGHUP stays so, for that is what `nohup` asks for; SIGINT does not, for
 a script's background jobs have it ignored without anybody asking, and a build that is sent one ends.
 
@@ -22,6 +25,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +38,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Longest wait for killed children to be gone, seconds: they are only waited for so that none writes any more.
 #: A busy machine takes its time to take the memory of a large one back.
 _KILL_S = 10.0
+
+#: How often the main thread is woken after a signal, and how long apart, seconds: each time it may just be about to wait.
+_WAKES, _WAKE_S = 20, 0.05
+#: Wakes the main thread and does nothing else; by default nobody hears it, and children begin with that.
+_WAKE = signal.SIGURG
 
 #: Linux `prctl.h`: orphans of our children become ours, so that a child's death hides none of what it started.
 _PR_SET_CHILD_SUBREAPER = 36
@@ -51,6 +60,11 @@ def listen() -> None:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
             _listening.append(number)
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+    signal.signal(_WAKE, _nothing)
+    threading.Thread(target=_insist, args=(reads, threading.get_ident()), name="signals", daemon=True).start()
     # While the interpreter goes, it gives the signals their usual effect back: a build that was done would end by one.
     atexit.register(_ignore)
     if sys.platform == "linux":
@@ -110,6 +124,19 @@ def is_alive(pid: int) -> bool:
     return pid != os.getpid() and psutil.pid_exists(pid)
 
 
+def _insist(reads: int, main: int) -> None:
+    """Wake the main thread after every signal, until its handler must have run; calls that it interrupts go on."""
+    while came := os.read(reads, 64):
+        if set(came) - {_WAKE}:
+            for _ in range(_WAKES):
+                signal.pthread_kill(main, _WAKE)
+                time.sleep(_WAKE_S)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """That it was called has done it."""
+
+
 def _ignore() -> None:
     for number in _listening:
         signal.signal(number, signal.SIG_IGN)
@@ -119,7 +146,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
     if _holding:
         _waiting.append(number)
         return
-    _ignore()
+    for other in _listening:
+        signal.signal(other, _nothing)  # not SIG_IGN: one that had come already would be told as a fault
     try:
         kill_children()
         for folder, made_for_it in list(_folders.items()):

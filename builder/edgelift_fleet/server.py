@@ -52,9 +52,7 @@ def serve(
     Raises:
         DeviceError: `port-in-use`, `bad-config`, `read-only` and the database's.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    told = _signals()
     with ExitStack() as stack:
         stack.enter_context(site_lock(site))
         listener = stack.enter_context(listen(host, port))
@@ -71,7 +69,17 @@ def serve(
         running = Running(_url(host, listener), os.getpid(), words)
         stack.enter_context(server_file(site, running))
         ready(running)
-        stop.wait()
+        os.read(told, 1)
+
+
+def _signals() -> int:
+    """Where a byte comes for each SIGTERM and SIGINT, whichever thread the system gives it to: a lock would not wake."""
+    told, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return told
 
 
 def listen(host: str, port: int) -> socket.socket:

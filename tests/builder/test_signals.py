@@ -233,3 +233,24 @@ def test_a_signal_waits_for_what_belongs_together_whichever_thread_gets_it(is_do
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (code, "together\n"), ended.stderr
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_ends_it_all_the_same() -> None:
+    # The main thread waits and blocks the signal, so that another one is given it, by which no call of its ends: as when
+    # the signal had come in the instant before the call.
+    program = (
+        "import os, signal, threading, time\nfrom edgelift_builder import ending\nending.listen()\n"
+        "main = threading.get_native_id()\n"
+        "def tell():\n"
+        "    while 'S (sleeping)' not in open(f'/proc/self/task/{main}/status').read():\n        time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    threading.Event().wait()\n"
+        "reads, writes = os.pipe()\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "other = threading.Thread(target=lambda: (signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM]), tell()))\n"
+        "other.start()\nos.read(reads, 1)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},
+    )  # fmt: skip
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr

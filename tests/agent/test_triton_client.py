@@ -8,16 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import requests
-from tests.simulators.device import Device
+from tests.simulators.device import PATIENT, Device
 from tests.waiting import LONG_S
 
 from edgelift_agent.testing.host import ToyHost
 
 pytestmark = pytest.mark.onnx
 httpclient = pytest.importorskip("tritonclient.http", reason="only in the developer's environment")
-
-#: A connection that a client's pool keeps is not closed under it, however long a busy machine lets it wait.
-PATIENT = "keep_alive_s = 3600.0\nrequest_timeout_s = 3600.0"
 
 
 @pytest.fixture(scope="module")

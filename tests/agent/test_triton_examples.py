@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import requests
-from tests.agent.test_triton_client import PATIENT
-from tests.simulators.device import Device
+from tests.simulators.device import PATIENT, Device
 from tests.waiting import LONG_S
 
 from edgelift_agent.testing.host import ToyHost

@@ -15,6 +15,9 @@ from edgelift_agent.testing.ports import free_port
 from edgelift_contract.errors import DeviceError
 from tests.waiting import LONG_S
 
+#: For `serve`: a connection that a client's pool keeps is not closed under it, however long a busy machine lets it wait.
+PATIENT = "keep_alive_s = 3600.0\nrequest_timeout_s = 3600.0"
+
 
 class Device:
     """An agent below `folder`; start and stop it as often as needed."""

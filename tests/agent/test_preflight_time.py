@@ -23,7 +23,7 @@ while time.process_time() < 0.1:
 print('{"kind": "ContractError", "code": "load-failed", "message": "came to its end"}')
 """
 
-pytestmark = pytest.mark.skipif(
+says_how_long = pytest.mark.skipif(
     not Path("/proc/self/schedstat").exists(), reason="this kernel doesn't say how long a process waited"
 )
 
@@ -51,6 +51,7 @@ def crowd() -> Iterator[int]:
             loop.wait()
 
 
+@says_how_long
 def test_a_candidate_that_is_kept_waiting_comes_to_its_end(
     crowd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_candidate_that_is_kept_waiting_comes_to_its_end(
     assert [error.code for error in ended] == ["load-failed"], ended[0].message
 
 
+@says_how_long
 def test_how_long_a_process_waited_is_seen_from_outside(crowd: int) -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as kept_waiting:
         try:

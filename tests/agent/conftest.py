@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from tests.simulators.device import Device
+from tests.simulators.server import Site
 
 from edgelift_agent.testing.host import ToyHost
+from edgelift_agent.testing.runtime import ToyModelFile
 
 
 @pytest.fixture
@@ -23,3 +25,11 @@ def device(tmp_path: Path, host: ToyHost) -> Iterator[Device]:
     if made.process is not None and made.process.poll() is None:
         made.process.kill()
         made.process.wait()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    made = Site()
+    made.load(ToyModelFile())
+    yield made
+    made.stop()

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from tests.agent.test_direct import GOOD, PATH, PATIENCE_S, Client, GatedModel, request
 from tests.simulators.device import Device
+from tests.simulators.server import GOOD, PATH, PATIENCE_S, Client, GatedModel, request
 from tests.waiting import LONG_S
 from tests.waiting import until as wait_until
 

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from tests.agent.test_direct import Site
+from tests.simulators.server import Site
 from tests.waiting import LONG_S
 
 

@@ -1,23 +1,12 @@
 """Requests that offer to go on in another protocol, as Java's own HTTP client does: answered as without the offer."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
-from tests.agent.test_direct import GOOD, PATH, Site, request
-
-from edgelift_agent.testing.runtime import ToyModelFile
+from tests.simulators.server import GOOD, PATH, Site, request
 
 JAVA = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site()
-    made.load(ToyModelFile())
-    yield made
-    made.stop()
 
 
 def in_chunks(body: bytes) -> bytes:

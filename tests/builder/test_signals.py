@@ -172,6 +172,11 @@ def test_a_rename_that_fails_gives_the_old_release_its_place_back(tmp_path: Path
     assert (out / "release.json").read_text() == "old"
 
 
+def runs(program: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"}
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+
+
 def test_a_second_signal_ends_what_hangs_after_the_release_has_its_name(tmp_path: Path) -> None:
     code = (
         "import signal, time\nfrom edgelift_builder import ending\nending.listen()\nending.done()\n"
@@ -193,10 +198,7 @@ def test_a_signal_while_the_interpreter_goes_changes_nothing_any_more(tmp_path: 
         "    def __del__(self):\n        self.kill(self.number, 15); self.kill(self.number, 1)\n"
         "sys = __import__('sys'); sys.late = Late()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},
-    )  # fmt: skip
+    done = runs(code)
     assert done.returncode == 0, done.stderr
 
 
@@ -228,10 +230,7 @@ def test_a_signal_waits_for_what_belongs_together_whichever_thread_gets_it(is_do
         "    os.read(got, 1)\n    print('together', flush=True)\n"
         f"    {'ending.done()' if is_done else 'pass'}\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},
-    )  # fmt: skip
+    ended = runs(program)
     assert (ended.returncode, ended.stdout) == (code, "together\n"), ended.stderr
 
 
@@ -249,8 +248,5 @@ def test_a_signal_that_does_not_wake_the_main_thread_ends_it_all_the_same() -> N
         "other = threading.Thread(target=lambda: (signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM]), tell()))\n"
         "other.start()\nos.read(reads, 1)\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},
-    )  # fmt: skip
+    ended = runs(program)
     assert ended.returncode == 128 + signal.SIGTERM, ended.stderr

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edgelift_agent.artifact.store import Store
+from edgelift_agent.artifact.store import DAMAGED, Store
 from edgelift_agent.ports import BlobSource
 from edgelift_agent.system.disk import mapped_errors
-from edgelift_contract.errors import DeviceError, TransportError
+from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,15 @@ class Fetcher:
         Raises:
             TransportError: try again. ContractError: refuse. DeviceError: this device can't. Superseded.
         """
-        if not self._store.blob(artifact).exists():
-            self.blob(artifact, size_bytes, cancelled)
+        if self._store.blob(artifact).exists():
+            try:
+                return self._store.manifest(artifact)
+            except ContractError as error:
+                if error.code not in DAMAGED:
+                    raise
+                log.error("%s It is fetched again.", error)
+                self._store.discard(artifact, artifact)
+        self.blob(artifact, size_bytes, cancelled)
         return self._store.manifest(artifact)
 
     def files(self, manifest: Manifest, cancelled: Callable[[], bool]) -> None:

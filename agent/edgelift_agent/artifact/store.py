@@ -21,6 +21,8 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import Manifest, parse_manifest
 
 MANIFEST_FILE = "manifest.json"
+#: What is wrong with files on disk, not with the artifact: they are fetched again.
+DAMAGED = frozenset({"missing-blob", "digest-mismatch", "size-mismatch"})
 _CHUNK_BYTES = 1 << 20
 
 
@@ -102,7 +104,12 @@ class Store:
         Raises:
             ContractError: `missing-blob`, `size-mismatch` or `digest-mismatch`, naming the file.
         """
-        manifest = self.manifest(artifact)
+        try:
+            manifest = self.manifest(artifact)
+        except ContractError as error:
+            if error.code in DAMAGED:
+                self.discard(artifact, artifact)
+            raise
         for entry in manifest.files:
             path = self.blob(entry.sha256)
             with mapped_errors("read", path):
@@ -113,16 +120,21 @@ class Store:
                         "missing-blob", f"{entry.path} of {manifest.model}@{manifest.version} is gone."
                     ) from None
             if size != entry.size_bytes:
-                self._discard(artifact, entry.sha256)
+                self.discard(artifact, entry.sha256)
                 raise ContractError(
                     "size-mismatch", f"{entry.path} has {size} bytes instead of {entry.size_bytes}."
                 )
             if hash_file(path) != entry.sha256:
-                self._discard(artifact, entry.sha256)
+                self.discard(artifact, entry.sha256)
                 raise ContractError("digest-mismatch", f"{entry.path} was altered on disk.")
         return manifest
 
-    def _discard(self, artifact: str, sha256: str) -> None:
+    def discard(self, artifact: str, sha256: str) -> None:
+        """Remove a blob that this disk has damaged, and the artifact's folder with it.
+
+        Raises:
+            DeviceError: the disk's.
+        """
         # The staged folder links to the same damaged file: without it, staging can't be skipped next time.
         self.disk.remove_tree(self.folder(artifact))
         self.disk.unlink(self.blob(sha256))
@@ -162,13 +174,13 @@ class Store:
             except ContractError:
                 continue  # not fetched yet: nothing of it to protect but what is in `keep`
         gone = 0
-        for folder in self._names(self.artifacts):
-            if folder.name not in keep:
-                self.disk.remove_tree(folder)
+        for name in self._names(self.artifacts):
+            if name.name not in keep:
+                self.disk.remove(name)
                 gone += 1
-        for path in (*self._names(self.blobs), *self._names(self.partials)):
-            if path.name not in blobs:
-                self.disk.unlink(path)
+        for name in (*self._names(self.blobs), *self._names(self.partials)):
+            if name.name not in blobs:
+                self.disk.remove(name)
                 gone += 1
         return gone
 

@@ -112,6 +112,15 @@ class Disk:
         with self.operation("unlink", path):
             shutil.rmtree(path, ignore_errors=False) if path.exists() else None
 
+    def remove(self, path: Path) -> None:
+        """Remove whatever has this name, a file or a folder; what a link leads to stays."""
+        with mapped_errors("look at", path):
+            is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder:
+            self.remove_tree(path)
+        else:
+            self.unlink(path)
+
     def make_folder(self, path: Path) -> None:
         """Make a folder and those above it; one that is there already is fine."""
         with mapped_errors("look at", path):

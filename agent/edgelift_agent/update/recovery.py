@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from edgelift_agent.artifact.store import DAMAGED
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Unclean ends of the process in a row that a committed artifact may be the cause of.
 MAX_STARTS = 2
-#: What is wrong with files on disk, not with the artifact: it is fetched again.
-DAMAGED = frozenset({"missing-blob", "digest-mismatch", "size-mismatch"})
 #: What a runtime says of a model that it loaded before: something around it is different now.
 NOT_NOW = frozenset({"load-failed"})
 #: Delays before a committed artifact is tried again that this device could not load: first and longest, seconds.
@@ -64,8 +63,13 @@ class Recovery:
             self.note_start()
         except DeviceError as error:
             log.error("the start can't be noted code=%s %s", error.code, error)
+        self.serve_missing()
+
+    def serve_missing(self) -> None:
+        """Serve what is committed in slots where nothing serves and nobody tries; records may become readable late."""
         for slot in list(self._journal.slots):
-            self._serve_committed(slot)
+            if self._exchange.current(slot) is None and slot not in self._delays:
+                self._serve_committed(slot)
 
     def note_start(self) -> None:
         """Count this start, and put what was interrupted where it goes on; does nothing when it is done.

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 _Record = TypeVar("_Record", bound=msgspec.Struct)
 
 FORM = 1
+#: How long another program's lock is waited for, seconds: all that the agent decides waits meanwhile, and what could not
+#: be written is tried again with back-off anyway.
+BUSY_S = 0.25
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (kind TEXT, key TEXT, body BLOB NOT NULL, PRIMARY KEY (kind, key));
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
@@ -44,7 +47,7 @@ def open_database(path: Path, disk: Disk) -> sqlite3.Connection:
         if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
         fresh = not path.exists()
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             _refuse_newer(connection, path)
             connection.execute("PRAGMA journal_mode=WAL")

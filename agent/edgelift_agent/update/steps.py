@@ -16,13 +16,14 @@ import msgspec
 
 from edgelift_agent.artifact.fetch import Fetcher
 from edgelift_agent.artifact.preflight import Preflight
-from edgelift_agent.artifact.store import Store
+from edgelift_agent.artifact.store import DAMAGED, Store
 from edgelift_agent.ports import BlobSource
 from edgelift_agent.update.exchange import InFlight
 from edgelift_agent.update.records import UpdateRow
 from edgelift_contract import rules
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.histogram import Histogram
+from edgelift_contract.manifest import Manifest
 from edgelift_contract.report import DeviceFacts
 from edgelift_contract.telemetry import SwapRecord
 
@@ -76,7 +77,7 @@ class Steps:
         """VERIFYING: hash everything, and judge whether this device may install it."""
         desired = update.desired
         started = time.perf_counter()
-        manifest = self._store.verify(desired.artifact)
+        manifest = self._verified(desired.artifact)
         if (manifest.model, manifest.version) != (desired.model, desired.version):
             raise ContractError(
                 "malformed",
@@ -86,6 +87,15 @@ class Steps:
         floor = floors.get(manifest.model, 0)
         rules.admit(manifest, self._facts(), floor=floor, allow_older=desired.policy.allow_older)
         return StepResult(_learned(update, verify_ms=_ms(started)))
+
+    def _verified(self, artifact: str) -> Manifest:
+        """What was fetched was right when it came: what is not now, this disk has lost; it is fetched again."""
+        try:
+            return self._store.verify(artifact)
+        except ContractError as error:
+            if error.code in DAMAGED:
+                raise DeviceError("disk-error", f"{error.message} It is fetched again.") from error
+            raise
 
     def stage(self, update: UpdateRow) -> StepResult:
         """STAGING: give the blobs the names that the runtime expects."""

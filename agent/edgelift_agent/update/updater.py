@@ -155,7 +155,9 @@ class Updater:
         """See whether the journal can be written again, and catch up on what it could not take."""
         try:
             self._journal.reopen()
-            self._recovery.note_start()
+            if not self._recovery.noted:
+                self._recovery.note_start()
+                self._recovery.serve_missing()  # the records may have been read only now
             self._assigned.take_waiting()
             self._assigned.reconcile()
             self._assigned.try_again(now=True)

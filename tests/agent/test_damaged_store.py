@@ -1,14 +1,17 @@
 """What a card lost or a person left in the models' folder costs a fetch, never a release; real processes."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 from tests.simulators.device import Device
 from tests.waiting import until
 
+from edgelift_agent.system.disk import Disk
 from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModelFile
+from edgelift_agent.update.state_db import open_database
 from edgelift_contract.assignment import Policy
 from edgelift_contract.report import Report
 
@@ -93,3 +96,39 @@ def test_what_a_stranger_left_among_the_models_is_removed(host: ToyHost, device:
     assert not names & {".a-file", "a-folder", "a-link", "a-dead-link"}
     assert (outside / "kept").exists()
     assert not device.status()["report"].get("degraded")
+
+
+def test_a_state_folder_that_appears_late_is_served_from_at_once(host: ToyHost, device: Device) -> None:
+    device.start()
+    install(host, "1", 1)
+    device.stop()
+    card = device.state.with_name("card")
+    away = device.state.rename(device.state.with_name("away"))
+    device.state.symlink_to(card)  # as a mount point on a disk that isn't there yet
+    host.faults.down = True
+    device.start()
+    until(lambda: device.status()["report"].get("degraded"), "the missing folder to be said")
+    assert device.answer() is None
+    away.rename(card)
+    until(lambda: device.answer() == 1.0, "what is committed to serve")
+    until(lambda: not device.status()["report"].get("degraded"), "the fault to be over")
+    host.faults.down = False
+    epoch = device.status()["report"]["epoch"]
+    host.wait_for("pi-1", lambda r: r.epoch == epoch and serves(r, "1") and not r.degraded)
+
+
+def test_another_programs_lock_on_the_database_keeps_nobody_waiting(host: ToyHost, device: Device) -> None:
+    device.start()
+    install(host, "1", 1)
+    other = sqlite3.connect(device.state / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    fresh(host, "2", 2)
+    until(lambda: device.status()["report"].get("degraded"), "the lock to be said")
+    assert device.answer() == 1.0
+    other.execute("ROLLBACK")
+    other.close()
+    report = host.wait_for("pi-1", lambda r: serves(r, "2") and not r.degraded)
+    assert report.slots["toy"].update.outcome in ("in-progress", "committed")
+    own = open_database(device.folder / "other.db", Disk())
+    assert own.execute("PRAGMA busy_timeout").fetchone()[0] < 1000  # the worker does nothing else meanwhile
+    own.close()

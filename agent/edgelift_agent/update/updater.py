@@ -156,8 +156,9 @@ class Updater:
         try:
             self._journal.reopen()
             if not self._recovery.noted:
+                self._assigned.resume()  # the records may have been read only now
                 self._recovery.note_start()
-                self._recovery.serve_missing()  # the records may have been read only now
+                self._recovery.serve_missing()
             self._assigned.take_waiting()
             self._assigned.reconcile()
             self._assigned.try_again(now=True)

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 #: A connection that lasted this long was a good one, seconds. One that ends sooner, again and again, is taken by
 #: another device of the same id (a cloned card) or refused in its first moments: the next waits longer.
 STEADY_S = 60.0
+#: Largest packet that a broker of MQTT 5 is to send us: an assignment, its topic and properties, bytes. paho gathers a
+#: packet whole, and there may be 256 MB of one.
+MAX_PACKET_BYTES = 8 * MAX_ASSIGNMENT_BYTES
 #: Most that the next connection waits, seconds.
 MAX_RECONNECT_S = 300
 
@@ -66,6 +69,7 @@ class MqttTransport:
         self._on_assignment: Callable[[bytes], None] = lambda _: None
         self._on_connected: Callable[[], None] = lambda: None
         self._on_lost: Callable[[], None] = lambda: None
+        self._ending = threading.Event()
         self.connected = threading.Event()
 
     def start(
@@ -81,12 +85,13 @@ class MqttTransport:
             on_connected: called at every connect.
             on_lost: called when a connection ended.
         """
-        import paho.mqtt.client as paho  # late: a device on HTTP alone doesn't need it
-        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # late: HTTP alone doesn't need it
+
+        from edgelift_agent.link.steady import SteadyClient
 
         self._on_assignment, self._on_connected, self._on_lost = on_assignment, on_connected, on_lost
         protocol = MQTTProtocolVersion.MQTTv5 if self._version_5 else MQTTProtocolVersion.MQTTv311
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._device, protocol=protocol)
+        client = SteadyClient(CallbackAPIVersion.VERSION2, client_id=self._device, protocol=protocol)
         if self._access.username:
             client.username_pw_set(self._access.username, self._access.password)
         if self._access.tls:
@@ -96,13 +101,38 @@ class MqttTransport:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._message
+        client.on_fault = self._fault
         self._client = client
         self._set_will()
-        client.connect_async(self._access.host, self._access.port, keepalive=self._keepalive_s)
+        self._connect(client)
         client.loop_start()
+
+    def _connect(self, client: Any) -> None:
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        properties = None
+        if self._version_5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
+        address = (self._access.host, self._access.port)
+        client.connect_async(*address, keepalive=self._keepalive_s, properties=properties)
+
+    def _fault(self, error: Exception) -> bool:
+        """Something came that paho can't digest: connect anew, later and later; False when we are to end."""
+        client = self._client
+        if client is None:
+            return False
+        self._cut(client)
+        self._disconnected(client, None, None, f"{type(error).__name__}: {error}", None)
+        if self._ending.wait(self._delay_s()[0]):
+            return False
+        self._connect(client)
+        return True
 
     def stop(self) -> None:
         """Say good-bye and disconnect; returns when no further call will come."""
+        self._ending.set()
         client, self._client = self._client, None
         if client is None:
             return

@@ -23,8 +23,9 @@ Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Version = Annotated[str, Meta(pattern=VERSION_PATTERN)]
 Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 Bytes = Annotated[int, Meta(ge=0, le=2**50)]
+LARGEST_COUNT = 2**53
 #: A count or running number: never negative, and no larger than JSON's readers and databases keep to the unit.
-Count = Annotated[int, Meta(ge=0, le=2**53)]
+Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 #: What tells one process, or one outbox, of a device from its next: printable ASCII without spaces.
 Epoch = Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z")]
 

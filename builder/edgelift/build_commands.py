@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from edgelift.output import make_console
+from edgelift.common import print_json, seconds
+from edgelift.output import make_console, printing
 
 if TYPE_CHECKING:
     from edgelift_builder.build import Built
@@ -50,7 +50,9 @@ def _build(
     emulate: Annotated[
         bool, typer.Option("--emulate", help="Run ARM artifacts on their target's emulated processor.")
     ] = False,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that the source may take.")] = 600.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, max=1_000_000, help="Seconds that the source may take.")
+    ] = 600.0,
     accept: Annotated[bool, typer.Option("--accept", help="Ship also what broke its accuracy budget.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing release; ignore the cache.")] = False,
     data: Annotated[
@@ -58,7 +60,6 @@ def _build(
     ] = "",
 ) -> None:
     """Build a release: convert, quantise, measure, and package a model for one or more boards."""
-    from edgelift.common import seconds
     from edgelift_builder.request import Request
 
     request = Request(
@@ -67,10 +68,12 @@ def _build(
         force=force, data=data,
     )  # fmt: skip
     built = _run(request, quiet=as_json)
+    hint = f"The release is in {built.folder}."
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(built.report) + b"\n")
+        print_json(built.report, hint=hint)
     else:
-        _show(built)
+        with printing(hint=hint):
+            _show(built)
 
 
 def _run(request: Request, *, quiet: bool) -> Built:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     """Run the command; exit 0 when done, 1 on an error, 2 on wrong usage, 128 + the signal when told to end."""
+    _open_missing()
     try:
         if next((word for word in sys.argv[1:] if not word.startswith("-")), "") == "build":
             _listen()
@@ -20,6 +22,16 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _tell_missing(error)
         sys.exit(1)
+
+
+def _open_missing() -> None:
+    """Standard input, output and error are open, as `2>&-` leaves them not: else the next file or pipe gets their number."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name in ("stdin", "stdout", "stderr"):  # None where they were closed
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115 - for good
 
 
 def _tell_missing(error: ModuleNotFoundError) -> None:

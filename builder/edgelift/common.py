@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgelift.output import printing
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
     from edgelift_fleet.site import Site
+
+#: Longest time that a person may name, seconds: thirty years. JSON has no form for an endless one.
+LONGEST_S = 1_000_000_000
 
 #: Every command about a site takes it.
 SiteOption = Annotated[
@@ -52,12 +56,13 @@ def open_client(folder: Path | None) -> Client:
     return Client.of_site(open_site(folder))
 
 
-def print_json(message: Any) -> None:
-    """A message as one line of JSON on standard output."""
+def print_json(message: Any, *, hint: str = "") -> None:
+    """A message as one line of JSON on standard output; raises as `printing`."""
     import msgspec
 
-    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-    sys.stdout.buffer.flush()
+    with printing(hint=hint):
+        sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def seconds(text: str) -> float:
@@ -69,7 +74,10 @@ def seconds(text: str) -> float:
     match = re.match(r"^(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)\Z", text.strip())
     if not match:
         raise ContractError("malformed", f"{text!r} is not a time.", hint="Write 10s, 5m, 2h or 1d.")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[2]]
+    found = float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[2]]
+    if found > LONGEST_S:
+        raise ContractError("malformed", f"{text[:20]}… is too long a time.", hint=f"At most {LONGEST_S} s.")
+    return found
 
 
 def make_policy(

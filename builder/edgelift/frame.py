@@ -10,16 +10,29 @@ import io
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from edgelift import build_commands, site_commands, target_commands
 from edgelift.output import say, say_error
 from edgelift_contract import EdgeliftError, __version__
 
+
+class _Group(TyperGroup):
+    """`--debug` also after the command, where whoever is told to run it again puts it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        if "--debug" in args[:end]:
+            args = ["--debug", *(word for word in args[:end] if word != "--debug"), *args[end:]]
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="edgelift",
+    cls=_Group,
     help="Lift models to the edge: build, publish, roll out, and measure them on the devices.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

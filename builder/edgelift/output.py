@@ -8,11 +8,16 @@ no other module of this package prints by itself.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
+
+from edgelift_contract.errors import DeviceError, disk_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,10 +38,29 @@ def _controls(character: str) -> bool:
     return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs")
 
 
+@contextmanager
+def printing(*, hint: str = "") -> Iterator[None]:
+    """What can't be written to standard output inside is the disk's refusal and no fault of ours.
+
+    Whoever has read enough, as `head` does, is not told: the command ends with exit code 1.
+
+    Raises:
+        DeviceError: `disk-full`, `read-only` or `disk-error`.
+    """
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own end would fail at it once more
+        if error.errno == errno.EPIPE:
+            sys.exit(1)
+        message = f"Standard output can't be written: {error.strerror}."
+        raise DeviceError(disk_code(error.errno), message, hint=hint) from error
+
+
 def say(text: str, *, to_errors: bool = False) -> None:
     """One line, at once; on standard error with `to_errors`. It is not cut and not read as markup."""
-    stream = sys.stderr if to_errors else sys.stdout
-    print(printable(text), file=stream, flush=True)
+    with nullcontext() if to_errors else printing():
+        print(printable(text), file=sys.stderr if to_errors else sys.stdout, flush=True)
 
 
 def say_error(message: str, hint: str, code: str) -> None:
@@ -71,7 +95,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: 
         return
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    make_console().print(table)
+    with printing():
+        make_console().print(table)
 
 
 def ago(at: float) -> str:

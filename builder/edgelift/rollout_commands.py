@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,7 @@ from edgelift.common import (
     print_json,
     seconds,
 )
-from edgelift.output import ago, make_console, printable, say, show_table
+from edgelift.output import ago, make_console, printable, printing, say, show_table
 from edgelift.rollout_progress import RolloutProgress, event_line, headline
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
         while True:
             found = _get(client, rollout)
             for line in progress.lines(found, time.monotonic()):
-                console.print(printable(line), soft_wrap=True)
+                with nullcontext() if as_json else printing():
+                    console.print(printable(line), soft_wrap=True)
             if found.state in _ENDED:
                 break
             if status:

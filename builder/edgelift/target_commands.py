@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from edgelift.output import make_console, show_table
+from edgelift.common import print_json
+from edgelift.output import make_console, printing, show_table
 
 if TYPE_CHECKING:
     from edgelift_builder.targets import Target
@@ -30,9 +29,10 @@ def _targets(
 
     found = [load_target(name)] if name else [load_target(each) for each in names()]
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(found[0] if name else found) + b"\n")
+        print_json(found[0] if name else found)
     elif name:
-        _explain(found[0])
+        with printing():
+            _explain(found[0])
     else:
         _list(found)
 

@@ -94,7 +94,7 @@ def build(request: Request, progress: BuildProgress) -> Built:
         about = package.Identity(name, request.version, counter, facts, recipe, host)
         with work.stage("package", "Packaging"):
             report = _package(about, decided, trials, folder / "release", work)
-            put_in_place(folder / "release", out)
+            put_in_place(folder / "release", out, force=request.force)
     return Built(out, report)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelift_contract.errors import ContractError
-from edgelift_contract.ids import parse_release
+from edgelift_contract.ids import LARGEST_COUNT, parse_release
 
 DEFAULT_TIMEOUT_S = 600.0
 
@@ -53,10 +53,15 @@ def release_counter(request: Request) -> int:
         ContractError: `bad-id`.
     """
     parse_release(f"model@{request.version}")
-    if request.counter is not None:
-        return request.counter
-    if request.version.isdecimal():
-        return int(request.version)
+    counter = request.counter
+    if counter is None and request.version.isdecimal():
+        counter = int(request.version)
+    if counter is not None and counter <= LARGEST_COUNT:
+        return counter
+    if counter is not None:
+        raise ContractError(
+            "bad-id", f"The release counter {counter} is larger than {LARGEST_COUNT}, the largest."
+        )
     raise ContractError(
         "bad-id",
         f"The version {request.version!r} is not a number, so it does not say which release is newer.",

@@ -16,6 +16,7 @@ from pathlib import Path
 from edgelift_builder import ending
 from edgelift_builder.child import sweep_temporary
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, disk_code
+from edgelift_contract.release import RELEASE_FILE
 
 _PREFIX = ".edgelift-partial-"
 
@@ -77,25 +78,35 @@ def _full(parent: Path) -> DeviceError:
 
 
 def refuse_existing(out: Path, *, force: bool) -> None:
-    """Refuse to write over something.
+    """Refuse to write over something; `force` replaces a release or an empty folder, and nothing else.
 
     Raises:
         ContractError: `conflict`.
     """
-    if out.exists() and not force:
+    if not os.path.lexists(out):
+        return
+    if not force:
         raise ContractError(
             "conflict",
             f"{out} exists already.",
             hint="Raise --version, choose another --out, or replace it with --force.",
         )
+    if not out.is_dir() or (any(out.iterdir()) and not (out / RELEASE_FILE).exists()):
+        raise ContractError(
+            "conflict", f"{out} is not a release, and --force replaces nothing else.", hint="Choose another --out."
+        )
 
 
-def put_in_place(made: Path, out: Path) -> None:
+def put_in_place(made: Path, out: Path, *, force: bool) -> None:
     """Give the finished folder `made` its name `out`; an older one there is taken away, but not before.
 
     From here on the build is done, and no signal undoes it.
+
+    Raises:
+        ContractError: `conflict`, as `refuse_existing`: another build may have taken the name meanwhile.
     """
     with ending.held():
+        refuse_existing(out, force=force)
         old = made.parent / "replaced"
         if out.exists():
             out.rename(old)

@@ -139,7 +139,7 @@ sys.addaudithook(hook)
 # Libraries have threads too, and the system gives a signal to any of them that does not block it.
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 with ending.removed(made.parent):
-    staging.put_in_place(made, out)
+    staging.put_in_place(made, out, force=True)
 print("done")
 """
 
@@ -168,7 +168,7 @@ def test_a_rename_that_fails_gives_the_old_release_its_place_back(tmp_path: Path
     (out / "release.json").write_text("old")
     (tmp_path / "staging").mkdir()
     with pytest.raises(FileNotFoundError):
-        put_in_place(tmp_path / "staging" / "made", out)
+        put_in_place(tmp_path / "staging" / "made", out, force=True)
     assert (out / "release.json").read_text() == "old"
 
 

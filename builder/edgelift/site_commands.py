@@ -38,7 +38,7 @@ def _init(
     from edgelift_fleet.site import create_site, default_folder
 
     made, new = create_site(folder or site or default_folder())
-    db = Database(made.database_url)
+    db = Database(made.database)
     try:
         db.migrate()
     finally:
@@ -61,7 +61,7 @@ def _publish(
     from edgelift_fleet.registry import publish
 
     where = open_site(site)
-    db = Database(where.database_url)
+    db = Database(where.database)
     try:
         db.migrate()
         with _bar(quiet=as_json) as (bar, task):
@@ -81,7 +81,8 @@ def _publish(
     elif done.new:
         say(f"Published {name}: {len(done.release.artifacts)} artifacts, {done.size_bytes / 1e6:.2f} MB.")
     else:
-        say(f"{name} is published already, with the same content; nothing was changed.")
+        changed = f"{done.mended} damaged files of it were mended" if done.mended else "nothing was changed"
+        say(f"{name} is published already, with the same content; {changed}.")
 
 
 def _bar(*, quiet: bool) -> Any:
@@ -161,7 +162,7 @@ def _releases(site: SiteOption = None, as_json: JsonOption = False) -> None:
     from edgelift_fleet.overview import list_releases
 
     where = open_site(site)
-    db = Database(where.database_url)
+    db = Database(where.database)
     try:
         db.migrate()
         with db.read() as session:

@@ -69,6 +69,7 @@ class BlobBatch:
     def __init__(self, folder: Path, incoming: Path) -> None:
         self._folder, self._incoming = folder, incoming
         self._staged: set[str] = set()
+        self.mended = 0  # blobs that were here and no longer what their names say
 
     def add(
         self,
@@ -100,7 +101,7 @@ class BlobBatch:
                 f"{what} has {found} bytes; its manifest says {size_bytes}.",
                 hint="Build the release again, or copy it again in full.",
             )
-        kept = (self._folder / sha256).is_file() or sha256 in self._staged
+        kept = sha256 in self._staged or self._holds(sha256)
         digest = _hash(source, advance) if kept else _copy(source, self._incoming / sha256, advance)
         if digest != sha256:
             raise ContractError(
@@ -110,6 +111,18 @@ class BlobBatch:
             )
         if not kept:
             self._staged.add(sha256)
+
+    def _holds(self, sha256: str) -> bool:
+        """Is the blob here, and whole; publishing again is how one that the disk has damaged is mended."""
+        path = self._folder / sha256
+        if not path.is_file():
+            return False
+        try:
+            whole = _hash(path, lambda _: None) == sha256
+        except OSError:
+            whole = False
+        self.mended += not whole
+        return whole
 
     def commit(self) -> None:
         """Rename everything into place, durably."""

@@ -136,16 +136,20 @@ def _cause(error: BaseException) -> str:
     while inner is not None and seen < 10:
         if isinstance(inner, OSError) and inner.strerror and not isinstance(inner, requests.RequestException):
             return inner.strerror
-        nested = next((a for a in inner.args if isinstance(a, BaseException)), None)
-        inner = (
-            getattr(inner, "reason", None) if isinstance(getattr(inner, "reason", None), BaseException) else nested
-        )
+        reason = getattr(inner, "reason", None)
+        inner = next((a for a in (reason, *inner.args) if isinstance(a, BaseException)), inner.__cause__)
         seen += 1
     return str(error)
 
 
 def segment(text: str) -> str:
-    """`text` as one segment of a path."""
+    """`text` as one segment of a path.
+
+    Raises:
+        ContractError: `bad-id` when it is empty: the path would be another one.
+    """
+    if not text:
+        raise ContractError("bad-id", "An empty name names nothing.")
     return quote(text, safe="")
 
 

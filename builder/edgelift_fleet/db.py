@@ -6,6 +6,7 @@ reading and then writing can't be overtaken. What is in it stands in `tables`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,17 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 class Database:
     """An open database. `read` and `write` give a session each; safe to use from several threads."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(url, pool_size=16, max_overflow=32, pool_timeout=20)
+    def __init__(self, where: Path | str) -> None:
+        """Bind to an SQLite file, or to what a URL names.
+
+        Raises:
+            DeviceError: `bad-config`, `tool-missing`.
+        """
+        # A path is no part of a URL: `?` and `%` mean something there.
+        url = sa.URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
+        self._file = where if isinstance(where, Path) else None
+        with _named_wrongly(url):
+            self.engine = sa.create_engine(url, pool_size=16, max_overflow=32, pool_timeout=20)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -33,14 +43,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading; nothing is committed."""
-        with _database_errors(), Session(self.engine) as session:
+        with self._errors(), Session(self.engine) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session in one write transaction: committed at its end, undone on any exception."""
         writing = self.engine.execution_options(edgelift_write=True)
-        with _database_errors(), Session(writing, expire_on_commit=False) as session, session.begin():
+        with self._errors(), Session(writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     def migrate(self) -> None:
@@ -54,13 +64,30 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with _database_errors(), self.engine.execution_options(edgelift_write=True).begin() as connection:
+        with self._errors(), self.engine.execution_options(edgelift_write=True).begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DatabaseError as error:
+            # A damaged file has no class of its own; integrity and the like are the caller's, or a fault of ours.
+            if type(error) is sa.exc.DatabaseError:
+                raise DeviceError(
+                    "disk-error", f"The database {self._file or ''} is damaged: {error.orig}.",
+                    hint="Restore the site from a backup; devices serve on meanwhile.",
+                ) from error  # fmt: skip
+            if not isinstance(error, sa.exc.OperationalError):
+                raise
+            code = _code(str(error.orig), self._file)
+            message = f"The database refused an operation: {error.orig}."
+            raise DeviceError(code, message, hint=_HINTS.get(code, "")) from error
 
 
 def insert_new(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> int:
@@ -94,13 +121,36 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def _named_wrongly(url: sa.URL | str) -> Iterator[None]:
     try:
         yield
-    except sa.exc.OperationalError as error:
-        reason = str(error.orig)
-        code = next((c for text, c in _REASONS.items() if text in reason), "disk-error")
-        raise DeviceError(code, f"The database refused an operation: {reason}.") from error
+    except sa.exc.ArgumentError as error:
+        raise DeviceError("bad-config", f"The site's database cannot be used: {error}.") from error
+    except ModuleNotFoundError as error:
+        kind = str(url).partition(":")[0]
+        raise DeviceError(
+            "tool-missing",
+            f"The site's database ({kind}) needs the Python package {error.name}.",
+            hint="Install it.",
+        ) from error
 
 
 _REASONS = {"full": "disk-full", "readonly": "read-only", "locked": "busy"}
+_HINTS = {"disk-full": "Its disk is full: free some space.", "read-only": "Its disk can't be written."}
+#: With less than this free, bytes, SQLite's vaguer words ("disk I/O error") are those of a full disk.
+_FULL_BYTES = 256 * 1024
+
+
+def _code(reason: str, file: Path | None) -> str:
+    for text, code in _REASONS.items():
+        if text in reason:
+            return code
+    if file is None:
+        return "disk-error"
+    try:
+        disk = os.statvfs(file.parent)
+    except OSError:
+        return "disk-error"
+    if disk.f_flag & os.ST_RDONLY:
+        return "read-only"
+    return "disk-full" if disk.f_bavail * disk.f_frsize < _FULL_BYTES else "disk-error"

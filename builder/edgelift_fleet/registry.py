@@ -32,11 +32,12 @@ MAX_RELEASE_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Published:
-    """What publishing did. `new` is False when the release was there already."""
+    """What publishing did. `new` is False when the release was there already; `mended` counts its damaged files."""
 
     release: Release
     new: bool
     size_bytes: int
+    mended: int
 
 
 def publish(
@@ -70,7 +71,7 @@ def publish(
             _add_artifact(batch, folder, entry, manifest, advance)
     if new:
         _insert(db, release)
-    return Published(release, new, total)
+    return Published(release, new, total, batch.mended)
 
 
 def _read_release(folder: Path) -> Release:

@@ -56,7 +56,7 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(site_lock(site))
         listener = stack.enter_context(listen(host, port))
-        db = Database(site.database_url)
+        db = Database(site.database)
         stack.callback(db.close)
         prepare_message_types()  # before the first thread
         db.migrate()
@@ -174,6 +174,10 @@ class _Housekeeper:
         days = self._fleet.site.config.telemetry_days
         if not days:
             return
-        with self._fleet.db.write() as session:
-            gone = telemetry.forget_before(session, time.time() - days * 86400)
-        log.info("forgot old telemetry items=%d", gone)
+        try:
+            with self._fleet.db.write() as session:
+                gone = telemetry.forget_before(session, time.time() - days * 86400)
+        except EdgeliftError as error:
+            log.warning("old telemetry was not forgotten code=%s %s", error.code, error.message)
+        else:
+            log.info("forgot old telemetry items=%d", gone)

@@ -76,6 +76,6 @@ def read_server_file(site: Site) -> Running:
         os.kill(running.pid, 0)
     except PermissionError:
         return running  # it runs as somebody else
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, OverflowError, msgspec.MsgspecError):
         raise TransportError("unreachable", f"No server runs on the site {site.folder}.", hint=hint) from None
     return running

@@ -48,7 +48,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     schema: int
     name: str = "site"
     database: str = ""
-    seen_flush_s: Annotated[float, Meta(gt=0)] = 5.0
+    seen_flush_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 5.0
     telemetry_days: Annotated[float, Meta(ge=0)] = 90.0
 
 
@@ -60,9 +60,9 @@ class Site:
     config: SiteConfig
 
     @property
-    def database_url(self) -> str:
-        """Where its tables are, as SQLAlchemy takes it."""
-        return self.config.database or f"sqlite:///{self.folder / 'edgelift.db'}"
+    def database(self) -> Path | str:
+        """Where its tables are: an SQLite file, or a URL as SQLAlchemy takes it."""
+        return self.config.database or self.folder / "edgelift.db"
 
     @property
     def blobs(self) -> Path:
@@ -78,15 +78,20 @@ class Site:
         """A secret by name: `enrolment-token`, `operator-token` or `broker-key`.
 
         Raises:
-            DeviceError: `bad-config` when it cannot be read.
+            DeviceError: `bad-config` when it cannot be read or is empty.
         """
         path = self.folder / "secrets" / name
         try:
-            return path.read_text().strip()
+            found = path.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise DeviceError(
                 "bad-config", f"The secret {path} cannot be read: {error}.", hint="Run as the site's owner."
             ) from error
+        if not found:
+            raise DeviceError(
+                "bad-config", f"The secret {path} is empty.", hint="Take it from a backup of the site."
+            )
+        return found
 
 
 def default_folder() -> Path:
@@ -134,7 +139,7 @@ def load_site(folder: Path) -> Site:
     folder = folder.absolute()
     path = folder / SITE_FILE
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(path.read_text("utf-8-sig"))
         config = msgspec.convert(data, SiteConfig)
     except FileNotFoundError:
         raise ContractError(

@@ -109,7 +109,7 @@ def idle_site(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path
 
 def make_site(folder: Path, releases: dict[str, Path]) -> Path:
     made, _ = create_site(folder)
-    with contextlib.closing(Database(made.database_url)) as db:
+    with contextlib.closing(Database(made.database)) as db:
         db.migrate()
         for folder in releases.values():
             publish(made, db, folder)

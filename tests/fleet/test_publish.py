@@ -25,7 +25,7 @@ pytestmark = pytest.mark.fleet
 @pytest.fixture
 def made(tmp_path: Path):
     site, _ = create_site(tmp_path / "site")
-    db = Database(site.database_url)
+    db = Database(site.database)
     db.migrate()
     yield site, db
     db.close()
@@ -168,7 +168,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         pytest.skip("this machine does not let us mount")
     try:
         site, _ = create_site(disk / "site")
-        db = Database(site.database_url)
+        db = Database(site.database)
         try:
             db.migrate()
             make_release(tmp_path / "r", "1", size_bytes=900_000)

@@ -43,10 +43,10 @@ _CONFIG = """\
 listener {port} {host}
 use_username_as_clientid true
 allow_anonymous false
-password_file {folder}/passwords
-acl_file {folder}/acl
+password_file passwords
+acl_file acl
 persistence true
-persistence_location {folder}/memory/
+persistence_location memory/
 autosave_interval 60
 max_packet_size {packet}
 max_queued_messages 1000
@@ -92,7 +92,7 @@ class Broker:
             key: from which passwords are derived.
             users: device ids that may enter.
         """
-        self._program, self._folder, self._key = program, folder, key
+        self._program, self._folder, self._key = str(Path(program).absolute()), folder, key
         self.host, self.port = host, port
         self._lines = {user: password_line(key, user) for user in (HOST_USER, *users)}
         self._lock = threading.Lock()
@@ -148,7 +148,7 @@ class Broker:
             self._write_passwords()
             write_atomically(self._folder / "acl", ACL.encode(), mode=0o600)
             config = _CONFIG.format(
-                port=self.port, host=self.host, folder=self._folder, packet=MAX_PACKET_BYTES,
+                port=self.port, host=self.host, packet=MAX_PACKET_BYTES,
                 user="user root" if os.geteuid() == 0 else "",
             )  # fmt: skip
             write_atomically(self._folder / "mosquitto.conf", config.encode(), mode=0o600)
@@ -205,11 +205,12 @@ class Broker:
             self._stopping.wait(pause_s)
 
     def _run_once(self) -> None:
-        command = [self._program, "-c", str(self._folder / "mosquitto.conf")]
+        # Below its own folder every name is ours, whatever the path to it holds.
+        command = [self._program, "-c", "mosquitto.conf"]
         with (self._folder / "log").open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", "-c", _LAUNCHER, str(os.getpid()), *command],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=self._folder,
             )  # fmt: skip
         with self._lock:
             self._process = process

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from typing import TypeVar
 
 from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.standby import StandbyThreads
 from edgelift_contract.errors import DeviceError, EdgeliftError
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Worker:
         self._timers: list[Timer] = []
         self._watches: list[Watch] = []
         self._stopping = False
-        self.pool: Executor = ThreadPoolExecutor(2, thread_name_prefix="step")
+        self.pool: Executor = StandbyThreads(2, "step")
 
     def post(self, action: Callable[[], None]) -> None:
         """Have `action` run on the worker's thread; from any thread."""

@@ -2,21 +2,25 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 from tests.reports import is_committed
 from tests.simulators.device import Device
 from tests.waiting import until
 
+from edgelift_agent.admin import ask
 from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModelFile
 from edgelift_agent.update.updates import as_known
 from edgelift_contract.assignment import Policy
+from edgelift_contract.errors import EdgeliftError
 
 QUICK = Policy(probation_s=0.2)
+ONE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 1, 1, 1]}]}
 SHORT = "degraded: part=descriptors code=no-descriptors"
 
 
@@ -70,10 +74,43 @@ def test_an_update_in_a_shortage_is_no_fault_of_the_release(host: ToyHost, devic
     assert device.answer() == 2.0
 
 
+@contextmanager
+def no_memory_left(process: psutil.Process) -> Iterator[None]:
+    """The system gives the process no more; what it has stays, and what it gives back it gets again."""
+    limit = process.rlimit(psutil.RLIMIT_AS)
+    process.rlimit(psutil.RLIMIT_AS, (64 << 20, limit[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_AS, limit)
+
+
+def test_no_memory_left(host: ToyHost, device: Device) -> None:
+    device.start()
+    committed(host, device, "1")
+    assert device.process is not None
+    with no_memory_left(psutil.Process(device.process.pid)):
+        # Nothing was asked before: no answer may need a thread that can't be begun now. It may need memory.
+        for _ in range(4):
+            with suppress(requests.RequestException):
+                requests.post(f"{device.url}/v2/models/toy/infer", json=ONE, timeout=10)
+            with suppress(EdgeliftError):
+                ask(device.state / "run" / "admin.sock", "GET", "/status", timeout_s=10)
+        # The child that should try it has no memory even for its own modules: that is not the model's fault.
+        host.assign(device.name, toy=host.publish("2", ToyModelFile(scale=2), policy=QUICK))
+        until(lambda: "code=no-memory" in device.log.read_text(), "the shortage")
+    until(lambda: device.answer() is not None, "an answer")
+    host.wait_for(device.name, lambda r: is_committed(r, "2") and not r.degraded)
+    assert device.answer() == 2.0
+    assert device.status()["report"]["slots"]["toy"]["version"] == "2"
+    assert device.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         (MemoryError(), "no-memory"),
+        (RuntimeError("can't start new thread"), "no-memory"),
         (OSError(12, "Cannot allocate memory"), "no-memory"),
         (OSError(11, "Resource temporarily unavailable"), "no-memory"),
         (OSError(24, "Too many open files"), "no-descriptors"),

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from edgelift_agent.system.sockets import is_trusted
+from edgelift_agent.system.standby import StandbyThreads
 from edgelift_agent.system.web import HttpSite, WebServer
 from edgelift_contract.errors import EdgeliftError
 
@@ -27,6 +27,8 @@ Answer = tuple[int, bytes, bytes]  # status, body, media type
 
 #: What an administrator's clients may take: a scraper, a person, and room for their mistakes.
 MAX_CONNECTIONS, MAX_BODY_BYTES = 32, 65536
+#: Threads of each side: handlers may wait for the worker.
+THREADS = 4
 #: How long an answer under way may take when the agent stops, seconds.
 STOP_DRAIN_S = 1.0
 
@@ -41,9 +43,9 @@ _JSON, _TEXT = b"application/json", b"text/plain; version=0.0.4"
 class AdminApp:
     """Looks a route up and answers: an ASGI application."""
 
-    def __init__(self, routes: dict[str, Handler]) -> None:
-        """`routes`: `"GET /metrics"` → handler, which may block: it is called on a thread of its own."""
-        self._routes = routes
+    def __init__(self, routes: dict[str, Handler], threads: StandbyThreads) -> None:
+        """`routes`: `"GET /metrics"` → handler, which may block: it is called on one of `threads`."""
+        self._routes, self._threads = routes, threads
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """See the ASGI specification; `lifespan` is not spoken."""
@@ -72,7 +74,7 @@ class AdminApp:
             arguments = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return 400, b'{"error":"the body is not a JSON object"}', _JSON
-        return await _on_a_thread(lambda: _handle(handler, arguments))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _handle, handler, arguments)
 
 
 def _handle(handler: Handler, arguments: dict[str, Any]) -> Answer:
@@ -86,40 +88,26 @@ def _handle(handler: Handler, arguments: dict[str, Any]) -> Answer:
     return (200, answer.encode(), _TEXT) if isinstance(answer, str) else (200, msgspec.json.encode(answer), _JSON)
 
 
-async def _on_a_thread(work: Callable[[], Answer]) -> Answer:
-    """Run what may block; on a thread that holds nobody up when the process ends, unlike a pool's."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Answer] = loop.create_future()
-
-    def give(answer: Answer) -> None:
-        if not future.done():
-            future.set_result(answer)
-
-    def run() -> None:
-        answer = work()
-        try:
-            loop.call_soon_threadsafe(give, answer)
-        except RuntimeError:
-            pass  # the server has ended meanwhile
-
-    threading.Thread(target=run, name="admin-answer", daemon=True).start()
-    return await future
-
-
 class AdminServer:
     """Both sides, on one thread."""
 
     def __init__(self) -> None:
         self._sites: list[HttpSite] = []
+        self._threads: list[StandbyThreads] = []
         self._web: WebServer | None = None
 
     def add(self, sock: socket.socket, routes: dict[str, Handler]) -> None:
-        """Have `routes` answered on a listening socket, from `start` on."""
+        """Have `routes` answered on a listening socket, from `start` on.
+
+        Raises:
+            DeviceError: `no-memory`.
+        """
         from edgelift_agent.system.connections import Bounds  # late: brings uvicorn
 
         bounds = Bounds(connections=MAX_CONNECTIONS, body_bytes=MAX_BODY_BYTES)
         trust = is_trusted if sock.family == socket.AF_UNIX else None
-        self._sites.append(HttpSite(AdminApp(routes), [sock], bounds, trust=trust))
+        self._threads.append(StandbyThreads(THREADS, "admin-answer"))
+        self._sites.append(HttpSite(AdminApp(routes, self._threads[-1]), [sock], bounds, trust=trust))
 
     def start(self) -> None:
         """Answer; returns once requests are taken.
@@ -134,3 +122,5 @@ class AdminServer:
         """Take no more connections."""
         if self._web is not None:
             self._web.stop(STOP_DRAIN_S)
+        for threads in self._threads:
+            threads.shutdown(wait=False, cancel_futures=True)  # who is asked something long holds up no stop

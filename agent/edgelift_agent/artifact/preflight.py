@@ -25,6 +25,8 @@ from edgelift_contract.manifest import Manifest
 
 #: A candidate that is kept waiting for a processor may take so many times its limit: it must end one day.
 LONGEST = 10.0
+#: The child's first line: it lives, and turns to the artifact now. What ends it before is this machine's matter.
+BEGUN = b"begun"
 
 
 class PreflightResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,7 +104,7 @@ class Preflight:
                 raise
         reply = _parse(output)
         if reply is None:
-            raise _crash(child.returncode, name, errors)
+            raise _crash(child.returncode, name, errors, begun=BEGUN in output.split())
         if reply.result is None:
             raise _error(reply)
         _check_budgets(manifest, reply.result, name)
@@ -149,7 +151,7 @@ def _parse(output: bytes) -> ChildReply | None:
         return None
 
 
-def _crash(code: int | None, name: str, errors: bytes) -> EdgeliftError:
+def _crash(code: int | None, name: str, errors: bytes, *, begun: bool) -> EdgeliftError:
     how = f"exit code {code}"
     if code is not None and code < 0:
         how = signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else f"signal {-code}"
@@ -157,6 +159,10 @@ def _crash(code: int | None, name: str, errors: bytes) -> EdgeliftError:
     if code == -signal.SIGKILL:
         return DeviceError("no-memory", f"The kernel ended {name} in its preflight: not enough memory.")
     last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+    if not begun:
+        return DeviceError(
+            "no-memory", f"The process that should try {name} ended with {how} before it began: {last[0][:300]}"
+        )
     return ContractError("preflight-crashed", f"{name} ended its preflight with {how}: {last[0][:300]}")
 
 

@@ -1,4 +1,4 @@
-"""The child process of `preflight`: loads one artifact, runs its goldens, measures, prints one JSON line.
+"""The child process of `preflight`: loads one artifact, runs its goldens, measures, prints `begun` and one JSON line.
 
 Run as `python -m edgelift_agent.artifact.preflight_child FOLDER KERNELS`. It may crash or hang: its
 parent expects that.
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edgelift_agent.artifact.goldens import check_goldens
-from edgelift_agent.artifact.preflight import ChildReply, PreflightResult
+from edgelift_agent.artifact.preflight import BEGUN, ChildReply, PreflightResult
 from edgelift_agent.artifact.store import MANIFEST_FILE
 from edgelift_agent.ports import LoadedModel, Runtime
 from edgelift_agent.runtime import all_runtimes, pick
@@ -74,8 +74,10 @@ def _run(model: LoadedModel, golden: Golden) -> None:
 
 
 def main(runtimes: dict[str, Runtime]) -> None:
-    """Speak with the parent: one line on standard output, exit 0 whatever the verdict."""
+    """Speak with the parent: two lines on standard output, exit 0 whatever the verdict."""
     folder, kernels = Path(sys.argv[1]), sys.argv[2]
+    sys.stdout.buffer.write(BEGUN + b"\n")
+    sys.stdout.buffer.flush()
     try:
         reply = ChildReply(result=try_artifact(folder, kernels, runtimes))
     except EdgeliftError as error:

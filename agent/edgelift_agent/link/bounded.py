@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from socket import SHUT_RDWR, socket
 from typing import Any
@@ -21,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from edgelift_agent.system.standby import begin
 from edgelift_contract.errors import TransportError
 
 #: What a request's body must at least bring within each time-out, bytes: 51 a second at 20 s.
@@ -29,8 +31,45 @@ MIN_PROGRESS_BYTES = 1024
 _PIECE_BYTES = 64 * 1024
 
 
+class _Alarm:
+    """One thread for all: calls what is due, unless it was called off before."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: dict[Callable[[], None], float] = {}
+        begin(threading.Thread(target=self._run, name="request-alarm", daemon=True))
+
+    def set(self, action: Callable[[], None], seconds: float) -> None:
+        with self._changed:
+            self._due[action] = time.monotonic() + seconds
+            self._changed.notify()
+
+    def off(self, action: Callable[[], None]) -> None:
+        with self._changed:
+            self._due.pop(action, None)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for action in [action for action, due in self._due.items() if due <= now]:
+                    del self._due[action]
+                    action()
+                self._changed.wait(min(self._due.values()) - now if self._due else None)
+
+
+@cache
+def alarm() -> _Alarm:
+    """The process's one; to be called when the agent begins, before a thread can be refused.
+
+    Raises:
+        DeviceError: `no-memory`.
+    """
+    return _Alarm()
+
+
 class Watch:
-    """The sockets of one thread's requests, and the clock over the one under way."""
+    """The sockets of one thread's requests, and the alarm for the one under way."""
 
     def __init__(self) -> None:
         self._socket: Any = None
@@ -47,13 +86,12 @@ class Watch:
     def over(self, seconds: float) -> Iterator[Callable[[], None]]:
         """Cut the connection if the block takes longer; what it gives ends the watch sooner."""
         self._socket, self.expired = None, False
-        timer = threading.Timer(seconds, self._cut)
-        timer.daemon = True
-        timer.start()
+        cut = partial(self._cut)  # each block has its own
+        alarm().set(cut, seconds)
         try:
-            yield timer.cancel
+            yield lambda: alarm().off(cut)
         finally:
-            timer.cancel()
+            alarm().off(cut)
 
     def _cut(self) -> None:
         self.expired = True

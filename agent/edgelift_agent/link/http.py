@@ -16,7 +16,7 @@ import requests
 import urllib3
 
 from edgelift_agent.link.answers import Answer, Route, check_blob, failure, is_wanted
-from edgelift_agent.link.bounded import Watch, make_session, read_body, read_pieces, read_start
+from edgelift_agent.link.bounded import Watch, alarm, make_session, read_body, read_pieces, read_start
 from edgelift_agent.link.causes import failed_connection
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import MAX_ASSIGNMENT_BYTES
@@ -74,6 +74,7 @@ class HttpTransport:
         self._token = token if callable(token) else lambda: token
         self._on_refused = on_refused
         self._local = threading.local()
+        alarm()
         self.epoch = ""
         self.address = ""
 

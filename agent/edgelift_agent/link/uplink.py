@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from edgelift_agent.ports import Host
 from edgelift_agent.system.backoff import after, delays
 from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.standby import StandbyThreads
 from edgelift_agent.telemetry.queue import Offer, TelemetryQueue
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
@@ -48,7 +48,7 @@ class Uplink:
         self._host, self._queue, self._clock = host, queue, clock
         self._device = device
         self._make_report, self._post, self._retry_delays = make_report, post, retry_delays
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="uplink")
+        self._sender = StandbyThreads(1, "uplink")
         self._delays = retry_delays()
         self._not_before = self._report_at = 0.0
         self._busy = False

@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgelift_agent.serving.shared_memory import SharedMemory
 from edgelift_agent.serving.slots import Generation, Slot, Slots
+from edgelift_agent.system.standby import StandbyThreads
 from edgelift_agent.telemetry.latency import LatencyRecorder, Sample
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 
@@ -87,7 +87,7 @@ class Inference:
         """
         self.regions = regions
         self.slots, self.recorder = slots, recorder
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="infer")
+        self._pool = StandbyThreads(workers, "infer")
         self._limit, self._inline_below_us = limit, inline_below_us
         self._under_way = 0  # changed on the server's loop alone
 

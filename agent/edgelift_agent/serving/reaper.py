@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from edgelift_agent.serving.slots import Generation, Slot
 from edgelift_agent.system.memory import return_memory
+from edgelift_agent.system.standby import begin
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Reaper:
         self._pending = 0
         self._idle = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
-        self._thread.start()
+        begin(self._thread)
 
     def retire(
         self,

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from edgelift_agent.system.standby import begin
 from edgelift_contract.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class WebServer:
         Raises:
             DeviceError: `internal` when the server did not come up.
         """
-        self._thread.start()
+        begin(self._thread)
         while not self._started.wait(timeout=0.2):
             if not self._thread.is_alive():
                 raise DeviceError("internal", f"The {self._thread.name} did not start.")

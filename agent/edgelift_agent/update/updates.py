@@ -220,7 +220,7 @@ def as_known(error: BaseException | None) -> EdgeliftError | None:
     """
     if isinstance(error, EdgeliftError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
         return DeviceError("no-memory", "There is not enough memory.")
     if isinstance(error, OSError) and error.errno is not None and error.errno != errno.ENOENT:
         return DeviceError(disk_code(error.errno), f"The system refused: {error}.")

@@ -4,15 +4,22 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.agent.test_runtimes import manifest
+from tests.reports import is_committed
+from tests.simulators.device import Device
 from tests.waiting import until
 
 from edgelift_agent.artifact.preflight import LONGEST, Preflight, has_hung
 from edgelift_agent.system.processor import waited_s
+from edgelift_agent.testing.host import ToyHost
+from edgelift_agent.testing.runtime import ToyModelFile
+from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 
 #: A child that needs a tenth of a second of a processor and then says why it is no good.
@@ -81,3 +88,23 @@ def test_how_long_a_process_waited_is_seen_from_outside(crowd: int) -> None:
         finally:
             kept_waiting.kill()
     assert waited_s(kept_waiting.pid) == 0  # gone
+
+
+def test_an_agent_that_was_stopped_meanwhile_refuses_nobody_for_it(host: ToyHost, device: Device) -> None:
+    limit_s = 4.0
+    text = device.config.read_text()
+    device.config.write_text(text.replace("[update]\n", f"[update]\npreflight_timeout_s = {limit_s}\n"))
+    device.start()
+    assert device.process is not None
+    agent = psutil.Process(device.process.pid)
+    host.assign(device.name, toy=host.publish("1", ToyModelFile(scale=3), policy=Policy(probation_s=0.2)))
+    until(lambda: agent.children() or device.answer() == 3.0, "a candidate to be tried")
+    agent.suspend()
+    children, stopped_at = agent.children(), time.monotonic()
+    for child in children:
+        child.suspend()  # as in a container that is frozen, or a machine that is paused
+    until(lambda: time.monotonic() > stopped_at + limit_s + 1, "more time than a candidate has")
+    for process in (agent, *children):
+        process.resume()
+    host.wait_for(device.name, lambda r: is_committed(r, "1"))
+    assert device.answer() == 3.0

@@ -25,6 +25,9 @@ from edgelift_contract.manifest import Manifest
 
 #: A candidate that is kept waiting for a processor may take so many times its limit: it must end one day.
 LONGEST = 10.0
+#: Most that one look at the child counts of its time, seconds: the agent may itself have been stopped meanwhile (by a
+#: signal, a frozen container, a paused machine), and the child with it.
+LOOK_COUNTS_S = 1.0
 #: The child's first line: it lives, and turns to the artifact now. What ends it before is this machine's matter.
 BEGUN = b"begun"
 
@@ -113,13 +116,15 @@ class Preflight:
     def _wait(self, child: subprocess.Popen[bytes], name: str) -> tuple[bytes, bytes]:
         limit = self._memory_limit_bytes or int(psutil.virtual_memory().available * 0.9)
         process = psutil.Process(child.pid)
-        started = time.monotonic()
+        elapsed_s, looked = 0.0, time.monotonic()
         while True:
             try:
                 return child.communicate(timeout=0.1)
             except subprocess.TimeoutExpired:
                 pass
-            if has_hung(time.monotonic() - started, waited_s(child.pid), self._timeout_s):
+            now = time.monotonic()
+            elapsed_s, looked = elapsed_s + min(now - looked, LOOK_COUNTS_S), now
+            if has_hung(elapsed_s, waited_s(child.pid), self._timeout_s):
                 raise ContractError(
                     "preflight-hung", f"{name} did not finish its preflight within {self._timeout_s:g} s."
                 )

@@ -249,7 +249,7 @@ def check_temperature(readings: Mapping[str, float]) -> Finding:
             "temperature", "fail", "The processor is throttled now.", "Cool the board: models run slower."
         )
     if hottest is None:
-        return Finding("temperature", "ok", "not told by this machine")
+        return Finding("temperature", "ok", "not reported by this machine")
     state: Literal["ok", "warn", "fail"] = "ok" if hottest < HOT_C else "warn" if hottest < TOO_HOT_C else "fail"
     return Finding("temperature", state, f"{hottest:.0f} °C", "" if state == "ok" else "Cool the board.")
 
@@ -263,5 +263,5 @@ def check_power(readings: Mapping[str, float]) -> Finding:
             "power", "warn", "Under-voltage happened since boot.", "Use a stronger supply or a shorter cable."
         )
     return Finding(
-        "power", "ok", "no under-voltage" if "under_voltage" in readings else "not told by this machine"
+        "power", "ok", "no under-voltage" if "under_voltage" in readings else "not reported by this machine"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ def main() -> None:
     """Run the command; exit 0 when done, 1 on an error, 2 on wrong usage, 128 + the signal when told to end."""
     _open_missing()
     try:
-        if next((word for word in sys.argv[1:] if not word.startswith("-")), "") == "build":
+        if _command() == "build":
             _listen()
         from edgelift.frame import run
 
@@ -36,11 +37,17 @@ def _open_missing() -> None:
 
 def _tell_missing(error: ModuleNotFoundError) -> None:
     """Say what to install, in plain text: what prints in colour may be what is missing, as on a device."""
+    extras = "extras [builder] or [fleet]"
+    if importlib.util.find_spec("typer"):  # one of them is there, and it's the other that this command needs
+        extras = f"extra [{'builder' if _command() in ('build', 'targets') else 'fleet'}]"
     sys.stderr.write(
         f"error: This is the host's command and {(error.name or 'a package').partition('.')[0]} is not installed here:"
-        " install edgelift's wheel with the extras [builder] or [fleet]; on a device the command is edgelift-agent."
-        " (tool-missing)\n"
+        f" install edgelift's wheel with the {extras}; on a device the command is edgelift-agent. (tool-missing)\n"
     )
+
+
+def _command() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
 def _listen() -> None:

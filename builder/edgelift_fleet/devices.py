@@ -190,4 +190,6 @@ class LastSeen:
 
 def is_online(row: DeviceRow, last_seen: float, now: float) -> bool:
     """Is the device there? Its broker connection says so, or it spoke over HTTP lately, after any good-bye."""
-    return row.presence_online or (last_seen > row.gone_at and now - last_seen < GONE_AFTER_S)
+    # What lies in the future was dated by a clock that has been set back since: it says nothing.
+    after_good_bye = last_seen > row.gone_at or row.gone_at > now
+    return row.presence_online or (after_good_bye and abs(now - last_seen) < GONE_AFTER_S)

@@ -44,6 +44,29 @@ def test_the_hosts_command_says_what_to_install(base_packages: Path, words: list
     assert "[builder] or [fleet]" in done.stderr
 
 
+def test_with_the_fleets_packages_alone_it_is_the_builders_extra_that_a_build_lacks(base_packages: Path) -> None:
+    pytest.importorskip("typer", reason="the host's packages are not installed")
+    for name in (
+        "typer",
+        "rich",
+        "shellingham",
+        "markdown_it",
+        "mdurl",
+        "pygments",
+        "click",
+        "typing_extensions.py",
+    ):
+        found = importlib.util.find_spec(name.removesuffix(".py"))
+        if found is not None and found.origin is not None:
+            origin = Path(found.origin)
+            (base_packages / name).symlink_to(origin if name.endswith(".py") else origin.parent)
+    done = run(base_packages, "edgelift.cli", "build", "model.py:source", "-t", "rpi4")
+    assert done.returncode == 1 and "is not installed here" in done.stderr, done.stderr
+    assert "with the extra [builder];" in done.stderr
+    done = run(base_packages, "edgelift.cli", "releases")
+    assert done.returncode == 1 and "with the extra [fleet];" in done.stderr, done.stderr
+
+
 def test_the_devices_command_needs_none_of_them(base_packages: Path) -> None:
     done = run(base_packages, "edgelift_agent.cli", "--help")
     assert (done.returncode, done.stderr) == (0, "")

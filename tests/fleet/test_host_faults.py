@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.client import segment
 from edgelift_fleet.db import Database
+from edgelift_fleet.devices import is_online
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.server import _Housekeeper
 from edgelift_fleet.site import load_site
+from edgelift_fleet.tables import DeviceRow
 from tests.fleet.conftest import Server, edgelift, environment, make_site
 from tests.simulators.small_disk import small_disk
 
@@ -134,3 +136,13 @@ def test_a_server_that_was_killed_is_told_in_words(site: Path) -> None:
 def test_an_empty_name_is_no_path() -> None:
     with pytest.raises(ContractError):
         segment("")
+
+
+@pytest.mark.parametrize(
+    ("gone_at", "last_seen", "online"),
+    [(0, 990, True), (980, 990, True), (995, 990, False), (90_000, 990, True), (0, 90_000, False), (0, 0, False)],
+    ids=["speaks", "back again", "good-bye", "good-bye in the future", "spoke in the future", "silent"],
+)
+def test_a_clock_that_was_set_back_hides_no_device(gone_at: float, last_seen: float, online: bool) -> None:
+    row = DeviceRow(id="pi-1", presence_online=False, gone_at=gone_at)
+    assert is_online(row, last_seen, now=1000.0) is online

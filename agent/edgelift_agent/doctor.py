@@ -99,6 +99,8 @@ def check_agent(agent: RunningAgent) -> Finding:
     """Does the agent run, and may we ask it?"""
     if agent.refusal is not None and agent.forbidden:
         return Finding("agent", "warn", agent.refusal.message, "Run this with sudo to see what the agent sees.")
+    if agent.refusal is not None and agent.refusal.code == "busy":
+        return Finding("agent", "fail", agent.refusal.message, agent.refusal.hint)
     if not agent.status:
         advice = "systemctl start edgelift-agent; journalctl -u edgelift-agent"
         return Finding("agent", "fail", "No agent runs.", advice)

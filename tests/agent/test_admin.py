@@ -1,6 +1,7 @@
 """Who may ask the running agent, and how it is found where its socket's name can't be written."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,8 @@ import pytest
 from tests.simulators.device import Device
 
 from edgelift_agent.admin import ask
+from edgelift_agent.config import load_config
+from edgelift_agent.doctor import RunningAgent, check_agent
 from edgelift_agent.testing.host import ToyHost
 from edgelift_contract.errors import DeviceError
 
@@ -80,6 +83,20 @@ def test_a_socket_without_a_file_answers_its_own_user_and_root_alone(host: ToyHo
     assert command(device, "status").returncode == 0
     refused = command(device, "status", user=NOBODY)
     assert (refused.returncode, "(not-allowed)" in refused.stderr) == (1, True)
+
+
+def test_an_agent_that_is_stopped_is_not_taken_for_none(device: Device) -> None:
+    device.start()
+    assert device.process is not None
+    os.kill(device.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(DeviceError, match="does not answer") as caught:
+            ask(device.state / "run" / "admin.sock", "GET", "/status", timeout_s=0.5)
+        assert caught.value.code == "busy"
+        finding = check_agent(RunningAgent(load_config(device.config)))
+        assert (finding.state, "does not answer" in finding.message) == ("fail", True)
+    finally:
+        os.kill(device.process.pid, signal.SIGCONT)
 
 
 def test_nobody_there_is_said_so(tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def test_a_damaged_database_costs_no_served_model(
     assert device.answer() == 3.0
 
 
+def test_a_second_file_of_nothing_but_brackets_ends_nothing(host: ToyHost, device: Device) -> None:
+    committed(host, device, "1")
+    device.stop()
+    (device.state / "committed.json").write_text('{"schema": 1, "x": ' + "[" * 100_000)
+    (device.state / "state.db").unlink()
+    device.start()
+    until(lambda: device.answer() == 1.0, "the model that the host says")
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [

@@ -38,6 +38,24 @@ def wait_well(device: Device) -> None:
         time.sleep(0.05)
 
 
+def test_an_address_that_the_machine_has_not_yet_keeps_nothing_else_from_working(
+    host: ToyHost, tmp_path: Path
+) -> None:
+    missing = "192.0.2.77"  # RFC 5737: nobody's
+    name = tmp_path / "infer.sock"
+    device = Device(tmp_path / "device", host.url, host.token, serve=f'host = "{missing}"\nunix_socket = "{name}"')
+    device.start(wait=False)
+    try:
+        fresh(host, "1", 1)
+        host.wait_for("pi-1", lambda r: serves(r, "1") and [one.part for one in r.degraded] == ["serve-address"])
+        assert answers(name)
+        assert device.stop() == 0
+    finally:
+        if device.process is not None and device.process.poll() is None:
+            device.process.kill()
+            device.process.wait()
+
+
 def test_on_a_card_that_is_read_only_at_the_start(host: ToyHost, tmp_path: Path) -> None:
     name = tmp_path / "device" / "state" / "infer.sock"
     with small_disk(name.parent) as card:

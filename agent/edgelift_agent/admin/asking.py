@@ -28,8 +28,8 @@ def ask(
     """Ask the running agent, as `edgelift-agent status` does.
 
     Raises:
-        DeviceError: `not-allowed` for a user who may not ask; `not-serving` when no agent runs; else what the
-            agent answered.
+        DeviceError: `not-allowed` for a user who may not ask; `not-serving` when no agent runs; `busy` when one does
+            not answer in time; else what the agent answered.
     """
     connection = _UnixConnection(path, timeout_s)
     try:
@@ -38,6 +38,12 @@ def ask(
         body = response.read()
     except PermissionError as error:
         raise DeviceError("not-allowed", f"Permission denied at {path}.", hint="Use sudo.") from error
+    except (TimeoutError, BlockingIOError) as error:  # nobody takes what is sent, or nobody is let in any more
+        raise DeviceError(
+            "busy",
+            f"The agent at {path} does not answer.",
+            hint="It is stopped or stuck: systemctl restart edgelift-agent",
+        ) from error
     except OSError as error:
         raise DeviceError(
             "not-serving", f"No agent answers at {path}.", hint="Is it running? systemctl status edgelift-agent"

@@ -17,12 +17,15 @@ from edgelift_agent.serving.slots import Slots
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
+from edgelift_agent.system.sockets import is_here
 from edgelift_agent.telemetry.latency import LatencyRecorder
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Degradation
 
 #: The part that suffers when `serve.unix_socket` can't be opened.
 UNIX_SOCKET = "unix-socket"
+#: The part that suffers while the machine lacks the address `serve.host`, as before its network is up.
+ADDRESS = "serve-address"
 
 
 class Serving:
@@ -64,7 +67,7 @@ class Serving:
             request_timeout_s=config.request_timeout_s,
             answer_timeout_s=config.request_timeout_s,
         )
-        self._drain_timeout_s, self._degraded = config.drain_timeout_s, degraded
+        self._drain_timeout_s, self._degraded, self._host = config.drain_timeout_s, degraded, config.host
         self.look_again()
 
     def start(self) -> None:
@@ -72,7 +75,12 @@ class Serving:
         self.server.start()
 
     def look_again(self) -> None:
-        """Try to have the UNIX socket, where it is wanted and missing; to be called now and then."""
+        """See whether the address is there, and try to have a missing UNIX socket; to be called now and then."""
+        if is_here(self._host):
+            self._degraded.end(ADDRESS)
+        else:
+            text = f"Nobody can ask for inference: this machine has no address {self._host} now (serve.host)."
+            self._degraded.begin(ADDRESS, "bad-config", text)
         try:
             self.server.open_unix()
         except DeviceError as error:

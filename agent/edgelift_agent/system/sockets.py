@@ -18,9 +18,12 @@ from edgelift_contract.errors import DeviceError
 
 log = logging.getLogger(__name__)
 
+#: ip(7); Python has no name for it.
+_IP_FREEBIND = 15
+
 
 def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
-    """A listening TCP socket.
+    """A listening TCP socket; on an address that the machine has not yet, it listens from when it has.
 
     Raises:
         DeviceError: `port-in-use` or `bad-config`.
@@ -31,6 +34,8 @@ def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if not is_here(host, family):
+            sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
         sock.bind((host, port))
         sock.listen(backlog)
     except OSError as error:
@@ -43,6 +48,16 @@ def bind_tcp(host: str, port: int, backlog: int) -> socket.socket:
             ) from error
         raise DeviceError("bad-config", f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     return sock
+
+
+def is_here(host: str, family: int = 0) -> bool:
+    """Has this machine the address now? One that can't be judged counts as there."""
+    with socket.socket(family or (socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def bind_unix(path: Path, backlog: int, disk: Disk) -> socket.socket:
@@ -125,8 +140,8 @@ def connect_admin(path: Path, timeout_s: float | None) -> socket.socket:
         try:
             with short_name(path) as name:
                 sock.connect(name)
-        except PermissionError:
-            raise
+        except (PermissionError, BlockingIOError, TimeoutError):
+            raise  # it is there
         except OSError:
             sock.connect(nameless(path))  # no file, or one that was left behind on a disk that can't be written
     except BaseException:

@@ -50,7 +50,7 @@ class CommittedFile:
             found = msgspec.json.decode(data, type=_Committed)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
             log.error("%s can't be read: %s", self._path, error)
             return None
         self._written = data

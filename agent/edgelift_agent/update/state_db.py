@@ -126,7 +126,7 @@ def read_records(connection: sqlite3.Connection, path: Path) -> Records:
                 found.slots[key] = msgspec.json.decode(body, type=SlotRow)
             elif kind == "update":
                 found.updates[key] = _update(body)
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             log.error("%s: the record %s %s can't be read and is forgotten: %s", path, kind, key, error)
             found.lost.append(f"{kind} {key}".strip())
     return found

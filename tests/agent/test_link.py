@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgelift_contract import routes
 from edgelift_contract.assignment import Assignment, dump_assignment
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.errors import TransportError
+from edgelift_contract.replies import MARK, MARK_VALUE
 
 
 class Broker:
@@ -185,6 +187,7 @@ def test_a_frozen_broker_is_noticed_and_http_asked_at_once(host: ToyHost, device
     ("url", "code", "cause"),
     [
         ("http://no-such-host.invalid", "name-unresolved", "its name is not known"),
+        ("http://no..such-host", "name-unresolved", "its name can't be one"),
         ("http://127.0.0.1:{deaf}", "unreachable", "the connection was refused"),
         ("http://127.0.0.1:{silent}", "timed-out", "no bytes came"),
         ("https://127.0.0.1:{plain}", "tls-failed", "TLS failed"),
@@ -204,6 +207,23 @@ def test_the_cause_of_a_failed_connection_stands_in_its_sentence(
             HttpTransport(url.format(**ports), "t", "pi-1", timeout_s=timeout_s).poll(None, 0.0)
     assert caught.value.code == code
     assert cause in caught.value.message
+
+
+def test_answers_that_only_announce_another_are_passed_over() -> None:
+    announced = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" * 4
+    final = f"HTTP/1.1 304 Not Modified\r\n{MARK}: {MARK_VALUE}\r\n\r\n".encode()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                while b"\r\n\r\n" not in connection.recv(65536):
+                    pass
+                connection.sendall(announced + final)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert HttpTransport(url, "t", "pi-1", timeout_s=LONG_S).poll(1, 0.0) is None
 
 
 @pytest.fixture

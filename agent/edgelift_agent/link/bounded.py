@@ -7,6 +7,7 @@ followed, cookies never kept, bodies never decompressed, and nothing is read bey
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,11 @@ from edgelift_contract.errors import TransportError
 #: What a request's body must at least bring within each time-out, bytes: 51 a second at 20 s.
 MIN_PROGRESS_BYTES = 1024
 
+#: Answers that may come before the one, each of them an announcement.
+MAX_INTERIM = 32
+
 _PIECE_BYTES = 64 * 1024
+_LINE_BYTES = 65536
 
 
 class _Alarm:
@@ -100,10 +105,25 @@ class Watch:
                 socket.shutdown(self._socket, SHUT_RDWR)  # beneath TLS: its good-bye might block as well
 
 
+class _Final(http.client.HTTPResponse):
+    """An answer without those that may come before it, as 103 Early Hints: Python passes over 100 alone (RFC 9110, 15.2)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(MAX_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 101 < status < 200:
+                break
+            while self.fp.readline(_LINE_BYTES) not in (b"\r\n", b"\n", b""):
+                pass
+        return version, status, reason
+
+
 def make_session(watch: Watch) -> requests.Session:
     """A session of which every request is under `watch`."""
 
     class Plain(HTTPConnection):
+        response_class = _Final
+
         def request(self, *args: Any, **options: Any) -> None:
             if self.sock is None:
                 self.connect()
@@ -111,6 +131,8 @@ def make_session(watch: Watch) -> requests.Session:
             super().request(*args, **options)
 
     class Secure(HTTPSConnection):
+        response_class = _Final
+
         def request(self, *args: Any, **options: Any) -> None:
             if self.sock is None:
                 self.connect()

@@ -54,6 +54,8 @@ def _cause(error: BaseException) -> tuple[str, str, str] | None:
     if isinstance(error, (socket.gaierror, urllib3.NameResolutionError)):
         text = error.strerror if isinstance(error, socket.gaierror) and error.strerror else "no answer from DNS"
         return "name-unresolved", f"its name is not known ({text})", "Check host.url and the network's DNS."
+    if isinstance(error, UnicodeError):  # what Python says of a name that no DNS can hold
+        return "name-unresolved", f"its name can't be one ({error})", "Check host.url."
     if isinstance(error, ssl.SSLCertVerificationError):
         hint = "Check the host's certificate and this device's clock."
         return "tls-failed", f"its certificate is not trusted ({error.verify_message})", hint

@@ -66,7 +66,7 @@ def _disk_errors(parent: Path) -> Iterator[None]:
                 f"The folder {parent} cannot be written: {error.strerror}.",
                 hint="Choose another with --out.",
             ) from error
-        raise DeviceError("disk-error", f"Writing to {parent} failed: {error.strerror or error}.") from error
+        raise DeviceError(code, f"Writing to {parent} failed: {error.strerror or error}.") from error
 
 
 def _full(parent: Path) -> DeviceError:

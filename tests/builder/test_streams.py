@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgelift_builder.staging import put_in_place
-from edgelift_contract import ContractError
+from edgelift_builder.staging import put_in_place, staging
+from edgelift_contract import ContractError, DeviceError
 from tests.builder import files
 from tests.builder.conftest import ROOT, TINY, command, edgelift, environment
 
@@ -114,3 +115,21 @@ def test_a_number_out_of_bounds_is_refused_before_anything_is_made(
     assert done.returncode in (1, 2) and words in done.stderr, done.stderr
     assert "[1/" not in done.stderr and "fault" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_library_that_cannot_be_mapped_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(
+        'raise ImportError("libtorch_cpu.so: failed to map segment from shared object")'
+    )
+    program = "from edgelift_builder.source import user_code; user_code.seed()"
+    paths = {"PYTHONPATH": f"{tmp_path}:{environment()['PYTHONPATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment() | paths, capture_output=True, text=True
+    )
+    assert "DeviceError: torch cannot be loaded: libtorch_cpu.so: failed to map" in done.stderr, done.stderr
+
+
+def test_no_descriptors_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError) as caught, staging(tmp_path / "out"):
+        raise OSError(errno.EMFILE, "Too many open files")
+    assert caught.value.code == "no-descriptors"

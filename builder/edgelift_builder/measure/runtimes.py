@@ -65,7 +65,7 @@ def version(runtime: RuntimeName) -> str:
         raise ContractError(
             "tool-missing",
             f"{PACKAGES[runtime]} is not installed.",
-            hint="Install the builder: pip install 'edgelift[builder]'.",
+            hint="Install edgelift's wheel with the extra [builder].",
         ) from error
 
 

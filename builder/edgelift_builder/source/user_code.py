@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import random
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.named import no_function
 from edgelift_contract import codec
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import ContractError, DeviceError
 
 
 def call(path: Path, function: str) -> Any:
@@ -55,15 +56,18 @@ def seed() -> None:
 
     Raises:
         ContractError: `tool-missing` without torch.
+        DeviceError: `no-memory`, `load-failed` where its libraries can't be loaded.
     """
     random.seed(0)
     np.random.seed(0)  # user code may draw from the old global generator
     try:
         import torch
-    except ImportError as error:
-        raise ContractError(
-            "tool-missing", "torch is not installed.", hint="Install the builder: pip install 'edgelift[builder]'."
-        ) from error
+    except ModuleNotFoundError as error:
+        hint = "Install edgelift's wheel with the extra [builder]."
+        raise ContractError("tool-missing", f"{error.name} is not installed.", hint=hint) from error
+    except ImportError as error:  # it is there: its libraries can't be loaded, as where memory is short
+        code = "no-memory" if re.search("memory|map segment", str(error)) else "load-failed"
+        raise DeviceError(code, f"torch cannot be loaded: {error}.") from error
     torch.manual_seed(0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -143,7 +144,8 @@ class Agent:
     def _open_admin(self, state_dir: Path, disk: Disk) -> None:
         """Bind the administrator's sockets; inference goes on without what can't be bound."""
         self.admin = AdminServer()
-        self._admin_tcp = self._admin_unix = None
+        self._admin_tcp: socket.socket | None = None
+        self._admin_unix: list[socket.socket] = []
         try:
             self._admin_tcp = bind_tcp("127.0.0.1", self.config.serve.admin_port, 16)
             self._admin_unix = bind_admin(admin_socket(state_dir), 16, disk)
@@ -242,7 +244,7 @@ class Agent:
 
     def _start_admin(self) -> None:
         updater, on_worker = self.updater, self._on_worker
-        if self._admin_unix is not None:
+        if self._admin_unix:
             self.admin.add(
                 self._admin_unix,
                 {
@@ -255,7 +257,7 @@ class Agent:
             )
         if self._admin_tcp is not None:
             self.admin.add(
-                self._admin_tcp,
+                [self._admin_tcp],
                 {
                     "GET /health": lambda _: {"live": True, "degraded": self.degraded.reasons()},
                     "GET /metrics": lambda _: self._metrics(),

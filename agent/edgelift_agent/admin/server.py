@@ -96,8 +96,8 @@ class AdminServer:
         self._threads: list[StandbyThreads] = []
         self._web: WebServer | None = None
 
-    def add(self, sock: socket.socket, routes: dict[str, Handler]) -> None:
-        """Have `routes` answered on a listening socket, from `start` on.
+    def add(self, sockets: list[socket.socket], routes: dict[str, Handler]) -> None:
+        """Have `routes` answered on listening sockets of one kind, from `start` on.
 
         Raises:
             DeviceError: `no-memory`.
@@ -105,9 +105,9 @@ class AdminServer:
         from edgelift_agent.system.connections import Bounds  # late: brings uvicorn
 
         bounds = Bounds(connections=MAX_CONNECTIONS, body_bytes=MAX_BODY_BYTES)
-        trust = is_trusted if sock.family == socket.AF_UNIX else None
+        trust = is_trusted if sockets[0].family == socket.AF_UNIX else None
         self._threads.append(StandbyThreads(THREADS, "admin-answer"))
-        self._sites.append(HttpSite(AdminApp(routes, self._threads[-1]), [sock], bounds, trust=trust))
+        self._sites.append(HttpSite(AdminApp(routes, self._threads[-1]), sockets, bounds, trust=trust))
 
     def start(self) -> None:
         """Answer; returns once requests are taken.

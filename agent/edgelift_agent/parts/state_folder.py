@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from edgelift_agent.artifact.store import Store
 from edgelift_agent.system.degraded import Degraded
-from edgelift_agent.system.disk import Disk
+from edgelift_agent.system.disk import Disk, mapped_errors
+from edgelift_agent.telemetry import queue
 from edgelift_agent.telemetry.queue import TelemetryQueue
+from edgelift_agent.update import journal
 from edgelift_agent.update.journal import Journal
 from edgelift_contract.errors import DeviceError
 
 log = logging.getLogger(__name__)
 
 PART = "state-folder"
+#: Parts that the state database has.
+_DATABASE = (journal.PART, queue.PART)
 #: What is written to learn whether the disk takes something again.
 PROBE, PROBE_BYTES = "probe", 65536
 
@@ -52,8 +57,7 @@ class StateFolder:
         """
         try:
             self._disk.make_folder(self._root)
-            if self._lock is None:
-                self._lock = self._disk.lock(self._root)
+            self._keep_lock()
             self.store.make_folders()
             if any(fault.part == PART for fault in self._degraded.reasons()):
                 self._try_writing()
@@ -62,7 +66,9 @@ class StateFolder:
                 raise
             self._refused(error, self._root)
         else:
-            self._degraded.end(PART)
+            # What the database alone is refused is over when it can be written, whatever a probe beside it shows.
+            if not any(fault.part in _DATABASE for fault in self._degraded.reasons()):
+                self._degraded.end(PART)
 
     def look_again(self) -> None:
         """See whether what the disk refused is over; to be called now and then.
@@ -71,7 +77,18 @@ class StateFolder:
             DeviceError: `already-running`.
         """
         self.mend()
+        self.journal.look_again()
         self.queue.mend()
+
+    def _keep_lock(self) -> None:
+        """Lock the folder, again where another has its name by now: the lock on the one before keeps nobody out."""
+        with mapped_errors("look at", self._root):
+            if self._lock is not None and not os.path.samestat(os.fstat(self._lock), self._root.stat()):
+                log.error("%s was removed or replaced under this agent", self._root)
+                os.close(self._lock)
+                self._lock = None
+        if self._lock is None:
+            self._lock = self._disk.lock(self._root)
 
     def _try_writing(self) -> None:
         # More than a block, and a name of its own: a disk may refuse either.

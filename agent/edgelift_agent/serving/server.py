@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -70,12 +71,12 @@ class Server:
         self._web = WebServer("inference-server", [self._site])
 
     def open_unix(self) -> None:
-        """Listen on the UNIX socket too, where one is wanted and not yet open; before or after `start`.
+        """Listen on the UNIX socket too, where one is wanted and its name is not there; before or after `start`.
 
         Raises:
             DeviceError: the disk's, or `bad-config`.
         """
-        if self._unix_socket is not None and not self._has_unix:
+        if self._unix_socket is not None and not (self._has_unix and os.path.lexists(self._unix_socket)):
             self._web.listen(self._site, bind_unix(self._unix_socket, BACKLOG, self._disk))
             self._has_unix = True
 

@@ -91,16 +91,18 @@ def _is_other_file(path: Path) -> bool:
         return False
 
 
-def bind_admin(path: Path, backlog: int, disk: Disk) -> socket.socket:
-    """The administrator's listening socket: at `path`, or, where the disk can't hold that name, without a file.
+def bind_admin(path: Path, backlog: int, disk: Disk) -> list[socket.socket]:
+    """The administrator's listening sockets: at `path`, and without a file, for when the disk can't hold that name or
+    somebody removes it.
 
     A name without a file stands in no folder that could keep strangers out: whoever accepts must ask `is_trusted`.
 
     Raises:
         DeviceError: `already-running`, or `bad-config` when it can't listen at all.
     """
+    made: list[socket.socket] = []
     try:
-        return bind_unix(path, backlog, disk)
+        made.append(bind_unix(path, backlog, disk))
     except DeviceError as error:
         log.warning("no socket at %s code=%s %s", path, error.code, error.message)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -109,10 +111,12 @@ def bind_admin(path: Path, backlog: int, disk: Disk) -> socket.socket:
         sock.listen(backlog)
     except OSError as error:
         sock.close()
+        if made:
+            return made  # another namespace's agent may have the same path, and so this name
         if error.errno == errno.EADDRINUSE:
             raise DeviceError("already-running", f"Another agent listens for {path}.") from error
         raise DeviceError("bad-config", f"Cannot listen for {path}: {error}.") from error
-    return sock
+    return [*made, sock]
 
 
 def nameless(path: Path) -> bytes:

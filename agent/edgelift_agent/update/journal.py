@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,8 @@ class Journal:
         self.path, self._disk, self._degraded = path, disk, degraded
         self._committed = CommittedFile(path.with_name("committed.json"), disk)
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+        self._is_lost = False
         self._fault = DeviceError("disk-error", f"The state database {path} is not open.")
         self._records = Records()
         self._stored: dict[tuple[str, str], bytes] = {}
@@ -100,15 +103,37 @@ class Journal:
                 self.save_meta()
             return
         try:
-            self._connection = self._open()
+            self._connection = self._begin_anew() if self._is_lost else self._open()
         except DeviceError as error:
             self._fault = error
             self._degraded.begin(PART, error.code, str(error))
-            self._take(self._read_only())
+            if not self._is_lost:
+                self._take(self._read_only())
             raise
+        self._opened, is_new, self._is_lost = state_db.which(self.path), self._is_lost, False
         self._degraded.end(PART)
-        if self.lost:
+        if self.lost or is_new:
             self._mend()
+
+    def look_again(self) -> None:
+        """Notice that the file was removed, or another put in its place, while it was open: what is written to it then is
+        gone with this process. The records in memory are what runs here; they go into a new file.
+        """
+        if self._connection is None or state_db.which(self.path) == self._opened:
+            return
+        log.error("%s was removed or replaced under this agent; its records are written again", self.path)
+        self._connection.close()
+        self._connection, self._is_lost = None, True
+        with contextlib.suppress(DeviceError):
+            self.reopen()
+
+    def _begin_anew(self) -> sqlite3.Connection:
+        """A new file for the records in memory; whatever has its name is put aside."""
+        if state_db.which(self.path) is not None:
+            state_db.put_aside(self.path, self._disk)
+        connection = state_db.open_database(self.path, self._disk)
+        self.meta.outbox = uuid.uuid4().hex[:12]  # its numbers begin anew
+        return connection
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -163,6 +188,8 @@ class Journal:
             self.save_meta()
             for slot, row in self.slots.items():
                 self.save_slot(slot, row)
+            for slot, update in self.updates.items():
+                self.save_update(slot, update)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -62,6 +62,15 @@ def open_database(path: Path, disk: Disk) -> sqlite3.Connection:
     return connection
 
 
+def which(path: Path) -> tuple[int, int] | None:
+    """What tells the file of that name from every other that may come to have it; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
     form = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if form > FORM:

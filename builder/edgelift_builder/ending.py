@@ -154,9 +154,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
         for folder, made_for_it in list(_folders.items()):
             _remove(folder, made_for_it)
         clear = "\r\x1b[2K\x1b[?25h" if os.isatty(2) else ""  # the bar's line, and the cursor that it hides
-        if select.select([], [2], [], 0)[
-            1
-        ]:  # a full pipe or a stopped terminal that nobody reads would hold us for ever
+        _, takes, _ = select.select([], [2], [], 0)
+        if takes:  # a full pipe or a stopped terminal that nobody reads would hold us for ever
             os.write(2, f"{clear}Ended by {signal.Signals(number).name}: no release was written.\n".encode())
     finally:
         os._exit(128 + number)

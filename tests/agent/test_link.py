@@ -18,6 +18,7 @@ from tests.simulators.proxy import HTML
 from tests.waiting import LONG_S
 from tests.waiting import until as wait
 
+from edgelift_agent.link import bounded
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModelFile
@@ -272,3 +273,14 @@ def test_whole_fetches_that_came_out_wrong_are_counted_over_restarts(host: ToyHo
     device.start()
     host.wait_for("pi-1", lambda r: "toy" in r.slots and r.slots["toy"].update.outcome == "refused")
     assert host.last("pi-1").slots["toy"].update.code == "digest-mismatch"
+
+
+def test_an_alarm_that_fails_keeps_no_other_from_ringing() -> None:
+    rung = threading.Event()
+
+    def fails() -> None:
+        raise MemoryError
+
+    bounded.alarm().set(fails, 0.0)
+    bounded.alarm().set(rung.set, 0.05)
+    assert rung.wait(LONG_S)

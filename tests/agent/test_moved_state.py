@@ -14,6 +14,7 @@ from tests.waiting import until
 
 from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModelFile
+from edgelift_contract.report import Report
 
 
 def remove_all(device: Device) -> None:
@@ -80,6 +81,31 @@ def test_a_second_agent_on_the_folder_is_kept_out(host: ToyHost, device: Device,
     second.start(wait=False)
     assert second.process.wait() != 0
     assert device.answer() == 1
+
+
+def test_another_agents_folder_is_left_alone(host: ToyHost, device: Device, tmp_path: Path) -> None:
+    """It was quicker than this one's next look: this one serves on, and writes nothing until the other has ended."""
+    serve_first(host, device)
+    device.process.send_signal(signal.SIGSTOP)
+    move_away(device)
+    second = Device(tmp_path / "second", host.url, host.token, name="pi-2")
+    second.config.write_text(second.config.read_text().replace(str(second.state), str(device.state)))
+    try:
+        second.start()
+        device.process.send_signal(signal.SIGCONT)
+        host.wait_for(device.name, lambda r: ("state-folder", "already-running") in faults(r))
+        host.assign(device.name, toy=host.publish("2", ToyModelFile(scale=2)))
+        host.wait_for(device.name, lambda r: r.revision_seen == 2 or ("journal", "already-running") in faults(r))
+        assert device.answer() == 1 and written(device) == {}
+    finally:
+        second.stop()
+    assert outcome(host, device, "2") == ("committed", "", "2")
+    assert written(device) == {"toy": "2"}
+    host.wait_for(device.name, lambda r: not faults(r))
+
+
+def faults(report: Report) -> set[tuple[str, str]]:
+    return {(fault.part, fault.code) for fault in report.degraded}
 
 
 def test_the_administrator_is_answered_without_the_sockets_name(host: ToyHost, device: Device) -> None:

@@ -174,13 +174,13 @@ class Store:
             except ContractError:
                 continue  # not fetched yet: nothing of it to protect but what is in `keep`
         gone = 0
-        for name in self._names(self.artifacts):
-            if name.name not in keep:
-                self.disk.remove(name)
+        for path in self._names(self.artifacts):
+            if path.name not in keep:
+                self.disk.remove(path)
                 gone += 1
-        for name in (*self._names(self.blobs), *self._names(self.partials)):
-            if name.name not in blobs:
-                self.disk.remove(name)
+        for path in (*self._names(self.blobs), *self._names(self.partials)):
+            if path.name not in blobs:
+                self.disk.remove(path)
                 gone += 1
         return gone
 

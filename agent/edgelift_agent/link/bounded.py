@@ -8,6 +8,7 @@ followed, cookies never kept, bodies never decompressed, and nothing is read bey
 from __future__ import annotations
 
 import http.client
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from edgelift_agent.system.standby import begin
 from edgelift_contract.errors import TransportError
+
+log = logging.getLogger(__name__)
 
 #: What a request's body must at least bring within each time-out, bytes: 51 a second at 20 s.
 MIN_PROGRESS_BYTES = 1024
@@ -59,8 +62,15 @@ class _Alarm:
                 now = time.monotonic()
                 for action in [action for action, due in self._due.items() if due <= now]:
                     del self._due[action]
-                    action()
+                    _call(action)
                 self._changed.wait(min(self._due.values()) - now if self._due else None)
+
+
+def _call(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except Exception:
+        log.exception("an alarm failed")
 
 
 @cache
@@ -110,7 +120,7 @@ class _Final(http.client.HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(MAX_INTERIM):
-            version, status, reason = super()._read_status()  # type: ignore[misc]
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed has no private names
             if not 101 < status < 200:
                 break
             while self.fp.readline(_LINE_BYTES) not in (b"\r\n", b"\n", b""):

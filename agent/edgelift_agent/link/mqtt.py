@@ -113,7 +113,7 @@ class MqttTransport:
 
         properties = None
         if self._version_5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has none
             properties.MaximumPacketSize = MAX_PACKET_BYTES
         address = (self._access.host, self._access.port)
         client.connect_async(*address, keepalive=self._keepalive_s, properties=properties)

@@ -73,10 +73,15 @@ class StateFolder:
     def look_again(self) -> None:
         """See whether what the disk refused is over; to be called now and then.
 
-        Raises:
-            DeviceError: `already-running`.
+        Where the folder was taken away and another agent has that name's by now, this one serves on and writes nothing.
         """
-        self.mend()
+        try:
+            self.mend()
+        except DeviceError as error:
+            self._degraded.begin(PART, error.code, str(error))
+            self.journal.bar(error)
+            return
+        self.journal.bar(None)
         self.journal.look_again()
         self.queue.mend()
 

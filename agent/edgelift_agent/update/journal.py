@@ -47,6 +47,7 @@ class Journal:
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._is_lost = False
+        self._barred: DeviceError | None = None
         self._fault = DeviceError("disk-error", f"The state database {path} is not open.")
         self._records = Records()
         self._stored: dict[tuple[str, str], bytes] = {}
@@ -102,6 +103,8 @@ class Journal:
             with self.transaction():
                 self.save_meta()
             return
+        if self._barred is not None:
+            raise self._barred
         try:
             self._connection = self._begin_anew() if self._is_lost else self._open()
         except DeviceError as error:
@@ -122,10 +125,22 @@ class Journal:
         if self._connection is None or state_db.which(self.path) == self._opened:
             return
         log.error("%s was removed or replaced under this agent; its records are written again", self.path)
-        self._connection.close()
-        self._connection, self._is_lost = None, True
+        self._leave()
         with contextlib.suppress(DeviceError):
             self.reopen()
+
+    def bar(self, reason: DeviceError | None) -> None:
+        """Leave the file alone for as long as there is a reason: it is another agent's by now. None: it is ours."""
+        self._barred = reason
+        if reason is not None and self._connection is not None:
+            self._leave()
+            self._fault = reason
+            self._degraded.begin(PART, reason.code, str(reason))
+
+    def _leave(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._is_lost = None, True
 
     def _begin_anew(self) -> sqlite3.Connection:
         """A new file for the records in memory; whatever has its name is put aside."""

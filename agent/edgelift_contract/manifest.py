@@ -111,12 +111,14 @@ class Budgets(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the artifact must keep to; a limit left out is not checked.
 
     Attributes:
-        accuracy_drop_pp: most that the metric may fall below float, in percentage points.
+        accuracy_drop_pp: most that the metric may fall below float, in percentage points, where it is a share of 1.
+        loss_percent: most that it may get worse otherwise, per cent of float's.
         latency_p95_ms: most that the 95th percentile of one inference may take on the device, milliseconds.
         peak_memory_bytes: most that loading and running may add to the process, bytes.
     """
 
     accuracy_drop_pp: float | None = None
+    loss_percent: float | None = None
     latency_p95_ms: float | None = None
     peak_memory_bytes: int | None = None
 
@@ -126,13 +128,14 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         metric: what was measured, as `accuracy` or `agreement`.
-        value, low, high: the estimate and its 95 % confidence interval, both as a share of 1.
+        value, low, high: the estimate and its 95 % confidence interval, as a share of 1, or in the metric's own unit.
         n: number of samples.
         data_sha256: digest of the evaluation data.
         baseline: the float model's value on the same samples.
         measured_on: hardware class of the machine that measured.
         runtime: runtime and version that measured, as `onnxruntime 1.32.0`.
         verdict: `holds`, `fails` or `cannot-tell` against the accuracy budget.
+        unit: empty for shares of 1, whose drop is a share too; `percent` for others, whose drop is a share of float's value.
     """
 
     metric: str
@@ -145,6 +148,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     measured_on: str
     runtime: str
     verdict: Literal["holds", "fails", "cannot-tell"] = "holds"
+    unit: str = ""
 
 
 class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -174,6 +178,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         hardware_class: decides which devices may run it.
         format, runtime: how it is stored and who loads it.
         runtime_range: versions of the runtime package that may load it, as `>=1.17`; empty means any.
+        task, judged: what the model is for, where its source named it, and how it was judged, for people.
         files, inputs, outputs, options, goldens, budgets, evidence, provenance: see their types.
     """
 
@@ -196,6 +201,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     options: SessionOptions = SessionOptions()
     budgets: Budgets = Budgets()
     evidence: list[Evidence] = []
+    task: str = ""
+    judged: str = ""
 
     @property
     def model_file(self) -> FileEntry:

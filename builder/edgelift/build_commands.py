@@ -64,7 +64,7 @@ def _build(
 
     request = Request(
         source=source, targets=target, recipe=recipe, version=version, counter=counter, model=model, out=out,
-        budget_pp=budget, search_s=seconds(search) if search else 0.0, timeout_s=timeout, accept=accept, emulate=emulate,
+        budget=budget, search_s=seconds(search) if search else 0.0, timeout_s=timeout, accept=accept, emulate=emulate,
         force=force, data=data,
     )  # fmt: skip
     built = _run(request, quiet=as_json)

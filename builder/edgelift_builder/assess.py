@@ -14,8 +14,11 @@ import numpy as np
 from edgelift_builder import data, emulate
 from edgelift_builder.candidate import Examined, Failed, Made, Outcome, find_float
 from edgelift_builder.child import Child, OnFailure
-from edgelift_builder.facts import LABELS, REFERENCE, SourceFacts
-from edgelift_builder.measure import evaluate, examine, latency, memory
+from edgelift_builder.facts import SourceFacts
+from edgelift_builder.judge import telling
+from edgelift_builder.judge.measure import Numbers
+from edgelift_builder.judge.panel import Panel, read_case
+from edgelift_builder.measure import examine, latency, memory
 from edgelift_builder.source import held
 from edgelift_builder.staging import is_full
 from edgelift_builder.work import Work
@@ -35,8 +38,9 @@ class Assessor:
 
     def __init__(self, runtimes: Child, source: Child, facts: SourceFacts, work: Work) -> None:
         self._runtimes, self._source, self._facts, self._work = runtimes, source, facts, work
-        self._reference, self._labels = data.load(work.folder / REFERENCE), data.load(work.folder / LABELS)
-        self._baseline = self._score(self._reference, work.folder / REFERENCE)
+        case = read_case(work.folder, facts.task)
+        judging = held.own_judging(facts.own, self._own_scores) if facts.own else telling.judging(case, facts.task)
+        self._panel = Panel(judging, case.reference, work.budgets(judging))
         self._count = 0
 
     def examine(self, made: Made | Failed) -> Outcome:
@@ -57,12 +61,12 @@ class Assessor:
         found = self._runtimes.call(
             examine.examine, made.spec, str(self._work.folder), str(folder), on_failure=OnFailure(made.label)
         )
-        scores = self._score(data.load(found.outputs), found.outputs)
-        return made.examined(found, evaluate.judge(self._facts.metric, scores, self._baseline, made.budget_pp))
+        return made.examined(found, self._panel.judge(data.load(found.outputs)))
 
-    def _score(self, outputs: data.DataSet, file: Path) -> evaluate.Scores:
-        if not self._facts.own_metric:
-            return evaluate.score(outputs, self._labels, self._reference)
+    def _own_scores(self, outputs: data.DataSet) -> Numbers:
+        """By the source's own metric, which lives in its process."""
+        file = self._work.folder / "to-score.npz"
+        data.save(file, outputs)
         on_failure = OnFailure(
             "The source's metric", raised="source-raised", hung="source-hung", died="source-raised"
         )

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from edgelift_builder import emulate, gates, package, search
 from edgelift_builder.assess import Assessor, emulate_all, float_ratio
 from edgelift_builder.candidate import (
@@ -104,8 +102,6 @@ def _out(request: Request, parent: Path, name: str) -> Path:
 
 def _recipe(request: Request, targets: list[Target]) -> Recipe:
     recipe = load_recipe(request.recipe)
-    if request.budget_pp is not None:
-        recipe = msgspec.structs.replace(recipe, accuracy_drop_pp=request.budget_pp)
     check_recipe(recipe, targets)
     return recipe
 
@@ -131,7 +127,7 @@ def _search(
         context = step_context(source_process, facts, target, work)
 
         def attempt(variant: Variant, context: StepContext = context) -> Outcome:
-            candidate = Candidate(context.target, variant, work.recipe.accuracy_drop_pp)
+            candidate = Candidate(context.target, variant)
             outcome = assessor.examine(make_one(candidate, context, work))
             float_one = find_float(outcomes, candidate)
             if isinstance(outcome, Failed) or not float_one:

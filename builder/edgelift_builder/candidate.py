@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
+from edgelift_builder.judge.judgement import Judgement, Verdict
+from edgelift_builder.judge.panel import Judgements
 from edgelift_builder.measure.emulated_guest import Emulation
-from edgelift_builder.measure.evaluate import Judgement, Verdict
 from edgelift_builder.measure.examine import Examination
 from edgelift_builder.measure.latency import Latency, Ratio
 from edgelift_builder.measure.memory import Cost
@@ -23,6 +24,8 @@ from edgelift_builder.targets import Target
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.manifest import RuntimeName
 
+_WORST_FIRST: tuple[Verdict, ...] = ("fails", "cannot-tell", "holds")
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -30,12 +33,10 @@ class Candidate:
 
     Attributes:
         target, variant: what it is.
-        budget_pp: most that it may lose against float, percentage points.
     """
 
     target: Target
     variant: Variant
-    budget_pp: float
 
     @property
     def runtime(self) -> RuntimeName:
@@ -70,9 +71,9 @@ class Made(Candidate):
     spec: ModelSpec
     size_bytes: int
 
-    def examined(self, examination: Examination, judgement: Judgement) -> Examined:
+    def examined(self, examination: Examination, judgements: Judgements) -> Examined:
         """The next stage."""
-        return Examined(**_held(self, Made), examination=examination, judgement=judgement)
+        return Examined(**_held(self, Made), examination=examination, judgements=judgements)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +81,23 @@ class Examined(Made):
     """It has run on the whole evaluation set.
 
     Attributes:
-        examination, judgement: what it answers, and how good that is.
+        examination, judgements: what it answers, and how good that is by each metric.
         emulation: what it did on its target's emulated processor; None where that was not tried.
     """
 
     examination: Examination
-    judgement: Judgement
+    judgements: Judgements
     emulation: Emulation | None = None
+
+    @property
+    def judgement(self) -> Judgement:
+        """By the first metric: the one to show."""
+        return self.judgements[0]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all metrics."""
+        return next((v for v in _WORST_FIRST if any(j.verdict == v for j in self.judgements)), "holds")
 
     def measured(self, latency: Latency, float_ratio: Ratio | None, cost: Cost | None) -> Measured:
         """The next stage; of what was measured already, the new figures."""
@@ -136,7 +147,7 @@ class Decided:
     @property
     def verdict(self) -> Verdict | Literal[""]:
         """Accuracy's verdict; empty where it did not run."""
-        return self.candidate.judgement.verdict if isinstance(self.candidate, Examined) else ""
+        return self.candidate.verdict if isinstance(self.candidate, Examined) else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +166,7 @@ class Shipped(Decided):
         """Accuracy's verdict. A float variant that passed its gate holds: it was judged by its outputs, which are the
         source's own; how many samples there were does not matter to that.
         """
-        return "holds" if self.candidate.is_float and not self.code else self.candidate.judgement.verdict
+        return "holds" if self.candidate.is_float and not self.code else self.candidate.verdict
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """Arrays by input name, as they cross between processes: on disk, never through a pipe.
 
 A data set is a dict of equally long arrays, axis 0 the sample; its digest covers names, types, shapes and bytes. Text is
-an array of numpy's fixed-width unicode (kind `U`), which crosses without being pickled; see `plain`.
+an array of numpy's fixed-width unicode (kind `U`), which crosses without being pickled; see `plain`. Where samples differ in
+their shape a column is `ragged`. How one sample becomes what a model takes is `calls`' business.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import IO, Any, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgelift_builder import ragged
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import DataType
 
@@ -79,31 +81,83 @@ def plain(values: Any) -> Array:
     return np.array(text, dtype=np.str_).reshape(array.shape)
 
 
+#: Ends the name of a ragged column's table of shapes in a stored data set.
+_SHAPES = "#shapes"
+
+
 def save(path: Path, data: Mapping[str, Array]) -> None:
     """Write a data set; `load` reads it back equal, names and order included."""
-    arrays: dict[str, Any] = {
-        f"{i:04d}:{name}": np.ascontiguousarray(array) for i, (name, array) in enumerate(data.items())
-    }
+    arrays: dict[str, Any] = {}
+    for i, (name, array) in enumerate(data.items()):
+        key = f"{i:04d}:{name}"
+        if ragged.is_ragged(array):
+            arrays[key], arrays[f"{i:04d}{_SHAPES}:{name}"] = ragged.pack(array)
+        else:
+            arrays[key] = np.ascontiguousarray(array).reshape(array.shape)
     np.savez(path, **arrays)
 
 
 def load(path: Path) -> DataSet:
     """Read a data set. Never runs code: pickled arrays are refused by numpy."""
     with np.load(path, allow_pickle=False) as stored:
-        return {key.partition(":")[2]: stored[key] for key in sorted(stored.files)}
+        keys = sorted(key for key in stored.files if not _is_shapes(key))
+        return {_name(key): _whole(stored, key) for key in keys}
+
+
+def _whole(stored: Any, key: str) -> Array:
+    shapes = _shapes_key(key)
+    return ragged.unpack(stored[key], stored[shapes]) if shapes in stored.files else stored[key]
+
+
+def _name(key: str) -> str:
+    return key.partition(":")[2]
+
+
+def _is_shapes(key: str) -> bool:
+    return key.partition(":")[0].endswith(_SHAPES)
+
+
+def _shapes_key(key: str) -> str:
+    number, _, name = key.partition(":")
+    return f"{number}{_SHAPES}:{name}"
 
 
 def stream(path: Path, size: int = 1) -> Iterator[DataSet]:
     """A stored data set in order, `size` samples at a time, of which no more than these are in memory."""
     with zipfile.ZipFile(path) as archive, ExitStack() as open_files:
-        columns = []
-        for entry in sorted(archive.namelist()):
-            file = open_files.enter_context(archive.open(entry))
-            columns.append((entry.removesuffix(".npy").partition(":")[2], file, *_header(file)))
-        count = columns[0][2][0] if columns else 0
+        columns = [
+            _Column(archive, entry, open_files) for entry in sorted(archive.namelist()) if not _is_shapes(entry)
+        ]
+        count = columns[0].length if columns else 0
         for start in range(0, count, size):
             here = min(size, count - start)
-            yield {name: _read(file, (here, *shape[1:]), dtype) for name, file, shape, dtype in columns}
+            yield {column.name: column.read(start, here) for column in columns}
+
+
+class _Column:
+    """A column that is read from front to back."""
+
+    def __init__(self, archive: zipfile.ZipFile, entry: str, open_files: ExitStack) -> None:
+        key = entry.removesuffix(".npy")
+        self.name = _name(key)
+        self._file = open_files.enter_context(archive.open(entry))
+        shape, self._dtype = _header(self._file)
+        self._shapes: Array | None = None
+        if f"{_shapes_key(key)}.npy" in archive.namelist():
+            with archive.open(f"{_shapes_key(key)}.npy") as table:
+                self._shapes = np.lib.format.read_array(table, allow_pickle=False)
+        self.length = shape[0] if self._shapes is None else len(self._shapes)
+        self._each = shape[1:]
+
+    def read(self, start: int, count: int) -> Array:
+        """The next `count` samples, the first of which is `start`."""
+        if self._shapes is None:
+            return self._take((count, *self._each))
+        return ragged.of([self._take(tuple(shape)) for shape in self._shapes[start : start + count]])
+
+    def _take(self, shape: tuple[int, ...]) -> Array:
+        wanted = int(np.prod(shape)) * self._dtype.itemsize
+        return np.frombuffer(self._file.read(wanted), dtype=self._dtype).reshape(shape)
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -111,11 +165,6 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     return shape, dtype
-
-
-def _read(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    wanted = int(np.prod(shape)) * dtype.itemsize
-    return np.frombuffer(file.read(wanted), dtype=dtype).reshape(shape)
 
 
 def length(data: Mapping[str, Array]) -> int:
@@ -138,7 +187,7 @@ def digest(data: Mapping[str, Array]) -> str:
     """SHA-256 over each array's name, type, shape and row-major bytes, in order of name."""
     sha = hashlib.sha256()
     for name in sorted(data):
-        array = np.ascontiguousarray(data[name])
-        sha.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        sha.update(array.data if array.size else b"")
+        for array in data[name] if ragged.is_ragged(data[name]) else (data[name],):
+            sha.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+            sha.update(np.ascontiguousarray(array).data if array.size else b"")
     return sha.hexdigest()

@@ -109,6 +109,7 @@ def _order(candidate: Examined, data_folder: Path) -> Order:
         evaluation=str(data_folder / EVALUATION),
         expected=str(examined.outputs),
         samples=SAMPLES,
+        axes=dict(spec.axes),
     )
 
 

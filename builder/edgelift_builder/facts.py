@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_contract.manifest import Format, TensorSpec
 
 EVALUATION, CALIBRATION, LABELS, REFERENCE = "evaluation.npz", "calibration.npz", "labels.npz", "reference.npz"
@@ -15,10 +16,13 @@ class SourceFacts:
 
     Attributes:
         name, sha256: the model's name; digest of the source file.
-        inputs, outputs: by name, axis 0 free (-1).
+        inputs, outputs: as they are in a call, free axes -1; the sample's too, where `batch_free`.
+        axes: the sample axis of each input and output in a call, None where it has none.
         samples, calibration_samples: how many there are.
-        metric: what is measured, as `accuracy`.
-        labelled, own_metric: are there labels; does the source bring its own metric.
+        task: what it is for, as the source names it; empty where it is told.
+        metric, unit: what is measured first, as `accuracy`, and in what unit it loses.
+        judged: how it is judged, and what the float model scores, for people.
+        own: the source's own metric, where it brings one.
         data_sha256: digest of evaluation inputs and labels.
         key: digest of everything that decides what the source is: its files, weights, data and answers.
         formats: what it can become; batch_free: does it take any number of samples at once.
@@ -32,9 +36,12 @@ class SourceFacts:
     samples: int
     calibration_samples: int
     metric: str
-    labelled: bool
-    own_metric: bool
     data_sha256: str
+    axes: dict[str, int | None] = field(default_factory=dict)
+    task: str = ""
+    judged: str = ""
+    unit: Unit = "points"
+    own: Measure | None = None
     key: str = ""
     formats: tuple[Format, ...] = ("onnx", "tflite", "torchscript")
     batch_free: bool = True

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from edgelift_builder.candidate import Decided, Examined, Failed, Measured, Outcome, Rejected, Shipped, find_float
+from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE
 
 #: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
@@ -32,24 +33,35 @@ def decide(outcomes: Sequence[Outcome], *, accept: bool) -> list[Decided]:
 
 def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:
     """`(code, sentence)` of the first gate that it does not pass; empty when it passes all."""
-    examined, judged = candidate.examination, candidate.judgement
+    examined = candidate.examination
     if candidate.is_float:
         if examined.float_distance > FLOAT_TOLERANCE:
             share = f"{100 * examined.float_distance:.2g} %"
             return "conversion-failed", f"Its outputs differ from the source's own by {share} of their range."
         return "", ""
-    budget = f"the budget of {candidate.budget_pp:g} points"
-    drop = f"{judged.drop_pp:+.2f} points ({judged.drop_low_pp:+.2f} to {judged.drop_high_pp:+.2f})"
-    if judged.verdict == "fails":
-        return "accuracy-over-budget", f"It loses {drop} against float, over {budget}."
-    if judged.verdict == "cannot-tell":
-        needed = judged.samples_needed
-        enough = f" At this rate about {needed} samples would tell." if needed else ""
-        return (
-            "not-enough-data",
-            f"With {judged.n} samples it cannot be told whether its loss, {drop}, keeps {budget}.{enough}",
-        )
+    for judged in candidate.judgements:
+        if judged.verdict == "fails":
+            return "accuracy-over-budget", f"It loses {_loss(judged)} against float, over {_budget(judged)}."
+    for judged in candidate.judgements:
+        if judged.verdict == "cannot-tell":
+            return "not-enough-data", _too_few(judged)
     return _gain(outcomes, candidate)
+
+
+def _loss(judged: Judgement) -> str:
+    unit = "points of" if judged.unit == "points" else "% of"
+    return f"{judged.loss:+.2f} {unit} {judged.metric} ({judged.loss_low:+.2f} to {judged.loss_high:+.2f})"
+
+
+def _budget(judged: Judgement) -> str:
+    return f"the budget of {judged.budget:g} {'points' if judged.unit == 'points' else '%'}"
+
+
+def _too_few(judged: Judgement) -> str:
+    needed = judged.samples_needed
+    said = f"With {judged.n} samples it cannot be told whether its loss, {_loss(judged)}, keeps {_budget(judged)}."
+    way = f"about {needed} samples would tell: add some" if needed else "more samples like these would not tell"
+    return f"{said} {way[0].upper()}{way[1:]}, give it more room with --budget, or ship it as it is with --accept."
 
 
 def _gain(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def make(source_process: Child, facts: SourceFacts, work: Work) -> list[Made | F
     for target in work.targets:
         context = step_context(source_process, facts, target, work)
         for variant in work.recipe.variants:
-            candidate = Candidate(target, variant, work.recipe.accuracy_drop_pp)
+            candidate = Candidate(target, variant)
             if candidate.runtime in target.runtimes and variant.format in facts.formats:
                 outcomes.append(make_one(candidate, context, work))
     if not outcomes:
@@ -63,8 +63,8 @@ def make(source_process: Child, facts: SourceFacts, work: Work) -> list[Made | F
 
 def step_context(source_process: Child, facts: SourceFacts, target: Target, work: Work) -> StepContext:
     """What the steps for one target work with."""
-    budget_pp, fresh = work.recipe.accuracy_drop_pp, work.request.force
-    return StepContext(source_process, facts, work.folder, target, budget_pp, fresh, work.done)
+    budget, fresh = (work.recipe.accuracy_drop_pp, work.request.budget), work.request.force
+    return StepContext(source_process, facts, work.folder, target, budget, fresh, work.done)
 
 
 def make_one(candidate: Candidate, context: StepContext, work: Work) -> Made | Failed:
@@ -95,6 +95,7 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
         outputs=tuple(s.name for s in facts.outputs),
         batch_free=candidate.variant.format != "tflite" and facts.batch_free,
         int8=piece.precision in ("int8", "int4"),
+        axes=facts.axes,
     )
 
 

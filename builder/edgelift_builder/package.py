@@ -16,6 +16,8 @@ import msgspec
 from edgelift_builder.candidate import Made, Packaged, Shipped
 from edgelift_builder.convert import strip, tflite, torchscript
 from edgelift_builder.facts import SourceFacts
+from edgelift_builder.judge.judgement import Judgement
+from edgelift_builder.measure.runtimes import ModelSpec
 from edgelift_builder.measure.runtimes import version as runtime_version
 from edgelift_builder.recipe import Recipe
 from edgelift_contract import __version__
@@ -92,11 +94,13 @@ def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Mani
         runtime=runtime,
         runtime_range=runtime_range(candidate),
         files=files,
-        inputs=tensor_specs(about.facts.inputs, candidate.spec.batch_free),
-        outputs=tensor_specs(about.facts.outputs, candidate.spec.batch_free),
+        inputs=tensor_specs(about.facts.inputs, candidate.spec),
+        outputs=tensor_specs(about.facts.outputs, candidate.spec),
         options=options,
         goldens=Goldens(GOLDENS, candidate.examination.golden_count, Tolerance(key, near.atol, near.argmax)),
-        budgets=Budgets(accuracy_drop_pp=candidate.budget_pp),
+        task=about.facts.task,
+        judged=about.facts.judged,
+        budgets=_budgets(candidate.judgement),
         evidence=_evidence(shipped, about),
         provenance=Provenance(
             source_sha256=about.facts.sha256,
@@ -112,9 +116,15 @@ def runtime_range(candidate: Made) -> str:
     return candidate.piece.runtime_range or _RANGES[candidate.variant.format]
 
 
-def tensor_specs(specs: list[TensorSpec], batch_free: bool) -> list[TensorSpec]:
-    """Inputs or outputs with axis 0 free, or fixed to 1."""
-    return [TensorSpec(s.name, s.dtype, [-1 if batch_free else 1, *s.shape[1:]]) for s in specs]
+def tensor_specs(specs: list[TensorSpec], model: ModelSpec) -> list[TensorSpec]:
+    """Inputs or outputs of a source as one of its artifacts has them: where that takes one sample at a time, its sample
+    axis is 1.
+    """
+    return specs if model.batch_free else [_of_one(spec, model.axes.get(spec.name, 0)) for spec in specs]
+
+
+def _of_one(spec: TensorSpec, axis: int | None) -> TensorSpec:
+    return TensorSpec(spec.name, spec.dtype, [1 if k == axis else n for k, n in enumerate(spec.shape)])
 
 
 def tools(format_name: Format) -> dict[str, str]:
@@ -122,8 +132,18 @@ def tools(format_name: Format) -> dict[str, str]:
     return {"edgelift": __version__} | {name: metadata.version(name) for name in _TOOLS[format_name]}
 
 
+def _budgets(judged: Judgement) -> Budgets:
+    if judged.unit == "points":
+        return Budgets(accuracy_drop_pp=judged.budget)
+    return Budgets(loss_percent=judged.budget)
+
+
 def _evidence(shipped: Shipped, about: Identity) -> list[Evidence]:
-    candidate, judged = shipped.candidate, shipped.candidate.judgement
+    return [said for judged in shipped.candidate.judgements for said in _said(judged, shipped, about)]
+
+
+def _said(judged: Judgement, shipped: Shipped, about: Identity) -> list[Evidence]:
+    candidate = shipped.candidate
     value = Evidence(
         metric=judged.metric,
         value=_short(judged.value),
@@ -135,13 +155,14 @@ def _evidence(shipped: Shipped, about: Identity) -> list[Evidence]:
         measured_on=about.host,
         runtime=f"{candidate.runtime} {runtime_version(candidate.runtime)}",
         verdict=shipped.verdict,
+        unit="" if judged.unit == "points" else "percent",
     )
     drop = msgspec.structs.replace(
         value,
         metric=f"{judged.metric}-drop",
-        value=_short(judged.drop_pp / 100),
-        low=_short(judged.drop_low_pp / 100),
-        high=_short(judged.drop_high_pp / 100),
+        value=_short(judged.loss / 100),
+        low=_short(judged.loss_low / 100),
+        high=_short(judged.loss_high / 100),
         baseline=0.0,
     )
     return [value, drop]

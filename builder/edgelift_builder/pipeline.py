@@ -43,7 +43,8 @@ class StepContext:
         facts: what is known of the source.
         folder: scratch space; data sets lie in it, results of steps below it.
         target: for whom this variant is made.
-        budget_pp: what the variant may lose, for steps that keep to it themselves.
+        budget: what the variant may lose, for steps that keep to it themselves: the recipe's points, and what was asked
+            of the first measure; see `panel.budgets`.
         fresh: leave aside what earlier builds left in the cache.
         done: results of this build.
     """
@@ -52,7 +53,7 @@ class StepContext:
     facts: SourceFacts
     folder: Path
     target: Target
-    budget_pp: float = 0.5
+    budget: tuple[float, float | None] = (0.5, None)
     fresh: bool = False
     done: dict[str, StepOutput] = field(default_factory=dict)
 
@@ -110,7 +111,7 @@ def _plan(
         settings = step.settings(call.options, context.target)
         parts: list[Any] = [key, step.name, settings]
         if getattr(step, "keeps_budget", False):
-            parts.append(context.budget_pp)
+            parts.append(context.budget)
         key = codec.digest(codec.canonical_json(parts))
         planned.append((step, settings, key))
     return planned

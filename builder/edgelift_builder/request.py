@@ -22,7 +22,7 @@ class Request:
         version: of the release; counter: its number, needed where the version is none.
         model: instead of the source's own name.
         out: the release folder; `releases/<model>@<version>` when None.
-        budget_pp: most that a variant may lose against float, percentage points; the recipe's when None.
+        budget: most that a variant may lose against float, in the unit of the first measure; the recipe's when None.
         emulate: run ARM artifacts on their target's emulated processor.
         search_s: how long to search for recipes beyond the named one, seconds; 0 is not at all.
         timeout_s: how long the user's code may take.
@@ -37,7 +37,7 @@ class Request:
     counter: int | None = None
     model: str = ""
     out: Path | None = None
-    budget_pp: float | None = None
+    budget: float | None = None
     emulate: bool = False
     search_s: float = 0.0
     timeout_s: float = DEFAULT_TIMEOUT_S

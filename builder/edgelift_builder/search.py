@@ -36,7 +36,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         target, variant, format: what it was called; steps: with their options, in order.
         reason: why it could not be made; empty when it could.
-        drop_pp, size_bytes, float_ratio: what came of it; `float_ratio` from a short run.
+        loss, size_bytes, float_ratio: what came of it; `float_ratio` from a short run.
         kept: did it join the candidates.
     """
 
@@ -45,7 +45,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     steps: list[str]
     reason: str = ""
-    drop_pp: float | None = None
+    loss: float | None = None
     size_bytes: int | None = None
     float_ratio: float | None = None
     kept: bool = False
@@ -136,7 +136,7 @@ def objectives(candidate: Examined) -> Objectives:
     runs are not to be compared.
     """
     ratio = _ratio(candidate)
-    return Objectives(candidate.judgement.drop_pp, candidate.size_bytes, 1 / ratio if ratio else None)
+    return Objectives(candidate.judgement.loss, candidate.size_bytes, 1 / ratio if ratio else None)
 
 
 def _ratio(candidate: Examined) -> float | None:
@@ -156,7 +156,7 @@ def _learn(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
 
 def _outcome(tried: list[Outcome]) -> tuple[list[Examined], list[Trial]]:
     ran = {c.variant.name: c for c in tried if isinstance(c, Examined)}
-    kept = pareto({name: objectives(c) for name, c in ran.items() if c.judgement.verdict == "holds"})
+    kept = pareto({name: objectives(c) for name, c in ran.items() if c.verdict == "holds"})
     trials = [_trial(outcome, kept) for outcome in tried]
     return [c for name, c in ran.items() if name in kept], trials
 
@@ -171,7 +171,7 @@ def _trial(outcome: Outcome, kept: set[str]) -> Trial:
         format=candidate.variant.format,
         steps=[_call_text(call) for call in candidate.variant.steps],
         reason=outcome.error.message if isinstance(outcome, Failed) else "",
-        drop_pp=ran.judgement.drop_pp if ran else None,
+        loss=ran.judgement.loss if ran else None,
         size_bytes=ran.size_bytes if ran else None,
         float_ratio=round(ratio, 4) if ratio else None,
         kept=candidate.variant.name in kept,

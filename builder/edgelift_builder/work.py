@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from edgelift_builder.judge import panel
+from edgelift_builder.judge.measure import Measure
+from edgelift_builder.judge.telling import Judging
 from edgelift_builder.pipeline import StepOutput
 from edgelift_builder.recipe import Recipe
 from edgelift_builder.request import Request
@@ -47,6 +50,10 @@ class Work:
     progress: BuildProgress
     seconds: dict[str, float] = field(default_factory=dict)
     done: dict[str, StepOutput] = field(default_factory=dict)
+
+    def budgets(self, judging: Judging) -> Callable[[Measure], float]:
+        """What a variant may lose of each measure."""
+        return panel.budgets(self.recipe.accuracy_drop_pp, self.request.budget, judging.metrics[0].measure)
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:

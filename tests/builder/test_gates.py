@@ -9,7 +9,7 @@ import pytest
 
 from edgelift_builder import gates
 from edgelift_builder.candidate import Candidate, Examined, Failed, Rejected, Shipped
-from edgelift_builder.measure.evaluate import Judgement
+from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.measure.examine import Examination
 from edgelift_builder.measure.golden import Nearness
 from edgelift_builder.measure.latency import Latency, Ratio
@@ -31,11 +31,13 @@ def candidate(variant: str, size: int, ratio: Ratio | None) -> Examined:
     folder = Path("nowhere")  # the gates look at no file
     piece = Piece("onnx", "k", folder, (("model.onnx", "model"),))
     spec = ModelSpec("onnxruntime", piece.model_path, SessionOptions(), ("x",), ("y",), batch_free=True)
-    judgement = Judgement("accuracy", 2000, 1.0, 0.99, 1.0, 1.0, 0.0, -0.1, 0.1, 0, 0, "none", "holds")
+    judgement = Judgement(
+        "accuracy", "points", 2000, 1.0, 0.99, 1.0, 1.0, 0.0, -0.1, 0.1, 0.5, 0, 0, "none", "holds"
+    )
     examined = (
-        Candidate(TARGET, Variant(variant, "onnx", [StepCall("export-onnx")]), 0.5)
+        Candidate(TARGET, Variant(variant, "onnx", [StepCall("export-onnx")]))
         .made(piece, spec, size)
-        .examined(Examination(folder, folder, 16, 0.0, Nearness(1e-3, 0.0, 0.0, argmax=True)), judgement)
+        .examined(Examination(folder, folder, 16, 0.0, Nearness(1e-3, 0.0, 0.0, argmax=True)), (judgement,))
     )
     latency = Latency(100.0, 120.0, 300, Histogram().to_data())
     return examined.measured(latency, ratio, None) if ratio else examined
@@ -78,9 +80,9 @@ def test_what_failed_is_rejected_even_when_accepted() -> None:
 def test_a_float_variant_holds_by_being_the_float_model() -> None:
     few = candidate("float32", 1000, None)
     judgement = replace(few.judgement, verdict="cannot-tell")
-    (decided,) = gates.decide([replace(few, judgement=judgement)], accept=False)
+    (decided,) = gates.decide([replace(few, judgements=(judgement,))], accept=False)
     assert isinstance(decided, Shipped) and decided.verdict == "holds"
-    (other,) = gates.decide([replace(candidate("int8", 400, None), judgement=judgement)], accept=True)
+    (other,) = gates.decide([replace(candidate("int8", 400, None), judgements=(judgement,))], accept=True)
     assert isinstance(other, Shipped) and (other.verdict, other.code) == ("cannot-tell", "not-enough-data")
 
 

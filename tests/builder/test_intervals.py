@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelift_builder.measure.evaluate import judge, verdict
-from edgelift_builder.measure.intervals import Z, mean_t, median, tango, tango_nuisance, tango_samples, wilson
+from edgelift_builder.judge.intervals import Z, mean_t, median, tango, tango_nuisance, tango_samples, wilson
+from edgelift_builder.judge.judgement import judge, verdict
+from edgelift_builder.judge.measure import Measure
+from edgelift_builder.judge.scored import PerSample
 from edgelift_builder.measure.latency import Latency, ratio
 from edgelift_contract.histogram import Histogram
 
@@ -103,9 +105,9 @@ def test_pairs_are_judged_as_pairs() -> None:
     baseline = np.array([1.0] * 950 + [0.0] * 50)
     scores = baseline.copy()
     scores[:3], scores[-1] = 0.0, 1.0
-    judged = judge("accuracy", scores, baseline, 1.0)
-    assert (judged.lost, judged.gained, judged.drop_pp) == (3, 1, pytest.approx(0.2))
-    assert judged.drop_high_pp == pytest.approx(100 * tango(3, 1, 1000)[1])
+    judged = judge(Measure("accuracy"), PerSample(scores), PerSample(baseline), 1.0)
+    assert (judged.lost, judged.gained, judged.loss) == (3, 1, pytest.approx(0.2))
+    assert judged.loss_high == pytest.approx(100 * tango(3, 1, 1000)[1])
     assert judged.verdict == "holds"
 
 

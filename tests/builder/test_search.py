@@ -58,7 +58,7 @@ def test_a_search_adds_what_is_worth_having(build_tiny: Callable[..., BuiltFolde
     kept = {t["variant"] for t in trials if t["kept"]}
     assert kept == {c["variant"] for c in built.report["candidates"]} - {"float32"}
     for trial in trials:  # how many there were, and so whether one was worth keeping, is the machine's speed
-        assert trial["kept"] or trial["reason"] or trial["drop_pp"] is not None
+        assert trial["kept"] or trial["reason"] or trial["loss"] is not None
     assert "Search" in (built.folder / "report.html").read_text()
 
 

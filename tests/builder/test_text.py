@@ -15,9 +15,11 @@ from edgelift_agent.runtime.tensors import split_bytes
 from edgelift_builder import data
 from edgelift_builder.build import build
 from edgelift_builder.facts import EVALUATION, REFERENCE
+from edgelift_builder.judge import telling
+from edgelift_builder.judge.case import Case
 from edgelift_builder.measure import emulated_guest, evaluate, golden
 from edgelift_builder.measure.emulated_guest import Order
-from edgelift_builder.measure.examine import examine, run_all
+from edgelift_builder.measure.examine import examine, run_each
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
 from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
@@ -69,12 +71,12 @@ def test_the_program_of_the_emulated_machine_compares_text(tmp_path: Path) -> No
         ("label", "scores"),
         True,
     )
-    outputs = run_all(open_session(spec), {"words": words}, 1)
+    outputs = run_each(open_session(spec), {"words": words}, {})
     data.save(tmp_path / REFERENCE, outputs)
     found = examine(spec, str(tmp_path), str(tmp_path / "out"))
     order = Order(
         "onnxruntime", str(spec.path), spec.options, ["words"], ["label", "scores"], True, str(found.goldens),
-        found.near.atol, found.near.argmax, str(tmp_path / EVALUATION), str(found.outputs), 48,
+        found.near.atol, found.near.argmax, str(tmp_path / EVALUATION), str(found.outputs), 48, {},
     )  # fmt: skip
     session, goldens = open_session(spec), parse_goldens(found.goldens.read_bytes())
     assert emulated_guest.try_goldens(session, goldens, order) == (0, 0.0)
@@ -91,17 +93,14 @@ def test_the_program_of_the_emulated_machine_compares_text(tmp_path: Path) -> No
 def test_labels_of_text_are_compared_to_the_letter() -> None:
     found = {"label": np.array(["naß", "trocken", "windig", "naß"])}
     column = {"label": found["label"].reshape(4, 1)}
-    right = {"labels": np.array(["naß", "trocken", "Windig", "nass"])}
-    assert evaluate.score(found, right, found).tolist() == [1, 1, 0, 0]
-    assert evaluate.score(column, right, column).tolist() == [1, 1, 0, 0]
-    assert evaluate.score(found, {}, {"label": np.array(["naß", "trocken", "windig", "x"])}).tolist() == [
-        1,
-        1,
-        1,
-        0,
-    ]
-    with pytest.raises(ContractError, match=r"labels int64\[4\] and outputs str\[4\]"):
-        evaluate.score(found, {"labels": np.arange(4)}, found)
+    right = np.array(["naß", "trocken", "Windig", "nass"])
+    for outputs in (found, column):
+        (metric,) = telling.judging(Case({}, outputs, right), "").metrics
+        assert metric.score(outputs).scores.tolist() == [1, 1, 0, 0]
+    (metric,) = telling.judging(Case({}, {"label": np.array(["naß", "trocken", "windig", "x"])}), "").metrics
+    assert metric.score(found).scores.tolist() == [1, 1, 1, 0]
+    with pytest.raises(ContractError, match=r"labels int64\[4\] and outputs text"):
+        telling.judging(Case({}, found, np.arange(4)), "")
 
 
 def test_another_text_is_infinitely_far() -> None:

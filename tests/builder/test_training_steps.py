@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from edgelift_builder.source.inputs import by_name
 from torch import nn
 
 from edgelift_builder import data
@@ -19,7 +20,6 @@ from edgelift_builder.optimise import prune_channels, prune_layers, prune_weight
 from edgelift_builder.optimise.module_step import apply
 from edgelift_builder.source import held
 from edgelift_builder.source.given import Source
-from edgelift_builder.source.inputs import by_name
 from edgelift_contract import ContractError
 from tests.builder.conftest import BuiltFolder
 from tests.builder.tiny import tiny

@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edgelift_builder.calls import Axes
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.file_model import FileModel
-from edgelift_builder.source.held import current, module
-from edgelift_builder.source.inputs import by_name
+from edgelift_builder.source.held import module
+from edgelift_builder.source.parameters import parameters
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -71,7 +72,7 @@ def export(handle: str, facts: SourceFacts, folder: str, opset: int) -> list[str
     files = strip.store(raw, Path(folder))
     for left in Path(folder).glob("raw.onnx*"):
         left.unlink()
-    if facts.batch_free and _fixed_batch(Path(folder) / files[0]):
+    if facts.batch_free and _fixed_batch(Path(folder) / files[0], facts.axes):
         raise failed(ExportOnnx.name, "the batch axis is fixed")
     return files
 
@@ -79,18 +80,27 @@ def export(handle: str, facts: SourceFacts, folder: str, opset: int) -> list[str
 def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
     import torch
 
-    samples = by_name(model, current().example_inputs, "").values()
-    example = tuple(_at_least_two(a) if facts.batch_free else torch.from_numpy(a[:1].copy()) for a in samples)
+    from edgelift_builder.source import tensors
+
+    example, axes = tensors.example(), facts.axes
     batch = torch.export.Dim("batch")
+    dynamic: dict[str, Any] = {}
+    if facts.batch_free:
+        # torch.export takes an axis of length 1 for a constant; a second, equal sample keeps it free.
+        counted = {n: k for n in example if (k := axes[n]) is not None}
+        example |= {n: torch.cat([example[n], example[n]], k) for n, k in counted.items()}
+        dynamic = {n: {counted[n]: batch} if n in counted else None for n in example}
+    listed, named = parameters(model).arguments(example)
     try:
         return torch.onnx.export(
             model,
-            example,
+            tuple(listed),
+            kwargs=named,
             dynamo=True,
             opset_version=opset,
             input_names=[spec.name for spec in facts.inputs],
             output_names=[spec.name for spec in facts.outputs],
-            dynamic_shapes=tuple({0: batch} for _ in example) if facts.batch_free else None,
+            dynamic_shapes=dynamic or None,
             optimize=True,
             verbose=False,
         )
@@ -98,11 +108,12 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         raise explain(error, "ONNX") from error
 
 
-def _fixed_batch(path: Path) -> bool:
+def _fixed_batch(path: Path, axes: Axes) -> bool:
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    return any(i.type.tensor_type.shape.dim[0].HasField("dim_value") for i in graph.input)
+    counted = [(i.type.tensor_type.shape.dim, axes.get(i.name, 0)) for i in graph.input]
+    return any(axis is not None and dims[axis].HasField("dim_value") for dims, axis in counted)
 
 
 def explain(error: BaseException, format_name: str) -> ContractError:
@@ -146,21 +157,13 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _at_least_two(array: Any) -> Any:
-    # torch.export takes an axis of length 1 for a constant; a second, equal sample keeps it free.
-    import numpy as np
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(np.concatenate([array, array]) if len(array) == 1 else array))
-
-
 def _name_batch(path: Path) -> None:
     # The exporter calls the free axis s77 or so, a number that depends on what was traced before.
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
     graph = proto.graph
-    free = {v.type.tensor_type.shape.dim[0].dim_param for v in graph.input} - {""}
+    free = {d.dim_param for v in graph.input for d in v.type.tensor_type.shape.dim} - {""}
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in free:

@@ -10,8 +10,7 @@ from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.file_model import FileModel
-from edgelift_builder.source.held import current, module
-from edgelift_builder.source.inputs import by_name
+from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
 
 MODEL = "model.tflite"
@@ -62,15 +61,12 @@ def export(handle: str, path: str) -> None:
     if isinstance(model, FileModel):
         shutil.copyfile(model.path, path)
         return
-    import numpy as np
-    import torch
+    from edgelift_builder.source import tensors
 
-    example = by_name(model, current().example_inputs, "")
-    inputs = {n: torch.from_numpy(np.ascontiguousarray(a[:1])) for n, a in example.items()}
     try:
         import litert_torch
 
-        converted = litert_torch.convert(model, sample_kwargs=inputs)
+        converted = litert_torch.convert(model, sample_kwargs=tensors.example())
         converted.export(path)
     except Exception as error:
         raise explain(error, "TFLite") from error

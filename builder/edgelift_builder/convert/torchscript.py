@@ -78,8 +78,15 @@ def script(model: Any, path: Path) -> None:
     """
     import torch
 
+    from edgelift_builder.source import tensors
+
     try:
-        scripted = torch.jit.script(model)
+        in_order = tensors.in_order(model)
+        scripted = (
+            torch.jit.script(model)
+            if in_order is None
+            else torch.jit.trace(in_order, tuple(tensors.example().values()))
+        )
     except Exception as error:
         raise ContractError(
             "conversion-failed",

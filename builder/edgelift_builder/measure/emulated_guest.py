@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.measure.evaluate import apart
 from edgelift_builder.measure.runtimes import ModelSpec, Session, open_session, version
 from edgelift_contract.golden import Golden, Tensor, parse_goldens
@@ -29,7 +29,7 @@ class Order(msgspec.Struct, frozen=True):
     """What to run.
 
     Attributes:
-        runtime, path, options, inputs, outputs, batch_free: as `runtimes.ModelSpec`.
+        runtime, path, options, inputs, outputs, batch_free, axes: as `runtimes.ModelSpec`.
         goldens, atol, argmax: file, and how near an output must come.
         evaluation, expected, samples: files with inputs and the host's outputs; how many to compare.
     """
@@ -46,6 +46,7 @@ class Order(msgspec.Struct, frozen=True):
     evaluation: str
     expected: str
     samples: int
+    axes: dict[str, int | None]
 
 
 class Emulation(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +116,8 @@ def try_samples(session: Session, order: Order) -> tuple[int, int, float]:
     name, agree, furthest = order.outputs[0], 0, 0.0
     count = min(order.samples, data.length(inputs))
     for i in range(count):
-        got, want = session.run(data.sample(inputs, i, i + 1))[name], expected[name][i : i + 1]
+        got = session.run(calls.one(inputs, i, order.axes))[name]
+        want = calls.one({name: expected[name]}, i, order.axes)[name]
         agree += _same_argmax(got, want)
         furthest = max(furthest, _apart(got, want))
     return count, agree, furthest

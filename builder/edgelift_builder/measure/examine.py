@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.data import DataSet
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import EVALUATION, REFERENCE
@@ -55,12 +53,12 @@ def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examination:
     try:
         # One sample at a time, as a device is asked: what scales by the batch (dynamic int8) answers a sample
         # otherwise when others are in its batch. And one session at a time: two of a large model may not fit into memory.
-        outputs = run_all(open_session(spec), inputs, 1)
+        outputs = run_each(open_session(spec), inputs, spec.axes)
         some = data.sample(inputs, 0, golden.OTHER_KERNELS_SAMPLES)
         same = data.sample(outputs, 0, golden.OTHER_KERNELS_SAMPLES)
         near = golden.nearness(outputs, same, _by_other_kernels(spec, some), int8=spec.int8)
         chosen = golden.choose(reference, outputs, near)
-        recorded = golden.record(inputs, outputs, chosen)
+        recorded = golden.record(inputs, outputs, chosen, spec.axes)
     except EdgeliftError:
         raise
     except Exception as error:
@@ -81,11 +79,10 @@ def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examination:
     return made
 
 
-def run_all(session: Session, inputs: DataSet, size: int) -> DataSet:
-    """Outputs for all samples, `size` at a time, in order."""
-    parts = [session.run(chunk) for chunk in data.chunks(inputs, size)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def run_each(session: Session, inputs: DataSet, axes: calls.Axes) -> DataSet:
+    """Outputs for all samples, each alone, in order."""
+    return calls.together([session.run(call) for call in calls.each(inputs, axes)], axes)
 
 
 def _by_other_kernels(spec: ModelSpec, inputs: DataSet) -> DataSet:
-    return run_all(open_session(spec, other_kernels=True), inputs, 1)
+    return run_each(open_session(spec, other_kernels=True), inputs, spec.axes)

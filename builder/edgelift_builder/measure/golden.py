@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.data import Array, DataSet
 from edgelift_builder.measure.evaluate import apart, spread
 from edgelift_contract.golden import Golden, Tensor, dump_goldens
@@ -109,9 +109,9 @@ def choose(reference: DataSet, outputs: DataSet, near: Nearness, count: int = CO
     return sorted(chosen)
 
 
-def record(inputs: DataSet, outputs: DataSet, indexes: list[int]) -> bytes:
+def record(inputs: DataSet, outputs: DataSet, indexes: list[int], axes: calls.Axes) -> bytes:
     """The goldens file: each chosen sample, with what the artifact answered to it alone."""
-    pairs = [(data.sample(inputs, i, i + 1), data.sample(outputs, i, i + 1)) for i in indexes]
+    pairs = [(calls.one(inputs, i, axes), calls.one(outputs, i, axes)) for i in indexes]
     return dump_goldens([Golden(inputs=_tensors(given), outputs=_tensors(answer)) for given, answer in pairs])
 
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.facts import EVALUATION
-from edgelift_builder.measure import intervals
+from edgelift_builder.judge import intervals
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
 from edgelift_contract.histogram import Histogram, HistogramData
 
@@ -69,7 +69,8 @@ def measure(specs: list[ModelSpec], data_folder: str, rounds: int = ROUNDS) -> l
     """
     inputs = data.load(Path(data_folder) / EVALUATION)
     count = data.length(inputs)
-    samples = [data.sample(inputs, i, i + 1) for i in range(min(count, rounds))]
+    # One source's candidates are called alike, whatever their format.
+    samples = [calls.one(inputs, i, specs[0].axes) for i in range(min(count, rounds))]
     sessions = [open_session(spec) for spec in specs]
     for i in range(min(WARM_UP, rounds)):
         for session in sessions:

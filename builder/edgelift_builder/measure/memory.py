@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
 
@@ -28,7 +28,7 @@ class Cost:
 def cost(spec: ModelSpec, data_folder: str) -> Cost:
     """Load and run `spec` in this process, which must not have loaded it before."""
     inputs = data.load(Path(data_folder) / EVALUATION)
-    samples = [data.sample(inputs, i, i + 1) for i in range(min(_RUNS, data.length(inputs)))]
+    samples = [calls.one(inputs, i, spec.axes) for i in range(min(_RUNS, data.length(inputs)))]
     _import(spec.runtime)
     _forget_peak()
     before = _status_bytes("VmRSS")

@@ -7,12 +7,13 @@ says how each option is to be read. Used in child processes: a runtime may crash
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgelift_builder import data
+from edgelift_builder.calls import Axes
 from edgelift_builder.data import DataSet
 from edgelift_builder.exceptions import summarise
 from edgelift_contract.errors import ContractError
@@ -34,6 +35,7 @@ class ModelSpec:
         runtime, path, options: by whom, from where, and how.
         inputs, outputs: names, in the manifest's order.
         batch_free: does it take more than one sample at once.
+        axes: the sample axis of each input and output in a call, see `calls`.
         int8: was it quantised.
     """
 
@@ -44,13 +46,14 @@ class ModelSpec:
     outputs: tuple[str, ...]
     batch_free: bool
     int8: bool = False
+    axes: Axes = field(default_factory=dict)
 
 
 class Session(Protocol):
     """A loaded model."""
 
     def run(self, inputs: DataSet) -> DataSet:
-        """Outputs for one batch, by name."""
+        """Outputs for one call, by name."""
 
 
 def version(runtime: RuntimeName) -> str:

@@ -17,20 +17,17 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from edgelift_builder import data
-from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE
-from edgelift_builder.measure import evaluate
+from edgelift_builder import calls, data
+from edgelift_builder.facts import CALIBRATION, EVALUATION
+from edgelift_builder.judge import panel
 from edgelift_builder.measure.runtimes import session_options
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import LayerLoss
-from edgelift_builder.source.held import scores_of
+from edgelift_builder.source import held
 from edgelift_contract.manifest import SessionOptions
 
 #: Samples that noise is measured on.
 SAMPLES = 32
-
-#: Samples judged at once; static int8 answers each as it would alone.
-BATCH = 32
 
 #: Models of up to this many bytes have their layers measured even if the budget holds: for the report.
 ALWAYS_BELOW_BYTES = 4 << 20
@@ -51,7 +48,7 @@ def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) ->
     Args:
         quantiser: of the prepared graph.
         data_folder: where the data sets lie.
-        settings: `revert`, `budget_pp` and `session`.
+        settings: `revert`, `budget`, `session`, and the source's `axes` and `task`.
     """
     import onnx
 
@@ -102,15 +99,16 @@ def noise(found: data.DataSet, wanted: data.DataSet) -> float:
 
 
 def outputs(model: bytes, inputs: data.DataSet, settings: dict[str, Any]) -> data.DataSet:
-    """A model's outputs by name, set up as on the target; sample by sample where its batch axis is fixed."""
+    """A model's outputs by name, set up as on the target and asked as there: one sample at a time."""
     import onnxruntime as ort
 
     options = session_options(msgspec.convert(settings["session"], SessionOptions))
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    size = 1 if any(i.shape and i.shape[0] == 1 for i in session.get_inputs()) else BATCH
     names = [o.name for o in session.get_outputs()]
-    parts = [session.run(names, chunk) for chunk in data.chunks(inputs, size)]
-    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+    answers = [session.run(names, call) for call in calls.each(inputs, settings["axes"])]
+    return calls.together(
+        [dict(zip(names, map(data.plain, answer), strict=True)) for answer in answers], settings["axes"]
+    )
 
 
 class Judge:
@@ -119,11 +117,12 @@ class Judge:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._settings = settings
         self._inputs = data.load(folder / EVALUATION)
-        self._labels, self._reference = data.load(folder / LABELS), data.load(folder / REFERENCE)
-        self._baseline = scores_of(self._reference, self._labels, self._reference)
+        case = panel.read_case(folder, settings["task"])
+        judging = held.judging(case, settings["task"])
+        points, asked = settings["budget"]
+        budgets = panel.budgets(points, asked, judging.metrics[0].measure)
+        self._panel = panel.Panel(judging, case.reference, budgets)
 
     def holds(self, model: Any) -> bool:
-        """Does the whole interval of its loss keep the budget."""
-        found = outputs(model.SerializeToString(), self._inputs, self._settings)
-        scores = scores_of(found, self._labels, self._reference)
-        return evaluate.judge("", scores, self._baseline, self._settings["budget_pp"]).verdict == "holds"
+        """Does the whole interval of its loss keep the budget, by every metric."""
+        return self._panel.holds(outputs(model.SerializeToString(), self._inputs, self._settings))

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.data import Array
 from edgelift_builder.piece import Range
 from edgelift_contract.errors import ContractError
@@ -34,7 +34,7 @@ _LEVELS = 128
 
 
 def calibrate(
-    model: Path, tensors: list[str], samples: Path, method: Method, percentile: float = 99.99
+    model: Path, tensors: list[str], samples: Path, axes: calls.Axes, method: Method, percentile: float = 99.99
 ) -> dict[str, Range]:
     """Ranges of a float ONNX model's activations.
 
@@ -42,6 +42,7 @@ def calibrate(
         model: its path.
         tensors: names of the activations.
         samples: a stored data set.
+        axes: where its samples are in a call.
         method: how to choose.
         percentile: of the values that stay in range, for `percentile`.
 
@@ -53,7 +54,7 @@ def calibrate(
     most = dict.fromkeys(names, -np.inf)
     for number, sample in enumerate(data.stream(samples)):
         check_finite(sample, number)
-        for name, array in _run(session, names, sample):
+        for name, array in _run(session, names, calls.one(sample, 0, axes)):
             low, high = float(array.min()), float(array.max())
             if not np.isfinite(low + high):
                 raise ContractError(
@@ -64,7 +65,7 @@ def calibrate(
             least[name], most[name] = min(least[name], low), max(most[name], high)
     counts = {name: np.zeros(BINS, np.int64) for name in names}
     for sample in data.stream(samples):
-        for name, array in _run(session, names, sample):
+        for name, array in _run(session, names, calls.one(sample, 0, axes)):
             counts[name] += np.histogram(array, BINS, (least[name], max(most[name], least[name] + 1e-12)))[0]
     return {n: _range(n, least[n], most[n], counts[n], method, percentile) for n in names if np.isfinite(least[n])}
 

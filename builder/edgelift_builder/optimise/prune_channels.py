@@ -14,8 +14,7 @@ from typing import Any
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.optimise import training
 from edgelift_builder.optimise.module_step import ModuleStep, share_of_model
-from edgelift_builder.source.held import current
-from edgelift_builder.source.inputs import by_name
+from edgelift_builder.source import tensors
 from edgelift_contract.errors import ContractError
 
 ROUND_TO = 8
@@ -61,10 +60,11 @@ def narrow(model: Any, amount: float) -> None:
 
     for parameter in model.parameters():
         parameter.requires_grad_(True)  # torch-pruning finds dependencies by gradient functions
-    example = tuple(torch.from_numpy(a[:1].copy()) for a in by_name(model, current().example_inputs, "").values())
+    example = tensors.example()
     pruner = torch_pruning.pruner.BasePruner(
         model,
-        example if len(example) > 1 else example[0],
+        example,
+        forward_fn=tensors.run,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=amount,
         round_to=ROUND_TO,
@@ -72,15 +72,15 @@ def narrow(model: Any, amount: float) -> None:
     )
     pruner.step()
     with torch.no_grad():
-        model.eval()(*example)  # if a shape no longer fits, better here than after training
+        tensors.run(model.eval(), example)  # if a shape no longer fits, better here than after training
 
 
-def _last_layers(model: Any, example: tuple[Any, ...]) -> list[Any]:
+def _last_layers(model: Any, example: dict[str, Any]) -> list[Any]:
     """Layers as wide as an output: their channels are the answer."""
     import torch
 
     with torch.no_grad():
-        found = model.eval()(*example)
+        found = tensors.run(model.eval(), example)
     listed = [found] if hasattr(found, "shape") else list(found)
     widths = {int(t.shape[-1]) for t in listed} | {int(t.shape[1]) for t in listed if t.ndim > 1}
     layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)]

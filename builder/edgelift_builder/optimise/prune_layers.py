@@ -16,6 +16,7 @@ from edgelift_builder import data
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import training
 from edgelift_builder.optimise.module_step import ModuleStep
+from edgelift_builder.source import tensors
 from edgelift_contract.errors import ContractError
 
 _SAMPLES = 64
@@ -29,9 +30,8 @@ def prune(model: Any, data_folder: Path, settings: dict[str, Any]) -> tuple[Any,
     """
     import torch
 
-    inputs = [
-        torch.from_numpy(np.array(a)) for a in next(data.stream(data_folder / CALIBRATION, _SAMPLES)).values()
-    ]
+    samples = next(data.stream(data_folder / CALIBRATION, _SAMPLES))
+    inputs = tensors.several(samples, np.arange(data.length(samples)))
     found = costs(model, inputs)
     if len(found) < settings["count"]:
         raise ContractError(
@@ -56,7 +56,7 @@ def _check(settings: dict[str, Any]) -> dict[str, Any]:
 PRUNE_LAYERS = ModuleStep("prune-layers", prune, {"count": 1, "epochs": 30}, _check)
 
 
-def costs(model: Any, inputs: list[Any]) -> list[tuple[str, float]]:
+def costs(model: Any, inputs: dict[str, Any]) -> list[tuple[str, float]]:
     """`(block, cost)` of each block that can be left out, the cheapest first; blocks inside one are not named.
 
     A cost is the mean squared difference of the outputs ÷ their mean square.
@@ -65,20 +65,20 @@ def costs(model: Any, inputs: list[Any]) -> list[tuple[str, float]]:
 
     model.eval()
     with torch.no_grad():
-        wanted = _flat(model(*inputs))
+        wanted = _flat(tensors.run(model, inputs))
         found = []
         for name in _same_shape(model, inputs):
             block = model.get_submodule(name)
             _set(model, name, torch.nn.Identity())
             try:
-                moved = _flat(model(*inputs))
+                moved = _flat(tensors.run(model, inputs))
                 found.append((name, float(((moved - wanted) ** 2).mean() / (wanted**2).mean().clamp_min(1e-12))))
             finally:
                 _set(model, name, block)
     return sorted(found, key=lambda pair: pair[1])
 
 
-def _same_shape(model: Any, inputs: list[Any]) -> list[str]:
+def _same_shape(model: Any, inputs: dict[str, Any]) -> list[str]:
     """Blocks with parameters and children of their own, called once, with one tensor of one shape in and out."""
     import torch
 
@@ -95,7 +95,7 @@ def _same_shape(model: Any, inputs: list[Any]) -> list[str]:
     for name, layer in model.named_modules():
         if name and next(layer.children(), None) is not None and next(layer.parameters(), None) is not None:
             handles.append(layer.register_forward_hook(note(name)))
-    model(*inputs)
+    tensors.run(model, inputs)
     for handle in handles:
         handle.remove()
     fitting = [name for name, fits in seen.items() if fits == [True]]

@@ -75,7 +75,8 @@ class StaticInt8:
             raise ContractError(
                 "step-failed", f"The step {self.name} works on numbers; {', '.join(text)} of the model is text."
             )
-        budget = settings | {"budget_pp": context.budget_pp}
+        facts = context.facts
+        budget = settings | {"budget": context.budget, "axes": facts.axes, "task": facts.task}
         made = context.child.call(
             quantise,
             str(piece.model_path),
@@ -106,6 +107,7 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
         ready,
         activations(proto),
         Path(data_folder) / CALIBRATION,
+        settings["axes"],
         settings["calibration"],
         settings["percentile"],
     )

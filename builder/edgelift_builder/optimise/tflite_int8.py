@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
@@ -39,7 +39,7 @@ class TfliteStaticInt8:
             ContractError: `conversion-failed`, `unsupported-operator`, or what `calibration` raises.
         """
         context.child.call(
-            quantise, str(piece.model_path), str(context.folder / CALIBRATION), str(folder / MODEL),
+            quantise, str(piece.model_path), str(context.folder / CALIBRATION), context.facts.axes, str(folder / MODEL),
             on_failure=on_step_failure(self.name),
         )  # fmt: skip
         return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8"), changed=True)
@@ -52,7 +52,7 @@ class TfliteStaticInt8:
             raise failed(self.name, "the int8 file is not smaller than the float file")
 
 
-def quantise(model: str, calibration_file: str, path: str) -> None:
+def quantise(model: str, calibration_file: str, axes: calls.Axes, path: str) -> None:
     """In the child: write the quantised model."""
     samples = data.load(Path(calibration_file))
     calibration.check_finite(samples)
@@ -65,7 +65,7 @@ def quantise(model: str, calibration_file: str, path: str) -> None:
             made.update_quantization_recipe(
                 regex=".*", operation_name=_operation(end), algorithm_key="no_quantize"
             )
-        ranges = made.calibrate({"serving_default": list(data.chunks(samples, 1))})
+        ranges = made.calibrate({"serving_default": list(calls.each(samples, axes))})
         made.quantize(ranges).export_model(path)
     except Exception as error:
         raise explain(error, "int8 TFLite") from error

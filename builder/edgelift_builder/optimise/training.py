@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgelift_builder import data
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import CALIBRATION
+from edgelift_builder.source import tensors
 from edgelift_builder.source.held import current
 from edgelift_contract.errors import ContractError
 
@@ -34,7 +33,7 @@ def win_back(changed: Any, data_folder: Path, epochs: int) -> tuple[Any, str]:
     tune: Callable[[Any], Any] | None = current().fine_tune
     if tune is None:
         return distil(
-            changed, calibration_inputs(data_folder), epochs
+            changed, data.load(data_folder / CALIBRATION), epochs
         ), f"Distilled from the float model for {epochs} epochs."
     try:
         trained = tune(changed)
@@ -50,7 +49,7 @@ def win_back(changed: Any, data_folder: Path, epochs: int) -> tuple[Any, str]:
     return trained.eval(), "Fine-tuned by the source."
 
 
-def distil(student: Any, inputs: list[Any], epochs: int) -> Any:
+def distil(student: Any, samples: data.DataSet, epochs: int) -> Any:
     """`student` taught to answer as the source's float model does; in evaluation mode again.
 
     Batch statistics stay as they are: the calibration inputs are too few to set them anew.
@@ -63,17 +62,17 @@ def distil(student: Any, inputs: list[Any], epochs: int) -> Any:
     for parameter in student.parameters():
         parameter.requires_grad_(True)
     optimiser = torch.optim.Adam(student.parameters(), lr=5e-4)
-    count = len(inputs[0])
+    count = data.length(samples)
     steps = max(1, epochs * -(-count // _BATCH))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    with torch.no_grad():
-        wanted = _listed(teacher(*inputs))
     generator = torch.Generator().manual_seed(0)
     for _ in range(epochs):
         for batch in torch.randperm(count, generator=generator).split(_BATCH):
             optimiser.zero_grad()
-            found = _listed(student(*(x[batch] for x in inputs)))
-            _loss(found, [w[batch] for w in wanted]).backward()
+            inputs = tensors.several(samples, batch.numpy())
+            with torch.no_grad():
+                wanted = _listed(tensors.run(teacher, inputs))
+            _loss(_listed(tensors.run(student, inputs)), wanted).backward()
             optimiser.step()
             schedule.step()
     return student.eval()
@@ -94,10 +93,3 @@ def _loss(found: list[Any], wanted: list[Any]) -> Any:
 
 def _listed(result: Any) -> list[Any]:
     return [result] if hasattr(result, "shape") else list(result)
-
-
-def calibration_inputs(data_folder: Path) -> list[Any]:
-    """All of them as tensors, in the order of `forward`'s parameters."""
-    import torch
-
-    return [torch.from_numpy(np.ascontiguousarray(a)) for a in data.load(data_folder / CALIBRATION).values()]

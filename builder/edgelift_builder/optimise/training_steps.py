@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgelift_builder import data
+from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import training
 from edgelift_builder.optimise.module_step import ModuleStep
 from edgelift_builder.source.held import current
@@ -29,7 +31,7 @@ def fine_tune(model: Any, data_folder: Path, settings: dict[str, Any]) -> tuple[
 
 def distil(model: Any, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[str]]:
     """Have the float model teach it; raises what the model raises."""
-    return training.distil(model, training.calibration_inputs(data_folder), settings["epochs"]), []
+    return training.distil(model, data.load(data_folder / CALIBRATION), settings["epochs"]), []
 
 
 #: `or_distil`: distil where the source offers no fine-tuning, instead of refusing; `epochs` of that.

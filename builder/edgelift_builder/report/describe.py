@@ -39,7 +39,6 @@ def describe(decided: Decided, float_bytes: int, host: str, rank: int | None) ->
         code=decided.code,
         reason=decided.reason,
         artifact=decided.artifact if isinstance(decided, Packaged) else "",
-        budget_pp=candidate.budget_pp,
         verdict=decided.verdict,
         **_files(candidate, float_bytes),
         **_answers(candidate),
@@ -62,7 +61,7 @@ def _files(candidate: Candidate, float_bytes: int) -> dict[str, Any]:
 
 
 _JUDGED = (
-    "value", "low", "high", "baseline", "drop_pp", "drop_low_pp", "drop_high_pp", "lost", "gained",
+    "value", "low", "high", "baseline", "loss", "loss_low", "loss_high", "lost", "gained", "budget",
 )  # fmt: skip
 
 
@@ -71,6 +70,7 @@ def _answers(candidate: Candidate) -> dict[str, Any]:
     judged, near = (examined.judgement, examined.examination.near) if examined else (None, None)
     return {name: getattr(judged, name) if judged else None for name in _JUDGED} | {
         "metric": judged.metric if judged else "",
+        "unit": judged.unit if judged else "",
         "n": judged.n if judged else 0,
         "method": judged.method if judged else "",
         "golden_atol": near.atol if near else None,
@@ -131,6 +131,8 @@ def write_report(
         targets=list(dict.fromkeys(c.target.name for c in candidates)),
         parameters=facts.parameters,
         metric=facts.metric,
+        unit=facts.unit,
+        judged=facts.judged,
         samples=facts.samples,
         calibration_samples=facts.calibration_samples,
         data_sha256=facts.data_sha256,
@@ -164,9 +166,9 @@ def _with_pareto(described: list[CandidateReport]) -> list[CandidateReport]:
     for target in {c.target for c in described}:
         best |= pareto(
             {
-                number: Objectives(c.drop_pp, c.size_bytes, c.p50_us, c.peak_memory_bytes)
+                number: Objectives(c.loss, c.size_bytes, c.p50_us, c.peak_memory_bytes)
                 for number, c in enumerate(described)
-                if c.target == target and c.shipped and c.drop_pp is not None
+                if c.target == target and c.shipped and c.loss is not None
             }
         )
     return [msgspec.structs.replace(c, pareto=number in best) for number, c in enumerate(described)]

@@ -81,15 +81,15 @@ def _sentence(mine: Sequence[Numbered]) -> str:
         parts.append(f"{first.size_ratio:.1f} times smaller than float")
     if first.float_ratio and first.float_ratio != 1:
         parts.append(f"{first.float_ratio:.2f} times as fast")
-    if first.drop_pp is not None and first.drop_low_pp is not None and first.drop_high_pp is not None:
-        parts.append(f"{first.drop_pp:.2f} points lost ({first.drop_low_pp:.2f} to {first.drop_high_pp:.2f})")
+    if first.loss is not None and first.loss_low is not None and first.loss_high is not None:
+        parts.append(f"{first.measure.amount(first.loss)} lost ({first.loss_low:.2f} to {first.loss_high:.2f})")
     measured = "" if first.p50_us else " Latency is to be measured on the device."
     return f"{', '.join(parts)}.{measured}"
 
 
 def _pictures(report: BuildReport, mine: Sequence[Numbered]) -> list[pictures.Scatter]:
-    y_name = f"{report.metric} against float, points"
-    limit = -max((c.budget_pp for _, c in mine), default=0.0)
+    y_name = f"{report.metric} against float, {'points' if report.unit == 'points' else 'per cent'}"
+    limit = -max((c.budget or 0.0 for _, c in mine), default=0.0)
     latency = [(c.p50_us or 0.0) / 1e3 for _, c in mine]
     size = [c.size_bytes / 1e6 for _, c in mine]
     drawn = []
@@ -98,10 +98,10 @@ def _pictures(report: BuildReport, mine: Sequence[Numbered]) -> list[pictures.Sc
         ("Size and accuracy", "size, MB", size),
     ):
         dots = [
-            pictures.Dot(n, f"{c.variant} {c.format}", x, -c.drop_pp, -c.drop_high_pp, -c.drop_low_pp,
+            pictures.Dot(n, f"{c.variant} {c.format}", x, -c.loss, -c.loss_high, -c.loss_low,
                          _kind(c), c.pareto)
             for (n, c), x in zip(mine, values, strict=True)
-            if x and c.drop_pp is not None and c.drop_low_pp is not None and c.drop_high_pp is not None
+            if x and c.loss is not None and c.loss_low is not None and c.loss_high is not None
         ]  # fmt: skip
         if dots:
             drawn.append(pictures.scatter(words, x_name, y_name, dots, limit))
@@ -123,7 +123,7 @@ def _cells(number: int, c: CandidateReport) -> list[str]:
         f"{c.runtime}",
         f"{c.size_bytes / 1e6:.2f} MB" if c.size_bytes else "–",
         f"{c.size_ratio:.2f}" if c.size_ratio else "–",
-        f"{100 * c.value:.2f} %" if c.value is not None else "–",
+        c.measure.shown(c.value) if c.value is not None else "–",
         _lost(c),
         _time(c.p50_us) if measured else away,
         _time(c.p95_us) if measured else away,
@@ -134,9 +134,9 @@ def _cells(number: int, c: CandidateReport) -> list[str]:
 
 
 def _lost(c: CandidateReport) -> str:
-    if c.drop_pp is None or c.drop_low_pp is None or c.drop_high_pp is None:
+    if c.loss is None or c.loss_low is None or c.loss_high is None:
         return "–"
-    return f"{c.drop_pp:.2f} ({c.drop_low_pp:.2f} … {c.drop_high_pp:.2f})"
+    return f"{c.loss:.2f} ({c.loss_low:.2f} … {c.loss_high:.2f})"
 
 
 def _time(value_us: float | None) -> str:

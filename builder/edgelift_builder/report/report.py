@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import msgspec
 
+from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_builder.measure.emulated_guest import Emulation
 from edgelift_builder.piece import LayerLoss, Range
 from edgelift_builder.search import Trial
@@ -24,7 +25,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
         pareto: does no other candidate that ships for this target beat it in everything; see `pareto`.
         artifact: its id, when shipped.
         size_bytes: graph and weights; size_ratio: float's ÷ this one's.
-        metric … method: see `evaluate.Judgement`.
+        metric … method: see `judgement.Judgement`; of the first metric.
         p50_us, p95_us, float_ratio, load_ms, peak_memory_bytes: on this machine, batch 1, warm; `float_ratio` with
             its 95 % interval, see `latency.ratio`.
         left_float: layers that were to be quantised and stayed float.
@@ -53,14 +54,15 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     baseline: float | None
-    drop_pp: float | None
-    drop_low_pp: float | None
-    drop_high_pp: float | None
+    loss: float | None
+    loss_low: float | None
+    loss_high: float | None
+    unit: str
     lost: int | None
     gained: int | None
     n: int
     method: str
-    budget_pp: float
+    budget: float | None
     verdict: str
     p50_us: float | None
     p95_us: float | None
@@ -80,12 +82,18 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     golden_kernels_apart: float | None
     emulation: Emulation | None = None
 
+    @property
+    def measure(self) -> Measure:
+        """What the first metric's figures are told in."""
+        return Measure(self.metric, unit="percent" if self.unit == "percent" else "points")
+
 
 class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     """A whole build.
 
     Attributes:
         source: as it was named, without its folder; source_sha256: of its file.
+        metric, unit, judged: what is measured first, in what unit it loses; how, and what the float model scores.
         measured_on: hardware class of this machine.
         seconds: stage → how long it took.
         search: every recipe that `--search` tried.
@@ -103,6 +111,8 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     targets: list[str]
     parameters: int
     metric: str
+    unit: Unit
+    judged: str
     samples: int
     calibration_samples: int
     data_sha256: str

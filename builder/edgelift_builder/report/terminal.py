@@ -38,7 +38,8 @@ def table(report: BuildReport, width: int = 160) -> Table:
         pad_edge=not narrow,
     )  # fmt: skip
     for name in names:
-        title = {"metric": report.metric, **(_SHORT if narrow else {})}.get(name, name)
+        unit = "points" if report.unit == "points" else "%"
+        title = {"metric": report.metric, "lost": f"lost, {unit}", **(_SHORT if narrow else {})}.get(name, name)
         made.add_column(
             Text(title), justify=_COLUMNS[name], no_wrap=not narrow or name not in ("variant", ""), overflow="fold"
         )
@@ -51,7 +52,7 @@ def table(report: BuildReport, width: int = 160) -> Table:
         if narrow:
             row["variant"] = f"  {row['variant']}"
             row["size"] = row["size"].partition(" ÷")[0]
-            row["lost, pp"] = row["lost, pp"].partition(" ")[0]
+            row["lost"] = row["lost"].partition(" ")[0]
         cells = (Text(row[name], "" if name else _verdict_style(candidate)) for name in names)
         made.add_row(*cells, style="" if candidate.shipped else "dim")
     return made
@@ -59,17 +60,17 @@ def table(report: BuildReport, width: int = 160) -> Table:
 
 #: Every column and how it is set; `_NARROW` are those that 80 columns have room for, the target above its rows.
 _COLUMNS: dict[str, Literal["left", "right"]] = {
-    "target": "left", "variant": "left", "runtime": "left", "size": "right", "metric": "right", "lost, pp": "right",
+    "target": "left", "variant": "left", "runtime": "left", "size": "right", "metric": "right", "lost": "right",
     "p50": "right", "p95": "right", "vs float": "right", "": "left",
 }  # fmt: skip
-_NARROW = ("variant", "runtime", "size", "lost, pp", "p50", "vs float", "")
-_SHORT = {"lost, pp": "lost", "vs float": "speed"}
+_NARROW = ("variant", "runtime", "size", "lost", "p50", "vs float", "")
+_SHORT = {"lost": "lost", "vs float": "speed"}
 _WIDE = 148
 
 
 def remarks(report: BuildReport) -> list[str]:
     """Sentences below the table: why candidates were rejected, what stayed float, what could not be measured."""
-    lines = list(report.remarks)
+    lines = [report.judged, *report.remarks]
     for c in report.candidates:
         name = f"{c.variant} {c.format} for {c.target}"
         if c.reason:
@@ -105,7 +106,7 @@ def _row(c: CandidateReport) -> tuple[str, ...]:
         f"{c.variant}{' ◆' if c.pareto else ''}",
         c.runtime,
         size if c.size_bytes else "–",
-        f"{100 * c.value:.2f} %" if c.value is not None else "–",
+        c.measure.shown(c.value) if c.value is not None else "–",
         _lost(c),
         _us(c.p50_us, c),
         _us(c.p95_us, c),
@@ -115,9 +116,9 @@ def _row(c: CandidateReport) -> tuple[str, ...]:
 
 
 def _lost(c: CandidateReport) -> str:
-    if c.drop_pp is None or c.drop_low_pp is None or c.drop_high_pp is None:
+    if c.loss is None or c.loss_low is None or c.loss_high is None:
         return "–"
-    return f"{c.drop_pp:.2f} ({c.drop_low_pp:.2f} … {c.drop_high_pp:.2f})"
+    return f"{c.loss:.2f} ({c.loss_low:.2f} … {c.loss_high:.2f})"
 
 
 def _us(value: float | None, c: CandidateReport) -> str:

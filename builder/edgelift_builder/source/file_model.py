@@ -12,7 +12,9 @@ from edgelift_contract.manifest import Format, RuntimeName, SessionOptions
 
 @dataclass(frozen=True)
 class Port:
-    """An input of a model in a file: its name, its type as `data.kind_name` has it, its shape with None where it is free."""
+    """An input or output of a model in a file: its name, its type as `data.kind_name` has it, its shape in a call with None
+    where that is free.
+    """
 
     name: str
     dtype: str
@@ -26,14 +28,14 @@ class FileModel:
     Attributes:
         path, format: what it is.
         ports: its inputs; empty where the file does not say.
-        outputs: their names.
+        answers: its outputs.
         vocabulary: input → number of rows in the table that it is an index into, where the graph shows it.
     """
 
     path: Path
     format: Format
     ports: list[Port]
-    outputs: list[str]
+    answers: list[Port]
     vocabulary: dict[str, int] = field(default_factory=dict)
     training: bool = False
     _session: Session | None = None
@@ -42,11 +44,6 @@ class FileModel:
     def input_names(self) -> list[str]:
         """Names in the file's order."""
         return [port.name for port in self.ports]
-
-    @property
-    def batch_free(self) -> bool:
-        """Does every input take any number of samples."""
-        return all(port.shape and port.shape[0] is None for port in self.ports)
 
     def run(self, inputs: DataSet) -> DataSet:
         """Outputs by name, through the model's own runtime; weights stay mapped from the file.
@@ -57,6 +54,6 @@ class FileModel:
         if self._session is None:
             runtime: RuntimeName = "onnxruntime" if self.format == "onnx" else "litert"
             options = SessionOptions(threads=1, prepacking=False, arena=False)
-            names = tuple(self.input_names), tuple(self.outputs)
-            self._session = open_session(ModelSpec(runtime, self.path, options, *names, self.batch_free))
+            names = tuple(self.input_names), tuple(port.name for port in self.answers)
+            self._session = open_session(ModelSpec(runtime, self.path, options, *names, batch_free=True))
         return {name: array.copy() for name, array in self._session.run(inputs).items()}

@@ -1,73 +1,85 @@
-"""Runs the float model, module or file, on a data set; a failure is told by what does not fit."""
+"""Runs the float model, module or file, one call at a time; a failure is told by what does not fit."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from edgelift_builder import data
 from edgelift_builder.exceptions import summarise
+from edgelift_builder.source import tensors
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.trail import Trail
 from edgelift_contract.errors import ContractError
 
-#: Samples given to the float model at once.
-BATCH = 64
 
-
-def run_all(model: Any, inputs: data.DataSet, size: int = BATCH) -> data.DataSet:
-    """The float model's outputs for every sample, `size` at a time."""
-    parts = [forward(model, chunk, "evaluation input") for chunk in data.chunks(inputs, size)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def forward(model: Any, inputs: data.DataSet, what: str) -> data.DataSet:
+def forward(model: Any, call: data.DataSet, what: str) -> data.DataSet:
     """One call of the model; outputs are named `output_0` … in their order, or as a model file names them.
 
+    Args:
+        model: a module or a `FileModel`.
+        call: an array for each parameter, see `calls`.
+        what: for errors, as `example input`.
+
     Raises:
-        ContractError: `shape-mismatch`, naming the layer and what it was given; else `source-raised`.
+        ContractError: `shape-mismatch`, naming the layer and what it was given; `source-invalid` when it returns what is no
+            tensor; else `source-raised`.
     """
     if isinstance(model, FileModel):
-        return _forward_file(model, inputs, what)
+        return _forward_file(model, call, what)
     trail = Trail(model)
     try:
         with torch.no_grad():
-            result = model(*(torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.values()))
+            result = tensors.run(model, tensors.tensors(call))
     except Exception as error:
-        raise trail.explain(error, inputs, what) from error
+        raise trail.explain(error, call, what) from error
     finally:
         trail.remove()
-    tensors = [result] if isinstance(result, Tensor) else list(result)
-    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
+    return {f"output_{i}": _array(made) for i, made in enumerate(_tensors(result))}
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    made = [result] if isinstance(result, Tensor) else list(result) if isinstance(result, tuple | list) else []
+    if made and all(isinstance(one, Tensor) for one in made):
+        return made
+    if result is None:
         raise ContractError(
-            "source-invalid",
-            f"The model returns {type(result).__name__}; only tensors, or a tuple of them, can be converted.",
-            hint="Wrap the model in a module whose forward returns tensors.",
+            "source-invalid", "The model's forward returns nothing.", hint="Does its forward end in a `return`?"
         )
-    return {f"output_{i}": tensor.detach().numpy() for i, tensor in enumerate(tensors)}
+    kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in made))
+    said = f"{type(result).__name__} of {kinds}" if kinds else type(result).__name__
+    raise ContractError(
+        "source-invalid",
+        f"The model returns {said}; only tensors, or a tuple of them, can be converted.",
+        hint="Wrap the model in a module whose forward returns tensors.",
+    )
 
 
-def _forward_file(model: FileModel, inputs: data.DataSet, what: str) -> data.DataSet:
+def _array(made: Tensor) -> data.Array:
+    array: data.Array = (made.detach().float() if made.dtype is torch.bfloat16 else made.detach()).numpy()
+    return array
+
+
+def _forward_file(model: FileModel, call: data.DataSet, what: str) -> data.DataSet:
     for port in model.ports:
-        given = inputs.get(port.name)
+        given = call.get(port.name)
         if given is None:
             raise ContractError("source-invalid", f"There is no {what} for {port.name!r} of {model.path.name}.")
         fits = len(given.shape) == len(port.shape) and all(
-            want in (None, have) for want, have in zip(port.shape[1:], given.shape[1:], strict=True)
+            want in (None, have) for want, have in zip(port.shape, given.shape, strict=True)
         )
         if not fits or data.kind_name(given) != port.dtype:
-            wanted = [n if n is not None else "any" for n in port.shape[1:]]
+            wanted = [n if n is not None else "any" for n in port.shape]
             raise ContractError(
                 "shape-mismatch",
-                f"The {what} {port.name} is {data.kind_name(given)}{list(given.shape[1:])} per sample; {model.path.name} "
+                f"One sample of the {what} {port.name} is {data.kind_name(given)}{list(given.shape)}; {model.path.name} "
                 f"takes {port.dtype}{wanted}.".replace("'", ""),
                 hint="Give both the same element type and shape.",
             )
     try:
-        return model.run(inputs)
+        return model.run(call)
     except ContractError:
         raise
     except Exception as error:

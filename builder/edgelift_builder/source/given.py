@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 #: One array for a model with one input; else a tuple in the order of `forward`'s parameters, or a dict by name.
 Arrays: TypeAlias = Any
 
-#: (outputs by name, labels) → one score per sample, each between 0 and 1, higher is better: float[n].
+#: (outputs by name, labels) → one score per sample, float[n]: from 0 to 1, higher is better; of any range where the source
+#: says which way is better.
 Metric: TypeAlias = Callable[[Mapping[str, Any], Any], Any]
 
 
@@ -30,6 +31,8 @@ class Data:
     calibration_inputs: Arrays = None
     metric: Metric | None = None
     metric_name: str = ""
+    metric_better: str = ""
+    task: str = ""
 
 
 @dataclass
@@ -47,17 +50,23 @@ class Source:
             are judged by how often they agree with the float model.
         calibration_inputs: samples that set the ranges of a static quantisation; the evaluation inputs
             stand in where there are none (its labels are never looked at).
-        metric: how to score, see `Metric`; with none, accuracy where there are labels, else agreement.
+        metric: how to score, see `Metric`; with none, the task's own.
         metric_name: what to call it in reports.
+        metric_better: `higher` or `lower`, for a metric that is no share of 1: then it may have any range, and its budget
+            is per cent of the float model's value.
+        task: what the model is for: `classification`, `binary`, `multilabel`, `regression`, `segmentation`, `detection`,
+            `keypoints`, `embedding`, `anomaly` or `sequence`; with none it is told from outputs and labels, and said.
         fine_tune: takes the changed module, returns it trained on a little; None where that cannot be offered.
     """
 
     name: str
     model: Any
-    example_inputs: tuple[Any, ...] | dict[str, Any]
+    example_inputs: Arrays
     evaluation_inputs: Arrays
     evaluation_labels: Any = None
     calibration_inputs: Arrays = None
     metric: Metric | None = None
     metric_name: str = ""
+    metric_better: str = ""
+    task: str = ""
     fine_tune: Callable[[Any], Any] | None = None

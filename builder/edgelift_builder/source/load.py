@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder import data
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.source import file_data, held
-from edgelift_builder.source.given import Source
-from edgelift_builder.source.inputs import by_name
+from edgelift_builder.source.file_model import Port
+from edgelift_builder.source.given import Data, Source
 from edgelift_builder.source.model_file import FORMATS, open_model
 from edgelift_builder.source.model_file import digest as model_digest
 from edgelift_builder.source.named import check_data
@@ -38,54 +38,49 @@ def load_source(file: str, function: str, data_text: str, folder: str) -> Source
     path = Path(file)
     check_data("" if function else data_text)
     seed()
-    source, remarks, about = _from_function(path, function) if function else _from_file(path, data_text)
+    remarks: list[str] = []
+    source, ports, about = _from_function(path, function) if function else _from_file(path, data_text, remarks)
     held.hold(source)
     from edgelift_builder.source import probe  # imports torch, which the parent never does
 
-    return probe.survey(source, about, remarks, Path(folder))
+    return probe.survey(source, ports, about, remarks, Path(folder))
 
 
-def _from_function(path: Path, function: str) -> tuple[Source, list[str], dict[str, Any]]:
+def _from_function(path: Path, function: str) -> tuple[Source, list[Port], dict[str, Any]]:
     source = call(path, function)
     _check(source, f"{function} in {path.name}")
     return source, [], {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "code": code_digest(path)}
 
 
-def _from_file(path: Path, data_text: str) -> tuple[Source, list[str], dict[str, Any]]:
+def _from_file(path: Path, data_text: str, remarks: list[str]) -> tuple[Source, list[Port], dict[str, Any]]:
     model, ports = open_model(path)
-    remarks: list[str] = []
     named, _, function = data_text.rpartition(":")
     if data_text.endswith(".npz"):
         judges: Any = file_data.read_npz(Path(data_text), [port.name for port in ports])
     elif data_text:
         judges = call(Path(named), function)
     else:
-        judges, remarks = file_data.random_data(model, ports, path.name)
-    for label in ("evaluation_inputs", "evaluation_labels", "calibration_inputs", "metric", "metric_name"):
-        if not hasattr(judges, label):
+        judges, said = file_data.random_data(model, ports, path.name)
+        remarks += said
+    for field in fields(Data):
+        if not hasattr(judges, field.name):
             raise ContractError(
                 "source-invalid", f"{data_text} returned {type(judges).__name__}, not an edgelift_builder.Data."
             )
-    samples = by_name(model, judges.evaluation_inputs, "evaluation inputs")
     source = Source(
         name=re.sub(r"[^a-z0-9_.-]+", "-", path.stem.lower()).strip("-._") or "model",
         model=model,
-        example_inputs=data.sample(samples, 0, 1),
-        evaluation_inputs=samples,
+        example_inputs=None,
+        evaluation_inputs=judges.evaluation_inputs,
         evaluation_labels=judges.evaluation_labels,
         calibration_inputs=judges.calibration_inputs,
         metric=judges.metric,
         metric_name=judges.metric_name,
+        metric_better=judges.metric_better,
+        task=judges.task,
     )
-    fixed = [port.shape[0] for port in ports if port.shape and port.shape[0] is not None]
-    if any(n != 1 for n in fixed):
-        raise ContractError(
-            "shape-mismatch",
-            f"{path.name} takes exactly {fixed[0]} samples at once; a device gives it one.",
-            hint="Export it again with a batch of 1 or, better, with a free batch axis.",
-        )
-    about = {"sha256": model_digest(path), "formats": FORMATS[path.suffix], "batch_free": not fixed}
-    return source, remarks, about
+    about = {"sha256": model_digest(path), "formats": FORMATS[path.suffix]}
+    return source, ports, about
 
 
 def _check(source: Any, what: str) -> None:

@@ -39,7 +39,7 @@ def open_onnx(path: Path) -> FileModel:
         for node in proto.graph.node
         if node.op_type == "Gather" and node.input[0] in held
     }
-    return FileModel(path, "onnx", ports, [v.name for v in proto.graph.output], vocabulary)
+    return FileModel(path, "onnx", ports, [_port(v) for v in proto.graph.output], vocabulary)
 
 
 def _check_tensor(path: Path, value: Any) -> None:
@@ -58,7 +58,9 @@ def _port(value: Any) -> Port:
     kind = value.type.tensor_type
     text = kind.elem_type == onnx.TensorProto.STRING
     dtype = "str" if text else onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+    shape = tuple(
+        d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim
+    )  # some writers say -1 or 0 for free
     return Port(value.name, dtype, shape)
 
 

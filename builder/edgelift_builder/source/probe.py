@@ -1,7 +1,9 @@
-"""Tries the model on its example inputs before anything is made of it, and says in words what does not fit."""
+"""Tries the model before anything is made of it: on its example, then on every evaluation sample, each alone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
-from edgelift_builder.measure import evaluate
-from edgelift_builder.source.file_model import FileModel
-from edgelift_builder.source.forward import BATCH, forward, run_all
+from edgelift_builder.judge import telling
+from edgelift_builder.judge.panel import check_float, read_case
+from edgelift_builder.source import held, trial
+from edgelift_builder.source.file_model import FileModel, Port
+from edgelift_builder.source.finite import check_numbers
+from edgelift_builder.source.forward import forward
 from edgelift_builder.source.given import Source
-from edgelift_builder.source.inputs import by_name
+from edgelift_builder.source.labels import labels_of
+from edgelift_builder.source.samples import Samples, take
 from edgelift_contract import codec
-from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import TensorSpec
 
 
-def survey(source: Source, about: dict[str, Any], remarks: list[str], folder: Path) -> SourceFacts:
+def survey(
+    source: Source, ports: Sequence[Port], about: dict[str, Any], remarks: list[str], folder: Path
+) -> SourceFacts:
     """Run the float model on everything, write evaluation, calibration, label and reference data sets.
 
     Args:
         source: what the user gave.
-        about: `sha256` of its file; `formats` and `batch_free` where they are not the usual; whatever else decides
-            what the source is.
+        ports: inputs of a model file, as far as it tells.
+        about: `sha256` of its file; `formats` where they are not the usual; whatever else decides what the source is.
         remarks: for people, to be added to.
         folder: receives the data sets.
 
@@ -37,51 +44,79 @@ def survey(source: Source, about: dict[str, Any], remarks: list[str], folder: Pa
     if source.model.training and not isinstance(source.model, torch.jit.ScriptModule):
         source.model.eval()
         remarks.append("The model was in training mode and was put into evaluation mode.")
-    example = by_name(source.model, source.example_inputs, "example inputs")
-    outputs = forward(source.model, example, "example input")
-    evaluation, calibration = _inputs(source, example, remarks)
-    labels = _labels(source, evaluation)
-    reference = run_all(source.model, evaluation, BATCH if about.get("batch_free", True) else 1)
-    if source.metric is None:
-        evaluate.score(
-            reference, labels, reference
-        )  # labels that cannot be scored are told now, not after the making
-    for name, held in (
-        (EVALUATION, evaluation), (CALIBRATION, calibration), (LABELS, labels), (REFERENCE, reference),
+    samples = take(source, ports, remarks)
+    held.keep_example(samples.example, samples.axes)
+    forward(source.model, samples.example, "example input")
+    check_numbers(samples.evaluation, "Evaluation sample")
+    task = telling.check_task(source.task)
+    labels = labels_of(source, samples.evaluation)
+    ask = partial(forward, source.model, what="evaluation input")
+    answers = trial.ask_all(ask, samples.evaluation, samples.axes, may_batch=samples.may_batch)
+    for name, kept in (
+        (EVALUATION, samples.evaluation), (CALIBRATION, samples.calibration), (LABELS, labels),
+        (REFERENCE, answers.reference),
     ):  # fmt: skip
-        data.save(folder / name, held)
-    labelled = bool(labels)
-    judged = data.digest(evaluation | {f"label {n}": a for n, a in labels.items()})
-    decides = [str(about), judged, data.digest(calibration), data.digest(reference), _weights_digest(source.model)]
+        data.save(folder / name, kept)
+    # What cannot be judged is told now, not after the making.
+    judging = held.judging(read_case(folder, task), task)
+    scored = check_float(judging, answers.reference)
+    judged = data.digest(samples.evaluation | {f"label {n}": a for n, a in labels.items()})
+    decides = [str(about), judged, data.digest(samples.calibration), data.digest(answers.reference)]
     return SourceFacts(
         name=source.name,
         sha256=about["sha256"],
-        key=codec.digest("\n".join(decides).encode()),
+        key=codec.digest("\n".join([*decides, _weights_digest(source.model)]).encode()),
         formats=about.get("formats", ("onnx", "tflite", "torchscript")),
-        batch_free=about.get("batch_free", True),
-        inputs=[_spec(n, a) for n, a in example.items()],
-        outputs=[_spec(n, a) for n, a in outputs.items()],
-        samples=data.length(evaluation),
-        calibration_samples=data.length(calibration),
-        metric=_metric_name(source, labelled),
-        labelled=labelled,
-        own_metric=source.metric is not None,
+        batch_free=answers.batch_free,
+        inputs=_inputs(samples, ports, batch_free=answers.batch_free),
+        outputs=_outputs(answers, source.model),
+        axes=samples.axes | answers.axes,
+        samples=data.length(samples.evaluation),
+        calibration_samples=data.length(samples.calibration),
+        task=task,
+        metric=judging.metrics[0].measure.name,
+        unit=judging.metrics[0].measure.unit,
+        judged=f"{judging.words} Float: {scored}.",
+        own=held.own_measure(source) if source.metric is not None else None,
         data_sha256=judged,
         parameters=_parameters(source.model),
         remarks=remarks,
     )
 
 
-def _inputs(source: Source, example: data.DataSet, remarks: list[str]) -> tuple[data.DataSet, data.DataSet]:
-    """Evaluation and calibration inputs, both of the example's form."""
-    evaluation = by_name(source.model, source.evaluation_inputs, "evaluation inputs")
-    _same_form(example, evaluation, "evaluation")
-    if source.calibration_inputs is None:
-        remarks.append("There are no calibration inputs: the first evaluation inputs stand in for them.")
-        return evaluation, data.sample(evaluation, 0, 200)
-    calibration = by_name(source.model, source.calibration_inputs, "calibration inputs")
-    _same_form(example, calibration, "calibration")
-    return evaluation, calibration
+def _inputs(samples: Samples, ports: Sequence[Port], *, batch_free: bool) -> list[TensorSpec]:
+    """Shapes of a call: -1 where the file leaves an axis free, and for the samples where several are welcome."""
+    free = {port.name: port.shape for port in ports}
+    made = []
+    for name, array in samples.example.items():
+        shape = _freed(list(array.shape), free.get(name, array.shape))
+        made.append(
+            TensorSpec(name, data.data_type(array), _counted(shape, samples.axes[name], batch_free=batch_free))
+        )
+    return made
+
+
+def _outputs(answers: trial.Answers, model: Any) -> list[TensorSpec]:
+    free: Mapping[str, Any] = {port.name: port.shape for port in getattr(model, "answers", ())}
+    made = []
+    for name, shape in answers.shapes.items():
+        known = free.get(name, shape)
+        if len(known) == len(shape):
+            shape = _freed(shape, known)
+        one = answers.reference[name]
+        counted = _counted(shape, answers.axes[name], batch_free=answers.batch_free)
+        made.append(TensorSpec(name, data.data_type(calls.one({name: one}, 0, answers.axes)[name]), counted))
+    return made
+
+
+def _freed(shape: list[int], known: Sequence[int | None]) -> list[int]:
+    return [-1 if free is None else length for length, free in zip(shape, known, strict=True)]
+
+
+def _counted(shape: list[int], axis: int | None, *, batch_free: bool) -> list[int]:
+    if axis is None:
+        return shape
+    return [*shape[:axis], -1 if batch_free else 1, *shape[axis + 1 :]]
 
 
 def _weights_digest(model: Any) -> str:
@@ -103,40 +138,3 @@ def _parameters(model: Any) -> int:
 
     proto = onnx.load(model.path, load_external_data=False)
     return sum(int(np.prod(t.dims)) for t in proto.graph.initializer)
-
-
-def _same_form(example: data.DataSet, found: data.DataSet, what: str) -> None:
-    for name, array in example.items():
-        other = found.get(name)
-        if other is None:
-            raise ContractError("source-invalid", f"The {what} inputs have no {name!r}, the example inputs do.")
-        if data.kind_name(other) != data.kind_name(array) or other.shape[1:] != array.shape[1:]:
-            raise ContractError(
-                "shape-mismatch",
-                f"The {what} input {name} is {data.kind_name(other)}{list(other.shape[1:])} per sample; "
-                f"the example input is {data.kind_name(array)}{list(array.shape[1:])}.",
-                hint="Give both the same element type and shape.",
-            )
-
-
-def _labels(source: Source, evaluation: data.DataSet) -> data.DataSet:
-    labels = source.evaluation_labels
-    if labels is None:
-        return {}
-    array = data.plain(labels.detach().cpu() if hasattr(labels, "detach") else labels)
-    if len(array) != data.length(evaluation):
-        raise ContractError(
-            "source-invalid",
-            f"There are {len(array)} evaluation labels for {data.length(evaluation)} evaluation inputs.",
-        )
-    return {"labels": array}
-
-
-def _metric_name(source: Source, labelled: bool) -> str:
-    if source.metric is not None:
-        return source.metric_name or "score"
-    return "accuracy" if labelled else "agreement"
-
-
-def _spec(name: str, array: data.Array) -> TensorSpec:
-    return TensorSpec(name, data.data_type(array), [-1, *array.shape[1:]])

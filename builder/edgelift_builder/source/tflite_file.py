@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel, Port
@@ -38,8 +39,10 @@ def open_tflite(path: Path) -> FileModel:
             hint="Convert it again with a single signature.",
         )
     runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
-    ports = [
-        Port(name, described["dtype"].__name__, tuple(int(n) for n in described["shape"]))
-        for name, described in runner.get_input_details().items()
-    ]
-    return FileModel(path, "tflite", ports, list(runner.get_output_details()))
+    ports = [_port(name, described) for name, described in runner.get_input_details().items()]
+    answers = [_port(name, described) for name, described in runner.get_output_details().items()]
+    return FileModel(path, "tflite", ports, answers)
+
+
+def _port(name: str, described: dict[str, Any]) -> Port:
+    return Port(name, described["dtype"].__name__, tuple(int(n) for n in described["shape"]))

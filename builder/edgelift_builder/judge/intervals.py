@@ -51,7 +51,7 @@ def tango_samples(lost: int, gained: int, n: int, most: float) -> int | None:
     low, high = n, n
     while not holds(high):
         low, high = high, 2 * high
-        if high > _MOST_SAMPLES:
+        if high > MOST_SAMPLES:
             return None
     while high - low > max(1, high // 100):
         middle = (low + high) // 2
@@ -59,7 +59,7 @@ def tango_samples(lost: int, gained: int, n: int, most: float) -> int | None:
     return high
 
 
-_MOST_SAMPLES = 1_000_000
+MOST_SAMPLES = 1_000_000
 
 
 def _tango_score(b: int, c: int, n: int, difference: float) -> float:

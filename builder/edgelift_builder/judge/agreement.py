@@ -1,0 +1,137 @@
+"""How near an artifact's values come to the float model's, where nobody said what is right.
+
+Every output is judged, and in it every channel by its own range: the difference's root mean square ÷ the standard
+deviation of float's own values there, the *relative error*; its square is the noise-to-signal ratio. A channel that says
+nothing any more (a detector's scores beside boxes in pixels, crushed by one scale for both) has a relative error of 1 and
+more, however small its numbers. The worst channel decides. What is whole numbers or text has to be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgelift_builder import ragged
+from edgelift_builder.data import Array, is_text
+from edgelift_builder.judge.case import Case, Metric, numbers
+from edgelift_builder.judge.measure import Measure, Numbers
+from edgelift_builder.judge.scored import PerSample, Sums
+
+#: Most that the worst channel may be off, per cent of its own variation: a cosine of 0.995 to float's.
+LIMIT = 10.0
+
+#: Shares of 1 vary by at least this much for the purpose: a class that never occurs among the samples varies by nothing.
+_LEAST_SHARE = 0.02
+
+#: A channel that is constant in float is held to its value: an error of `LIMIT` is then this share of it as large.
+_CONSTANT_SHARE = 0.1
+
+#: Axes that are longer are places, not channels.
+_MOST_CHANNELS = 4096
+
+VALUES = Measure("relative error", better="lower", unit="percent", least=1.0, usual=LIMIT)
+SAME = Measure("agreement")
+
+
+def agreement(case: Case) -> list[Metric]:
+    """A metric for each output, in their order."""
+    return [_of(name, array) for name, array in case.reference.items()]
+
+
+def _of(name: str, float_values: Array) -> Metric:
+    if ragged.is_ragged(float_values) or not np.issubdtype(float_values.dtype, np.floating):
+        return Metric(
+            SAME, lambda out: PerSample(_same(out[name], float_values)), f"{name}, the same as float's", None
+        )
+    return Metric(
+        VALUES, lambda out: _error(out[name], float_values), f"{name}, the worst channel against float's"
+    )
+
+
+def chosen(name: str, case: Case) -> Metric:
+    """For class scores, beside their values: how often the largest is that of the same class."""
+    wanted = case.reference[name].argmax(-1)
+    return Metric(
+        SAME,
+        lambda out: PerSample((out[name].argmax(-1) == wanted).astype(np.float64)),
+        f"{name}, the largest the same as float's",
+    )
+
+
+def are_class_scores(array: Array) -> bool:
+    """Do rows of two and more shares add up to 1, as a soft-max leaves them."""
+    if array.ndim != 2 or array.shape[1] < 2 or not np.issubdtype(array.dtype, np.floating):
+        return False
+    return bool((array >= -1e-6).all() and np.allclose(array.sum(axis=1), 1, atol=1e-2))
+
+
+def _same(found: Array, wanted: Array) -> Numbers:
+    """1 where a sample's answer is float's: whole numbers and text exactly, others within a hundredth of its range."""
+    return np.array([float(_alike(one, other)) for one, other in zip(found, wanted, strict=True)])
+
+
+def _alike(one: Array, other: Array) -> bool:
+    one, other = np.asarray(one), np.asarray(other)
+    if one.shape != other.shape or is_text(other) or not np.issubdtype(other.dtype, np.floating):
+        return bool(np.array_equal(one, other))
+    return bool(np.allclose(one, other, rtol=0, atol=1e-2 * float(np.ptp(other)) if other.size else 0))
+
+
+def _error(found: Array, wanted: Array) -> Sums:
+    difference = (numbers(found) - numbers(wanted)) ** 2
+    parts, scales = [], []
+    for axis in _channel_axes(wanted):
+        others = tuple(k for k in range(wanted.ndim) if k not in (0, axis))
+        parts.append(difference.mean(axis=others) if others else difference)
+        scales.append(_scale(wanted, axis))
+    scale = np.concatenate(scales)
+    table = np.concatenate([_columns(part) for part in parts], axis=1)
+    return Sums(np.column_stack([table, np.ones(len(table))]), lambda sums: _worst(sums, scale))
+
+
+def _worst(sums: Numbers, scale: Numbers) -> Numbers:
+    made: Numbers = (np.sqrt(sums[:, :-1] / sums[:, -1:]) / scale).max(axis=1)
+    return np.where(np.isnan(made), np.inf, made)
+
+
+def worst_channel(found: Array, wanted: Array) -> str:
+    """The channel that decides, as `axis 2, channel 5`."""
+    errors = {
+        (axis, k): float(e)
+        for axis in _channel_axes(wanted)
+        for k, e in enumerate(_errors(numbers(found), numbers(wanted), axis))
+    }
+    (axis, channel), _ = max(errors.items(), key=lambda item: item[1])
+    return f"axis {axis}, channel {channel}"
+
+
+def _errors(found: Array, wanted: Array, axis: int) -> Numbers:
+    others = tuple(k for k in range(wanted.ndim) if k != axis)
+    made: Numbers = np.sqrt(((found - wanted) ** 2).mean(axis=others)) / _scale(wanted, axis)
+    return made
+
+
+def _columns(part: Array) -> Array:
+    return part.reshape(len(part), -1)
+
+
+def _channel_axes(array: Array) -> Iterator[int]:
+    """Axis 1 and the last one; 0, the samples', for one number per sample."""
+    if array.ndim == 1:
+        yield 0
+        return
+    for axis in dict.fromkeys((1, array.ndim - 1)):
+        if array.shape[axis] <= _MOST_CHANNELS or axis == array.ndim - 1:
+            yield axis
+
+
+def _scale(wanted: Array, axis: int) -> Numbers:
+    others = tuple(k for k in range(wanted.ndim) if k != axis) if axis else tuple(range(wanted.ndim))
+    values = numbers(wanted)
+    spread, size = np.atleast_1d(values.std(axis=others)), np.atleast_1d(np.abs(values).max(axis=others))
+    if bool(((values >= 0) & (values <= 1)).all()):
+        spread = np.maximum(spread, _LEAST_SHARE)
+    constant = spread <= 1e-6 * size
+    made: Numbers = np.where(constant, np.maximum(_CONSTANT_SHARE * size, 1e-12), spread)
+    return made

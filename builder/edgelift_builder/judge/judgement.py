@@ -1,0 +1,150 @@
+"""Holds an artifact's score against the float model's on the same samples: as an interval, not as a point.
+
+*Holds* when even the upper end of the loss keeps the budget, *fails* when even its lower end breaks it, *cannot tell* in
+between, and where there are too few samples for any interval to mean something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgelift_builder.judge import intervals
+from edgelift_builder.judge.measure import Measure, Numbers, Unit
+from edgelift_builder.judge.scored import PerSample, Scored, value
+
+Verdict = Literal["holds", "fails", "cannot-tell"]
+
+#: Rows drawn for a bootstrap, and how many of them are looked at at once.
+DRAWN, _BLOCK = 2000, 100
+
+#: What is asked for beyond the number at which the upper end would just meet the budget.
+_SPARE = 1.1
+
+#: With fewer samples neither Student's t nor a bootstrap is worth its name (both lean on the mean's being about normal).
+LEAST_SAMPLES = 30
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the evaluation set says of one artifact.
+
+    Attributes:
+        metric, unit, n: what was measured, in what unit it loses, on how many samples.
+        value, low, high: the metric and its 95 % interval.
+        baseline: the float model's.
+        loss, loss_low, loss_high: how much worse than float, paired, with its 95 % interval; see `Measure`.
+        budget: the most that it may lose.
+        lost, gained: samples only the float model, and only the artifact, has right; 0 where scores are no 0/1.
+        method: which interval.
+        verdict: against the budget.
+        samples_needed: about how many would tell, where the verdict is `cannot-tell` and a number would do.
+    """
+
+    metric: str
+    unit: Unit
+    n: int
+    value: float
+    low: float
+    high: float
+    baseline: float
+    loss: float
+    loss_low: float
+    loss_high: float
+    budget: float
+    lost: int
+    gained: int
+    method: str
+    verdict: Verdict
+    samples_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class _Told:
+    low: float
+    high: float
+    loss_low: float
+    loss_high: float
+    method: str
+    lost: int = 0
+    gained: int = 0
+
+
+def judge(measure: Measure, own: Scored, reference: Scored, budget: float) -> Judgement:
+    """Hold one artifact's answers against float's, both scored by `measure` on the same samples."""
+    told = _tell(measure, own, reference)
+    ours, theirs = value(own), value(reference)
+    loss = float(measure.loss(theirs, ours))
+    said = verdict(told.loss_low, told.loss_high, budget) if own.count >= LEAST_SAMPLES else "cannot-tell"
+    return Judgement(
+        metric=measure.name, unit=measure.unit, n=own.count, value=ours, low=told.low, high=told.high, baseline=theirs,
+        loss=loss, loss_low=told.loss_low, loss_high=told.loss_high, budget=budget, lost=told.lost, gained=told.gained,
+        method=told.method, verdict=said,
+        samples_needed=_needed(told, own.count, loss, budget) if said == "cannot-tell" else None,
+    )  # fmt: skip
+
+
+def interval(answers: Scored) -> tuple[float, float]:
+    """The 95 % interval of a metric."""
+    if isinstance(answers, PerSample):
+        if answers.is_right_or_wrong:
+            return intervals.wilson(int(answers.scores.sum()), answers.count)
+        return intervals.mean_t(answers.scores)
+    drawn = np.concatenate([answers.under(weights) for weights in _draws(answers.count)])
+    low, high = np.nanpercentile(drawn, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _draws(count: int) -> Iterator[Numbers]:
+    """How often each sample counts, in `DRAWN` rows; the same ones every time, so that two models are compared in pairs."""
+    drawn, share = np.random.default_rng(0), np.full(count, 1 / count)
+    return (drawn.multinomial(count, share, _BLOCK).astype(np.float64) for _ in range(DRAWN // _BLOCK))
+
+
+def verdict(low: float, high: float, budget: float) -> Verdict:
+    """What an interval of the loss says of a budget, all in one unit."""
+    if high <= budget:
+        return "holds"
+    return "fails" if low > budget else "cannot-tell"
+
+
+def _tell(measure: Measure, own: Scored, reference: Scored) -> _Told:
+    if isinstance(own, PerSample) and isinstance(reference, PerSample) and measure.unit == "points":
+        if own.is_right_or_wrong and reference.is_right_or_wrong:
+            return _paired_proportions(own.scores, reference.scores)
+        low, high = intervals.mean_t(100 * (reference.scores - own.scores))
+        return _Told(*interval(own), low, high, "paired t interval")
+    return _bootstrap(measure, own, reference)
+
+
+def _paired_proportions(own: Numbers, reference: Numbers) -> _Told:
+    lost, gained = int((reference > own).sum()), int((reference < own).sum())
+    low, high = intervals.tango(lost, gained, len(own))
+    return _Told(
+        *interval(PerSample(own)), 100 * low, 100 * high, "Tango 1998, paired score interval", lost, gained
+    )
+
+
+def _bootstrap(measure: Measure, own: Scored, reference: Scored) -> _Told:
+    values, losses = [], []
+    for weights in _draws(own.count):
+        ours = own.under(weights)
+        values.append(ours)
+        losses.append(measure.loss(reference.under(weights), ours))
+    low, high = np.nanpercentile(np.concatenate(values), (2.5, 97.5))
+    loss_low, loss_high = np.nanpercentile(np.concatenate(losses), (2.5, 97.5))
+    return _Told(float(low), float(high), float(loss_low), float(loss_high), f"paired bootstrap, {DRAWN} draws")
+
+
+def _needed(told: _Told, n: int, loss: float, budget: float) -> int | None:
+    """Were samples to go on as these do: the interval narrows with the root of their number."""
+    if told.method.startswith("Tango"):
+        return intervals.tango_samples(told.lost, told.gained, n, budget / 100)
+    room, half = budget - loss, told.loss_high - loss
+    if room <= 0 or not np.isfinite(half):
+        return None
+    needed = max(LEAST_SAMPLES, int(np.ceil(_SPARE * n * (half / room) ** 2)))
+    return needed if needed <= intervals.MOST_SAMPLES else None

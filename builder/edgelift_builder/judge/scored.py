@@ -1,0 +1,101 @@
+"""What a metric found in a model's answers, so that it can be told for any choice of the samples.
+
+A metric of a data set is seldom a mean over samples (F1, IoU, AUC, mAP are not), yet how sure it is has to be told from
+the samples alone. So a scored data set answers under *weights*: how often each sample counts. All ones give the metric;
+rows drawn at random give the bootstrap (B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from edgelift_builder.judge.measure import Numbers
+
+
+class Scored(Protocol):
+    """The answers of one model, scored."""
+
+    @property
+    def count(self) -> int:
+        """Samples."""
+
+    def under(self, weights: Numbers) -> Numbers:
+        """The metric for each row of `weights: float64[rows, samples]`: float64[rows]."""
+
+
+def value(scored: Scored) -> float:
+    """The metric itself."""
+    return float(scored.under(np.ones((1, scored.count)))[0])
+
+
+@dataclass(frozen=True)
+class PerSample:
+    """The metric is the mean of `scores: float64[n]`."""
+
+    scores: Numbers
+
+    @property
+    def count(self) -> int:
+        """Samples."""
+        return len(self.scores)
+
+    @property
+    def is_right_or_wrong(self) -> bool:
+        """Is every score 0 or 1."""
+        return bool(np.isin(self.scores, (0, 1)).all())
+
+    def under(self, weights: Numbers) -> Numbers:
+        """See `Scored`."""
+        made: Numbers = weights @ self.scores / weights.sum(axis=1)
+        return made
+
+
+@dataclass(frozen=True)
+class Sums:
+    """The metric is told from sums over samples.
+
+    Attributes:
+        parts: what each sample adds, float64[n, k].
+        combine: sums, float64[rows, k], to metrics, float64[rows].
+    """
+
+    parts: Numbers
+    combine: Callable[[Numbers], Numbers]
+
+    @property
+    def count(self) -> int:
+        """Samples."""
+        return len(self.parts)
+
+    def under(self, weights: Numbers) -> Numbers:
+        """See `Scored`."""
+        return self.combine(weights @ self.parts)
+
+
+@dataclass(frozen=True)
+class RankedBy:
+    """ROC AUC of `scores: float64[n]` for `positive: bool[n]`: how often a positive one scores higher (ties half)."""
+
+    scores: Numbers
+    positive: Numbers
+
+    @property
+    def count(self) -> int:
+        """Samples."""
+        return len(self.scores)
+
+    def under(self, weights: Numbers) -> Numbers:
+        """See `Scored`; a half where a row has one kind of samples only."""
+        levels, place = np.unique(self.scores, return_inverse=True)
+        made = np.full(len(weights), 0.5)
+        for row, weight in enumerate(weights):
+            yes = np.bincount(place, weight * self.positive, len(levels))
+            no = np.bincount(place, weight * (1 - self.positive), len(levels))
+            if yes.sum() and no.sum():
+                below = np.cumsum(no) - no / 2
+                made[row] = (yes * below).sum() / (yes.sum() * no.sum())
+        return made

@@ -1,0 +1,104 @@
+"""Which axis of each input counts the samples: told by where example and evaluation differ.
+
+An example is one call, the evaluation inputs are many samples, so an input's lengths differ on its sample axis alone: axis
+0 as a rule, another one for a recurrent model's state `[layers, sample, size]`, none for a number that holds for all.
+Of a model file the ports stand in for the example; an axis that the file leaves free may have any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from edgelift_builder import ragged
+from edgelift_builder.data import Array, DataSet, plain
+from edgelift_contract.errors import ContractError
+
+#: Lengths of an example's axes; None where any will do.
+Shape: TypeAlias = tuple[int | None, ...]
+
+#: An array of all samples, or a list with one array per sample.
+Given: TypeAlias = Array | list[Array]
+
+
+def arrays(values: Mapping[str, Any]) -> dict[str, Given]:
+    """What a person gave for each input: tensors and nested lists as arrays; a list of arrays or tensors stays a list."""
+    return {name: _array(value) for name, value in values.items()}
+
+
+def _array(value: Any) -> Given:
+    if isinstance(value, list | tuple) and value and all(hasattr(item, "shape") for item in value):
+        return [_plain(item) for item in value]
+    return _plain(value)
+
+
+def _plain(value: Any) -> Array:
+    if not hasattr(value, "detach"):
+        return plain(value)
+    tensor = value.detach().cpu()
+    return plain(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)  # numpy has no bfloat16
+
+
+def find(example: Mapping[str, Shape], given: Mapping[str, Given]) -> dict[str, int | None]:
+    """The sample axis of each input in a call; None where it has none.
+
+    Args:
+        example: lengths of one call's axes.
+        given: arrays of many samples, for the same names.
+    """
+    differing = {name: _differing(shape, given[name]) for name, shape in example.items()}
+    counts = {_counts(example[name], given[name], 0) for name, axes in differing.items() if axes[:1] == [0]}
+    found: dict[str, int | None] = {}
+    for name, axes in differing.items():
+        value, shape = given[name], example[name]
+        if isinstance(value, list) or axes[:1] == [0] or not (shape and value.ndim):
+            found[name] = 0 if isinstance(value, list) or axes else None
+        elif not axes:  # as long as the example: as many samples as that, or the same for all of them
+            found[name] = None if counts and len(value) not in {n for _, n in counts} else 0
+        else:
+            fits = _counts(shape, value, axes[0]) in counts or (not counts and shape[axes[0]] in (1, None))
+            found[name] = axes[0] if len(axes) == 1 and fits else 0
+    return found
+
+
+def _differing(shape: Shape, value: Given) -> list[int]:
+    if isinstance(value, list) or value.ndim != len(shape):
+        return [0] if shape else []
+    return [k for k, length in enumerate(shape) if length is None or length != value.shape[k]]
+
+
+def _counts(shape: Shape, value: Given, axis: int) -> tuple[int | None, int]:
+    """Samples of the example and of what was given, were they on `axis`."""
+    if isinstance(value, list):
+        return 1, len(value)
+    return (shape[axis] if shape else None), value.shape[axis] if value.ndim else 0
+
+
+def columns(
+    given: Mapping[str, Given], axes: Mapping[str, int | None], example: Mapping[str, Shape], what: str
+) -> DataSet:
+    """A data set: the sample on axis 0 of every column, what has no sample axis once for each sample.
+
+    Raises:
+        ContractError: `source-invalid` when inputs differ in their number of samples.
+    """
+    made = {n: _column(value, axes[n], len(example[n])) for n, value in given.items() if axes[n] is not None}
+    lengths = {name: len(column) for name, column in made.items()}
+    if len(set(lengths.values())) > 1:
+        raise ContractError("source-invalid", f"The {what} differ in their number of samples: {lengths}.")
+    count = next(iter(lengths.values()), 1)
+    for name, value in given.items():
+        if axes[name] is None:
+            array = np.asarray(value)
+            made[name] = np.broadcast_to(array, (count, *array.shape))
+    return {name: made[name] for name in given}
+
+
+def _column(value: Given, axis: int | None, rank: int) -> Array:
+    if not isinstance(value, list):
+        return np.moveaxis(value, axis or 0, 0) if value.ndim else value.reshape(1)
+    # Samples of a list come as they are, or as calls with a first axis of length 1.
+    are_calls = all(item.ndim == rank and item.shape[:1] == (1,) for item in value)
+    return ragged.stack([item[0] for item in value] if are_calls else value)

@@ -1,0 +1,152 @@
+"""A source's arrays as the builder keeps them: one example call, evaluation and calibration samples, their sample axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgelift_builder import calls, data, ragged
+from edgelift_builder.source import sample_axes
+from edgelift_builder.source.file_model import Port
+from edgelift_builder.source.given import Source
+from edgelift_builder.source.parameters import Parameters, parameters
+from edgelift_builder.source.sample_axes import Shape
+from edgelift_contract.errors import ContractError
+
+#: Evaluation samples that stand in for calibration samples where there are none.
+STAND_IN = 200
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All in one order of inputs.
+
+    Attributes:
+        example: one call.
+        evaluation, calibration: data sets.
+        axes: the sample axis of each input in a call.
+        may_batch: does no port fix the number of samples in a call.
+    """
+
+    example: data.DataSet
+    evaluation: data.DataSet
+    calibration: data.DataSet
+    axes: dict[str, int | None]
+    may_batch: bool = True
+
+
+def take(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:
+    """The samples of a source.
+
+    Args:
+        source: what was given; without example inputs the first evaluation sample is the example.
+        ports: of a model file, as far as it tells.
+        remarks: for people, to be added to.
+
+    Raises:
+        ContractError: `source-invalid` or `shape-mismatch`.
+    """
+    takes = parameters(source.model)
+    evaluated = _given(takes, source.evaluation_inputs, "evaluation inputs")
+    shapes = _shapes(source, takes, ports, evaluated)
+    axes = sample_axes.find(shapes, {name: _named(evaluated, name, "evaluation") for name in shapes})
+    evaluation = sample_axes.columns({n: evaluated[n] for n in shapes}, axes, shapes, "evaluation inputs")
+    if not data.length(evaluation):
+        raise ContractError("source-invalid", "The evaluation inputs hold no sample.")
+    may_batch = _may_batch(ports, axes)
+    example = _example(source, takes, evaluation, axes, shapes)
+    _check(example, evaluation, axes, ports, "evaluation")
+    alike = [name for name, axis in axes.items() if axis is None]
+    remarks.extend(f"The input {name} has no sample axis: it is the same for every sample." for name in alike)
+    if source.calibration_inputs is None:
+        remarks.append("There are no calibration inputs: the first evaluation inputs stand in for them.")
+        return Samples(example, evaluation, data.sample(evaluation, 0, STAND_IN), axes, may_batch)
+    calibrated = _given(takes, source.calibration_inputs, "calibration inputs")
+    calibration = sample_axes.columns(
+        {n: _named(calibrated, n, "calibration") for n in shapes}, axes, shapes, "calibration inputs"
+    )
+    _check(example, calibration, axes, ports, "calibration")
+    return Samples(example, evaluation, calibration, axes, may_batch)
+
+
+def _given(takes: Parameters, values: Any, what: str) -> dict[str, sample_axes.Given]:
+    if _are_samples(takes, values):
+        values = (list(values),)
+    return sample_axes.arrays(takes.bind(values, what))
+
+
+def _are_samples(takes: Parameters, values: Any) -> bool:
+    """A list that is longer than the parameters of a model with one input: its samples."""
+    required = [p for p in takes.known if p.required]
+    return isinstance(values, list) and len(required) <= 1 and len(values) > max(1, len(takes.known))
+
+
+def _shapes(
+    source: Source, takes: Parameters, ports: Sequence[Port], evaluated: Mapping[str, sample_axes.Given]
+) -> dict[str, Shape]:
+    if source.example_inputs is not None:
+        given = sample_axes.arrays(takes.bind(source.example_inputs, "example inputs"))
+        return {name: np.shape(array) for name, array in given.items()}
+    known = {port.name: port.shape for port in ports}
+    return {name: known.get(name) or _any_length(value) for name, value in evaluated.items()}
+
+
+def _any_length(value: sample_axes.Given) -> Shape:
+    if isinstance(value, list):
+        return (None, *value[0].shape)
+    return (None, *value.shape[1:]) if value.ndim else ()
+
+
+def _named(given: Mapping[str, sample_axes.Given], name: str, what: str) -> sample_axes.Given:
+    if name not in given:
+        raise ContractError("source-invalid", f"The {what} inputs have no {name!r}, the example inputs do.")
+    return given[name]
+
+
+def _may_batch(ports: Sequence[Port], axes: calls.Axes) -> bool:
+    fixed = {}
+    for port in ports:
+        axis = axes.get(port.name)
+        if axis is not None and axis < len(port.shape) and port.shape[axis] is not None:
+            fixed[port.name] = port.shape[axis]
+    many = [(name, count) for name, count in fixed.items() if count != 1]
+    if many:
+        raise ContractError(
+            "shape-mismatch",
+            f"The input {many[0][0]} takes exactly {many[0][1]} samples at once; a device gives it one.",
+            hint="Export the model again with a batch of 1 or, better, with a free batch axis.",
+        )
+    return not fixed
+
+
+def _example(
+    source: Source, takes: Parameters, evaluation: data.DataSet, axes: calls.Axes, shapes: Mapping[str, Shape]
+) -> data.DataSet:
+    if source.example_inputs is None:
+        return calls.one(evaluation, 0, axes)
+    given = sample_axes.arrays(takes.bind(source.example_inputs, "example inputs"))
+    return calls.one(sample_axes.columns(given, axes, shapes, "example inputs"), 0, axes)
+
+
+def _check(example: data.DataSet, found: data.DataSet, axes: calls.Axes, ports: Sequence[Port], what: str) -> None:
+    """Refuse samples of another element type than the example's, or of another shape where that is not free."""
+    ported = {port.name: port.shape for port in ports}
+    for name, wanted in example.items():
+        column, axis = found[name], axes.get(name, 0)
+        one = calls.one({name: column}, 0, axes)[name]
+        shape = ported.get(name, wanted.shape)
+        fits = len(shape) == one.ndim and all(n in (None, m) for n, m in zip(shape, one.shape, strict=True))
+        if data.kind_name(one) != data.kind_name(wanted) or not (fits or ragged.is_ragged(column)):
+            raise ContractError(
+                "shape-mismatch",
+                f"The {what} input {name} is {data.kind_name(one)}{_per_sample(one, axis)} per sample; "
+                f"the example input is {data.kind_name(wanted)}{_per_sample(wanted, axis)}.",
+                hint="Give both the same element type and shape.",
+            )
+
+
+def _per_sample(call: data.Array, axis: int | None) -> list[int]:
+    return [n for k, n in enumerate(call.shape) if k != axis]

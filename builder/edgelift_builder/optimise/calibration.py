@@ -21,7 +21,7 @@ import numpy as np
 from edgelift_builder import calls, data
 from edgelift_builder.data import Array
 from edgelift_builder.piece import Range
-from edgelift_contract.errors import ContractError
+from edgelift_builder.source.finite import check_numbers
 
 Method = Literal["minmax", "percentile", "entropy"]
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy")
@@ -46,46 +46,32 @@ def calibrate(
         method: how to choose.
         percentile: of the values that stay in range, for `percentile`.
 
+    Returns:
+        Tensor → its range; none of a tensor that is infinite or NaN in a sample, which no range could hold.
+
     Raises:
-        ContractError: `source-invalid` when a sample, or an activation it causes, holds NaN or infinity.
+        ContractError: `source-invalid` when a sample holds NaN.
     """
     session, names = _session(model, tensors), list(tensors)
     least = dict.fromkeys(names, np.inf)
     most = dict.fromkeys(names, -np.inf)
     for number, sample in enumerate(data.stream(samples)):
-        check_finite(sample, number)
+        check_numbers(sample, "Calibration sample", number)
         for name, array in _run(session, names, calls.one(sample, 0, axes)):
-            low, high = float(array.min()), float(array.max())
-            if not np.isfinite(low + high):
-                raise ContractError(
-                    "source-invalid",
-                    f"Calibration sample {number} makes the activation {name} NaN or infinite.",
-                    hint="Leave it out, or mend the model.",
-                )
-            least[name], most[name] = min(least[name], low), max(most[name], high)
-    counts = {name: np.zeros(BINS, np.int64) for name in names}
+            least[name], most[name] = min(least[name], float(array.min())), max(most[name], float(array.max()))
+    bounded = [name for name in names if np.isfinite(least[name]) and np.isfinite(most[name])]
+    counts = {name: np.zeros(BINS, np.int64) for name in bounded}
     for sample in data.stream(samples):
-        for name, array in _run(session, names, calls.one(sample, 0, axes)):
-            counts[name] += np.histogram(array, BINS, (least[name], max(most[name], least[name] + 1e-12)))[0]
-    return {n: _range(n, least[n], most[n], counts[n], method, percentile) for n in names if np.isfinite(least[n])}
+        for name, array in _run(session, bounded, calls.one(sample, 0, axes)):
+            counts[name] += _histogram(array, least[name], most[name])
+    return {n: _range(n, least[n], most[n], counts[n], method, percentile) for n in bounded}
 
 
-def check_finite(samples: data.DataSet, first: int = 0) -> None:
-    """Refuse NaN and infinity; `first` is the number of the first sample.
-
-    Raises:
-        ContractError: `source-invalid`, naming the input and the first such sample.
-    """
-    for name, array in samples.items():
-        if not np.issubdtype(array.dtype, np.floating):
-            continue
-        bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
-        if bad.any():
-            raise ContractError(
-                "source-invalid",
-                f"Calibration sample {first + int(bad.argmax())} of the input {name} holds NaN or infinity.",
-                hint="Leave it out, or mend the data.",
-            )
+def _histogram(array: Array, least: float, most: float) -> Array:
+    """How many values lie in each of `BINS` bins; all in the first where the values are one, as of a mask of ones."""
+    if most - least <= 1e-9 * max(abs(least), abs(most)):
+        return np.bincount([0], [array.size], BINS).astype(np.int64)
+    return np.histogram(array.astype(np.float64), BINS, (least, most))[0]
 
 
 def entropy_threshold(counts: Array) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import accuracy_control, calibration, prepare
+from edgelift_builder.optimise import accuracy_control, calibration, kept_float, prepare
 from edgelift_builder.piece import LayerLoss, Piece, Range, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
@@ -103,15 +103,18 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     out = Path(folder)
     ready = prepare.prepare(Path(model), out)
     proto = onnx.load(ready)
+    wanted = activations(proto)
     ranges = calibration.calibrate(
         ready,
-        activations(proto),
+        wanted,
         Path(data_folder) / CALIBRATION,
         settings["axes"],
         settings["calibration"],
         settings["percentile"],
     )
-    graph_quantiser = GraphQuantiser(ready, ranges, settings)
+    boundless = [name for name in wanted if name not in ranges]
+    kept = [*kept_float.tail(proto.graph), *kept_float.touching(proto.graph, boundless)]
+    graph_quantiser = GraphQuantiser(ready, ranges, settings, kept)
     raw, losses = accuracy_control.settle(graph_quantiser, Path(data_folder), settings)
     onnx.save(raw, out / "raw.onnx")
     files = strip.store(out / "raw.onnx", out)
@@ -156,9 +159,11 @@ def operators() -> list[str]:
 class GraphQuantiser:
     """Quantises one prepared graph again and again: all of it, one layer alone, or all but some."""
 
-    def __init__(self, ready: Path, ranges: dict[str, Range], settings: dict[str, Any]) -> None:
+    def __init__(
+        self, ready: Path, ranges: dict[str, Range], settings: dict[str, Any], kept_float: list[str]
+    ) -> None:
         self.ready, self._settings = ready, settings
-        self._ranges = ranges
+        self._ranges, self._kept_float = ranges, kept_float
 
     def make(self, only: list[str] | None = None, leaving: list[str] | None = None) -> Any:
         """The quantised ModelProto. `only`: nodes to quantise; `leaving`: nodes to leave in float."""
@@ -180,7 +185,7 @@ class GraphQuantiser:
             kinds[self._settings["activation"]],
             TensorsData(CalibrationMethod.MinMax, pairs),
             only or [],
-            leaving or [],
+            [*self._kept_float, *(leaving or [])],
             operators(),
             # Activations keep their zero point: after a ReLU the whole range counts, and the ReLU is not needed any more.
             {"WeightSymmetric": True, "ActivationSymmetric": False},

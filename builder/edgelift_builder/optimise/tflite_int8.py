@@ -13,9 +13,9 @@ from edgelift_builder import calls, data
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import calibration
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.targets import Target
 
 
@@ -55,7 +55,7 @@ class TfliteStaticInt8:
 def quantise(model: str, calibration_file: str, axes: calls.Axes, path: str) -> None:
     """In the child: write the quantised model."""
     samples = data.load(Path(calibration_file))
-    calibration.check_finite(samples)
+    check_numbers(samples, "Calibration sample")
     from ai_edge_quantizer import quantizer, recipe
 
     try:

@@ -6,13 +6,13 @@ An interpreter is not thread-safe (tensorflow#26365), so a model owns a pool of 
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgelift_agent.runtime.packages import version_of
 from edgelift_contract.errors import ContractError, DeviceError
-from edgelift_contract.manifest import Manifest
+from edgelift_contract.manifest import Manifest, TensorSpec
 
 #: package → module of its interpreter, in order of preference.
 _PACKAGES = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
@@ -85,8 +85,13 @@ class _Borrowed:
 
     def __init__(self, interpreter: Any, manifest: Manifest) -> None:
         self._interpreter = interpreter
-        self._inputs = _bind([spec.name for spec in manifest.inputs], interpreter.get_input_details())
-        self._outputs = _bind([spec.name for spec in manifest.outputs], interpreter.get_output_details())
+        signed_in, signed_out = _signature(interpreter)
+        self._inputs = _bind([spec.name for spec in manifest.inputs], signed_in, interpreter.get_input_details())
+        self._outputs = _bind(
+            [spec.name for spec in manifest.outputs], signed_out, interpreter.get_output_details()
+        )
+        self._narrow = _other_width(manifest.inputs, self._inputs, lambda _, taken: taken)
+        self._wide = _other_width(manifest.outputs, self._outputs, lambda stated, _: stated)
         self._shapes: dict[str, tuple[int, ...]] = {
             name: tuple(int(n) for n in detail["shape"]) for name, detail in self._inputs.items()
         }
@@ -95,9 +100,13 @@ class _Borrowed:
     def run(self, inputs: Mapping[str, Any], outputs: list[str]) -> dict[str, Any]:
         self._resize({name: array.shape for name, array in inputs.items() if array.shape != self._shapes[name]})
         for name, array in inputs.items():
-            self._interpreter.set_tensor(self._inputs[name]["index"], array)
+            given = _narrowed(name, array, self._narrow[name]) if name in self._narrow else array
+            self._interpreter.set_tensor(self._inputs[name]["index"], given)
         self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(self._outputs[name]["index"]) for name in outputs}
+        found = {name: self._interpreter.get_tensor(self._outputs[name]["index"]) for name in outputs}
+        for name in self._wide.keys() & found.keys():
+            found[name] = found[name].astype(self._wide[name])
+        return found
 
     def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Allocate for other shapes than before; what the model can't take is the request's fault.
@@ -117,12 +126,49 @@ class _Borrowed:
         self._shapes.update(shapes)
 
 
-def _bind(names: list[str], details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    by_name = {detail["name"]: detail for detail in details}
-    if all(name in by_name for name in names):
-        return {name: by_name[name] for name in names}
+def _signature(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs and outputs by the names that the model's one signature gives them; nothing where it has none."""
+    keys = list(interpreter.get_signature_list())
+    if len(keys) != 1:
+        return {}, {}
+    runner = interpreter.get_signature_runner(keys[0])
+    return runner.get_input_details(), runner.get_output_details()
+
+
+def _bind(names: list[str], signed: dict[str, Any], details: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for by_name in (signed, {detail["name"]: detail for detail in details}):
+        if all(name in by_name for name in names):
+            return {name: by_name[name] for name in names}
     # Converters decorate tensor names ("serving_default_x:0"); then the order binds them.
     return dict(zip(names, details, strict=True))
+
+
+def _other_width(
+    specs: Sequence[TensorSpec], bound: dict[str, dict[str, Any]], choose: Callable[[Any, Any], Any]
+) -> dict[str, Any]:
+    """Tensors of whole numbers that the manifest states in another width than the file has: converters make int32 of
+    int64, and a slot's clients are not to notice which runtime answers them. `choose` says which of both is wanted.
+    """
+    from edgelift_agent.runtime.tensors import NUMPY  # late: brings numpy
+
+    pairs = {spec.name: (NUMPY[spec.dtype], bound[spec.name]["dtype"]) for spec in specs if spec.dtype in NUMPY}
+    return {
+        name: choose(stated, taken)
+        for name, (stated, taken) in pairs.items()
+        if stated != taken and stated.kind in "iu"
+    }
+
+
+def _narrowed(name: str, array: Any, dtype: Any) -> Any:
+    """The same whole numbers in another width.
+
+    Raises:
+        ContractError: `bad-request` for one that does not fit.
+    """
+    made = array.astype(dtype)
+    if (made != array).any():
+        raise ContractError("bad-request", f"A number of the input {name!r} does not fit into {dtype.__name__}.")
+    return made
 
 
 def _installed() -> list[tuple[str, str]]:

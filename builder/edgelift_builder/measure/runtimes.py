@@ -149,13 +149,15 @@ class _Litert:
         )
         self._interpreter.allocate_tensors()
         runner = self._interpreter.get_signature_runner(next(iter(self._interpreter.get_signature_list())))
-        self._inputs = {n: d["index"] for n, d in runner.get_input_details().items()}
+        # Converters make int32 of int64: whole numbers are given in the width that the file has for them.
+        self._inputs = {n: (d["index"], d["dtype"]) for n, d in runner.get_input_details().items()}
         found = runner.get_output_details()
         self._outputs = {n: found[n]["index"] for n in spec.outputs}
 
     def run(self, inputs: DataSet) -> DataSet:
         for name, array in inputs.items():
-            self._interpreter.set_tensor(self._inputs[name], array)
+            index, dtype = self._inputs[name]
+            self._interpreter.set_tensor(index, array.astype(dtype) if array.dtype.kind in "iu" else array)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 

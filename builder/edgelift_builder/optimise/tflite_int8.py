@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgelift_builder import calls, data
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
@@ -65,10 +67,33 @@ def quantise(model: str, calibration_file: str, axes: calls.Axes, path: str) -> 
             made.update_quantization_recipe(
                 regex=".*", operation_name=_operation(end), algorithm_key="no_quantize"
             )
-        ranges = made.calibrate({"serving_default": list(calls.each(samples, axes))})
+        ranges = _ranges(model, made.get_quantization_recipe(), samples, axes)
         made.quantize(ranges).export_model(path)
     except Exception as error:
         raise explain(error, "int8 TFLite") from error
+
+
+def _ranges(model: str, steps: Any, samples: data.DataSet, axes: calls.Axes) -> Any:
+    """True least and largest value of every tensor over all samples. The quantiser's own way is a moving average of each
+    sample's, which cuts off whatever is rare: of one two-class model it left 51 % of 92 % right.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import calibrator, recipe_manager
+
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(steps)
+    content = Path(model).read_bytes()
+    found = calibrator.Calibrator(content, num_threads=1, qsv_update_func=_wider)
+    interpreter = Interpreter(model_content=content)
+    key = next(iter(interpreter.get_signature_list()))
+    taken = {n: d["dtype"] for n, d in interpreter.get_signature_runner(key).get_input_details().items()}
+    given = [{n: a.astype(taken[n], copy=False) for n, a in call.items()} for call in calls.each(samples, axes)]
+    found.calibrate({key: given}, manager)
+    return found.get_model_qsvs()
+
+
+def _wider(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return other | {"min": np.minimum(one["min"], other["min"]), "max": np.maximum(one["max"], other["max"])}
 
 
 def _operation(name: str) -> Any:

@@ -19,7 +19,7 @@ from edgelift_builder.measure.latency import Latency, Ratio
 from edgelift_builder.measure.memory import Cost
 from edgelift_builder.measure.runtimes import RUNTIMES, ModelSpec
 from edgelift_builder.piece import Piece
-from edgelift_builder.recipe import FLOAT, Variant
+from edgelift_builder.recipe import AS_IT_CAME, FLOAT, Variant
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.manifest import RuntimeName
@@ -47,6 +47,11 @@ class Candidate:
     def is_float(self) -> bool:
         """Is it what the others of its format are compared with."""
         return self.variant.name == FLOAT
+
+    @property
+    def as_it_came(self) -> bool:
+        """Did it come in 8 bits, to be shipped as it is."""
+        return self.variant.name == AS_IT_CAME
 
     @property
     def label(self) -> str:
@@ -166,7 +171,8 @@ class Shipped(Decided):
         """Accuracy's verdict. A float variant that passed its gate holds: it was judged by its outputs, which are the
         source's own; how many samples there were does not matter to that.
         """
-        return "holds" if self.candidate.is_float and not self.code else self.candidate.verdict
+        by_outputs = self.candidate.is_float or self.candidate.as_it_came
+        return "holds" if by_outputs and not self.code else self.candidate.verdict
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ class SourceFacts:
         own: the source's own metric, where it brings one.
         data_sha256: digest of evaluation inputs and labels.
         key: digest of everything that decides what the source is: its files, weights, data and answers.
+        quantised: does it come in 8 bits.
         formats: what it can become; batch_free: does it take any number of samples at once.
         remarks: what a person should know, as that calibration uses the evaluation inputs.
     """
@@ -45,5 +46,6 @@ class SourceFacts:
     key: str = ""
     formats: tuple[Format, ...] = ("onnx", "tflite", "torchscript")
     batch_free: bool = True
+    quantised: bool = False
     parameters: int = 0
     remarks: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from edgelift_builder.candidate import Decided, Examined, Failed, Measured, Outcome, Rejected, Shipped, find_float
 from edgelift_builder.judge.judgement import Judgement
-from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE
+from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE, QUANTUM
 
 #: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
 #: interval): a few bytes of a graph are no gain, and no more is a speed that chance could have shown.
@@ -34,8 +34,8 @@ def decide(outcomes: Sequence[Outcome], *, accept: bool) -> list[Decided]:
 def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:
     """`(code, sentence)` of the first gate that it does not pass; empty when it passes all."""
     examined = candidate.examination
-    if candidate.is_float:
-        if examined.float_distance > FLOAT_TOLERANCE:
+    if candidate.is_float or candidate.as_it_came:
+        if examined.float_distance > (FLOAT_TOLERANCE if candidate.is_float else QUANTUM):
             share = f"{100 * examined.float_distance:.2g} %"
             return "conversion-failed", f"Its outputs differ from the source's own by {share} of their range."
         return "", ""

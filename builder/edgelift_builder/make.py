@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from edgelift_builder import known_bad, package
 from edgelift_builder.candidate import Candidate, Failed, Made
 from edgelift_builder.child import Child, OnFailure
@@ -14,12 +16,14 @@ from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import ModelSpec
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, run_steps
+from edgelift_builder.recipe import AS_IT_CAME, StepCall, Variant
 from edgelift_builder.source import load
 from edgelift_builder.staging import is_full
 from edgelift_builder.steps import STEPS
 from edgelift_builder.targets import Target
 from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
+from edgelift_contract.manifest import SessionOptions
 
 
 def load_source(source_process: Child, path: Path, function: str, work: Work) -> SourceFacts:
@@ -48,7 +52,7 @@ def make(source_process: Child, facts: SourceFacts, work: Work) -> list[Made | F
     outcomes: list[Made | Failed] = []
     for target in work.targets:
         context = step_context(source_process, facts, target, work)
-        for variant in work.recipe.variants:
+        for variant in _as_they_came(facts) if facts.quantised else work.recipe.variants:
             candidate = Candidate(target, variant)
             if candidate.runtime in target.runtimes and variant.format in facts.formats:
                 outcomes.append(make_one(candidate, context, work))
@@ -59,6 +63,16 @@ def make(source_process: Child, facts: SourceFacts, work: Work) -> list[Made | F
             hint="Name another recipe with --recipe.",
         )
     return outcomes
+
+
+#: How a file becomes an artifact when nothing is done to it.
+_EXPORTS = {"onnx": "export-onnx", "tflite": "export-tflite"}
+
+
+def _as_they_came(facts: SourceFacts) -> list[Variant]:
+    """What comes quantised is shipped as it is: quantising it again could only lose."""
+    known = [name for name in facts.formats if name in _EXPORTS]
+    return [Variant(AS_IT_CAME, name, [StepCall(_EXPORTS[name])], required=True) for name in known]
 
 
 def step_context(source_process: Child, facts: SourceFacts, target: Target, work: Work) -> StepContext:
@@ -90,13 +104,21 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
     return ModelSpec(
         runtime=candidate.runtime,
         path=piece.model_path,
-        options=candidate.target.session(candidate.runtime),
+        options=_options(candidate),
         inputs=tuple(s.name for s in facts.inputs),
         outputs=tuple(s.name for s in facts.outputs),
         batch_free=candidate.variant.format != "tflite" and facts.batch_free,
         int8=piece.precision in ("int8", "int4"),
         axes=facts.axes,
     )
+
+
+def _options(candidate: Candidate) -> SessionOptions:
+    options = candidate.target.session(candidate.runtime)
+    if not candidate.as_it_came:
+        return options
+    # Settings made for our own graphs move another's: `session.qdqisint8allowed` one of unsigned weights by two steps.
+    return msgspec.structs.replace(options, entries={})
 
 
 def _size(piece: Piece) -> int:

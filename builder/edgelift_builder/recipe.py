@@ -30,6 +30,9 @@ from edgelift_contract.manifest import Format
 
 FLOAT = "float32"
 
+#: The one variant of a model that comes quantised.
+AS_IT_CAME = "int8-as-it-came"
+
 
 class StepCall(msgspec.Struct, frozen=True):
     """A step by name, with its options as the recipe gives them."""

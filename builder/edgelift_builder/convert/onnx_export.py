@@ -49,7 +49,8 @@ class ExportOnnx:
             on_failure=on_step_failure(self.name),
         )
         roles = graph_files(files)
-        return StepOutput(Piece("onnx", "", folder, roles), changed=True)
+        precision = "int8" if context.facts.quantised else "float32"
+        return StepOutput(Piece("onnx", "", folder, roles, precision), changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
         """A valid graph."""

@@ -37,7 +37,8 @@ class ExportTflite:
             ContractError: `unsupported-operator` or `conversion-failed`.
         """
         context.child.call(export, piece.handle, str(folder / MODEL), on_failure=on_step_failure(self.name))
-        return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),)), changed=True)
+        precision = "int8" if context.facts.quantised else "float32"
+        return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),), precision), changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
         """A TFLite flatbuffer."""

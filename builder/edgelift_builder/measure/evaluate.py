@@ -10,6 +10,9 @@ from edgelift_builder.data import Array, DataSet, is_text
 #: A float variant may differ from the source's own float by this share of the outputs' range.
 FLOAT_TOLERANCE = 1e-3
 
+#: A model that came in 8 bits may differ from its own outputs by one step of 8 bits over their range.
+QUANTUM = 1 / 255
+
 
 def largest_difference(outputs: DataSet, reference: DataSet) -> float:
     """Largest absolute difference over all outputs, as a share of the reference's range; NaN is infinite."""

@@ -29,6 +29,7 @@ class FileModel:
         path, format: what it is.
         ports: its inputs; empty where the file does not say.
         answers: its outputs.
+        quantised: does it come in 8 bits.
         vocabulary: input → number of rows in the table that it is an index into, where the graph shows it.
     """
 
@@ -37,6 +38,7 @@ class FileModel:
     ports: list[Port]
     answers: list[Port]
     vocabulary: dict[str, int] = field(default_factory=dict)
+    quantised: bool = False
     training: bool = False
     _session: Session | None = None
 

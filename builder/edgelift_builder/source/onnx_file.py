@@ -10,6 +10,12 @@ from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_contract.errors import ContractError
 
+#: Operators of files that others have quantised.
+_QUANTISED = {
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QGemm", "QAttention",
+    "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulNBits",
+}  # fmt: skip
+
 
 def open_onnx(path: Path) -> FileModel:
     """The model in an ONNX file.
@@ -39,7 +45,8 @@ def open_onnx(path: Path) -> FileModel:
         for node in proto.graph.node
         if node.op_type == "Gather" and node.input[0] in held
     }
-    return FileModel(path, "onnx", ports, [_port(v) for v in proto.graph.output], vocabulary)
+    quantised = any(node.op_type in _QUANTISED or node.op_type.startswith("QLinear") for node in proto.graph.node)
+    return FileModel(path, "onnx", ports, [_port(v) for v in proto.graph.output], vocabulary, quantised)
 
 
 def _check_tensor(path: Path, value: Any) -> None:

@@ -21,6 +21,7 @@ from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.source.forward import forward
 from edgelift_builder.source.given import Source
 from edgelift_builder.source.labels import labels_of
+from edgelift_builder.source.precision import to_float32
 from edgelift_builder.source.samples import Samples, take
 from edgelift_contract import codec
 from edgelift_contract.manifest import TensorSpec
@@ -44,7 +45,7 @@ def survey(
     if source.model.training and not isinstance(source.model, torch.jit.ScriptModule):
         source.model.eval()
         remarks.append("The model was in training mode and was put into evaluation mode.")
-    samples = take(source, ports, remarks)
+    samples = take(source, ports, remarks, as_float32=to_float32(source.model, remarks))
     held.keep_example(samples.example, samples.axes)
     forward(source.model, samples.example, "example input")
     check_numbers(samples.evaluation, "Evaluation sample")
@@ -68,6 +69,7 @@ def survey(
         key=codec.digest("\n".join([*decides, _weights_digest(source.model)]).encode()),
         formats=about.get("formats", ("onnx", "tflite", "torchscript")),
         batch_free=answers.batch_free,
+        quantised=getattr(source.model, "quantised", False),
         inputs=_inputs(samples, ports, batch_free=answers.batch_free),
         outputs=_outputs(answers, source.model),
         axes=samples.axes | answers.axes,

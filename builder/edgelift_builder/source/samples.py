@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,18 +38,20 @@ class Samples:
     may_batch: bool = True
 
 
-def take(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:
+def take(source: Source, ports: Sequence[Port], remarks: list[str], *, as_float32: bool = False) -> Samples:
     """The samples of a source.
 
     Args:
         source: what was given; without example inputs the first evaluation sample is the example.
         ports: of a model file, as far as it tells.
         remarks: for people, to be added to.
+        as_float32: take float64 inputs as float32, as the model was.
 
     Raises:
         ContractError: `source-invalid` or `shape-mismatch`.
     """
     takes = parameters(source.model)
+    source = replace(source, **{n: _narrowed(getattr(source, n)) for n in _INPUTS}) if as_float32 else source
     evaluated = _given(takes, source.evaluation_inputs, "evaluation inputs")
     shapes = _shapes(source, takes, ports, evaluated)
     axes = sample_axes.find(shapes, {name: _named(evaluated, name, "evaluation") for name in shapes})
@@ -70,6 +72,20 @@ def take(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:
     )
     _check(example, calibration, axes, ports, "calibration")
     return Samples(example, evaluation, calibration, axes, may_batch)
+
+
+_INPUTS = ("example_inputs", "evaluation_inputs", "calibration_inputs")
+
+
+def _narrowed(values: Any) -> Any:
+    """The same arrays, float64 as float32, however they are put together."""
+    if isinstance(values, Mapping):
+        return {name: _narrowed(value) for name, value in values.items()}
+    if isinstance(values, tuple | list):
+        return type(values)(_narrowed(value) for value in values)
+    if hasattr(values, "detach"):
+        return values.float() if str(values.dtype) == "torch.float64" else values
+    return values.astype(np.float32) if getattr(values, "dtype", None) == np.float64 else values
 
 
 def _given(takes: Parameters, values: Any, what: str) -> dict[str, sample_axes.Given]:

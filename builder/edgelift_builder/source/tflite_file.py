@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_contract.errors import ContractError
@@ -41,7 +43,15 @@ def open_tflite(path: Path) -> FileModel:
     runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
     ports = [_port(name, described) for name, described in runner.get_input_details().items()]
     answers = [_port(name, described) for name, described in runner.get_output_details().items()]
-    return FileModel(path, "tflite", ports, answers)
+    quantised = any(
+        t["dtype"] is np.int8 and t["quantization_parameters"]["scales"].size for t in _tensors(interpreter)
+    )
+    return FileModel(path, "tflite", ports, answers, quantised=quantised)
+
+
+def _tensors(interpreter: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = interpreter.get_tensor_details()
+    return found
 
 
 def _port(name: str, described: dict[str, Any]) -> Port:

@@ -13,11 +13,12 @@ import numpy as np
 
 from edgelift_builder import data, emulate
 from edgelift_builder.candidate import Examined, Failed, Made, Outcome, find_float
+from edgelift_builder.case_data import read_case
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.judge import telling
 from edgelift_builder.judge.measure import Numbers
-from edgelift_builder.judge.panel import Panel, read_case
+from edgelift_builder.judge.panel import Panel
 from edgelift_builder.measure import examine, latency, memory
 from edgelift_builder.source import held
 from edgelift_builder.staging import is_full

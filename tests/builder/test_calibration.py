@@ -38,7 +38,7 @@ def test_streaming_a_data_set_gives_what_loading_it_gives(tmp_path: Path) -> Non
 
 def test_min_and_max_are_those_of_all_samples(tmp_path: Path) -> None:
     x = _samples(tmp_path / "c.npz", 50)
-    found = calibration.calibrate(files.onnx_file(tmp_path / "n.onnx"), NAMES, tmp_path / "c.npz", "minmax")
+    found = calibration.calibrate(files.onnx_file(tmp_path / "n.onnx"), NAMES, tmp_path / "c.npz", {}, "minmax")
     assert (found["x"].low, found["x"].high) == (float(x.min()), float(x.max()))
     assert found["h2"].low == 0.0 and found["h2"].high == found["h1"].most
     assert sum(found["x"].counts) == x.size and list(found) == NAMES
@@ -49,8 +49,8 @@ def test_a_percentile_leaves_outliers_out(tmp_path: Path) -> None:
     x[7, 3] = 50.0
     data.save(tmp_path / "c.npz", {"x": x})
     path = files.onnx_file(tmp_path / "n.onnx")
-    whole = calibration.calibrate(path, ["x"], tmp_path / "c.npz", "minmax")["x"]
-    cut = calibration.calibrate(path, ["x"], tmp_path / "c.npz", "percentile", 99.9)["x"]
+    whole = calibration.calibrate(path, ["x"], tmp_path / "c.npz", {}, "minmax")["x"]
+    cut = calibration.calibrate(path, ["x"], tmp_path / "c.npz", {}, "percentile", 99.9)["x"]
     assert whole.high == 50.0 and cut.most == 50.0
     assert 0.95 < cut.high < 1.1 and -1.1 < cut.low < -0.95
 
@@ -65,17 +65,25 @@ def test_entropy_keeps_the_body_of_a_distribution_and_cuts_its_tail() -> None:
     assert calibration.entropy_threshold(even) == calibration.BINS  # nothing there is an outlier
 
 
-def test_a_bad_sample_and_a_bad_activation_are_named(tmp_path: Path) -> None:
+def test_a_bad_sample_is_named_and_an_activation_without_bounds_has_no_range(tmp_path: Path) -> None:
     path = files.onnx_file(tmp_path / "n.onnx")
     x = np.zeros((6, 64), np.float32)
-    x[4, 0] = np.inf
+    x[4, 0] = np.nan
     data.save(tmp_path / "c.npz", {"x": x})
     with pytest.raises(ContractError, match="sample 4 of the input x holds NaN"):
-        calibration.calibrate(path, NAMES, tmp_path / "c.npz", "minmax")
+        calibration.calibrate(path, NAMES, tmp_path / "c.npz", {}, "minmax")
     x[4] = 3e38
     data.save(tmp_path / "c.npz", {"x": x})
-    with pytest.raises(ContractError, match="sample 4 makes the activation h0"):
-        calibration.calibrate(path, NAMES, tmp_path / "c.npz", "minmax")
+    found = calibration.calibrate(path, NAMES, tmp_path / "c.npz", {}, "minmax")
+    assert "x" in found and "h0" not in found  # it overflows there
+
+
+def test_an_activation_of_one_value_has_a_range(tmp_path: Path) -> None:
+    for value in (1.0, 0.0, -3e5):
+        data.save(tmp_path / "c.npz", {"x": np.full((6, 64), value, np.float32)})
+        path = files.onnx_file(tmp_path / "n.onnx")
+        found = calibration.calibrate(path, ["x"], tmp_path / "c.npz", {}, "percentile")["x"]
+        assert (found.least, found.most) == (value, value) and sum(found.counts) == 6 * 64
 
 
 MEASURE = """
@@ -86,7 +94,7 @@ import onnxruntime
 from edgelift_builder.optimise import calibration
 status = lambda key: next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(key))
 before = status("VmRSS")
-calibration.calibrate(Path(sys.argv[1]), {names!r}, Path(sys.argv[2]), "percentile")
+calibration.calibrate(Path(sys.argv[1]), {names!r}, Path(sys.argv[2]), {{}}, "percentile")
 print(status("VmHWM") - before)
 """
 

@@ -115,7 +115,7 @@ def test_static_weights_are_those_of_the_definition(tmp_path: Path) -> None:
     ready = prepare.prepare(path, tmp_path)
     plain = {"activation": "uint8", "weight": "int8", "reduce_range": False, "per_channel": False}
     ranges = {n: Range(n, -4.0, 4.0, -4.0, 4.0) for n in ("x", "h0", "h1", "h2", "y")}
-    made = GraphQuantiser(ready, ranges, plain).make()
+    made = GraphQuantiser(ready, ranges, plain, []).make()
     found = {t.name: onnx.numpy_helper.to_array(t) for t in made.graph.initializer}
     wide = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(ready).graph.initializer}
     checked = [n for n in wide if f"{n}_quantized" in found and found[f"{n}_quantized"].dtype == np.int8]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from edgelift_builder.source.inputs import by_name
 from torch import nn
 
 from edgelift_builder import data
@@ -20,6 +19,7 @@ from edgelift_builder.optimise import prune_channels, prune_layers, prune_weight
 from edgelift_builder.optimise.module_step import apply
 from edgelift_builder.source import held
 from edgelift_builder.source.given import Source
+from edgelift_builder.source.samples import take
 from edgelift_contract import ContractError
 from tests.builder.conftest import BuiltFolder
 from tests.builder.tiny import tiny
@@ -62,7 +62,9 @@ def holding(tmp_path: Path) -> Iterator[Callable[[Source], Path]]:
 
     def hold(source: Source) -> Path:
         held.hold(source)
-        data.save(tmp_path / CALIBRATION, by_name(source.model, source.calibration_inputs, ""))
+        samples = take(source, (), [])
+        held.keep_example(samples.example, samples.axes)
+        data.save(tmp_path / CALIBRATION, samples.calibration)
         return tmp_path
 
     yield hold
@@ -132,7 +134,7 @@ def test_distillation_brings_a_damaged_model_back(holding: Any) -> None:
     x = torch.from_numpy(source.calibration_inputs)
     with torch.no_grad():
         damage = float(((student(x) - source.model(x)) ** 2).mean())
-    taught = training.distil(student, training.calibration_inputs(folder), 40)
+    taught = training.distil(student, data.load(folder / CALIBRATION), 40)
     with torch.no_grad():
         left = float(((taught(x) - source.model(x)) ** 2).mean())
     assert left < damage / 2

@@ -114,6 +114,13 @@ def lossy() -> Source:
     return _source(model, evaluation_labels=labels)
 
 
+def _balanced(model: Any, images: Any) -> Any:
+    """The model's own answers, after its last bias was moved so that all four occur: a constant answer is no labels."""
+    scores = model(torch.from_numpy(images))
+    model.fc.bias.sub_(scores.median(dim=0).values)
+    return model(torch.from_numpy(images)).argmax(1).numpy()
+
+
 def wrong_shape() -> Source:
     return _source(_fitted(), example_inputs=(torch.zeros(1, 1, 10, 10),))
 
@@ -184,7 +191,7 @@ class _Unsupported(nn.Module):
 
 
 def unsupported() -> Source:
-    return _source(_Unsupported().eval())
+    return _source(_Unsupported().eval(), evaluation_labels=None)
 
 
 class _Branching(nn.Module):
@@ -225,7 +232,7 @@ def lossy_deep() -> Source:
     images = source.evaluation_inputs.copy()
     images[:, 0, 0, 0] = 0.0
     with torch.no_grad():
-        labels = model(torch.from_numpy(images)).argmax(1).numpy()
+        labels = _balanced(model, images)
     return _source(model, evaluation_inputs=images, calibration_inputs=images[:50], evaluation_labels=labels)
 
 

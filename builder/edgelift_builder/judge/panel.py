@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-from edgelift_builder import data
 from edgelift_builder.data import DataSet
-from edgelift_builder.facts import EVALUATION, LABELS, REFERENCE
-from edgelift_builder.judge.case import Case, Metric
+from edgelift_builder.judge.case import Metric
 from edgelift_builder.judge.judgement import Judgement, interval, judge
 from edgelift_builder.judge.measure import Measure
 from edgelift_builder.judge.scored import Scored, value
@@ -17,14 +14,6 @@ from edgelift_contract.errors import ContractError
 
 #: Judgements of one artifact, the one to show first.
 Judgements = tuple[Judgement, ...]
-
-
-def read_case(folder: Path, task: str) -> Case:
-    """The case of the data sets in `folder`."""
-    labels = data.load(folder / LABELS)
-    inputs = data.load(folder / EVALUATION) if task == "anomaly" else {}  # nobody else looks at them
-    only = labels["labels"] if set(labels) == {"labels"} else labels or None
-    return Case(inputs, data.load(folder / REFERENCE), only)
 
 
 class Panel:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from edgelift_builder import calls, data
+from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION
 from edgelift_builder.judge import panel
 from edgelift_builder.measure.runtimes import session_options
@@ -117,7 +118,7 @@ class Judge:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._settings = settings
         self._inputs = data.load(folder / EVALUATION)
-        case = panel.read_case(folder, settings["task"])
+        case = read_case(folder, settings["task"])
         judging = held.judging(case, settings["task"])
         points, asked = settings["budget"]
         budgets = panel.budgets(points, asked, judging.metrics[0].measure)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from edgelift_builder import calls, data
+from edgelift_builder.case_data import read_case
 from edgelift_builder.judge import telling
 from edgelift_builder.judge.case import Case, Metric
 from edgelift_builder.judge.measure import Measure, Numbers
-from edgelift_builder.judge.panel import read_case
 from edgelift_builder.judge.scored import PerSample
 from edgelift_builder.judge.telling import Judging
 from edgelift_builder.source.given import Source

@@ -39,7 +39,9 @@ def load_source(file: str, function: str, data_text: str, folder: str) -> Source
     check_data("" if function else data_text)
     seed()
     remarks: list[str] = []
-    source, ports, about = _from_function(path, function) if function else _from_file(path, data_text, remarks)
+    source, ports, about = (
+        _from_function(path, function) if function else _from_file(path, data_text, Path(folder), remarks)
+    )
     held.hold(source)
     from edgelift_builder.source import probe  # imports torch, which the parent never does
 
@@ -52,8 +54,10 @@ def _from_function(path: Path, function: str) -> tuple[Source, list[Port], dict[
     return source, [], {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "code": code_digest(path)}
 
 
-def _from_file(path: Path, data_text: str, remarks: list[str]) -> tuple[Source, list[Port], dict[str, Any]]:
-    model, ports = open_model(path)
+def _from_file(
+    path: Path, data_text: str, folder: Path, remarks: list[str]
+) -> tuple[Source, list[Port], dict[str, Any]]:
+    model, ports = open_model(path, folder, remarks)
     named, _, function = data_text.rpartition(":")
     if data_text.endswith(".npz"):
         judges: Any = file_data.read_npz(Path(data_text), [port.name for port in ports])

@@ -40,8 +40,13 @@ def is_model_file(path: Path) -> bool:
     return path.suffix in SUFFIXES
 
 
-def open_model(path: Path) -> tuple[Any, list[Port]]:
+def open_model(path: Path, folder: Path, remarks: list[str]) -> tuple[Any, list[Port]]:
     """The model in a file, and its inputs as far as the file tells.
+
+    Args:
+        path: the file.
+        folder: where a copy may be written that differs from it.
+        remarks: for people, to be added to.
 
     Returns:
         A torch module in evaluation mode, or a `FileModel`.
@@ -52,7 +57,7 @@ def open_model(path: Path) -> tuple[Any, list[Port]]:
     if path.suffix in _ONLY_WEIGHTS:
         raise safe_torch.weights_alone(path)
     if path.suffix == ".onnx":
-        model = open_onnx(path)
+        model = open_onnx(path, folder, remarks)
         return model, model.ports
     if path.suffix == ".tflite":
         model = open_tflite(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel, Port
+from edgelift_builder.source.onnx_maps import has_maps, without_maps
 from edgelift_contract.errors import ContractError
 
 #: Operators of files that others have quantised.
@@ -17,8 +18,13 @@ _QUANTISED = {
 }  # fmt: skip
 
 
-def open_onnx(path: Path) -> FileModel:
+def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
     """The model in an ONNX file.
+
+    Args:
+        path: the file.
+        folder: where a copy may be written that differs from it.
+        remarks: for people, to be added to.
 
     Raises:
         ContractError: `source-invalid`, and what `external_files` raises.
@@ -35,6 +41,13 @@ def open_onnx(path: Path) -> FileModel:
         raise ContractError(
             "source-invalid", f"{path.name} is not a valid ONNX file: {summarise(error)}."
         ) from error
+    if has_maps(proto):
+        proto, said = without_maps(onnx.load(path))
+        remarks += said
+        for value in proto.graph.output:
+            _check_tensor(path, value)
+        path = folder / path.name
+        onnx.save(proto, path)
     held = {t.name: t for t in proto.graph.initializer}
     given = [v for v in proto.graph.input if v.name not in held]
     for value in (*given, *proto.graph.output):

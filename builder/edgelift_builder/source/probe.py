@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from edgelift_builder import calls, data
+from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.judge import telling
-from edgelift_builder.judge.panel import check_float, read_case
+from edgelift_builder.judge.panel import check_float
 from edgelift_builder.source import held, trial
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.finite import check_numbers
@@ -22,7 +23,7 @@ from edgelift_builder.source.forward import forward
 from edgelift_builder.source.given import Source
 from edgelift_builder.source.labels import labels_of
 from edgelift_builder.source.precision import to_float32
-from edgelift_builder.source.samples import Samples, take
+from edgelift_builder.source.samples import Samples, check_alike, take
 from edgelift_contract import codec
 from edgelift_contract.manifest import TensorSpec
 
@@ -48,6 +49,7 @@ def survey(
     samples = take(source, ports, remarks, as_float32=to_float32(source.model, remarks))
     held.keep_example(samples.example, samples.axes)
     forward(source.model, samples.example, "example input")
+    check_alike(samples, ports)
     check_numbers(samples.evaluation, "Evaluation sample")
     task = telling.check_task(source.task)
     labels = labels_of(source, samples.evaluation)

@@ -60,7 +60,6 @@ def take(source: Source, ports: Sequence[Port], remarks: list[str], *, as_float3
         raise ContractError("source-invalid", "The evaluation inputs hold no sample.")
     may_batch = _may_batch(ports, axes)
     example = _example(source, takes, evaluation, axes, shapes)
-    _check(example, evaluation, axes, ports, "evaluation")
     alike = [name for name, axis in axes.items() if axis is None]
     remarks.extend(f"The input {name} has no sample axis: it is the same for every sample." for name in alike)
     if source.calibration_inputs is None:
@@ -70,7 +69,6 @@ def take(source: Source, ports: Sequence[Port], remarks: list[str], *, as_float3
     calibration = sample_axes.columns(
         {n: _named(calibrated, n, "calibration") for n in shapes}, axes, shapes, "calibration inputs"
     )
-    _check(example, calibration, axes, ports, "calibration")
     return Samples(example, evaluation, calibration, axes, may_batch)
 
 
@@ -145,6 +143,16 @@ def _example(
         return calls.one(evaluation, 0, axes)
     given = sample_axes.arrays(takes.bind(source.example_inputs, "example inputs"))
     return calls.one(sample_axes.columns(given, axes, shapes, "example inputs"), 0, axes)
+
+
+def check_alike(samples: Samples, ports: Sequence[Port]) -> None:
+    """Refuse evaluation and calibration samples that are not of the example's kind.
+
+    Raises:
+        ContractError: `shape-mismatch`.
+    """
+    for what, found in (("evaluation", samples.evaluation), ("calibration", samples.calibration)):
+        _check(samples.example, found, samples.axes, ports, what)
 
 
 def _check(example: data.DataSet, found: data.DataSet, axes: calls.Axes, ports: Sequence[Port], what: str) -> None:

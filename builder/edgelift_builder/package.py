@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from edgelift_builder.candidate import Made, Packaged, Shipped
-from edgelift_builder.convert import strip, tflite, torchscript
+from edgelift_builder.convert import onnx_versions, tflite, torchscript
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.measure.runtimes import ModelSpec
@@ -42,7 +42,6 @@ from edgelift_contract.release import BLOBS, MANIFESTS
 GOLDENS = "goldens.msgpack"
 
 _RANGES: dict[Format, str] = {
-    "onnx": strip.RUNTIME_RANGE,
     "tflite": tflite.RUNTIME_RANGE,
     "torchscript": torchscript.RUNTIME_RANGE,
 }
@@ -113,7 +112,10 @@ def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Mani
 
 def runtime_range(candidate: Made) -> str:
     """Versions of the runtime that may load a candidate."""
-    return candidate.piece.runtime_range or _RANGES[candidate.variant.format]
+    said = candidate.piece.runtime_range
+    if candidate.variant.format == "onnx":
+        return onnx_versions.runtime_range(candidate.piece.model_path, said)
+    return said or _RANGES[candidate.variant.format]
 
 
 def tensor_specs(specs: list[TensorSpec], model: ModelSpec) -> list[TensorSpec]:

@@ -17,7 +17,7 @@ from edgelift_builder.source.parameters import parameters
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
-#: The first with `Gelu` as one operator; onnxruntime has read it since 1.17 (docs/Versioning.md), see `strip.RUNTIME_RANGE`.
+#: The first with `Gelu` as one operator; onnxruntime has read it since 1.17 ; see `onnx_versions`.
 OPSET = 20
 
 

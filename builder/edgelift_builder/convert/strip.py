@@ -17,9 +17,8 @@ MODEL, WEIGHTS = "model.onnx", "weights.bin"
 #: Tensors at least this large go beside the graph, bytes; smaller ones are cheaper inline.
 EXTERNAL_FROM_BYTES = 1024
 
-#: onnxruntime 1.17 reads up to this IR version (onnx 1.15); newer opsets than 20 need newer runtimes too.
+#: What the oldest onnxruntime reads that is offered; an older form of the same graph. See `onnx_versions`.
 IR_VERSION = 9
-RUNTIME_RANGE = ">=1.17"
 
 _DROPPED = ("metadata_props", "doc_string")
 

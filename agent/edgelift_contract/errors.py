@@ -153,6 +153,7 @@ CODES: dict[str, str] = {
     "known-bad": "a kernel, hardware class and runtime version are known to give wrong results together",
     "step-failed": "a step of the recipe failed its pre- or post-condition",
     "not-enough-data": "there are too few samples to tell",
+    "no-data": "there are no data to calibrate with or to judge by",
     "no-gain": "the artifact is neither smaller nor faster than float",
     # last resort
     "internal": "a fault in edgelift itself",

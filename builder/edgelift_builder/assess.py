@@ -62,7 +62,8 @@ class Assessor:
         found = self._runtimes.call(
             examine.examine, made.spec, str(self._work.folder), str(folder), on_failure=OnFailure(made.label)
         )
-        return made.examined(found, self._panel.judge(data.load(found.outputs)))
+        judgements = self._panel.judge(data.load(found.outputs))
+        return made.examined(found, judgements, guessed=self._facts.guessed)
 
     def _own_scores(self, outputs: data.DataSet) -> Numbers:
         """By the source's own metric, which lives in its process."""

@@ -76,9 +76,9 @@ class Made(Candidate):
     spec: ModelSpec
     size_bytes: int
 
-    def examined(self, examination: Examination, judgements: Judgements) -> Examined:
+    def examined(self, examination: Examination, judgements: Judgements, *, guessed: bool = False) -> Examined:
         """The next stage."""
-        return Examined(**_held(self, Made), examination=examination, judgements=judgements)
+        return Examined(**_held(self, Made), examination=examination, judgements=judgements, guessed=guessed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +88,13 @@ class Examined(Made):
     Attributes:
         examination, judgements: what it answers, and how good that is by each metric.
         emulation: what it did on its target's emulated processor; None where that was not tried.
+        guessed: were the inputs drawn, for want of data.
     """
 
     examination: Examination
     judgements: Judgements
     emulation: Emulation | None = None
+    guessed: bool = False
 
     @property
     def judgement(self) -> Judgement:

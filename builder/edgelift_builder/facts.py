@@ -25,6 +25,7 @@ class SourceFacts:
         own: the source's own metric, where it brings one.
         data_sha256: digest of evaluation inputs and labels.
         key: digest of everything that decides what the source is: its files, weights, data and answers.
+        guessed: were its inputs drawn, for want of data.
         quantised: does it come in 8 bits.
         formats: what it can become; batch_free: does it take any number of samples at once.
         remarks: what a person should know, as that calibration uses the evaluation inputs.
@@ -47,5 +48,6 @@ class SourceFacts:
     formats: tuple[Format, ...] = ("onnx", "tflite", "torchscript")
     batch_free: bool = True
     quantised: bool = False
+    guessed: bool = False
     parameters: int = 0
     remarks: list[str] = field(default_factory=list)

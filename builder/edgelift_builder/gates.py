@@ -45,6 +45,11 @@ def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, s
     for judged in candidate.judgements:
         if judged.verdict == "cannot-tell":
             return "not-enough-data", _too_few(judged)
+    if candidate.guessed:
+        return "no-data", (
+            "It was judged on inputs that were drawn, which say little about real ones: give some with --data, or ship it "
+            "as it is with --accept."
+        )
     return _gain(outcomes, candidate)
 
 

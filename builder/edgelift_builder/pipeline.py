@@ -158,6 +158,20 @@ def demand(step: str, piece: Piece, format: PieceFormat, precision: str = "float
         )
 
 
+def demand_data(step: str, facts: SourceFacts) -> None:
+    """Refuse to calibrate by inputs that were drawn: ranges of noise are no ranges of what will be asked.
+
+    Raises:
+        ContractError: `no-data`.
+    """
+    if facts.guessed:
+        raise ContractError(
+            "no-data",
+            f"The step {step} calibrates, and there are no data to do it by.",
+            hint="Give some with --data FILE.npz or --data FILE.py:FUNCTION.",
+        )
+
+
 def check_options(step: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     """`known` (option → default) with the recipe's values in place of the defaults.
 

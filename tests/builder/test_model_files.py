@@ -198,7 +198,14 @@ def test_a_file_that_is_none(made: Any, tmp_path: Path, name: str, words: str) -
 def test_data_that_does_not_fit_is_told_by_shape(made: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((5, 63), np.float32))
     path = files.onnx_file(tmp_path / "net.onnx")
-    refused(made, tmp_path, path, "shape-mismatch", "x is float32[63] per sample", data=str(tmp_path / "d.npz"))
+    refused(
+        made,
+        tmp_path,
+        path,
+        "shape-mismatch",
+        "One sample of the example input x is float32[1, 63]; net.onnx takes float32[any, 64]",
+        data=str(tmp_path / "d.npz"),
+    )
 
 
 def test_pickled_data_is_not_opened(made: Any, tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import accuracy_control, calibration, kept_float, prepare
 from edgelift_builder.piece import LayerLoss, Piece, Range, graph_files
-from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import (
+    StepContext,
+    StepOutput,
+    check_options,
+    demand,
+    demand_data,
+    failed,
+    on_step_failure,
+)
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -68,8 +76,9 @@ class StaticInt8:
         """Calibrate and quantise in the child.
 
         Raises:
-            ContractError: `step-failed` for a model of text, `conversion-failed`, or what `calibration` raises.
+            ContractError: `no-data`, `step-failed` for a model of text, `conversion-failed`, or what `calibration` raises.
         """
+        demand_data(self.name, context.facts)
         text = [s.name for s in (*context.facts.inputs, *context.facts.outputs) if s.dtype == "BYTES"]
         if text:
             raise ContractError(

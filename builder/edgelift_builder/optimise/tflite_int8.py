@@ -16,7 +16,15 @@ from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.piece import Piece
-from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import (
+    StepContext,
+    StepOutput,
+    check_options,
+    demand,
+    demand_data,
+    failed,
+    on_step_failure,
+)
 from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.targets import Target
 
@@ -38,8 +46,9 @@ class TfliteStaticInt8:
         """Calibrate and quantise in the child.
 
         Raises:
-            ContractError: `conversion-failed`, `unsupported-operator`, or what `calibration` raises.
+            ContractError: `no-data`, `conversion-failed`, `unsupported-operator`, or what `calibration` raises.
         """
+        demand_data(self.name, context.facts)
         context.child.call(
             quantise, str(piece.model_path), str(context.folder / CALIBRATION), context.facts.axes, str(folder / MODEL),
             on_failure=on_step_failure(self.name),

@@ -75,7 +75,7 @@ def random_data(model: object, ports: list[Port], name: str) -> tuple[Data, list
     """Seeded random inputs for a model's ports, and what a person should know of them.
 
     Floats are drawn from the standard normal distribution; indices evenly from the table they point into, where
-    the graph shows one; other integers are 0 or 1.
+    the graph shows one; bytes evenly from all, for they are pixels; other integers are 0 or 1.
 
     Raises:
         ContractError: `source-invalid` when the file does not say what shape an input has.
@@ -117,4 +117,6 @@ def _draw(rng: np.random.Generator, port: Port, count: int, below: int) -> data.
     shape = (count, *(n or 1 for n in port.shape[1:]))
     if np.issubdtype(np.dtype(port.dtype), np.floating):
         return rng.standard_normal(shape).astype(port.dtype)
+    if port.dtype == "uint8":
+        below = 256
     return rng.integers(0, below, shape).astype(port.dtype)

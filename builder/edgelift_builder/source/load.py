@@ -83,7 +83,7 @@ def _from_file(
         metric_better=judges.metric_better,
         task=judges.task,
     )
-    about = {"sha256": model_digest(path), "formats": FORMATS[path.suffix]}
+    about = {"sha256": model_digest(path), "formats": FORMATS[path.suffix], "guessed": not data_text}
     return source, ports, about
 
 

@@ -71,6 +71,7 @@ def survey(
         key=codec.digest("\n".join([*decides, _weights_digest(source.model)]).encode()),
         formats=about.get("formats", ("onnx", "tflite", "torchscript")),
         batch_free=answers.batch_free,
+        guessed=about.get("guessed", False),
         quantised=getattr(source.model, "quantised", False),
         inputs=_inputs(samples, ports, batch_free=answers.batch_free),
         outputs=_outputs(answers, source.model),

@@ -110,6 +110,7 @@ def _order(candidate: Examined, data_folder: Path) -> Order:
         expected=str(examined.outputs),
         samples=SAMPLES,
         axes=dict(spec.axes),
+        kinds=dict(spec.kinds),
     )
 
 

@@ -110,6 +110,7 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
         batch_free=candidate.variant.format != "tflite" and facts.batch_free,
         int8=piece.precision in ("int8", "int4"),
         axes=facts.axes,
+        kinds={s.name: s.dtype for s in facts.outputs},
     )
 
 

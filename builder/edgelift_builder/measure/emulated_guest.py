@@ -19,7 +19,7 @@ from edgelift_builder.measure.evaluate import apart
 from edgelift_builder.measure.runtimes import ModelSpec, Session, open_session, version
 from edgelift_contract.golden import Golden, Tensor, parse_goldens
 from edgelift_contract.hardware import HardwareClass, classify
-from edgelift_contract.manifest import RuntimeName, SessionOptions
+from edgelift_contract.manifest import DataType, RuntimeName, SessionOptions
 
 #: Linux `arch/arm64/include/uapi/asm/hwcap.h`: getauxval's entry, the bit, the flag as /proc/cpuinfo has it.
 _FLAGS = ((16, 10, "asimdhp"), (16, 20, "asimddp"), (26, 13, "i8mm"))
@@ -29,7 +29,7 @@ class Order(msgspec.Struct, frozen=True):
     """What to run.
 
     Attributes:
-        runtime, path, options, inputs, outputs, batch_free, axes: as `runtimes.ModelSpec`.
+        runtime, path, options, inputs, outputs, batch_free, axes, kinds: as `runtimes.ModelSpec`.
         goldens, atol, argmax: file, and how near an output must come.
         evaluation, expected, samples: files with inputs and the host's outputs; how many to compare.
     """
@@ -47,6 +47,7 @@ class Order(msgspec.Struct, frozen=True):
     expected: str
     samples: int
     axes: dict[str, int | None]
+    kinds: dict[str, DataType]
 
 
 class Emulation(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +78,9 @@ class Emulation(msgspec.Struct, frozen=True, kw_only=True):
 def run(order: Order) -> Emulation:
     """Run goldens and samples; raises what the runtime raises."""
     spec = ModelSpec(
-        order.runtime, Path(order.path), order.options, tuple(order.inputs), tuple(order.outputs), order.batch_free
-    )
+        order.runtime, Path(order.path), order.options, tuple(order.inputs), tuple(order.outputs), order.batch_free,
+        kinds=order.kinds,
+    )  # fmt: skip
     session = open_session(spec)
     goldens = parse_goldens(Path(order.goldens).read_bytes())
     failures, worst = try_goldens(session, goldens, order)

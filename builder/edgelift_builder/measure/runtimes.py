@@ -6,7 +6,7 @@ says how each option is to be read. Used in child processes: a runtime may crash
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +16,9 @@ from edgelift_builder import data
 from edgelift_builder.calls import Axes
 from edgelift_builder.data import DataSet
 from edgelift_builder.exceptions import summarise
+from edgelift_builder.measure.litert import LitertSession
 from edgelift_contract.errors import ContractError
-from edgelift_contract.manifest import Format, RuntimeName, SessionOptions
+from edgelift_contract.manifest import DataType, Format, RuntimeName, SessionOptions
 
 RUNTIMES: dict[Format, RuntimeName] = {"onnx": "onnxruntime", "tflite": "litert", "torchscript": "torchscript"}
 PACKAGES: dict[RuntimeName, str] = {
@@ -37,6 +38,7 @@ class ModelSpec:
         batch_free: does it take more than one sample at once.
         axes: the sample axis of each input and output in a call, see `calls`.
         int8: was it quantised.
+        kinds: element types of the outputs as the source has them; TFLite may have whole numbers in another width.
     """
 
     runtime: RuntimeName
@@ -47,6 +49,7 @@ class ModelSpec:
     batch_free: bool
     int8: bool = False
     axes: Axes = field(default_factory=dict)
+    kinds: Mapping[str, DataType] = field(default_factory=dict)
 
 
 class Session(Protocol):
@@ -85,7 +88,7 @@ def open_session(spec: ModelSpec, *, other_kernels: bool = False) -> Session:
     """
     openers: dict[RuntimeName, Callable[[ModelSpec, bool], Session]] = {
         "onnxruntime": _Onnx,
-        "litert": _Litert,
+        "litert": _litert,
         "torchscript": _Torch,
     }
     try:
@@ -137,29 +140,8 @@ _LEVELS = {
 }
 
 
-class _Litert:
-    def __init__(self, spec: ModelSpec, other: bool) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if other else OpResolverType.AUTO
-        self._interpreter = Interpreter(
-            model_path=str(spec.path),
-            num_threads=spec.options.threads or None,
-            experimental_op_resolver_type=resolver,
-        )
-        self._interpreter.allocate_tensors()
-        runner = self._interpreter.get_signature_runner(next(iter(self._interpreter.get_signature_list())))
-        # Converters make int32 of int64: whole numbers are given in the width that the file has for them.
-        self._inputs = {n: (d["index"], d["dtype"]) for n, d in runner.get_input_details().items()}
-        found = runner.get_output_details()
-        self._outputs = {n: found[n]["index"] for n in spec.outputs}
-
-    def run(self, inputs: DataSet) -> DataSet:
-        for name, array in inputs.items():
-            index, dtype = self._inputs[name]
-            self._interpreter.set_tensor(index, array.astype(dtype) if array.dtype.kind in "iu" else array)
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+def _litert(spec: ModelSpec, other: bool) -> Session:
+    return LitertSession(spec.path, spec.options.threads, spec.outputs, spec.kinds, other_kernels=other)
 
 
 class _Torch:

@@ -60,7 +60,7 @@ def open_model(path: Path, folder: Path, remarks: list[str]) -> tuple[Any, list[
         model = open_onnx(path, folder, remarks)
         return model, model.ports
     if path.suffix == ".tflite":
-        model = open_tflite(path)
+        model = open_tflite(path, folder, remarks)
         return model, model.ports
     return _open_program(path) if path.suffix == ".pt2" else (_open_script(path), [])
 

@@ -1,0 +1,193 @@
+"""What a TFLite file says of itself, and a copy of it that says it the way everything else here reads it.
+
+Older converters write no signature (inputs have tensors' names only) and set only `deprecated_builtin_code`, which
+ai-edge-quantizer does not read; newer ones may write several signatures, of which a device serves one.
+Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgelift_contract.errors import ContractError
+
+#: The signature that TensorFlow writes unless told otherwise; taken where a file has several.
+USUAL = "serving_default"
+
+#: Element types that 8 bits or fewer are stored in; int16 stands for activations beside int8 weights.
+_NARROW = ("INT8", "UINT8", "INT4", "INT2", "INT16")
+
+
+def read(path: Path) -> Any:
+    """The file as LiteRT's own objects (`schema_py_generated.ModelT`)."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return flatbuffer_utils.read_model(str(path))
+
+
+def mend(path: Path, folder: Path, remarks: list[str]) -> tuple[Path, Any]:
+    """A file with one signature on its first graph and operators that every reader finds; `path` itself where it is one.
+
+    Args:
+        path: a file that LiteRT loads.
+        folder: where a copy may be written.
+        remarks: for people, to be added to.
+
+    Returns:
+        The file, and its content.
+
+    Raises:
+        ContractError: `source-invalid` where no signature of several can be chosen, or the model remembers earlier calls.
+    """
+    model = read(path)
+    _check_memory(model, path.name)
+    changed = _name_operators(model)
+    changed = _choose_signature(model, path.name, remarks) or changed
+    if not changed:
+        return path, model
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    copy = folder / path.name  # messages go on to name it as its owner does
+    flatbuffer_utils.write_model(model, str(copy))
+    return copy, model
+
+
+def is_quantised(model: Any) -> bool:
+    """Is anything but its inputs and outputs in 8 bits: an 8-bit image before a float net is no quantised net."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    narrow = {getattr(schema.TensorType, name) for name in _NARROW}
+    for graph in model.subgraphs:
+        ends = {*_listed(graph.inputs), *_listed(graph.outputs)}
+        for index, tensor in enumerate(graph.tensors):
+            scaled = tensor.quantization is not None and len(_listed(tensor.quantization.scale)) > 0
+            if scaled and tensor.type in narrow and index not in ends:
+                return True
+    return False
+
+
+def _name_operators(model: Any) -> bool:
+    """A reader that knows one of an operator's two codes finds the same in it."""
+    wrong = [code for code in model.operatorCodes if code.builtinCode < code.deprecatedBuiltinCode]
+    for code in wrong:
+        code.builtinCode = code.deprecatedBuiltinCode
+    return bool(wrong)
+
+
+def _choose_signature(model: Any, name: str, remarks: list[str]) -> bool:
+    found = [s for s in _listed(model.signatureDefs) if _names_all(s, model.subgraphs[s.subgraphIndex])]
+    usual = [s for s in found if s.signatureKey.decode() == USUAL]
+    if len(found) > 1 and not usual:
+        keys = ", ".join(s.signatureKey.decode() for s in found)
+        raise ContractError(
+            "source-invalid",
+            f"{name} has {len(found)} signatures, and a device serves one: {keys}.",
+            hint=f"Convert it again with one of them, or name the one to serve {USUAL}.",
+        )
+    if not found:
+        model.signatureDefs = [_signature(model)]
+        given = [", ".join(e.name.decode() for e in ends) for ends in _ends(model.signatureDefs[0])]
+        remarks.append(f"{name} has no signature: its tensors' names stand in, {given[0]} → {given[1]}.")
+        return True
+    chosen = (usual or found)[0]
+    if len(found) > 1:
+        others = ", ".join(s.signatureKey.decode() for s in found if s is not chosen)
+        remarks.append(f"Of the signatures of {name}, {USUAL} is served; left out: {others}.")
+    moved = chosen.subgraphIndex != 0
+    if moved:
+        _bring_forward(model, chosen)
+    changed = moved or len(_listed(model.signatureDefs)) > 1
+    model.signatureDefs = [chosen]
+    return changed
+
+
+def _names_all(signature: Any, graph: Any) -> bool:
+    return {e.tensorIndex for e in _listed(signature.inputs)} >= set(_listed(graph.inputs)) and bool(
+        _listed(signature.outputs)
+    )
+
+
+def _ends(signature: Any) -> tuple[list[Any], list[Any]]:
+    return signature.inputs, signature.outputs
+
+
+def _signature(model: Any) -> Any:
+    """A signature of the first graph, named by its tensors, or by their places where those have no names of their own."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    made = schema.SignatureDefT()
+    made.signatureKey, made.subgraphIndex = USUAL.encode(), 0
+    made.inputs = _pairs(schema, graph, graph.inputs, "input")
+    made.outputs = _pairs(schema, graph, graph.outputs, "output")
+    return made
+
+
+def _pairs(schema: Any, graph: Any, indexes: Any, kind: str) -> list[Any]:
+    names = [_plain_name(graph.tensors[i].name) for i in indexes]
+    if not all(names) or len(set(names)) < len(names):
+        names = [f"{kind}_{place}" for place in range(len(names))]
+    pairs = []
+    for index, name in zip(indexes, names, strict=True):
+        pair = schema.TensorMapT()
+        pair.name, pair.tensorIndex = name.encode(), index
+        pairs.append(pair)
+    return pairs
+
+
+def _plain_name(tensor: bytes | None) -> str:
+    """`x` of TensorFlow's `serving_default_x:0`; nothing of `StatefulPartitionedCall:1`, which says nothing."""
+    name = (tensor or b"").decode(errors="replace").removeprefix(f"{USUAL}_")
+    stem, colon, number = name.rpartition(":")
+    name = stem if colon and number.isdigit() else name
+    return "" if name.startswith(("StatefulPartitionedCall", "PartitionedCall")) else name
+
+
+def _bring_forward(model: Any, chosen: Any) -> None:
+    """Exchange the chosen signature's graph with the first, which is the one that runs where no signature is named."""
+    place = chosen.subgraphIndex
+    graphs = model.subgraphs
+    graphs[0], graphs[place] = graphs[place], graphs[0]
+    swapped = {0: place, place: 0}
+    for operator in (o for graph in graphs for o in _listed(graph.operators)):
+        for options in (operator.builtinOptions, operator.builtinOptions2):
+            _point_anew(options, swapped)
+    for signature in model.signatureDefs:
+        signature.subgraphIndex = swapped.get(signature.subgraphIndex, signature.subgraphIndex)
+
+
+def _point_anew(options: Any, swapped: dict[int, int]) -> None:
+    """Change the places of other graphs in an operator's options: of branches, loops' bodies, what is called."""
+    for field, value in list(vars(options).items()) if options is not None else ():
+        if field == "subgraph" or field.endswith("SubgraphIndex"):
+            setattr(options, field, swapped.get(value, value))
+        elif field.endswith("SubgraphIndices"):
+            setattr(options, field, [swapped.get(one, one) for one in _listed(value)])
+
+
+def _check_memory(model: Any, name: str) -> None:
+    """Refuse a graph that writes a variable which the next call reads: its answers would depend on who asked before."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    once = {
+        operator.builtinOptions.initSubgraphIndex
+        for graph in model.subgraphs
+        for operator in _listed(graph.operators)
+        if codes[operator.opcodeIndex] == schema.BuiltinOperator.CALL_ONCE
+    }
+    for place, graph in enumerate(model.subgraphs):
+        written = [
+            o for o in _listed(graph.operators) if codes[o.opcodeIndex] == schema.BuiltinOperator.ASSIGN_VARIABLE
+        ]
+        if written and place not in once:
+            raise ContractError(
+                "source-invalid",
+                f"{name} keeps a variable from one call to the next, and a device answers each request for itself.",
+                hint="Convert it again with its state as an input and an output.",
+            )
+
+
+def _listed(values: Any) -> list[Any]:
+    return [] if values is None else list(values)

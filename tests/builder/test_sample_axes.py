@@ -12,6 +12,8 @@ import torch
 
 from edgelift_builder import calls, data, ragged
 from edgelift_builder.source import sample_axes, trial
+from edgelift_builder.source.file_data import sample_axis
+from edgelift_builder.source.file_model import Port
 from edgelift_contract.errors import ContractError
 
 pytestmark = pytest.mark.builder
@@ -38,6 +40,7 @@ RATE = np.array(16000)
         ({"x": (8, 16)}, {"x": zeros(8, 16)}, {"x": 0}),
         ({"x": (None, 3, None, None)}, {"x": zeros(300, 3, 32, 48)}, {"x": 0}),
         ({"x": (2, 16), "h": (2, 1, 4)}, {"x": zeros(2, 16), "h": zeros(2, 2, 4)}, {"x": 0, "h": 1}),
+        ({"x": (8,), "t": ()}, {"x": zeros(300, 8), "t": zeros(300)}, {"x": None, "t": None}),
     ],
 )
 def test_an_inputs_axis(
@@ -60,6 +63,35 @@ def test_columns_have_the_sample_first_and_calls_where_the_model_wants_it() -> N
     assert np.array_equal(both["h"], state[:, :2])
     again = calls.together(list(calls.each(columns, axes)), axes)
     assert all(np.array_equal(again[n], columns[n]) for n in columns)
+
+
+def test_a_vector_alone_is_a_sample() -> None:
+    given = {"x": np.arange(24, dtype=np.float32).reshape(3, 8), "t": np.arange(3), "rate": np.array(5)}
+    shapes = {"x": (8,), "t": (), "rate": ()}
+    axes = sample_axes.find(shapes, given)
+    columns = sample_axes.columns(given, axes, shapes, "evaluation inputs")
+    call = calls.one(columns, 1, axes)
+    assert {n: a.shape for n, a in call.items()} == {"x": (8,), "t": (), "rate": ()}
+    assert (call["x"][0], call["t"], call["rate"]) == (8.0, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "answers", "axis"),
+    [
+        ((1, 8), [(1, 3)], 0),
+        ((None, 8), [(None, 3)], 0),
+        ((2, 1, 8), [(1, 3), (2, 1, 8)], 1),
+        ((8,), [(8,)], None),
+        ((40, 16), [(4,)], None),
+        ((40, 16), [(40, 3)], 0),
+        ((), [(1, 3)], None),
+    ],
+)
+def test_where_a_files_shapes_alone_show_the_samples(
+    shape: sample_axes.Shape, answers: list[sample_axes.Shape], axis: int | None
+) -> None:
+    named = [Port(f"y{i}", "float32", given) for i, given in enumerate(answers)]
+    assert sample_axis(Port("x", "float32", shape), named) == axis
 
 
 def test_numbers_of_samples_that_differ_are_told() -> None:

@@ -14,7 +14,7 @@ Array = Any
 _TYPES = {
     "float32": schema.TensorType.FLOAT32, "float16": schema.TensorType.FLOAT16, "int8": schema.TensorType.INT8,
     "uint8": schema.TensorType.UINT8, "int32": schema.TensorType.INT32, "int64": schema.TensorType.INT64,
-    "resource": schema.TensorType.RESOURCE,
+    "resource": schema.TensorType.RESOURCE, "bool": schema.TensorType.BOOL,
 }  # fmt: skip
 
 

@@ -81,7 +81,11 @@ class LiteRtModel:
 
 
 class _Borrowed:
-    """One interpreter with its tensors allocated for the last shapes it saw."""
+    """One interpreter with its tensors allocated for the last shapes it saw.
+
+    What a model keeps in variables is set to zero before each request, which is answered for itself: the next one may be
+    another client's, or go to another interpreter.
+    """
 
     def __init__(self, interpreter: Any, manifest: Manifest) -> None:
         self._interpreter = interpreter
@@ -95,13 +99,19 @@ class _Borrowed:
         self._shapes: dict[str, tuple[int, ...]] = {
             name: tuple(int(n) for n in detail["shape"]) for name, detail in self._inputs.items()
         }
-        interpreter.allocate_tensors()
+        if any(-1 in spec.shape for spec in manifest.inputs):
+            self._shapes = dict.fromkeys(
+                self._inputs, ()
+            )  # a length of 1 may be too short for it: the first request says
+        else:
+            interpreter.allocate_tensors()
 
     def run(self, inputs: Mapping[str, Any], outputs: list[str]) -> dict[str, Any]:
         self._resize({name: array.shape for name, array in inputs.items() if array.shape != self._shapes[name]})
         for name, array in inputs.items():
             given = _narrowed(name, array, self._narrow[name]) if name in self._narrow else array
             self._interpreter.set_tensor(self._inputs[name]["index"], given)
+        self._interpreter.reset_all_variables()
         self._interpreter.invoke()
         found = {name: self._interpreter.get_tensor(self._outputs[name]["index"]) for name in outputs}
         for name in self._wide.keys() & found.keys():

@@ -47,7 +47,7 @@ class Order(msgspec.Struct, frozen=True):
     expected: str
     samples: int
     axes: dict[str, int | None]
-    kinds: dict[str, DataType]
+    kinds: dict[str, DataType] = {}
 
 
 class Emulation(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,43 +80,63 @@ def random_data(model: object, ports: list[Port], name: str) -> tuple[Data, list
     Raises:
         ContractError: `source-invalid` when the file does not say what shape an input has.
     """
-    if not ports:
-        raise ContractError(
-            "source-invalid",
-            f"{name} does not say what shape its inputs have.",
-            hint="Give evaluation inputs with --data FILE.npz or --data FILE.py:FUNCTION.",
-        )
-    for port in ports:
-        if any(n is None for n in port.shape[1:]):
-            shape = [n if n is not None else "?" for n in port.shape]
-            raise ContractError(
-                "source-invalid",
-                f"The input {port.name} of {name} has a shape that is not fixed: {shape}.",
-                hint="Give evaluation inputs with --data FILE.npz or --data FILE.py:FUNCTION.",
-            )
-        if port.dtype == "str":
-            raise ContractError(
-                "source-invalid",
-                f"The input {port.name} of {name} takes text, for which no random inputs can stand in.",
-                hint="Give evaluation inputs with --data FILE.npz or --data FILE.py:FUNCTION.",
-            )
+    answers = model.answers if isinstance(model, FileModel) else []
+    axes = {port.name: sample_axis(port, answers) for port in ports}
+    shapes = {p.name: [n for k, n in enumerate(p.shape) if k != axes[p.name]] for p in ports}
+    _check_known(ports, shapes, name)
     vocabulary = model.vocabulary if isinstance(model, FileModel) else {}
-    each = sum(int(np.prod([n or 1 for n in p.shape[1:]])) * np.dtype(p.dtype).itemsize for p in ports)
+    fixed = {name: [n or 1 for n in shape] for name, shape in shapes.items()}
+    each = sum(int(np.prod(fixed[p.name])) * np.dtype(p.dtype).itemsize for p in ports)
     count = max(LEAST_SAMPLES, min(SAMPLES, MOST_BYTES // max(1, each)))
-    rng = np.random.default_rng(0)
-    made = {p.name: _draw(rng, p, count + CALIBRATION_SAMPLES, vocabulary.get(p.name, 2)) for p in ports}
-    evaluation = data.sample(made, 0, count)
+    rng, drawn = np.random.default_rng(0), count + CALIBRATION_SAMPLES
+    made = {p.name: _draw(rng, p, [drawn, *fixed[p.name]], vocabulary.get(p.name, 2)) for p in ports}
+    evaluation = _placed(data.sample(made, 0, count), axes)
+    calibration = _placed(data.sample(made, count, drawn), axes)
     remark = (
         f"There are no evaluation data: {count} seeded random inputs stand in, and the metric is agreement with the "
         "model as it came. That says little about real data; give some with --data."
     )
-    return Data(evaluation, None, data.sample(made, count, count + CALIBRATION_SAMPLES)), [remark]
+    return Data(evaluation, None, calibration), [remark]
 
 
-def _draw(rng: np.random.Generator, port: Port, count: int, below: int) -> data.Array:
-    shape = (count, *(n or 1 for n in port.shape[1:]))
+def _check_known(ports: list[Port], shapes: dict[str, list[int | None]], name: str) -> None:
+    """Refuse inputs that nothing can be drawn for."""
+    wrong = "" if ports else f"{name} does not say what shape its inputs have."
+    for port in ports:
+        if None in shapes[port.name]:
+            shape = [n if n is not None else "?" for n in port.shape]
+            wrong = f"The input {port.name} of {name} has a shape that is not fixed: {shape}."
+        elif port.dtype == "str":
+            wrong = f"The input {port.name} of {name} takes text, for which no random inputs can stand in."
+        if wrong:
+            break
+    if wrong:
+        raise ContractError(
+            "source-invalid", wrong, hint="Give evaluation inputs with --data FILE.npz or --data FILE.py:FUNCTION."
+        )
+
+
+def sample_axis(port: Port, answers: list[Port]) -> int | None:
+    """The axis of a call that counts samples, as shapes alone show it.
+
+    The first one where it is free, 1, or the first length of every answer too, which is a batch of a fixed size. Else the
+    first axis that is free or 1, as in a recurrent model's state `[layers, 1, size]`; none where there is no such axis.
+    """
+    ours, theirs = port.shape[:1], {answer.shape[:1] for answer in answers}
+    if len(port.shape) > 1 and theirs == {ours}:
+        return 0
+    return next((axis for axis, length in enumerate(port.shape) if length in (None, 1)), None)
+
+
+def _placed(columns: data.DataSet, axes: dict[str, int | None]) -> data.DataSet:
+    """Samples on the axis that the model has for them."""
+    return {name: np.moveaxis(column, 0, axes[name] or 0) for name, column in columns.items()}
+
+
+def _draw(rng: np.random.Generator, port: Port, shape: list[int], below: int) -> data.Array:
     if np.issubdtype(np.dtype(port.dtype), np.floating):
         return rng.standard_normal(shape).astype(port.dtype)
-    if port.dtype == "uint8":
-        below = 256
+    if port.dtype in ("int8", "uint8"):
+        limits = np.iinfo(port.dtype)
+        return rng.integers(limits.min, limits.max, shape, port.dtype, endpoint=True)
     return rng.integers(0, below, shape).astype(port.dtype)

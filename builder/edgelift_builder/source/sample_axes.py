@@ -1,7 +1,8 @@
 """Which axis of each input counts the samples: told by where example and evaluation differ.
 
 An example is one call, the evaluation inputs are many samples, so an input's lengths differ on its sample axis alone: axis
-0 as a rule, another one for a recurrent model's state `[layers, sample, size]`, none for a number that holds for all.
+0 as a rule, another one for a recurrent model's state `[layers, sample, size]`, none for a number that holds for all, or
+for a model that takes a vector alone: its evaluation inputs have one axis more than a call.
 Of a model file the ports stand in for the example; an axis that the file leaves free may have any length.
 """
 
@@ -53,7 +54,9 @@ def find(example: Mapping[str, Shape], given: Mapping[str, Given]) -> dict[str, 
     found: dict[str, int | None] = {}
     for name, axes in differing.items():
         value, shape = given[name], example[name]
-        if isinstance(value, list) or axes[:1] == [0] or not (shape and value.ndim):
+        if is_one_each(shape, value):
+            found[name] = None
+        elif isinstance(value, list) or axes[:1] == [0] or not (shape and value.ndim):
             found[name] = 0 if isinstance(value, list) or axes else None
         elif not axes:  # as long as the example: as many samples as that, or the same for all of them
             found[name] = None if counts and len(value) not in {n for _, n in counts} else 0
@@ -61,6 +64,13 @@ def find(example: Mapping[str, Shape], given: Mapping[str, Given]) -> dict[str, 
             fits = _counts(shape, value, axes[0]) in counts or (not counts and shape[axes[0]] in (1, None))
             found[name] = axes[0] if len(axes) == 1 and fits else 0
     return found
+
+
+def is_one_each(shape: Shape, value: Given) -> bool:
+    """Does `value` hold a call's array for each sample, of an input without a sample axis: `[n, 8]` for `[8]`."""
+    if isinstance(value, list) or value.ndim != len(shape) + 1 or shape[:1] in ((1,), (None,)):
+        return False
+    return all(wanted in (None, length) for wanted, length in zip(shape, value.shape[1:], strict=True))
 
 
 def _differing(shape: Shape, value: Given) -> list[int]:
@@ -79,18 +89,20 @@ def _counts(shape: Shape, value: Given, axis: int) -> tuple[int | None, int]:
 def columns(
     given: Mapping[str, Given], axes: Mapping[str, int | None], example: Mapping[str, Shape], what: str
 ) -> DataSet:
-    """A data set: the sample on axis 0 of every column, what has no sample axis once for each sample.
+    """A data set: the sample on axis 0 of every column, what has no sample axis, and is the same for all, once for each.
 
     Raises:
         ContractError: `source-invalid` when inputs differ in their number of samples.
     """
-    made = {n: _column(value, axes[n], len(example[n])) for n, value in given.items() if axes[n] is not None}
+    one_each = {n for n, value in given.items() if axes[n] is None and is_one_each(example[n], value)}
+    made = {n: np.asarray(given[n]) for n in one_each}
+    made |= {n: _column(value, axes[n], len(example[n])) for n, value in given.items() if axes[n] is not None}
     lengths = {name: len(column) for name, column in made.items()}
     if len(set(lengths.values())) > 1:
         raise ContractError("source-invalid", f"The {what} differ in their number of samples: {lengths}.")
     count = next(iter(lengths.values()), 1)
     for name, value in given.items():
-        if axes[name] is None:
+        if axes[name] is None and name not in one_each:
             array = np.asarray(value)
             made[name] = np.broadcast_to(array, (count, *array.shape))
     return {name: made[name] for name in given}

@@ -58,9 +58,12 @@ def take(source: Source, ports: Sequence[Port], remarks: list[str], *, as_float3
     evaluation = sample_axes.columns({n: evaluated[n] for n in shapes}, axes, shapes, "evaluation inputs")
     if not data.length(evaluation):
         raise ContractError("source-invalid", "The evaluation inputs hold no sample.")
-    may_batch = _may_batch(ports, axes)
+    one_each = [n for n, axis in axes.items() if axis is None and sample_axes.is_one_each(shapes[n], evaluated[n])]
+    may_batch = _may_batch(ports, axes) and not one_each
     example = _example(source, takes, evaluation, axes, shapes)
-    alike = [name for name, axis in axes.items() if axis is None]
+    alike = [name for name, axis in axes.items() if axis is None and name not in one_each]
+    if one_each:
+        remarks.append(f"{', '.join(one_each)} of the model has no sample axis: it is asked one sample at a time.")
     remarks.extend(f"The input {name} has no sample axis: it is the same for every sample." for name in alike)
     if source.calibration_inputs is None:
         remarks.append("There are no calibration inputs: the first evaluation inputs stand in for them.")

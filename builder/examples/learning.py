@@ -1,4 +1,4 @@
-"""What the examples share: scikit-learn's handwritten digits, and a short, seeded training loop.
+"""What the examples share: scikit-learn's handwritten digits, and a short, seeded training loop for any loss.
 
 Not a source itself. The data is `load_digits` (1,797 scans of 8×8, in scikit-learn's wheel, so no download). A
 third of it trains; the other 1,200 images judge every artifact that is built, because a budget of half a
@@ -54,18 +54,20 @@ def train(
     epochs: int,
     rate: float = 2e-3,
     change: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    loss: Callable[..., Tensor] = F.cross_entropy,
 ) -> nn.Module:
-    """Train a classifier and return it in evaluation mode.
+    """Train a model and return it in evaluation mode.
 
     On one thread and from one seed: the same weights on every run.
 
     Args:
-        model: returns scores `float32[N, classes]`.
+        model: for a classifier, returns scores `float32[N, classes]`.
         inputs: the training data, axis 0 the sample.
-        labels: `int64[N]`.
+        labels: what is right for each: `int64[N]` for a classifier, else what `loss` takes.
         epochs: how often each sample is seen.
         rate: highest learning rate of the cycle.
         change: applied to every batch before it is learnt, as `shifted`.
+        loss: (what the model returned, labels) → what is made small.
     """
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -77,7 +79,7 @@ def train(
         for batch in torch.randperm(len(inputs), generator=generator).split(BATCH):
             optimiser.zero_grad()
             given = inputs[batch] if change is None else change(inputs[batch], generator)
-            F.cross_entropy(model(given), labels[batch]).backward()
+            loss(model(given), labels[batch]).backward()
             optimiser.step()
             schedule.step()
     return model.eval()

@@ -35,7 +35,7 @@ def several(samples: Mapping[str, Array], start: int, stop: int, axes: Axes) -> 
     made = {}
     for name, column in samples.items():
         axis = axes.get(name, 0)
-        made[name] = column[start] if axis is None else np.moveaxis(column[start:stop], 0, axis)
+        made[name] = _into_call(column[start], None) if axis is None else np.moveaxis(column[start:stop], 0, axis)
     return made
 
 

@@ -203,7 +203,7 @@ def test_data_that_does_not_fit_is_told_by_shape(made: Any, tmp_path: Path) -> N
         tmp_path,
         path,
         "shape-mismatch",
-        "One sample of the example input x is float32[1, 63]; net.onnx takes float32[any, 64]",
+        "One sample of the example input x is float32[1, 63]; net.onnx takes float32[n, 64]",
         data=str(tmp_path / "d.npz"),
     )
 

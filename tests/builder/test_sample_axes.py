@@ -12,7 +12,7 @@ import torch
 
 from edgelift_builder import calls, data, ragged
 from edgelift_builder.source import sample_axes, trial
-from edgelift_builder.source.file_data import sample_axis
+from edgelift_builder.source.drawn import sample_axis
 from edgelift_builder.source.file_model import Port
 from edgelift_contract.errors import ContractError
 
@@ -91,7 +91,8 @@ def test_where_a_files_shapes_alone_show_the_samples(
     shape: sample_axes.Shape, answers: list[sample_axes.Shape], axis: int | None
 ) -> None:
     named = [Port(f"y{i}", "float32", given) for i, given in enumerate(answers)]
-    assert sample_axis(Port("x", "float32", shape), named) == axis
+    port = Port("x", "float32", shape)
+    assert sample_axis(port, [port], named) == axis
 
 
 def test_numbers_of_samples_that_differ_are_told() -> None:

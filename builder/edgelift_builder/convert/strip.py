@@ -6,6 +6,7 @@ the checkout and private paths would travel to the field. Nothing a runtime read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def store(source: Path, folder: Path) -> list[str]:
     onnx_ir.save(graph, folder / MODEL, external_data=WEIGHTS, size_threshold_bytes=EXTERNAL_FROM_BYTES)
     proto = onnx.load(folder / MODEL, load_external_data=False)
     scrub(proto)
+    drop_unused_domains(proto)
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     proto.producer_name, proto.producer_version = "edgelift", ""
     (folder / MODEL).write_bytes(proto.SerializeToString(deterministic=True))
@@ -53,6 +55,29 @@ def scrub(message: Any) -> None:
             continue
         for part in value if not hasattr(value, "ListFields") else (value,):
             scrub(part)
+
+
+def drop_unused_domains(model: Any) -> None:
+    """Clear imports of operator sets that nothing in a model is of: each asks for a runtime that knows it."""
+    used = {"", *_domains(model)}
+    kept = [o for o in model.opset_import if _short(o.domain) in used]
+    kept = [type(o).FromString(o.SerializeToString()) for o in kept]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+
+
+def _domains(message: Any) -> Iterator[str]:
+    if message.DESCRIPTOR.name == "NodeProto":
+        yield _short(message.domain)
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        for part in value if not hasattr(value, "ListFields") else (value,):
+            yield from _domains(part)
+
+
+def _short(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
 
 
 def operators(path: Path) -> list[tuple[str, str]]:

@@ -28,11 +28,12 @@ def apart(one: Array, other: Array) -> float:
         return float("inf")
     if is_text(one) or is_text(other):
         return 0.0 if np.array_equal(one, other) else float("inf")
-    return float(np.max(np.abs(one.astype(np.float64) - other), initial=0.0))
+    return float(np.max(np.abs(one.astype(np.float64) - other.astype(np.float64)), initial=0.0))
 
 
 def spread(array: Array) -> float:
     """Range of an array: its maximum less its minimum; 0 when empty, and of text."""
     if ragged.is_ragged(array):
         return max((spread(sample) for sample in array), default=0.0)
-    return float(array.max() - array.min()) if array.size and not is_text(array) else 0.0
+    # As floats: the difference of two int8 is no int8, and bool has none.
+    return float(array.max()) - float(array.min()) if array.size and not is_text(array) else 0.0

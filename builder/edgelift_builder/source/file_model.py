@@ -12,13 +12,25 @@ from edgelift_contract.manifest import Format, RuntimeName, SessionOptions
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a model in a file: its name, its type as `data.kind_name` has it, its shape in a call with None
-    where that is free.
+    """An input or output of a model in a file.
+
+    Attributes:
+        name: its name.
+        dtype: its type, as `data.kind_name` has it.
+        shape: lengths of its axes in a call, None where that is free.
+        symbols: what the file calls each axis that is free; empty where it has no word for it.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    symbols: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """As a person reads it: `float32[batch, 3, 32, 32]`."""
+        words = self.symbols or ("",) * len(self.shape)
+        lengths = [str(n) if n is not None else word or "any" for n, word in zip(self.shape, words, strict=True)]
+        return f"{self.dtype}[{', '.join(lengths)}]"
 
 
 @dataclass
@@ -30,6 +42,8 @@ class FileModel:
         ports: its inputs; empty where the file does not say.
         answers: its outputs.
         quantised: does it come in 8 bits.
+        takes_nan: does it know what to do where a number is missing.
+        called: the name of the file that it came in, where `path` is a copy.
         vocabulary: input → number of rows in the table that it is an index into, where the graph shows it.
     """
 
@@ -40,6 +54,8 @@ class FileModel:
     vocabulary: dict[str, int] = field(default_factory=dict)
     quantised: bool = False
     training: bool = False
+    takes_nan: bool = False
+    called: str = ""
     _session: Session | None = None
 
     @property
@@ -47,15 +63,28 @@ class FileModel:
         """Names in the file's order."""
         return [port.name for port in self.ports]
 
-    def run(self, inputs: DataSet) -> DataSet:
-        """Outputs by name, through the model's own runtime; weights stay mapped from the file.
+    @property
+    def name(self) -> str:
+        """The file's name, as its owner knows it."""
+        return self.called or self.path.name
+
+    def open(self) -> Session:
+        """Its runtime, which holds it from now on; weights stay mapped from the file.
 
         Raises:
-            ContractError: `load-failed`.
+            ContractError: `load-failed`, the runtime's exception behind it.
         """
         if self._session is None:
             runtime: RuntimeName = "onnxruntime" if self.format == "onnx" else "litert"
             options = SessionOptions(threads=1, prepacking=False, arena=False)
             names = tuple(self.input_names), tuple(port.name for port in self.answers)
             self._session = open_session(ModelSpec(runtime, self.path, options, *names, batch_free=True))
-        return {name: array.copy() for name, array in self._session.run(inputs).items()}
+        return self._session
+
+    def run(self, inputs: DataSet) -> DataSet:
+        """Outputs by name, through the model's own runtime.
+
+        Raises:
+            ContractError: `load-failed`.
+        """
+        return {name: array.copy() for name, array in self.open().run(inputs).items()}

@@ -66,16 +66,15 @@ def _forward_file(model: FileModel, call: data.DataSet, what: str) -> data.DataS
     for port in model.ports:
         given = call.get(port.name)
         if given is None:
-            raise ContractError("source-invalid", f"There is no {what} for {port.name!r} of {model.path.name}.")
+            raise ContractError("source-invalid", f"There is no {what} for {port.name!r} of {model.name}.")
         fits = len(given.shape) == len(port.shape) and all(
             want in (None, have) for want, have in zip(port.shape, given.shape, strict=True)
         )
         if not fits or data.kind_name(given) != port.dtype:
-            wanted = [n if n is not None else "any" for n in port.shape]
             raise ContractError(
                 "shape-mismatch",
-                f"One sample of the {what} {port.name} is {data.kind_name(given)}{list(given.shape)}; {model.path.name} "
-                f"takes {port.dtype}{wanted}.".replace("'", ""),
+                f"One sample of the {what} {port.name} is {data.kind_name(given)}{list(given.shape)}; {model.name} "
+                f"takes {port}.",
                 hint="Give both the same element type and shape.",
             )
     try:
@@ -84,5 +83,5 @@ def _forward_file(model: FileModel, call: data.DataSet, what: str) -> data.DataS
         raise
     except Exception as error:
         raise ContractError(
-            "source-invalid", f"{model.path.name} loads but does not run: {summarise(error)}."
+            "source-invalid", f"{model.name} loads but does not run: {summarise(error)}."
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.facts import SourceFacts
-from edgelift_builder.source import file_data, held
+from edgelift_builder.source import drawn, file_data, held
 from edgelift_builder.source.file_model import Port
 from edgelift_builder.source.given import Data, Source
 from edgelift_builder.source.model_file import FORMATS, open_model
@@ -64,7 +64,7 @@ def _from_file(
     elif data_text:
         judges = call(Path(named), function)
     else:
-        judges, said = file_data.random_data(model, ports, path.name)
+        judges, said = drawn.draw(model, ports, path.name)
         remarks += said
     for field in fields(Data):
         if not hasattr(judges, field.name):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel, Port
-from edgelift_builder.source.onnx_maps import has_maps, without_maps
+from edgelift_builder.source.onnx_maps import without_maps
+from edgelift_builder.source.onnx_quantised import is_quantised
+from edgelift_builder.source.onnx_refusal import not_opened
+from edgelift_builder.source.onnx_tidy import tidy
+from edgelift_builder.source.onnx_walk import messages, nodes
 from edgelift_contract.errors import ContractError
 
-#: Operators of files that others have quantised.
-_QUANTISED = {
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QGemm", "QAttention",
-    "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulNBits",
-}  # fmt: skip
+#: Operators to which NaN is a value that is missing, not a fault of the data.
+_TAKES_NAN = {"IsNaN", "Imputer", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"}
+
+#: A changed copy keeps its weights inside up to this size, bytes; protobuf's limit for one file is 2 GB.
+_INSIDE_BYTES = 1 << 30
 
 
 def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
@@ -27,49 +30,88 @@ def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
         remarks: for people, to be added to.
 
     Raises:
-        ContractError: `source-invalid`, and what `external_files` raises.
+        ContractError: `source-invalid`, `unsupported-operator`, `load-failed`, and what `external_files` raises.
     """
     import onnx
 
     try:
         proto = onnx.load(path, load_external_data=False)
         external_files(path)
-        onnx.checker.check_model(str(path))
+        proto, taken = without_maps(proto)
+        proto, done = tidy(proto, path.resolve().parent)
+        _check_ports(path, proto)
+        opened = _changed(proto, path, folder) if done or taken else path
+        onnx.checker.check_model(str(opened))
     except ContractError:
         raise
     except Exception as error:
         raise ContractError(
             "source-invalid", f"{path.name} is not a valid ONNX file: {summarise(error)}."
         ) from error
-    if has_maps(proto):
-        proto, said = without_maps(onnx.load(path))
-        remarks += said
-        for value in proto.graph.output:
-            _check_tensor(path, value)
-        path = folder / path.name
-        onnx.save(proto, path)
-    held = {t.name: t for t in proto.graph.initializer}
-    given = [v for v in proto.graph.input if v.name not in held]
-    for value in (*given, *proto.graph.output):
-        _check_tensor(path, value)
-    ports = [_port(v) for v in given]
+    _check_portable(path, proto)
+    remarks += [said for said in (*done, *taken) if said]
+    graph = proto.graph
+    held = {t.name: t for t in graph.initializer}
     vocabulary = {
         node.input[1]: held[node.input[0]].dims[0]
-        for node in proto.graph.node
+        for node in graph.node
         if node.op_type == "Gather" and node.input[0] in held
     }
-    quantised = any(node.op_type in _QUANTISED or node.op_type.startswith("QLinear") for node in proto.graph.node)
-    return FileModel(path, "onnx", ports, [_port(v) for v in proto.graph.output], vocabulary, quantised)
+    model = FileModel(
+        opened, "onnx", [_port(v) for v in graph.input], [_port(v) for v in graph.output], vocabulary,
+        is_quantised(proto), takes_nan=any(node.op_type in _TAKES_NAN for node in nodes(proto)), called=path.name,
+    )  # fmt: skip
+    try:
+        model.open()
+    except ContractError as error:
+        raise not_opened(path.name, error.__cause__ or error) from error
+    return model
 
 
-def _check_tensor(path: Path, value: Any) -> None:
-    if not value.type.HasField("tensor_type"):
+def _changed(proto: Any, path: Path, folder: Path) -> Path:
+    """A copy of a graph whose weights lie beside `path`, with the weights."""
+    import onnx
+
+    onnx.external_data_helper.load_external_data_for_model(proto, str(path.resolve().parent))
+    size = sum(len(t.raw_data) for t in proto.graph.initializer)
+    made = folder / "tidied.onnx"
+    onnx.save(proto, made, save_as_external_data=size > _INSIDE_BYTES, location="tidied.weights")
+    return made
+
+
+def _check_portable(path: Path, proto: Any) -> None:
+    """Refuse what onnxruntime has laid out for one kind of processor."""
+    bound = next((node for node in nodes(proto) if node.domain == "com.microsoft.nchwc"), None)
+    if bound is not None:
         raise ContractError(
             "source-invalid",
-            f"{value.name} of {path.name} is a {value.type.WhichOneof('value').removesuffix('_type')}; a model is served "
-            "by its tensors alone.",
-            hint="Export it with tensors only: for a classifier of scikit-learn with the option zipmap=False.",
+            f"onnxruntime has laid {path.name} out for the processor of the machine that wrote it (the operator "
+            f"{bound.domain}.{bound.op_type}); others cannot be trusted to answer as that one does.",
+            hint="Give the file from before that, or have it optimised at ORT_ENABLE_EXTENDED at most.",
         )
+
+
+def _check_ports(path: Path, proto: Any) -> None:
+    graph = proto.graph
+    if not graph.input or not graph.output:
+        what = "inputs" if not graph.input else "outputs"
+        raise ContractError("source-invalid", f"{path.name} has no {what}: there is nothing to ask it.")
+    for value in (*graph.input, *graph.output):
+        if not value.type.HasField("tensor_type"):
+            kind = (
+                (value.type.WhichOneof("value") or "value without a type").removesuffix("_type").replace("_", " ")
+            )
+            raise ContractError(
+                "source-invalid",
+                f"{value.name} of {path.name} is not a tensor ({kind}), and a model is served by its tensors alone.",
+                hint="Export it with tensors only.",
+            )
+        if not value.type.tensor_type.HasField("shape"):
+            raise ContractError(
+                "source-invalid",
+                f"{path.name} does not say how many axes {value.name} has, and nothing else tells.",
+                hint="Export it with shapes; an axis of any length is a name in them.",
+            )
 
 
 def _port(value: Any) -> Port:
@@ -78,10 +120,9 @@ def _port(value: Any) -> Port:
     kind = value.type.tensor_type
     text = kind.elem_type == onnx.TensorProto.STRING
     dtype = "str" if text else onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    shape = tuple(
-        d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim
-    )  # some writers say -1 or 0 for free
-    return Port(value.name, dtype, shape)
+    dims = kind.shape.dim
+    shape = tuple(d.dim_value if d.dim_value > 0 else None for d in dims)  # some writers say -1 or 0 for free
+    return Port(value.name, dtype, shape, tuple(d.dim_param for d in dims))
 
 
 def external_files(path: Path) -> list[Path]:
@@ -95,7 +136,9 @@ def external_files(path: Path) -> list[Path]:
 
     home = path.resolve().parent
     found: set[Path] = set()
-    for tensor in _tensors(onnx.load(path, load_external_data=False)):
+    for tensor in messages(onnx.load(path, load_external_data=False)):
+        if tensor.DESCRIPTOR.name != "TensorProto":
+            continue
         entries = {e.key: e.value for e in tensor.external_data}
         if tensor.data_location != onnx.TensorProto.EXTERNAL or not entries:
             continue
@@ -116,15 +159,3 @@ def external_files(path: Path) -> list[Path]:
             )
         found.add(weights)
     return sorted(found)
-
-
-def _tensors(message: Any) -> Iterator[Any]:
-    """Every TensorProto in a model, sub-graphs included."""
-    for described, value in message.ListFields():
-        if described.message_type is None:
-            continue
-        for part in value if not hasattr(value, "ListFields") else (value,):
-            if described.message_type.name == "TensorProto":
-                yield part
-            else:
-                yield from _tensors(part)

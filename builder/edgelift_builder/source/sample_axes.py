@@ -1,8 +1,8 @@
 """Which axis of each input counts the samples: told by where example and evaluation differ.
 
 An example is one call, the evaluation inputs are many samples, so an input's lengths differ on its sample axis alone: axis
-0 as a rule, another one for a recurrent model's state `[layers, sample, size]`, none for a number that holds for all, or
-for a model that takes a vector alone: its evaluation inputs have one axis more than a call.
+0 as a rule, another one for a recurrent model's state `[layers, sample, size]`, none for a number that holds for all. Where
+the evaluation inputs have one axis more than a call, each sample is a whole call, and no axis of it counts samples.
 Of a model file the ports stand in for the example; an axis that the file leaves free may have any length.
 """
 
@@ -68,9 +68,15 @@ def find(example: Mapping[str, Shape], given: Mapping[str, Given]) -> dict[str, 
 
 def is_one_each(shape: Shape, value: Given) -> bool:
     """Does `value` hold a call's array for each sample, of an input without a sample axis: `[n, 8]` for `[8]`."""
-    if isinstance(value, list) or value.ndim != len(shape) + 1 or shape[:1] in ((1,), (None,)):
-        return False
-    return all(wanted in (None, length) for wanted, length in zip(shape, value.shape[1:], strict=True))
+    if isinstance(value, list):
+        return bool(shape) and all(item.ndim == len(shape) and item.shape[0] != 1 for item in value)
+    one = value.ndim == len(shape) + 1 and not _called(shape, value)
+    return one and all(n in (None, m) for n, m in zip(shape, value.shape[1:], strict=True))
+
+
+def _called(shape: Shape, value: Array) -> bool:
+    """Is each sample a call with a first axis of length 1."""
+    return bool(shape) and value.ndim == len(shape) + 1 and value.shape[1] == 1 and shape[0] in (None, 1)
 
 
 def _differing(shape: Shape, value: Given) -> list[int]:
@@ -94,23 +100,26 @@ def columns(
     Raises:
         ContractError: `source-invalid` when inputs differ in their number of samples.
     """
-    one_each = {n for n, value in given.items() if axes[n] is None and is_one_each(example[n], value)}
-    made = {n: np.asarray(given[n]) for n in one_each}
-    made |= {n: _column(value, axes[n], len(example[n])) for n, value in given.items() if axes[n] is not None}
+    apart = {n for n, axis in axes.items() if axis is not None or is_one_each(example[n], given[n])}
+    made = {n: _column(value, axes[n], example[n]) for n, value in given.items() if n in apart}
     lengths = {name: len(column) for name, column in made.items()}
     if len(set(lengths.values())) > 1:
         raise ContractError("source-invalid", f"The {what} differ in their number of samples: {lengths}.")
     count = next(iter(lengths.values()), 1)
     for name, value in given.items():
-        if axes[name] is None and name not in one_each:
+        if name not in apart:
             array = np.asarray(value)
             made[name] = np.broadcast_to(array, (count, *array.shape))
     return {name: made[name] for name in given}
 
 
-def _column(value: Given, axis: int | None, rank: int) -> Array:
+def _column(value: Given, axis: int | None, shape: Shape) -> Array:
+    if axis is None:
+        return ragged.stack(value) if isinstance(value, list) else value
     if not isinstance(value, list):
+        if _called(shape, value):
+            return value[:, 0]
         return np.moveaxis(value, axis or 0, 0) if value.ndim else value.reshape(1)
     # Samples of a list come as they are, or as calls with a first axis of length 1.
-    are_calls = all(item.ndim == rank and item.shape[:1] == (1,) for item in value)
+    are_calls = all(item.ndim == len(shape) and item.shape[:1] == (1,) for item in value)
     return ragged.stack([item[0] for item in value] if are_calls else value)

@@ -134,7 +134,8 @@ def _may_batch(ports: Sequence[Port], axes: calls.Axes) -> bool:
         raise ContractError(
             "shape-mismatch",
             f"The input {many[0][0]} takes exactly {many[0][1]} samples at once; a device gives it one.",
-            hint="Export the model again with a batch of 1 or, better, with a free batch axis.",
+            hint="Export the model again with a batch of 1 or, better, with a free batch axis. If that axis "
+            "counts no samples, give evaluation inputs with one axis more: a whole input for each sample.",
         )
     return not fixed
 

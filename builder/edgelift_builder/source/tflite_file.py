@@ -32,7 +32,9 @@ def open_tflite(path: Path, folder: Path, remarks: list[str]) -> FileModel:
     runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
     ports = [_port(name, described) for name, described in runner.get_input_details().items()]
     answers = [_port(name, described) for name, described in runner.get_output_details().items()]
-    return FileModel(mended, "tflite", ports, answers, quantised=tflite_graph.is_quantised(content))
+    return FileModel(
+        mended, "tflite", ports, answers, quantised=tflite_graph.is_quantised(content), called=path.name
+    )
 
 
 def _load(path: Path, name: str) -> Any:

@@ -6,15 +6,18 @@ and answers each as it would alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgelift_builder import calls, data, ragged
 from edgelift_builder.data import DataSet
-from edgelift_builder.measure.evaluate import largest_difference
-from edgelift_contract.errors import EdgeliftError
+from edgelift_builder.measure.evaluate import apart, largest_difference, spread
+from edgelift_contract.errors import ContractError, EdgeliftError
+
+#: Pairs of samples that are asked in one call: what a batch adds up only shows where it changes something.
+PAIRS = 16
 
 #: One call in, its answer out.
 Ask = Callable[[DataSet], DataSet]
@@ -44,25 +47,46 @@ class Answers:
 def ask_all(ask: Ask, samples: DataSet, axes: calls.Axes, *, may_batch: bool) -> Answers:
     """Ask for every sample of `samples`, each alone; `may_batch`: does nothing forbid that several are asked at once."""
     answers = [ask(call) for call in calls.each(samples, axes)]
-    pair = _pair(ask, samples, axes, answers) if may_batch else None
-    found = {name: _axis(answers, pair, name) for name in answers[0]}
-    batch_free = (
-        pair is not None and any(axis is not None for axis in found.values()) and _alike(answers, pair, found)
-    )
-    if pair is not None and not batch_free:
+    _check_settled(ask(calls.one(samples, 0, axes)), answers[0])
+    pairs = _pairs(ask, samples, axes, answers) if may_batch else []
+    found = {name: _axis(answers, pairs[0][1] if pairs else None, name) for name in answers[0]}
+    counted = any(axis is not None for axis in found.values())
+    ranges = {name: spread(ragged.stack([answer[name] for answer in answers])) for name in answers[0]}
+    batch_free = bool(pairs) and counted and all(_alike(alone, both, found, ranges) for alone, both in pairs)
+    if pairs and not batch_free:
         found = {name: _axis(answers, None, name) for name in answers[0]}
     shapes = {name: _shape([answer[name] for answer in answers]) for name in answers[0]}
     return Answers(calls.together(answers, found), found, shapes, batch_free)
 
 
-def _pair(ask: Ask, samples: DataSet, axes: calls.Axes, answers: list[DataSet]) -> DataSet | None:
-    """The answer to the first two samples in one call, where such a call can be made and is answered."""
+def _check_settled(again: DataSet, first: DataSet) -> None:
+    """Refuse what answers by chance: nothing that is measured of it holds.
+
+    Raises:
+        ContractError: `source-invalid`.
+    """
+    for name, answer in first.items():
+        if answer.shape != again[name].shape or largest_difference({name: again[name]}, {name: answer}) > ALIKE:
+            raise ContractError(
+                "source-invalid",
+                f"The model answers the same sample otherwise each time: {name} is drawn by chance, or kept between calls.",
+                hint="Take what is random out of it (dropout in training mode, noise), and hand state in and out.",
+            )
+
+
+def _pairs(
+    ask: Ask, samples: DataSet, axes: calls.Axes, answers: list[DataSet]
+) -> list[tuple[list[DataSet], DataSet]]:
+    """What two neighbours are answered alone and in one call, of some over all samples; empty where such a call cannot be
+    made or is not answered.
+    """
     if len(answers) < 2 or any(ragged.is_ragged(column) for column in samples.values()):
-        return None
+        return []
+    starts = np.unique(np.linspace(0, len(answers) - 2, PAIRS).astype(int)).tolist()
     try:
-        return ask(calls.several(samples, 0, 2, axes))
+        return [(answers[k : k + 2], ask(calls.several(samples, k, k + 2, axes))) for k in starts]
     except EdgeliftError:
-        return None  # it takes one at a time
+        return []  # it takes one at a time
 
 
 def _axis(answers: list[DataSet], pair: DataSet | None, name: str) -> int | None:
@@ -76,14 +100,16 @@ def _axis(answers: list[DataSet], pair: DataSet | None, name: str) -> int | None
     return grown[0] if len(grown) == 1 else None
 
 
-def _alike(answers: list[DataSet], pair: DataSet, axes: calls.Axes) -> bool:
+def _alike(answers: Sequence[DataSet], pair: DataSet, axes: calls.Axes, ranges: Mapping[str, float]) -> bool:
     """Does each of two samples get the answer that it gets alone; what has no sample axis is then the same for both."""
     for name, axis in axes.items():
-        alone = [answer[name] for answer in answers[:2]]
+        alone = [answer[name] for answer in answers]
+        if axis is not None and (pair[name].ndim <= axis or pair[name].shape[axis] != 2):
+            return False
         at_once = [pair[name]] * 2 if axis is None else np.split(pair[name], 2, axis=axis)
         if any(one.shape != other.shape for one, other in zip(alone, at_once, strict=True)):
             return False
-        if largest_difference({name: np.stack(at_once)}, {name: np.stack(alone)}) > ALIKE:
+        if apart(np.stack(at_once), np.stack(alone)) > ALIKE * (ranges[name] or 1.0):
             return False
     return True
 

@@ -179,6 +179,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         format, runtime: how it is stored and who loads it.
         runtime_range: versions of the runtime package that may load it, as `>=1.17`; empty means any.
         task, judged: what the model is for, where its source named it, and how it was judged, for people.
+        unmeasured: had no machine of the hardware class timed it when it was built; its rank is then the target's own order.
         files, inputs, outputs, options, goldens, budgets, evidence, provenance: see their types.
     """
 
@@ -203,6 +204,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     evidence: list[Evidence] = []
     task: str = ""
     judged: str = ""
+    unmeasured: bool = False
 
     @property
     def model_file(self) -> FileEntry:

@@ -72,6 +72,8 @@ def _values(target: Target) -> list[tuple[str, str]]:
         ("runtimes", ", ".join(target.runtimes)),
         ("precisions", ", ".join(target.precisions)),
     ]
+    if target.last:
+        lines.append(("last", ", ".join(target.last)))
     if target.emulated_cpu:
         lines.append(("emulated_cpu", target.emulated_cpu))
     for runtime, scheme in target.int8.items():

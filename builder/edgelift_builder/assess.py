@@ -88,7 +88,9 @@ class Assessor:
             with self._work.stage("measure", f"Measuring {len(mine)} candidates for {target.name}"):
                 times = self.time(mine)
                 for one in mine:
-                    measured[one] = one.measured(times[one], float_ratio(times, one), self._cost(one))
+                    measured[one] = one.measured(
+                        times[one], float_ratio(times, one), self._cost(one), self._work.host
+                    )
         return [measured.get(outcome, outcome) for outcome in outcomes]
 
     def time(self, candidates: list[Examined], rounds: int = latency.ROUNDS) -> dict[Examined, latency.Latency]:

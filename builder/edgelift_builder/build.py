@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgelift_builder import emulate, gates, package, search
+from edgelift_builder import choose, emulate, gates, package, search
 from edgelift_builder.assess import Assessor, emulate_all, float_ratio
 from edgelift_builder.candidate import (
     Candidate,
@@ -27,7 +27,7 @@ from edgelift_builder.candidate import (
 from edgelift_builder.child import Child
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.index import write_index
-from edgelift_builder.make import load_source, make, make_one, step_context
+from edgelift_builder.make import choose_recipe, load_source, make, make_one, step_context
 from edgelift_builder.pipeline import StepContext
 from edgelift_builder.recipe import Recipe, Variant, load_recipe
 from edgelift_builder.report import page
@@ -40,7 +40,7 @@ from edgelift_builder.steps import check_recipe
 from edgelift_builder.targets import Target, load_target
 from edgelift_builder.work import BuildProgress, Work
 from edgelift_contract.errors import ContractError
-from edgelift_contract.hardware import ACCEPTS, this_machine
+from edgelift_contract.hardware import this_machine
 from edgelift_contract.ids import check_name
 
 #: Enough rounds to tell a candidate from float while searching; what is kept is measured in full with the others.
@@ -77,11 +77,11 @@ def build(request: Request, progress: BuildProgress) -> Built:
     with staging(parent) as folder:
         work = Work(request, targets, recipe, host, folder / "work", progress)
         work.folder.mkdir()
-        wanted = sum(1 for t in targets for v in recipe.variants)
-        progress.total(2 + 2 * wanted + len(targets))
         with Child(folder / "source.log") as source_process:
             with work.stage("load", f"Running {function} in {path.name}" if function else f"Opening {path.name}"):
                 facts = load_source(source_process, path, function, work)
+            facts = choose_recipe(source_process, facts, work)
+            progress.total(_stages(facts, work))
             name = check_name("model", request.model or facts.name)
             out = _out(request, parent, name)
             refuse_existing(out, force=request.force)
@@ -89,11 +89,17 @@ def build(request: Request, progress: BuildProgress) -> Built:
             outcomes, trials = _assess(source_process, facts, made, work)
         outcomes = emulate_all(machine, outcomes, work)
         decided = gates.decide(outcomes, accept=request.accept)
-        about = package.Identity(name, request.version, counter, facts, recipe, host)
+        about = package.Identity(name, request.version, counter, facts, work.recipe, host)
         with work.stage("package", "Packaging"):
             report = _package(about, decided, trials, folder / "release", work)
             put_in_place(folder / "release", out, force=request.force)
     return Built(out, report)
+
+
+def _stages(facts: SourceFacts, work: Work) -> int:
+    """How many there are from the source's loading to the packaging, at most; a search adds to them."""
+    wanted = sum(len(choose.variants(work.recipe, target, facts)) for target in work.targets)
+    return 3 + 2 * wanted + len(work.targets)
 
 
 def _out(request: Request, parent: Path, name: str) -> Path:
@@ -132,11 +138,11 @@ def _search(
             float_one = find_float(outcomes, candidate)
             if isinstance(outcome, Failed) or not float_one:
                 return outcome
-            if context.target.hardware_class not in ACCEPTS[work.host]:
+            if context.target.hardware_class != work.host:
                 return outcome
             with work.stage("measure", f"Timing {candidate.label}"):
                 times = assessor.time([float_one, outcome], rounds=SEARCH_ROUNDS)
-            return outcome.measured(times[outcome], float_ratio(times, outcome), None)
+            return outcome.measured(times[outcome], float_ratio(times, outcome), None, work.host)
 
         share = work.request.search_s / len(work.targets)
         found, tried = search.explore(target, tuple(facts.formats), attempt, share)

@@ -22,6 +22,7 @@ from edgelift_builder.piece import Piece
 from edgelift_builder.recipe import AS_IT_CAME, FLOAT, Variant
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import EdgeliftError
+from edgelift_contract.hardware import HardwareClass
 from edgelift_contract.manifest import RuntimeName
 
 _WORST_FIRST: tuple[Verdict, ...] = ("fails", "cannot-tell", "holds")
@@ -106,9 +107,23 @@ class Examined(Made):
         """The worst of all metrics."""
         return next((v for v in _WORST_FIRST if any(j.verdict == v for j in self.judgements)), "holds")
 
-    def measured(self, latency: Latency, float_ratio: Ratio | None, cost: Cost | None) -> Measured:
-        """The next stage; of what was measured already, the new figures."""
-        return Measured(**_held(self, Examined), latency=latency, float_ratio=float_ratio, cost=cost)
+    @property
+    def known_latency(self) -> Latency | None:
+        """Of single inferences on a machine of the target's own class; see `Measured.known_latency`."""
+        return None
+
+    @property
+    def known_ratio(self) -> Ratio | None:
+        """How many times as fast as float, on a machine of the target's own class."""
+        return None
+
+    def measured(
+        self, latency: Latency, float_ratio: Ratio | None, cost: Cost | None, on: HardwareClass
+    ) -> Measured:
+        """The next stage, measured `on` a machine of that class; of what was measured already, the new figures."""
+        return Measured(
+            **_held(self, Examined), latency=latency, float_ratio=float_ratio, cost=cost, measured_on=on
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,11 +135,25 @@ class Measured(Examined):
         float_ratio: time of the float32 of the same format ÷ this one's, above 1 is faster, see `latency.ratio`;
             None where that float could not be made.
         cost: what loading it costs; None where only its time was asked for.
+        measured_on: class of the machine.
     """
 
     latency: Latency
     float_ratio: Ratio | None
     cost: Cost | None
+    measured_on: HardwareClass
+
+    @property
+    def known_latency(self) -> Latency | None:
+        """None where the machine is of another class than the target, even one that runs the same artifacts: other
+        instructions run there, and a time by those says nothing of a time without them.
+        """
+        return self.latency if self.measured_on == self.target.hardware_class else None
+
+    @property
+    def known_ratio(self) -> Ratio | None:
+        """As `known_latency`."""
+        return self.float_ratio if self.measured_on == self.target.hardware_class else None
 
 
 def _held(candidate: Candidate, stage: type[Candidate]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Ships a candidate or rejects it, with its figures; and ranks what is shipped. Rules only, no I/O.
 
 The gates, in order: it was made and runs; a float variant says what the source's own float says; any other
-keeps the accuracy budget with its whole interval, and is clearly smaller or faster than the float of its format.
+keeps the accuracy budget with its whole interval, and is clearly smaller or faster than the float of its format; where
+int8 often gains nothing, see `MUST_BE_FASTER`, it is clearly faster. A time counts on the class that it was taken on.
 `accept` lets pass what only broke a budget: a person has looked at the figures.
 """
 
@@ -10,13 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from edgelift_builder.candidate import Decided, Examined, Failed, Measured, Outcome, Rejected, Shipped, find_float
+from edgelift_builder.candidate import Decided, Examined, Failed, Outcome, Rejected, Shipped, find_float
 from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE, QUANTUM
+from edgelift_contract.hardware import HardwareClass
 
 #: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
 #: interval): a few bytes of a graph are no gain, and no more is a speed that chance could have shown.
 SMALLER, FASTER = 0.95, 1.03
+
+
+#: Where what is quantised must be faster, not only smaller, once a machine of the class has timed it: without VNNI small
+#: convolutions gain nothing by 8 bits, and some lose (0.3 to 0.9 times as fast as float, measured).
+MUST_BE_FASTER: tuple[HardwareClass, ...] = ("x86-64-avx2",)
 
 
 def decide(outcomes: Sequence[Outcome], *, accept: bool) -> list[Decided]:
@@ -73,9 +80,13 @@ def _gain(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:
     float_one = find_float(outcomes, candidate)
     if float_one is None:
         return "", ""
-    ratio = candidate.float_ratio if isinstance(candidate, Measured) else None
+    ratio = candidate.known_ratio
     smaller = candidate.size_bytes < SMALLER * float_one.size_bytes
-    if smaller or (ratio is not None and ratio.low > FASTER):
+    if ratio is not None and ratio.low > FASTER:
+        return "", ""
+    if ratio is not None and candidate.target.hardware_class in MUST_BE_FASTER:
+        return "no-gain", "It is not clearly faster than float, {:.2f}× as fast ({:.2f} to {:.2f}).".format(*ratio)
+    if smaller:
         return "", ""
     size = f"{candidate.size_bytes} against {float_one.size_bytes} bytes"
     if ratio is None:
@@ -88,19 +99,13 @@ S = TypeVar("S", bound=Shipped)
 
 
 def rank(shipped: Sequence[S]) -> list[S]:
-    """What ships for one target, best first: by measured median latency; unmeasured ones after, by the target's
-    own order of precisions and runtimes, and TorchScript, the legacy, last.
+    """What ships for one target, best first: by median latency, as measured on a machine of the target's class; what was
+    not, after it and in the target's own order.
     """
     return sorted(shipped, key=lambda one: _order(one.candidate))
 
 
-def _order(candidate: Examined) -> tuple[int, float, int, int, int]:
-    measured = candidate.latency.p50_us if isinstance(candidate, Measured) else 0.0
-    legacy = int(candidate.variant.format == "torchscript")
-    return (
-        int(not isinstance(candidate, Measured)),
-        measured,
-        legacy * int(not measured),
-        candidate.target.preference(candidate.piece.precision),
-        candidate.target.runtimes.index(candidate.runtime),
-    )
+def _order(candidate: Examined) -> tuple[bool, float, tuple[bool, bool, int, int]]:
+    known = candidate.known_latency
+    own = candidate.target.order(candidate.variant.name, candidate.piece.precision, candidate.runtime)
+    return known is None, known.p50_us if known else 0.0, own

@@ -21,6 +21,9 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import HardwareClass
 from edgelift_contract.manifest import RuntimeName
 
+#: The heaviest sum of two neighbouring weights that 16 bits hold with activations of 255: 32,767 / 255.
+HEAVIEST_PAIR = 128
+
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One advisory; see the head of `known_bad.toml`."""
@@ -111,6 +114,10 @@ class Graph:
     def int8_weights(self) -> Iterator[tuple[Any, Any, np.ndarray[Any, Any]]]:
         """`(node, activation's DequantizeLinear or None, weights)` of every product with int8 weights."""
         for node in self.proto.graph.node:
+            if node.op_type == "DynamicQuantizeLSTM":
+                held = [self.constant(name) for name in node.input[1:3]]
+                yield from ((node, None, weights) for weights in held if weights is not None)
+                continue
             if node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"):
                 found = self.constant(node.input[1])
                 pair = None
@@ -142,9 +149,19 @@ def _full_range_u8s8(graph: Graph) -> str:
         zero = graph.constant(pair.input[2]) if pair is not None and len(pair.input) > 2 else None
         # Dynamic kernels quantise to uint8; static ones say so by the type of the activation's zero point.
         unsigned = zero.dtype == np.uint8 if zero is not None else not _is_static(node)
-        if unsigned and int(np.abs(weights.astype(np.int16)).max()) > 64:
+        if unsigned and _too_heavy(node, weights):
             return f"{node.name or node.output[0]} ({node.op_type})"
     return ""
+
+
+def _too_heavy(node: Any, weights: np.ndarray[Any, Any]) -> bool:
+    """May two neighbours along the sum and activations of 255 leave 16 bits. Products sum along the second to last axis;
+    in which order a convolution's kernel takes its weights is not known, so there any two may meet.
+    """
+    wide = weights.astype(np.int16)
+    if weights.ndim < 2 or node.op_type in ("Conv", "ConvTranspose", "QLinearConv", "Gemm"):
+        return 2 * int(np.abs(wide).max()) > HEAVIEST_PAIR
+    return int(np.abs(wide[..., 1:, :] + wide[..., :-1, :]).max(initial=0)) > HEAVIEST_PAIR
 
 
 def _is_static(node: Any) -> bool:

@@ -5,11 +5,12 @@ A variant whose steps fail is kept with its error, for the report; only a requir
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from edgelift_builder import known_bad, package
+from edgelift_builder import choose, known_bad, package
 from edgelift_builder.candidate import Candidate, Failed, Made
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
@@ -47,12 +48,22 @@ def load_source(source_process: Child, path: Path, function: str, work: Work) ->
     )
 
 
+def choose_recipe(source_process: Child, facts: SourceFacts, work: Work) -> SourceFacts:
+    """Settle which recipe this source gets, see `choose`; the facts, with a remark where that was a choice."""
+    if facts.quantised or not work.recipe.families:
+        return facts
+    with work.stage("convert", "Telling what the model is made of"):
+        context = step_context(source_process, facts, work.targets[0], work)
+        work.recipe, why = choose.recipe_for(work.recipe, facts, context)
+    return replace(facts, remarks=[*facts.remarks, why])
+
+
 def make(source_process: Child, facts: SourceFacts, work: Work) -> list[Made | Failed]:
     """Run every variant's steps for every target; what two have in common runs once."""
     outcomes: list[Made | Failed] = []
     for target in work.targets:
         context = step_context(source_process, facts, target, work)
-        for variant in _as_they_came(facts) if facts.quantised else work.recipe.variants:
+        for variant in _as_they_came(facts) if facts.quantised else choose.variants(work.recipe, target, facts):
             candidate = Candidate(target, variant)
             if candidate.runtime in target.runtimes and variant.format in facts.formats:
                 outcomes.append(make_one(candidate, context, work))

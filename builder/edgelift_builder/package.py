@@ -99,6 +99,7 @@ def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Mani
         goldens=Goldens(GOLDENS, candidate.examination.golden_count, Tolerance(key, near.atol, near.argmax)),
         task=about.facts.task,
         judged=about.facts.judged,
+        unmeasured=candidate.known_latency is None,
         budgets=_budgets(candidate.judgement),
         evidence=_evidence(shipped, about),
         provenance=Provenance(

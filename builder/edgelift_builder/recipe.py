@@ -10,7 +10,8 @@
     steps = ["export-onnx", { step = "static-int8", calibration = "minmax" }]
 
 A recipe names steps and their options; how int8 is done on a board is the target's to say. Named recipes are
-the files in `recipes/`; its README gives the nomenclature.
+the files in `recipes/`; its README gives the nomenclature. A recipe may also only name others, one for each family of
+models, as `default` does; see `family`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +33,10 @@ FLOAT = "float32"
 
 #: The one variant of a model that comes quantised.
 AS_IT_CAME = "int8-as-it-came"
+
+#: When a variant is worth making: on targets that list this precision, where float would fill the target's memory, or
+#: for want of data to calibrate by.
+Where = Literal["int8", "float16", "memory", "no-data"]
 
 
 class StepCall(msgspec.Struct, frozen=True):
@@ -49,12 +54,14 @@ class Variant(msgspec.Struct, frozen=True):
         format: what its last step leaves.
         steps: in order.
         required: when it cannot be made the build fails, instead of going on without it.
+        where: it is made where one of these holds; always when there are none.
     """
 
     name: str
     format: Format
     steps: list[StepCall]
     required: bool = False
+    where: list[Where] = []
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -64,6 +71,7 @@ class Recipe(msgspec.Struct, frozen=True):
         name, digest: its name, and the SHA-256 of its file.
         accuracy_drop_pp: most that a variant may lose against float, in percentage points.
         variants: candidates, each format's `float32` among them.
+        families: in place of variants: the recipe for each family of models.
     """
 
     name: str
@@ -71,6 +79,7 @@ class Recipe(msgspec.Struct, frozen=True):
     summary: str
     accuracy_drop_pp: float
     variants: list[Variant]
+    families: dict[str, Recipe] = {}
 
     @property
     def label(self) -> str:
@@ -83,11 +92,20 @@ class _VariantFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Format
     steps: Annotated[list[str | dict[str, Any]], Meta(min_length=1)]
     required: bool = False
+    where: list[Where] = []
+
+
+class _Families(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cnn: Name
+    transformer: Name
+    recurrent: Name
+    mlp: Name
 
 
 class _RecipeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
-    variant: Annotated[list[_VariantFile], Meta(min_length=1)]
+    variant: list[_VariantFile] = []
+    family: _Families | None = None
     summary: str = ""
     accuracy_drop_pp: Annotated[float, Meta(ge=0, le=100)] = 0.5
 
@@ -128,8 +146,15 @@ def _parse(file: str, text: bytes) -> Recipe:
             f"The recipe {file} is not valid: {error}.".replace("..", "."),
             hint="The fields are told in edgelift_builder/recipes/README.md.",
         ) from error
+    if bool(found.variant) == bool(found.family):
+        raise ContractError(
+            "unknown-recipe",
+            f"The recipe {file} has {'both variants and' if found.family else 'neither variants nor'} a recipe by family.",
+            hint="Give it [[variant]] tables, or one [family] table that names other recipes.",
+        )
     variants = [
-        Variant(v.name, v.format, [_call(file, v.name, s) for s in v.steps], v.required) for v in found.variant
+        Variant(v.name, v.format, [_call(file, v.name, s) for s in v.steps], v.required, v.where)
+        for v in found.variant
     ]
     for variant in variants:
         if not any(v.name == FLOAT and v.format == variant.format for v in variants):
@@ -139,7 +164,21 @@ def _parse(file: str, text: bytes) -> Recipe:
                 hint="Every variant is compared with the float of its own format: add that variant.",
             )
     _refuse_twins(file, variants)
-    return Recipe(found.name, codec.digest(text), found.summary, found.accuracy_drop_pp, variants)
+    return Recipe(
+        found.name, codec.digest(text), found.summary, found.accuracy_drop_pp, variants, _by_family(found)
+    )
+
+
+def _by_family(found: _RecipeFile) -> dict[str, Recipe]:
+    if found.family is None:
+        return {}
+    chosen = {family: load_recipe(name) for family, name in msgspec.structs.asdict(found.family).items()}
+    nested = [recipe.name for recipe in chosen.values() if recipe.families]
+    if nested:
+        raise ContractError(
+            "unknown-recipe", f"The recipe {found.name} names {nested[0]}, which only names others."
+        )
+    return chosen
 
 
 def _refuse_twins(file: str, variants: list[Variant]) -> None:

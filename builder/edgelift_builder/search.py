@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from edgelift_builder.candidate import Examined, Failed, Measured, Outcome, reached
+from edgelift_builder.candidate import Examined, Failed, Outcome, reached
 from edgelift_builder.pareto import Objectives, pareto
 from edgelift_builder.recipe import StepCall, Variant
 from edgelift_builder.targets import Target
@@ -140,8 +140,7 @@ def objectives(candidate: Examined) -> Objectives:
 
 
 def _ratio(candidate: Examined) -> float | None:
-    measured = candidate.float_ratio if isinstance(candidate, Measured) else None
-    return measured.value if measured else None
+    return candidate.known_ratio.value if candidate.known_ratio else None
 
 
 def _learn(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:

@@ -52,6 +52,8 @@ def check_recipe(recipe: Recipe, targets: list[Target]) -> None:
     Raises:
         ContractError: `unknown-recipe` for an unknown step or option.
     """
+    for inner in recipe.families.values():
+        check_recipe(inner, targets)
     for variant in recipe.variants:
         for call in variant.steps:
             step = STEPS.get(call.step)

@@ -16,18 +16,21 @@ from edgelift_builder.measure.latency import Latency, Ratio
 from edgelift_builder.measure.runtimes import ModelSpec
 from edgelift_builder.piece import Piece
 from edgelift_builder.recipe import StepCall, Variant
-from edgelift_builder.targets import load_target
+from edgelift_builder.targets import Target, load_target
 from edgelift_contract.errors import ContractError
+from edgelift_contract.hardware import HardwareClass
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import SessionOptions
 
 pytestmark = pytest.mark.builder
 
-TARGET = load_target("x86-64")
+TARGET = load_target("x86-64-vnni")
 
 
-def candidate(variant: str, size: int, ratio: Ratio | None) -> Examined:
-    """One that was made, runs, and loses nothing beyond doubt."""
+def candidate(
+    variant: str, size: int, ratio: Ratio | None, *, target: Target = TARGET, on: HardwareClass = "x86-64-vnni"
+) -> Examined:
+    """One that was made, runs, and loses nothing beyond doubt; timed on a machine of class `on`."""
     folder = Path("nowhere")  # the gates look at no file
     piece = Piece("onnx", "k", folder, (("model.onnx", "model"),))
     spec = ModelSpec("onnxruntime", piece.model_path, SessionOptions(), ("x",), ("y",), batch_free=True)
@@ -35,12 +38,12 @@ def candidate(variant: str, size: int, ratio: Ratio | None) -> Examined:
         "accuracy", "points", 2000, 1.0, 0.99, 1.0, 1.0, 0.0, -0.1, 0.1, 0.5, 0, 0, "none", "holds"
     )
     examined = (
-        Candidate(TARGET, Variant(variant, "onnx", [StepCall("export-onnx")]))
+        Candidate(target, Variant(variant, "onnx", [StepCall("export-onnx")]))
         .made(piece, spec, size)
         .examined(Examination(folder, folder, 16, 0.0, Nearness(1e-3, 0.0, 0.0, argmax=True)), (judgement,))
     )
     latency = Latency(100.0, 120.0, 300, Histogram().to_data())
-    return examined.measured(latency, ratio, None) if ratio else examined
+    return examined.measured(latency, ratio, None, on) if ratio else examined
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,42 @@ def test_the_fastest_measured_is_first_and_int8_where_nothing_was(
         made = candidate(variant, 1000, None)
         made = replace(made, piece=replace(made.piece, precision=precision))
         if p50_us:
-            made = made.measured(Latency(p50_us, p50_us, 200, Histogram().to_data()), None, None)
+            made = made.measured(Latency(p50_us, p50_us, 200, Histogram().to_data()), None, None, "x86-64-vnni")
         both.append(Shipped(made, "", ""))
     for order in (both, both[::-1]):
         assert gates.rank(order)[0].candidate.variant.name == first
+
+
+SLOWER, FASTER, ABOUT = Ratio(0.7, 0.6, 0.8), Ratio(1.4, 1.3, 1.5), Ratio(1.02, 1.0, 1.04)
+
+
+@pytest.mark.parametrize(("ratio", "ships"), [(SLOWER, False), (ABOUT, False), (FASTER, True)])
+def test_without_vnni_eight_bits_win_beyond_chance_or_stay_out(ratio: Ratio, ships: bool) -> None:
+    avx2 = load_target("x86-64")
+    both = [candidate("float32", 1000, Ratio(1.0, 1.0, 1.0), target=avx2, on="x86-64-avx2")]
+    both.append(candidate("int8", 250, ratio, target=avx2, on="x86-64-avx2"))
+    _, decided = gates.decide(both, accept=False)
+    assert isinstance(decided, Shipped) == ships and decided.code == ("" if ships else "no-gain")
+    assert ships or f"{ratio.value:.2f}× as fast" in decided.reason
+
+
+def test_a_time_by_other_instructions_is_no_gain_and_ranks_nothing() -> None:
+    """Timed where VNNI is, for the class without it."""
+    avx2 = load_target("x86-64")
+    whole = candidate("float32", 1000, Ratio(1.0, 1.0, 1.0), target=avx2)
+    quick = candidate("int8", 990, FASTER, target=avx2)
+    slow = candidate("int8", 250, SLOWER, target=avx2)
+    assert [one.code for one in gates.decide([whole, quick], accept=False)] == ["", "no-gain"]
+    assert [one.code for one in gates.decide([whole, slow], accept=False)] == ["", ""]
+    slow = replace(slow, piece=replace(slow.piece, precision="int8"))
+    ranked = gates.rank([Shipped(whole, "", ""), Shipped(slow, "", "")])
+    assert [one.candidate.variant.name for one in ranked] == ["int8", "float32"]  # the target's own order
+    assert slow.known_latency is None and slow.known_ratio is None
+
+
+def test_what_was_measured_comes_before_what_was_not() -> None:
+    measured = Shipped(candidate("float32", 1000, Ratio(1.0, 1.0, 1.0)), "", "")
+    unmeasured = candidate("int8", 250, None)
+    unmeasured = replace(unmeasured, piece=replace(unmeasured.piece, precision="int8"))
+    for order in ([measured, Shipped(unmeasured, "", "")], [Shipped(unmeasured, "", ""), measured]):
+        assert gates.rank(order)[0] is measured

@@ -36,6 +36,7 @@ def describe(decided: Decided, float_bytes: int, host: str, rank: int | None) ->
         shipped=isinstance(decided, Shipped),
         rank=rank,
         pareto=False,
+        unmeasured=not (isinstance(candidate, Examined) and candidate.known_latency),
         code=decided.code,
         reason=decided.reason,
         artifact=decided.artifact if isinstance(decided, Packaged) else "",
@@ -166,7 +167,7 @@ def _with_pareto(described: list[CandidateReport]) -> list[CandidateReport]:
     for target in {c.target for c in described}:
         best |= pareto(
             {
-                number: Objectives(c.loss, c.size_bytes, c.p50_us, c.peak_memory_bytes)
+                number: Objectives(c.loss, c.size_bytes, None if c.unmeasured else c.p50_us, c.peak_memory_bytes)
                 for number, c in enumerate(described)
                 if c.target == target and c.shipped and c.loss is not None
             }

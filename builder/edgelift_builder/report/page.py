@@ -79,11 +79,15 @@ def _sentence(mine: Sequence[Numbered]) -> str:
     parts = [f"First choice: {first.variant} through {first.runtime}"]
     if first.size_ratio and first.size_ratio != 1:
         parts.append(f"{first.size_ratio:.1f} times smaller than float")
-    if first.float_ratio and first.float_ratio != 1:
+    if first.float_ratio and first.float_ratio != 1 and not first.unmeasured:
         parts.append(f"{first.float_ratio:.2f} times as fast")
     if first.loss is not None and first.loss_low is not None and first.loss_high is not None:
         parts.append(f"{first.measure.amount(first.loss)} lost ({first.loss_low:.2f} to {first.loss_high:.2f})")
-    measured = "" if first.p50_us else " Latency is to be measured on the device."
+    measured = (
+        " Unmeasured on this class: the order is the target's own until a device tells."
+        if first.unmeasured
+        else ""
+    )
     return f"{', '.join(parts)}.{measured}"
 
 
@@ -129,7 +133,7 @@ def _cells(number: int, c: CandidateReport) -> list[str]:
         _time(c.p95_us) if measured else away,
         f"{c.float_ratio:.2f} ({c.float_ratio_low:.2f} … {c.float_ratio_high:.2f})" if c.float_ratio else "–",
         f"{c.peak_memory_bytes / 1e6:.1f} MB" if c.peak_memory_bytes is not None else "–",
-        c.code or ("ships first" if c.rank == 0 else "ships"),
+        c.code or ("ships first" if c.rank == 0 else "ships") + (", unmeasured" if c.unmeasured else ""),
     ]
 
 

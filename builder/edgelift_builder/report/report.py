@@ -22,6 +22,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         target, hardware_class, variant, format, runtime, steps: what it is.
         shipped, rank, code, reason: what became of it; rank 0 is preferred.
+        unmeasured: has no machine of its target's class timed it, so that its rank is the target's own order.
         pareto: does no other candidate that ships for this target beat it in everything; see `pareto`.
         artifact: its id, when shipped.
         size_bytes: graph and weights; size_ratio: float's ÷ this one's.
@@ -44,6 +45,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     shipped: bool
     rank: int | None
     pareto: bool
+    unmeasured: bool
     code: str
     reason: str
     artifact: str

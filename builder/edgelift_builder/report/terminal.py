@@ -87,12 +87,25 @@ def remarks(report: BuildReport) -> list[str]:
         for c in report.candidates
         if (e := c.emulation)
     ]
-    away = sorted({c.target for c in report.candidates if c.shipped and c.p50_us is None})
+    lines += _unmeasured(report)
+    return list(dict.fromkeys(lines))
+
+
+def _unmeasured(report: BuildReport) -> list[str]:
+    """What order targets have that no machine of their class timed."""
+    mine = [c for c in report.candidates if c.shipped and c.unmeasured]
+    away = sorted({c.target for c in mine})
+    lines = []
     if away:
         lines.append(
-            f"Latency for {', '.join(away)} is measured on the device: this machine is {report.measured_on}."
+            f"Latency for {', '.join(away)} is measured on the device: this machine is {report.measured_on}. "
+            "Until then the order is the target's own, unmeasured."
         )
-    return list(dict.fromkeys(lines))
+    timed = sorted({(c.target, c.hardware_class) for c in mine if c.p50_us is not None})
+    return lines + [
+        f"Times for {name} are of this {report.measured_on} machine and say nothing of {other}: they rank nothing."
+        for name, other in timed
+    ]
 
 
 def _order(candidate: CandidateReport) -> int:
@@ -132,7 +145,7 @@ def _verdict(c: CandidateReport) -> str:
         return c.code
     if c.code:
         return f"accepted: {c.code}"
-    return "ships first" if c.rank == 0 else "ships"
+    return ("ships first" if c.rank == 0 else "ships") + (", unmeasured" if c.unmeasured else "")
 
 
 def _verdict_style(c: CandidateReport) -> str:

@@ -94,6 +94,7 @@ class _TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_mb: Sourced[Annotated[int, Meta(ge=1)]]
     runtimes: Sourced[Annotated[list[RuntimeName], Meta(min_length=1)]]
     precisions: Sourced[list[Precision]] = Sourced(["int8", "float32"], "not given: the most usual")
+    last: Sourced[list[str]] = Sourced([], "")
     emulated_cpu: Sourced[str] = Sourced("", "not given: this target is not emulated")
     int8: dict[RuntimeName, Int8Scheme] = {}
     options: dict[RuntimeName, TargetOptions] = {}
@@ -111,6 +112,7 @@ class Target(msgspec.Struct, frozen=True):
         int8, options: by runtime.
         precisions: worth trying, best first, where only the device can measure.
         emulated_cpu: qemu's name of its processor, as `cortex-a72`; empty where it is not emulated.
+        last: what comes after everything else there, as `int8 litert` or `int8-dynamic onnxruntime`.
         known_bad: what does not work there.
         sources: field → where its value comes from.
     """
@@ -126,11 +128,17 @@ class Target(msgspec.Struct, frozen=True):
     sources: dict[str, str]
     precisions: list[Precision]
     emulated_cpu: str = ""
+    last: list[str] = []
     known_bad: list[KnownBad] = []
 
     def preference(self, precision: str) -> int:
         """Place of a precision among `precisions`; those not listed come last."""
         return self.precisions.index(precision) if precision in self.precisions else len(self.precisions)
+
+    def order(self, variant: str, precision: str, runtime: RuntimeName) -> tuple[bool, bool, int, int]:
+        """Sorts what nobody measured on this board's class, best first: TorchScript, the legacy, behind all others."""
+        behind = bool({f"{precision} {runtime}", f"{variant} {runtime}"} & {*self.last})
+        return runtime == "torchscript", behind, self.preference(precision), self.runtimes.index(runtime)
 
     def session(self, runtime: RuntimeName) -> SessionOptions:
         """How `runtime` is to be set up on this target."""
@@ -170,7 +178,7 @@ def load_target(name: str) -> Target:
     return _parse(name, resources.files(__name__).joinpath(f"{name}.toml").read_bytes())
 
 
-_SOURCED = ("hardware_class", "cores", "memory_mb", "runtimes", "precisions", "emulated_cpu")
+_SOURCED = ("hardware_class", "cores", "memory_mb", "runtimes", "precisions", "last", "emulated_cpu")
 
 
 def _is_toml(name: str) -> bool:
@@ -186,7 +194,7 @@ def _parse(name: str, text: bytes) -> Target:
             f"The target file {name}.toml is not valid: {error}.",
             hint="See docs/targets.md; edgelift targets rpi4 shows one.",
         ) from error
-    sources = {name: getattr(found, name).source for name in _SOURCED}
+    sources = {name: getattr(found, name).source for name in _SOURCED if name != "last" or found.last.value}
     sources |= {f"int8.{runtime}": scheme.source for runtime, scheme in found.int8.items()}
     sources |= {f"options.{runtime}": options.source for runtime, options in found.options.items()}
     return Target(
@@ -201,5 +209,6 @@ def _parse(name: str, text: bytes) -> Target:
         sources=sources,
         precisions=found.precisions.value,
         emulated_cpu=found.emulated_cpu.value,
+        last=found.last.value,
         known_bad=found.known_bad,
     )

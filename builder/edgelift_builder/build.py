@@ -8,6 +8,7 @@ the report. Only what is required (the float ONNX of a recipe) ends the build wh
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from edgelift_builder.candidate import (
     find_float,
 )
 from edgelift_builder.child import Child
-from edgelift_builder.facts import SourceFacts
+from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.index import write_index
 from edgelift_builder.make import choose_recipe, load_source, make, make_one, step_context
 from edgelift_builder.pipeline import StepContext
@@ -49,14 +50,20 @@ SEARCH_ROUNDS = 40
 
 @dataclass(frozen=True)
 class Built:
-    """Where the release stands, and what the report says."""
+    """Where the release stands, what the report says, and of what source."""
 
     folder: Path
     report: BuildReport
+    facts: SourceFacts
 
 
-def build(request: Request, progress: BuildProgress) -> Built:
+def build(request: Request, progress: BuildProgress, data_to: Path | None = None) -> Built:
     """Build a release.
+
+    Args:
+        request: what to build.
+        progress: who shows how far it is.
+        data_to: an empty folder that receives the data sets by which it was made and judged, see `facts`.
 
     Raises:
         ContractError: the source, recipe, target or version is wrong, or nothing can be shipped.
@@ -90,10 +97,18 @@ def build(request: Request, progress: BuildProgress) -> Built:
         outcomes = emulate_all(machine, outcomes, work)
         decided = gates.decide(outcomes, accept=request.accept)
         about = package.Identity(name, request.version, counter, facts, work.recipe, host)
+        if data_to is not None:
+            _hand_over(work.folder, data_to)
         with work.stage("package", "Packaging"):
             report = _package(about, decided, trials, folder / "release", work)
             put_in_place(folder / "release", out, force=request.force)
-    return Built(out, report)
+    return Built(out, report, facts)
+
+
+def _hand_over(folder: Path, to: Path) -> None:
+    for name in (EVALUATION, CALIBRATION, LABELS, REFERENCE):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, to / name)
 
 
 def _stages(facts: SourceFacts, work: Work) -> int:

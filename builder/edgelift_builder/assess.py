@@ -20,7 +20,7 @@ from edgelift_builder.judge import telling
 from edgelift_builder.judge.measure import Numbers
 from edgelift_builder.judge.panel import Panel
 from edgelift_builder.measure import examine, latency, memory
-from edgelift_builder.source import held
+from edgelift_builder.source import choosing, held
 from edgelift_builder.staging import is_full
 from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
@@ -35,20 +35,25 @@ class Assessor:
         source: the process that holds the source, and so its own metric.
         facts: of the source.
         work: what the stages share.
+        samples: the folder of the case that judges; the work's own when None.
     """
 
-    def __init__(self, runtimes: Child, source: Child, facts: SourceFacts, work: Work) -> None:
+    def __init__(
+        self, runtimes: Child, source: Child, facts: SourceFacts, work: Work, samples: Path | None = None
+    ) -> None:
         self._runtimes, self._source, self._facts, self._work = runtimes, source, facts, work
-        case = read_case(work.folder, facts.task)
+        self._samples = samples or work.folder
+        case = read_case(self._samples, facts.task)
         judging = held.own_judging(facts.own, self._own_scores) if facts.own else telling.judging(case, facts.task)
-        self._panel = Panel(judging, case.reference, work.budgets(judging))
-        self._count = 0
+        budgets = work.budgets(judging) if samples is None else work.choosing_budgets(facts.unit)
+        self._panel = Panel(judging, case.reference, budgets)
+        self._count, self._count_of_samples = 0, data.length(case.reference)
 
     def examine(self, made: Made | Failed) -> Outcome:
         """Load it again in its runtime, run the whole evaluation set, and judge it against float."""
         if isinstance(made, Failed):
             return made
-        with self._work.stage("examine", f"Running {made.label} on {self._facts.samples} samples"):
+        with self._work.stage("examine", f"Running {made.label} on {self._count_of_samples} samples"):
             try:
                 return self._examine(made)
             except ContractError as error:
@@ -58,12 +63,11 @@ class Assessor:
 
     def _examine(self, made: Made) -> Examined:
         self._count += 1
-        folder = self._work.folder / "examined" / str(self._count)
+        folder = self._samples / "examined" / str(self._count)
         found = self._runtimes.call(
-            examine.examine, made.spec, str(self._work.folder), str(folder), on_failure=OnFailure(made.label)
+            examine.examine, made.spec, str(self._samples), str(folder), on_failure=OnFailure(made.label)
         )
-        judgements = self._panel.judge(data.load(found.outputs))
-        return made.examined(found, judgements, guessed=self._facts.guessed)
+        return made.examined(found, self._panel.opinion(data.load(found.outputs)), guessed=self._facts.guessed)
 
     def _own_scores(self, outputs: data.DataSet) -> Numbers:
         """By the source's own metric, which lives in its process."""
@@ -77,6 +81,28 @@ class Assessor:
             held.own_scores, str(file), str(self._work.folder), on_failure=on_failure, timeout_s=timeout_s
         )
         return np.asarray(scores, dtype=np.float64)
+
+    def chooser(self) -> Assessor:
+        """Who judges what a search tries: by calibration samples, so that what judges in the end was not searched by.
+        Itself, where the source has no samples to spare for that.
+        """
+        if not self._facts.held_out:
+            return self
+        folder = self._work.folder / "choosing"
+        with self._work.stage("examine", "Running the source on the samples that choose"):
+            self._source.call(
+                choosing.lay_out,
+                str(self._work.folder),
+                str(folder),
+                self._facts.axes,
+                on_failure=OnFailure(
+                    "The source", raised="source-raised", hung="source-hung", died="source-raised"
+                ),
+                timeout_s=self._work.request.timeout_s,
+            )
+        return Assessor(
+            self._runtimes, self._source, replace(self._facts, own=None, task=self._facts.told), self._work, folder
+        )
 
     def measure(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Latency and memory of what this machine may run; all of a target's candidates in one interleaved run."""

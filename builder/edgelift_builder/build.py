@@ -17,7 +17,6 @@ from edgelift_builder.assess import Assessor, emulate_all, float_ratio
 from edgelift_builder.candidate import (
     Candidate,
     Decided,
-    Examined,
     Failed,
     Made,
     Outcome,
@@ -140,16 +139,17 @@ def _assess(
 
 def _search(
     assessor: Assessor, source_process: Child, facts: SourceFacts, outcomes: list[Outcome], work: Work
-) -> tuple[list[Examined], list[search.Trial]]:
+) -> tuple[list[Outcome], list[search.Trial]]:
     """Look for more candidates, the time shared evenly by the targets: those worth keeping, and all trials."""
-    kept: list[Examined] = []
+    kept: list[Outcome] = []
+    chooser = assessor.chooser() if work.request.search_s else assessor
     trials: list[search.Trial] = []
     for target in work.targets if work.request.search_s else ():
         context = step_context(source_process, facts, target, work)
 
         def attempt(variant: Variant, context: StepContext = context) -> Outcome:
             candidate = Candidate(context.target, variant)
-            outcome = assessor.examine(make_one(candidate, context, work))
+            outcome = chooser.examine(make_one(candidate, context, work))
             float_one = find_float(outcomes, candidate)
             if isinstance(outcome, Failed) or not float_one:
                 return outcome
@@ -161,7 +161,7 @@ def _search(
 
         share = work.request.search_s / len(work.targets)
         found, tried = search.explore(target, tuple(facts.formats), attempt, share)
-        kept += found
+        kept += found if chooser is assessor else [assessor.examine(one) for one in found]
         trials += tried
     return kept, trials
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from edgelift_builder.judge.judgement import Judgement, Verdict
-from edgelift_builder.judge.panel import Judgements
+from edgelift_builder.judge.panel import Judgements, Opinion
 from edgelift_builder.measure.emulated_guest import Emulation
 from edgelift_builder.measure.examine import Examination
 from edgelift_builder.measure.latency import Latency, Ratio
@@ -77,9 +77,9 @@ class Made(Candidate):
     spec: ModelSpec
     size_bytes: int
 
-    def examined(self, examination: Examination, judgements: Judgements, *, guessed: bool = False) -> Examined:
+    def examined(self, examination: Examination, opinion: Opinion, *, guessed: bool = False) -> Examined:
         """The next stage."""
-        return Examined(**_held(self, Made), examination=examination, judgements=judgements, guessed=guessed)
+        return Examined(**_held(self, Made), examination=examination, opinion=opinion, guessed=guessed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +87,20 @@ class Examined(Made):
     """It has run on the whole evaluation set.
 
     Attributes:
-        examination, judgements: what it answers, and how good that is by each metric.
+        examination, opinion: what it answers, and how good that is.
         emulation: what it did on its target's emulated processor; None where that was not tried.
         guessed: were the inputs drawn, for want of data.
     """
 
     examination: Examination
-    judgements: Judgements
+    opinion: Opinion
     emulation: Emulation | None = None
     guessed: bool = False
+
+    @property
+    def judgements(self) -> Judgements:
+        """By each metric, all of which have to hold."""
+        return self.opinion.judgements
 
     @property
     def judgement(self) -> Judgement:

@@ -19,7 +19,9 @@ class SourceFacts:
         inputs, outputs: as they are in a call, free axes -1; the sample's too, where `batch_free`.
         axes: the sample axis of each input and output in a call, None where it has none.
         samples, calibration_samples: how many there are.
-        task: what it is for, as the source names it; empty where it is told.
+        set_aside: are the calibration samples some of the source's evaluation samples, taken from among them.
+        held_out: are none of the calibration samples, which choose, among those that judge.
+        task, told: what it is for, as the source names it, empty where it does not; and as it is judged.
         metric, unit: what is measured first, as `accuracy`, and in what unit it loses.
         judged: how it is judged, and what the float model scores, for people.
         own: the source's own metric, where it brings one.
@@ -41,6 +43,7 @@ class SourceFacts:
     data_sha256: str
     axes: dict[str, int | None] = field(default_factory=dict)
     task: str = ""
+    told: str = ""
     judged: str = ""
     unit: Unit = "points"
     own: Measure | None = None
@@ -49,5 +52,7 @@ class SourceFacts:
     batch_free: bool = True
     quantised: bool = False
     guessed: bool = False
+    set_aside: bool = False
+    held_out: bool = True
     parameters: int = 0
     remarks: list[str] = field(default_factory=list)

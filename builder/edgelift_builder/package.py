@@ -97,7 +97,7 @@ def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Mani
         outputs=tensor_specs(about.facts.outputs, candidate.spec),
         options=options,
         goldens=Goldens(GOLDENS, candidate.examination.golden_count, Tolerance(key, near.atol, near.argmax)),
-        task=about.facts.task,
+        task=about.facts.told,
         judged=about.facts.judged,
         unmeasured=candidate.known_latency is None,
         budgets=_budgets(candidate.judgement),

@@ -1,13 +1,14 @@
 """`--search`: tries recipes that no file names, for as long as it may, and keeps those worth having.
 
 For each target an Optuna study (tree-structured Parzen estimator for several objectives: Y. Ozaki et al., GECCO 2020)
-proposes steps and their options; each proposal is made, run on the whole evaluation set and timed against float like
+proposes steps and their options; each proposal is made, run on the samples that choose and timed against float like
 any candidate. Objectives: points lost, size, and where this machine can measure the target, latency. What keeps the
-budget and no other trial beats in everything joins the recipe's own candidates; they are measured together, peak
+budget there and no other trial beats in everything joins the recipe's own candidates; they are measured together, peak
 memory too, every gate is still before them, and the report marks the Pareto set of all.
 
-Every trial looks at the evaluation data, so the verdict on the best of many is a little better than it should be; the
-report says how many there were.
+A trial looks at calibration samples (see `source.held_out`): the verdict on the best of many would be better than it should
+be on the samples that they were compared by. Those are the evaluation samples only where the source has no others to spare;
+the report says so, and how many trials there were.
 
 Not its business: how a candidate is made or measured; the caller gives the function that does.
 """
@@ -155,7 +156,9 @@ def _learn(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
 
 def _outcome(tried: list[Outcome]) -> tuple[list[Examined], list[Trial]]:
     ran = {c.variant.name: c for c in tried if isinstance(c, Examined)}
-    kept = pareto({name: objectives(c) for name, c in ran.items() if c.verdict == "holds"})
+    kept = pareto(
+        {name: objectives(c) for name, c in ran.items() if all(j.loss <= j.budget for j in c.judgements)}
+    )
     trials = [_trial(outcome, kept) for outcome in tried]
     return [c for name, c in ran.items() if name in kept], trials
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Protocol
 
 from edgelift_builder.judge import panel
-from edgelift_builder.judge.measure import Measure
+from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_builder.judge.telling import Judging
 from edgelift_builder.pipeline import StepOutput
 from edgelift_builder.recipe import Recipe
@@ -54,6 +54,10 @@ class Work:
     def budgets(self, judging: Judging) -> Callable[[Measure], float]:
         """What a variant may lose of each measure."""
         return panel.budgets(self.recipe.accuracy_drop_pp, self.request.budget, judging.metrics[0].measure)
+
+    def choosing_budgets(self, unit: Unit) -> Callable[[Measure], float]:
+        """The same for those that choose; `unit`: of the source's first measure."""
+        return panel.choosing_budgets(self.recipe.accuracy_drop_pp, self.request.budget, unit)
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:

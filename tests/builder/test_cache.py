@@ -91,9 +91,9 @@ format = "onnx"
 required = true
 steps = ["export-onnx"]
 [[variant]]
-name = "int8-static"
+name = "int8-dynamic"
 format = "onnx"
-steps = ["export-onnx", "static-int8"]
+steps = ["export-onnx", "dynamic-int8-onnx"]
 """
 
 

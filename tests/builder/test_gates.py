@@ -10,6 +10,7 @@ import pytest
 from edgelift_builder import gates
 from edgelift_builder.candidate import Candidate, Examined, Failed, Rejected, Shipped
 from edgelift_builder.judge.judgement import Judgement
+from edgelift_builder.judge.panel import Opinion
 from edgelift_builder.measure.examine import Examination
 from edgelift_builder.measure.golden import Nearness
 from edgelift_builder.measure.latency import Latency, Ratio
@@ -40,7 +41,9 @@ def candidate(
     examined = (
         Candidate(target, Variant(variant, "onnx", [StepCall("export-onnx")]))
         .made(piece, spec, size)
-        .examined(Examination(folder, folder, 16, 0.0, Nearness(1e-3, 0.0, 0.0, argmax=True)), (judgement,))
+        .examined(
+            Examination(folder, folder, 16, 0.0, Nearness(1e-3, 0.0, 0.0, argmax=True)), Opinion((judgement,))
+        )
     )
     latency = Latency(100.0, 120.0, 300, Histogram().to_data())
     return examined.measured(latency, ratio, None, on) if ratio else examined
@@ -83,9 +86,9 @@ def test_what_failed_is_rejected_even_when_accepted() -> None:
 def test_a_float_variant_holds_by_being_the_float_model() -> None:
     few = candidate("float32", 1000, None)
     judgement = replace(few.judgement, verdict="cannot-tell")
-    (decided,) = gates.decide([replace(few, judgements=(judgement,))], accept=False)
+    (decided,) = gates.decide([replace(few, opinion=Opinion((judgement,)))], accept=False)
     assert isinstance(decided, Shipped) and decided.verdict == "holds"
-    (other,) = gates.decide([replace(candidate("int8", 400, None), judgements=(judgement,))], accept=True)
+    (other,) = gates.decide([replace(candidate("int8", 400, None), opinion=Opinion((judgement,)))], accept=True)
     assert isinstance(other, Shipped) and (other.verdict, other.code) == ("cannot-tell", "not-enough-data")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgelift_builder.candidate import Examined
+from edgelift_builder.judge.panel import Opinion
 from edgelift_builder.recipe import Recipe, Variant
 from edgelift_builder.search import explore, propose
 from edgelift_builder.steps import check_recipe
@@ -67,7 +68,7 @@ def test_it_keeps_what_nothing_beats_and_ends_when_there_is_nothing_new() -> Non
         """Each step has a size and a loss of its own: no model is needed to tell which are beaten."""
         made = candidate(variant.name, SIZES.get(variant.steps[-1].step, 900), None)
         lost_pp = 0.0 if variant.steps[-1].step == "fp16" else 0.1
-        return replace(made, variant=variant, judgements=(replace(made.judgement, loss=lost_pp),))
+        return replace(made, variant=variant, opinion=Opinion((replace(made.judgement, loss=lost_pp),)))
 
     kept, trials = explore(TARGET, ("onnx",), attempt, seconds=3600)
     assert {c.variant.steps[-1].step for c in kept} == {"fp16", "static-int8"}

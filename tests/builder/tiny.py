@@ -236,6 +236,16 @@ def lossy_deep() -> Source:
     return _source(model, evaluation_inputs=images, calibration_inputs=images[:50], evaluation_labels=labels)
 
 
+def lossy_deep_apart() -> Source:
+    whole = lossy_deep()
+    return _source(
+        whole.model,
+        evaluation_inputs=whole.evaluation_inputs[50:],
+        calibration_inputs=whole.evaluation_inputs[:50],
+        evaluation_labels=whole.evaluation_labels[50:],
+    )
+
+
 class _Convolutions(nn.Module):
     def __init__(self) -> None:
         super().__init__()

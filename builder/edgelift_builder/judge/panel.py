@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from edgelift_builder.data import DataSet
+from edgelift_builder.judge import worst
 from edgelift_builder.judge.case import Metric
 from edgelift_builder.judge.judgement import Judgement, interval, judge
-from edgelift_builder.judge.measure import Measure
+from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_builder.judge.scored import Scored, value
 from edgelift_builder.judge.telling import Judging
+from edgelift_builder.judge.worst import Worst
 from edgelift_contract.errors import ContractError
 
 #: Judgements of one artifact, the one to show first.
 Judgements = tuple[Judgement, ...]
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """All that is said of one artifact.
+
+    Attributes:
+        judgements: one for each metric.
+        beside: further measures, which decide nothing: name → the artifact's, and float's.
+        worst: where it lies furthest from float; None where nothing moved.
+    """
+
+    judgements: Judgements
+    beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    worst: Worst | None = None
 
 
 class Panel:
@@ -27,6 +45,7 @@ class Panel:
 
     def __init__(self, judging: Judging, reference: DataSet, budgets: Callable[[Measure], float]) -> None:
         self.judging, self._budgets = judging, budgets
+        self._answers = reference
         self._reference = [metric.score(reference) for metric in judging.metrics]
 
     def judge(self, outputs: DataSet) -> Judgements:
@@ -37,8 +56,24 @@ class Panel:
             for metric, reference in pairs
         )
 
+    def opinion(self, outputs: DataSet) -> Opinion:
+        """Judgements, and what a person would like to see beside them."""
+        beside = {
+            name: (measure(outputs), measure(self._answers))
+            for metric in self.judging.metrics
+            for name, measure in metric.beside.items()
+        }
+        return Opinion(self.judge(outputs), beside, worst.find(outputs, self._answers))
+
+    def keeps(self, outputs: DataSet) -> bool:
+        """Does what is lost in each metric keep its budget, chance left aside: to choose by, not to judge."""
+        return all(
+            metric.measure.loss(value(reference), value(metric.score(outputs))) <= self._budgets(metric.measure)
+            for metric, reference in zip(self.judging.metrics, self._reference, strict=True)
+        )
+
     def holds(self, outputs: DataSet) -> bool:
-        """Does every metric keep its budget."""
+        """Does every metric keep its budget, its whole interval."""
         return all(judgement.verdict == "holds" for judgement in self.judge(outputs))
 
 
@@ -69,6 +104,12 @@ def _no_better(metric: Metric, answers: Scored) -> bool:
     low, high = interval(answers)
     assert metric.constant is not None
     return low <= metric.constant if metric.measure.better == "higher" else high >= metric.constant
+
+
+def choosing_budgets(recipe_points: float, asked: float | None, unit: Unit) -> Callable[[Measure], float]:
+    """For those that choose by agreement with float: what was `asked` is of another metric, but points are points."""
+    points = recipe_points if asked is None or unit != "points" else asked
+    return lambda measure: points if measure.unit == "points" and measure.usual is None else measure.budget
 
 
 def budgets(recipe_points: float, asked: float | None, main: Measure) -> Callable[[Measure], float]:

@@ -2,11 +2,12 @@
 
 Each layer is quantised *alone*, and the noise it adds to the model's outputs is measured on calibration samples.
 If the whole model in 8 bits does not hold its budget on the evaluation data, the noisiest layer goes back to
-float, then the next, one after another, and each time the whole is judged again (the manner of NNCF's
-`quantize_with_accuracy_control`, which ranks by the metric and therefore needs labels for it).
+float, then the next, one after another (the manner of NNCF's `quantize_with_accuracy_control`, which ranks by the metric and
+therefore needs labels for it).
 
-Looking at the evaluation data more than once makes its verdict a little better than it should be; the report says
-which layers went back, and so how often it was looked at.
+When to stop is not asked of the samples that judge, for that would make their verdict better than it should be: calibration
+samples tell, by how well the model agrees with float on them. Only where a source has none of its own that judge nothing
+(see `source.held_out`) the evaluation data are looked at again and again, and the report says so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from edgelift_builder import calls, data
 from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION
-from edgelift_builder.judge import panel
+from edgelift_builder.judge import panel, telling
+from edgelift_builder.judge.case import Case
 from edgelift_builder.measure.runtimes import session_options
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import LayerLoss
@@ -29,6 +31,9 @@ from edgelift_contract.manifest import SessionOptions
 
 #: Samples that noise is measured on.
 SAMPLES = 32
+
+#: Most calibration samples that choose.
+CHOOSERS = 500
 
 #: Models of up to this many bytes have their layers measured even if the budget holds: for the report.
 ALWAYS_BELOW_BYTES = 4 << 20
@@ -49,14 +54,15 @@ def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) ->
     Args:
         quantiser: of the prepared graph.
         data_folder: where the data sets lie.
-        settings: `revert`, `budget`, `session`, and the source's `axes` and `task`.
+        settings: `revert`, `budget`, `session`, and the source's `axes`, `task`, `told`, `unit` and `held_out`.
     """
     import onnx
 
     whole = quantiser.make()
     small = quantiser.ready.stat().st_size < ALWAYS_BELOW_BYTES
     judge = Judge(data_folder, settings) if settings["revert"] else None
-    # Where float itself can't be told to hold (few samples, or a model that was pruned), reverting won't help.
+    # Whether it holds is the judge's to say once, as of any candidate. Where float itself can't be told to hold (few
+    # samples, or a model that was pruned), reverting won't help.
     lost = judge is not None and not judge.holds(whole) and judge.holds(onnx.load(quantiser.ready))
     if not (small or lost):
         return whole, []
@@ -64,10 +70,13 @@ def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) ->
     losses = sensitivity(quantiser, prepare.layers(graph), data_folder, settings)
     back: list[str] = []
     most = min(settings["revert"], len(losses) - 1)  # with all of them back, nothing would be quantised
-    while lost and judge is not None and len(back) < most:
-        back.append(losses[len(back)].layer)
-        whole = quantiser.make(leaving=[_node(layer) for layer in back])
-        lost = not judge.holds(whole)
+    if lost and judge is not None:
+        enough = (
+            ByCalibration(quantiser.ready, data_folder, settings).keeps if settings["held_out"] else judge.holds
+        )
+        while len(back) < most and (not back or not enough(whole)):
+            back.append(losses[len(back)].layer)
+            whole = quantiser.make(leaving=[_node(layer) for layer in back])
     return whole, [_marked(loss, back) for loss in losses]
 
 
@@ -110,6 +119,22 @@ def outputs(model: bytes, inputs: data.DataSet, settings: dict[str, Any]) -> dat
     return calls.together(
         [dict(zip(names, map(data.plain, answer), strict=True)) for answer in answers], settings["axes"]
     )
+
+
+class ByCalibration:
+    """Tells when enough layers are back: by calibration samples, on which float's answers are what is right."""
+
+    def __init__(self, ready: Path, folder: Path, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._inputs = next(data.stream(folder / CALIBRATION, CHOOSERS))
+        reference = outputs(ready.read_bytes(), self._inputs, settings)
+        judging = telling.judging(Case(self._inputs, reference), settings["told"])
+        points, asked = settings["budget"]
+        self._panel = panel.Panel(judging, reference, panel.choosing_budgets(points, asked, settings["unit"]))
+
+    def keeps(self, model: Any) -> bool:
+        """Does it agree with float as well as its budget asks."""
+        return self._panel.keeps(outputs(model.SerializeToString(), self._inputs, self._settings))
 
 
 class Judge:

@@ -85,12 +85,12 @@ class StaticInt8:
                 "step-failed", f"The step {self.name} works on numbers; {', '.join(text)} of the model is text."
             )
         facts = context.facts
-        budget = settings | {"budget": context.budget, "axes": facts.axes, "task": facts.task}
+        about = {name: getattr(facts, name) for name in ("axes", "task", "told", "unit", "held_out")}
         made = context.child.call(
             quantise,
             str(piece.model_path),
             str(context.folder),
-            budget,
+            settings | about | {"budget": context.budget},
             str(folder),
             on_failure=on_step_failure(self.name),
         )
@@ -133,15 +133,20 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     roles = graph_files(files)
     return Piece(
         "onnx", "", out, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),
-        sensitivity=tuple(losses), ranges=tuple(ranges.values()), remarks=_remarks(losses),
+        sensitivity=tuple(losses), ranges=tuple(ranges.values()), remarks=_remarks(losses, held_out=settings["held_out"]),
     )  # fmt: skip
 
 
-def _remarks(losses: list[LayerLoss]) -> tuple[str, ...]:
+def _remarks(losses: list[LayerLoss], *, held_out: bool) -> tuple[str, ...]:
     back = [loss.layer for loss in losses if loss.reverted]
     if not back:
         return ()
-    return (f"Back in float to keep the accuracy budget, judged on the evaluation data: {', '.join(back)}",)
+    by = (
+        "chosen by calibration samples"
+        if held_out
+        else "chosen by the samples that judge it, so its figures are a little better than they should be"
+    )
+    return (f"Back in float to keep the accuracy budget, {by}: {', '.join(back)}",)
 
 
 def activations(proto: Any) -> list[str]:

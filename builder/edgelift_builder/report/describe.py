@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgelift_builder.candidate import Candidate, Decided, Examined, Made, Measured, Packaged, Shipped
+from edgelift_builder.judge.worst import Worst
 from edgelift_builder.measure import runtimes
 from edgelift_builder.package import Identity, tools
 from edgelift_builder.pareto import Objectives, pareto
 from edgelift_builder.report.report import BuildReport, CandidateReport
 from edgelift_builder.search import Trial
+from edgelift_builder.source import held_out
 from edgelift_contract.release import REPORT_FILE
 
 
-def describe(decided: Decided, float_bytes: int, host: str, rank: int | None) -> CandidateReport:
+def describe(decided: Decided, float_bytes: int, about: Identity, rank: int | None) -> CandidateReport:
     """One candidate as the report has it.
 
     Args:
         decided: the candidate, as far as it came, and what became of it.
         float_bytes: size of the float32 of its format for the same target; 0 where there is none.
-        host: hardware class of this machine.
+        about: what is released, and from what.
         rank: its place among those that ship for its target; None for a rejected one.
     """
     candidate = decided.candidate
@@ -42,8 +45,8 @@ def describe(decided: Decided, float_bytes: int, host: str, rank: int | None) ->
         artifact=decided.artifact if isinstance(decided, Packaged) else "",
         verdict=decided.verdict,
         **_files(candidate, float_bytes),
-        **_answers(candidate),
-        **_costs(candidate, host),
+        **_answers(candidate, set_aside=about.facts.set_aside),
+        **_costs(candidate, about.host),
     )
 
 
@@ -66,7 +69,14 @@ _JUDGED = (
 )  # fmt: skip
 
 
-def _answers(candidate: Candidate) -> dict[str, Any]:
+def _numbered(worst: Worst | None, *, set_aside: bool) -> Worst | None:
+    """Samples as the source numbers them."""
+    if worst is None or not set_aside:
+        return worst
+    return replace(worst, samples=tuple(replace(s, sample=held_out.original(s.sample)) for s in worst.samples))
+
+
+def _answers(candidate: Candidate, *, set_aside: bool) -> dict[str, Any]:
     examined = candidate if isinstance(candidate, Examined) else None
     judged, near = (examined.judgement, examined.examination.near) if examined else (None, None)
     return {name: getattr(judged, name) if judged else None for name in _JUDGED} | {
@@ -74,6 +84,9 @@ def _answers(candidate: Candidate) -> dict[str, Any]:
         "unit": judged.unit if judged else "",
         "n": judged.n if judged else 0,
         "method": judged.method if judged else "",
+        "samples_needed": judged.samples_needed if judged else None,
+        "beside": dict(examined.opinion.beside) if examined else {},
+        "worst": _numbered(examined.opinion.worst, set_aside=set_aside) if examined else None,
         "golden_atol": near.atol if near else None,
         "golden_quantum": near.quantum if near else None,
         "golden_kernels_apart": near.kernels_apart if near else None,
@@ -119,7 +132,7 @@ def write_report(
         trials: what `--search` tried.
         folder: the release's.
     """
-    candidates, described = [one.candidate for one in decided], _described(decided, ranked, about.host)
+    candidates, described = [one.candidate for one in decided], _described(decided, ranked, about)
     facts, formats = about.facts, sorted({c.variant.format for c in candidates})
     report = BuildReport(
         schema=BuildReport.SCHEMA,
@@ -136,6 +149,7 @@ def write_report(
         judged=facts.judged,
         samples=facts.samples,
         calibration_samples=facts.calibration_samples,
+        held_out=facts.held_out,
         data_sha256=facts.data_sha256,
         measured_on=about.host,
         runtimes={r: runtimes.version(r) for r in sorted({c.runtime for c in candidates})},
@@ -149,14 +163,16 @@ def write_report(
     return report
 
 
-def _described(decided: Sequence[Decided], ranked: dict[str, list[Packaged]], host: str) -> list[CandidateReport]:
+def _described(
+    decided: Sequence[Decided], ranked: dict[str, list[Packaged]], about: Identity
+) -> list[CandidateReport]:
     candidates = [one.candidate for one in decided]
     floats = {
         (c.target.name, c.variant.format): c.size_bytes for c in candidates if c.is_float and isinstance(c, Made)
     }
     ranks: dict[Decided, int] = {one: rank for packaged in ranked.values() for rank, one in enumerate(packaged)}
     return [
-        describe(one, floats.get((c.target.name, c.variant.format), 0), host, ranks.get(one))
+        describe(one, floats.get((c.target.name, c.variant.format), 0), about, ranks.get(one))
         for one, c in zip(decided, candidates, strict=True)
     ]
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import msgspec
 
 from edgelift_builder.judge.measure import Measure, Unit
+from edgelift_builder.judge.worst import Worst
 from edgelift_builder.measure.emulated_guest import Emulation
 from edgelift_builder.piece import LayerLoss, Range
 from edgelift_builder.search import Trial
@@ -27,6 +28,9 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
         artifact: its id, when shipped.
         size_bytes: graph and weights; size_ratio: float's ÷ this one's.
         metric … method: see `judgement.Judgement`; of the first metric.
+        samples_needed: about how many samples would tell, where these cannot.
+        beside: further measures, which decide nothing: name → the artifact's, and float's.
+        worst: where it lies furthest from float, and the samples that moved most, numbered as the source gave them.
         p50_us, p95_us, float_ratio, load_ms, peak_memory_bytes: on this machine, batch 1, warm; `float_ratio` with
             its 95 % interval, see `latency.ratio`.
         left_float: layers that were to be quantised and stayed float.
@@ -66,6 +70,9 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     budget: float | None
     verdict: str
+    samples_needed: int | None
+    beside: dict[str, tuple[float, float]]
+    worst: Worst | None
     p50_us: float | None
     p95_us: float | None
     rounds: int | None
@@ -97,6 +104,7 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
         source: as it was named, without its folder; source_sha256: of its file.
         metric, unit, judged: what is measured first, in what unit it loses; how, and what the float model scores.
         measured_on: hardware class of this machine.
+        held_out: are the calibration samples, which chose what was chosen, none of those that judged.
         seconds: stage → how long it took.
         search: every recipe that `--search` tried.
     """
@@ -117,6 +125,7 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     judged: str
     samples: int
     calibration_samples: int
+    held_out: bool
     data_sha256: str
     measured_on: str
     runtimes: dict[str, str]

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgelift_builder.judge.worst import Worst
 from edgelift_builder.report.report import BuildReport, CandidateReport
 
 
@@ -76,11 +77,16 @@ def remarks(report: BuildReport) -> list[str]:
         if c.reason:
             lines.append(f"{name}: {'shipped although: ' if c.shipped else 'rejected: '}{c.reason} ({c.code})")
         lines += [f"{c.variant} {c.format}: {remark}" for remark in c.remarks]
+        if c.worst and c.code in ("accuracy-over-budget", "not-enough-data"):
+            lines.append(f"{name}: {furthest(c.worst)}")
     floats = [c for c in report.candidates if c.left_float]
     lines += [f"{c.variant} {c.format}: left float: {', '.join(c.left_float)}" for c in floats]
     if report.search:
         kept = [f"{t.variant} is {', '.join(t.steps)}" for t in report.search if t.kept]
-        lines.append(f"Search: {len(report.search)} recipes tried, {len(kept)} kept. {'; '.join(kept)}".strip())
+        by = f"{report.calibration_samples} calibration samples" if report.held_out else "the samples that judge"
+        lines.append(
+            f"Search: {len(report.search)} recipes compared by {by}, {len(kept)} kept. {'; '.join(kept)}".strip()
+        )
     lines += [
         f"{c.variant} {c.format} for {c.target}: on an emulated {e.cpu} ({e.measured_on}, {e.runtime}) all {e.goldens} "
         f"goldens pass, {e.same_argmax} of {e.samples} samples as here."
@@ -106,6 +112,13 @@ def _unmeasured(report: BuildReport) -> list[str]:
         f"Times for {name} are of this {report.measured_on} machine and say nothing of {other}: they rank nothing."
         for name, other in timed
     ]
+
+
+def furthest(worst: Worst) -> str:
+    """Where an artifact lies furthest from float, as a sentence."""
+    samples = ", ".join(f"{moved.sample} ({moved.error:.3g} %)" for moved in worst.samples)
+    where = f"{worst.output}, {worst.channel}"
+    return f"furthest from float at {where}: {worst.error:.3g} %; samples that moved most: {samples}."
 
 
 def _order(candidate: CandidateReport) -> int:

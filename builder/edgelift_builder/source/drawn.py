@@ -1,4 +1,4 @@
-"""Inputs drawn for a model file that comes without data: seeded, and the metric is agreement with the model as it came.
+"""Inputs drawn for a model file that comes without data: seeded, and artifacts are held to what the model says to them.
 
 That finds a broken conversion, and says little of accuracy on real data.
 """
@@ -50,8 +50,8 @@ def draw(model: object, ports: list[Port], name: str) -> tuple[Data, list[str]]:
         return {p.name: _draw(rng, p, axes[p.name], many, vocabulary.get(p.name, 2)) for p in ports}
 
     remark = (
-        f"There are no evaluation data: {count} seeded random inputs stand in, and the metric is agreement with the "
-        "model as it came. That says little about real data; give some with --data."
+        f"There are no evaluation data: {count} seeded random inputs stand in, and artifacts are held to what the "
+        "model as it came says to them. That says little about real data; give some with --data."
     )
     return Data(inputs(count), None, inputs(CALIBRATION_SAMPLES)), [remark]
 

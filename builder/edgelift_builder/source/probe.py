@@ -16,7 +16,7 @@ from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.judge import telling
 from edgelift_builder.judge.panel import check_float
-from edgelift_builder.source import held, trial
+from edgelift_builder.source import held, held_out, trial
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.source.forward import forward
@@ -53,19 +53,21 @@ def survey(
     if not getattr(source.model, "takes_nan", False):
         check_numbers(samples.evaluation, "Evaluation sample")
     task = telling.check_task(source.task)
-    labels = labels_of(source, samples.evaluation)
+    divided = held_out.divide(
+        samples.evaluation, labels_of(source, samples.evaluation), samples.calibration, remarks
+    )
     ask = partial(forward, source.model, what="evaluation input")
-    answers = trial.ask_all(ask, samples.evaluation, samples.axes, may_batch=samples.may_batch)
+    answers = trial.ask_all(ask, divided.evaluation, samples.axes, may_batch=samples.may_batch)
     for name, kept in (
-        (EVALUATION, samples.evaluation), (CALIBRATION, samples.calibration), (LABELS, labels),
+        (EVALUATION, divided.evaluation), (CALIBRATION, divided.calibration), (LABELS, divided.labels),
         (REFERENCE, answers.reference),
     ):  # fmt: skip
         data.save(folder / name, kept)
     # What cannot be judged is told now, not after the making.
     judging = held.judging(read_case(folder, task), task)
     scored = check_float(judging, answers.reference)
-    judged = data.digest(samples.evaluation | {f"label {n}": a for n, a in labels.items()})
-    decides = [str(about), judged, data.digest(samples.calibration), data.digest(answers.reference)]
+    judged = data.digest(divided.evaluation | {f"label {n}": a for n, a in divided.labels.items()})
+    decides = [str(about), judged, data.digest(divided.calibration), data.digest(answers.reference)]
     return SourceFacts(
         name=source.name,
         sha256=about["sha256"],
@@ -77,9 +79,12 @@ def survey(
         inputs=_inputs(samples, ports, batch_free=answers.batch_free),
         outputs=_outputs(answers, source.model),
         axes=samples.axes | answers.axes,
-        samples=data.length(samples.evaluation),
-        calibration_samples=data.length(samples.calibration),
+        samples=data.length(divided.evaluation),
+        calibration_samples=data.length(divided.calibration),
+        set_aside=divided.set_aside,
+        held_out=divided.held_out,
         task=task,
+        told=judging.task,
         metric=judging.metrics[0].measure.name,
         unit=judging.metrics[0].measure.unit,
         judged=f"{judging.words} Float: {scored}.",

@@ -16,9 +16,6 @@ from edgelift_builder.source.parameters import Parameters, parameters
 from edgelift_builder.source.sample_axes import Shape
 from edgelift_contract.errors import ContractError
 
-#: Evaluation samples that stand in for calibration samples where there are none.
-STAND_IN = 200
-
 
 @dataclass(frozen=True)
 class Samples:
@@ -26,14 +23,14 @@ class Samples:
 
     Attributes:
         example: one call.
-        evaluation, calibration: data sets.
+        evaluation, calibration: data sets; no calibration where the source gave none.
         axes: the sample axis of each input in a call.
         may_batch: does no port fix the number of samples in a call.
     """
 
     example: data.DataSet
     evaluation: data.DataSet
-    calibration: data.DataSet
+    calibration: data.DataSet | None
     axes: dict[str, int | None]
     may_batch: bool = True
 
@@ -66,8 +63,7 @@ def take(source: Source, ports: Sequence[Port], remarks: list[str], *, as_float3
         remarks.append(f"{', '.join(one_each)} of the model has no sample axis: it is asked one sample at a time.")
     remarks.extend(f"The input {name} has no sample axis: it is the same for every sample." for name in alike)
     if source.calibration_inputs is None:
-        remarks.append("There are no calibration inputs: the first evaluation inputs stand in for them.")
-        return Samples(example, evaluation, data.sample(evaluation, 0, STAND_IN), axes, may_batch)
+        return Samples(example, evaluation, None, axes, may_batch)
     calibrated = _given(takes, source.calibration_inputs, "calibration inputs")
     calibration = sample_axes.columns(
         {n: _named(calibrated, n, "calibration") for n in shapes}, axes, shapes, "calibration inputs"
@@ -156,7 +152,8 @@ def check_alike(samples: Samples, ports: Sequence[Port]) -> None:
         ContractError: `shape-mismatch`.
     """
     for what, found in (("evaluation", samples.evaluation), ("calibration", samples.calibration)):
-        _check(samples.example, found, samples.axes, ports, what)
+        if found is not None:
+            _check(samples.example, found, samples.axes, ports, what)
 
 
 def _check(example: data.DataSet, found: data.DataSet, axes: calls.Axes, ports: Sequence[Port], what: str) -> None:

@@ -41,7 +41,11 @@ def _build(
     budget: Annotated[
         float | None,
         typer.Option(
-            "--budget", min=0, max=100, help="Percentage points a variant may lose, instead of the recipe's."
+            "--budget",
+            min=0,
+            max=100,
+            help="Most that a variant may lose of the first metric, instead of what is usual: points of a share "
+            "(accuracy, F1, IoU), per cent of float's value of an error (MAE, RMSE).",
         ),
     ] = None,
     search: Annotated[

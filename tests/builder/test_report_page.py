@@ -11,11 +11,12 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from edgelift_builder.judge.worst import Moved, Worst
 from edgelift_builder.pareto import Objectives, dominates, pareto
 from edgelift_builder.report import page, pictures
 from edgelift_builder.report.pictures import Dot
 from edgelift_builder.report.report import BuildReport
-from edgelift_builder.report.terminal import table
+from edgelift_builder.report.terminal import remarks, table
 from tests.builder.conftest import BuiltFolder
 
 pytestmark = pytest.mark.builder
@@ -98,6 +99,19 @@ def test_why_a_candidate_was_rejected_is_told(report: BuildReport) -> None:
     text = page.render(msgspec.structs.replace(report, candidates=changed))
     assert text.count("It is not smaller than float.") == len(changed)
     assert "Nothing ships for this target." in text
+
+
+def test_what_is_measured_beside_and_where_it_is_furthest_from_float_is_told(report: BuildReport) -> None:
+    where = Worst("scores<1>", "axis 1, channel 3", 12.25, (Moved(17, 80.5), Moved(4, 9.0)))
+    first = msgspec.structs.replace(report.candidates[0], worst=where, beside={"RMSE": (0.5, 0.25)})
+    text = page.render(msgspec.structs.replace(report, candidates=[first]))
+    parsed(text)
+    for said in ("scores&lt;1&gt;", "axis 1, channel 3", "12.2 %", "17 (80.5 %), 4 (9 %)", "RMSE", ">0.25<"):
+        assert said in text, said
+    said = remarks(
+        msgspec.structs.replace(report, candidates=[msgspec.structs.replace(first, code="not-enough-data")])
+    )
+    assert any("scores<1>, axis 1, channel 3: 12.2 %; samples that moved most: 17" in line for line in said)
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

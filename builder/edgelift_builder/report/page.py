@@ -31,6 +31,8 @@ def render(report: BuildReport) -> str:
         .render(
             r=report,
             targets=[_target(report, name, numbered) for name in report.targets],
+            furthest=[_furthest(n, c) for n, c in numbered if c.worst],
+            beside=[row for n, c in numbered for row in _beside(n, c)],
             sensitivity=_sensitivity(numbered),
             ranges=_ranges(numbered),
             goldens=[_golden(c) for _, c in numbered if c.golden_atol is not None],
@@ -146,6 +148,22 @@ def _lost(c: CandidateReport) -> str:
 def _time(value_us: float | None) -> str:
     value = value_us or 0.0
     return f"{value:.0f} µs" if value < 10_000 else f"{value / 1000:.1f} ms"
+
+
+def _furthest(number: int, c: CandidateReport) -> list[str]:
+    """Where a candidate lies furthest from float, and the samples that moved most."""
+    assert c.worst is not None, "only what has one is asked for"
+    samples = ", ".join(f"{moved.sample} ({moved.error:.3g} %)" for moved in c.worst.samples)
+    name = f"{c.variant} {c.format} for {c.target}"
+    return [str(number), name, c.worst.output, c.worst.channel, f"{c.worst.error:.3g} %", samples]
+
+
+def _beside(number: int, c: CandidateReport) -> list[list[str]]:
+    """Further measures of a candidate, which decide nothing."""
+    name = f"{c.variant} {c.format} for {c.target}"
+    return [
+        [str(number), name, measure, f"{own:.4g}", f"{theirs:.4g}"] for measure, (own, theirs) in c.beside.items()
+    ]
 
 
 def _sensitivity(numbered: Sequence[Numbered]) -> list[dict[str, Any]]:

@@ -115,7 +115,7 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
     return ModelSpec(
         runtime=candidate.runtime,
         path=piece.model_path,
-        options=_options(candidate),
+        options=_options(candidate, piece),
         inputs=tuple(s.name for s in facts.inputs),
         outputs=tuple(s.name for s in facts.outputs),
         batch_free=candidate.variant.format != "tflite" and facts.batch_free,
@@ -125,10 +125,10 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
     )
 
 
-def _options(candidate: Candidate) -> SessionOptions:
+def _options(candidate: Candidate, piece: Piece) -> SessionOptions:
     options = candidate.target.session(candidate.runtime)
     if not candidate.as_it_came:
-        return options
+        return msgspec.structs.replace(options, entries=options.entries | dict(piece.entries))
     # Settings made for our own graphs move another's: `session.qdqisint8allowed` one of unsigned weights by two steps.
     return msgspec.structs.replace(options, entries={})
 

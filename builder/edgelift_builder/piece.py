@@ -64,6 +64,7 @@ class Piece:
         left_float: layers or operators that stayed float although the step was to quantise.
         remarks: for people.
         runtime_range: versions of the runtime that may load it, where narrower than its format's.
+        entries: of the session's options, that it wants beside the target's.
         sensitivity, ranges: what quantising found out, for the report.
     """
 
@@ -76,6 +77,7 @@ class Piece:
     left_float: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     runtime_range: str = ""
+    entries: tuple[tuple[str, str], ...] = ()
     sensitivity: tuple[LayerLoss, ...] = ()
     ranges: tuple[Range, ...] = ()
 

@@ -10,11 +10,13 @@ the piece says so. At load the runtime fuses each product into DynamicQuantizeMa
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from edgelift_builder.convert import strip
 from edgelift_builder.optimise import embedding_rows, prepare, saturation
+from edgelift_builder.optimise.untie import remark, untie
 from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
@@ -22,6 +24,10 @@ from edgelift_contract.errors import ContractError
 
 #: Operators with a dynamic integer kernel, as onnxruntime.quantization names them; Gemm becomes MatMul and Add.
 DYNAMIC = ("MatMul", "Attention", "LSTM", "EmbedLayerNormalization")
+
+#: Smaller weights are left alone, elements: quantising what meets them costs the time that the product would save, and a
+#: net's last layer, which is often so small, makes most of the noise.
+LEAST_ELEMENTS = 4096
 
 _INTEGER = ("MatMulInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention")
 
@@ -51,11 +57,11 @@ class DynamicInt8Onnx:
         Raises:
             ContractError: `conversion-failed`, also when nothing in the graph can be quantised dynamically.
         """
-        files, left = context.child.call(
+        files, left, tied = context.child.call(
             quantise, str(piece.model_path), settings, str(folder), on_failure=on_step_failure(self.name)
         )
         roles = graph_files(files)
-        made = Piece("onnx", "", folder, roles, precision="int8", left_float=tuple(left))
+        made = Piece("onnx", "", folder, roles, precision="int8", left_float=tuple(left), remarks=remark(tied))
         return StepOutput(made, changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
@@ -64,8 +70,8 @@ class DynamicInt8Onnx:
             raise failed(self.name, "the graph has ConvInteger, for which onnxruntime has no kernel")
 
 
-def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[str], list[str]]:
-    """In the child: write the quantised graph; return its files, and what was left float.
+def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[str], list[str], list[str]]:
+    """In the child: write the quantised graph; return its files, what was left float, and the tensors that were tied.
 
     Raises:
         ContractError: `conversion-failed` when nothing was quantised, naming what would need static int8.
@@ -77,8 +83,9 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     out = Path(folder)
     ready, raw = prepare.prepare(Path(model), out), out / "raw.onnx"
     plain = ONNXModel(onnx.load(ready))
+    tied = untie(plain.model)
     plain.replace_gemm_with_matmul()
-    shared = embedding_rows.narrow(plain.model)
+    embedding_rows.narrow(plain.model)
     per_channel, saturates = settings["per_channel"], settings["reduce_range"]
     quantize_dynamic(
         plain.model,
@@ -87,7 +94,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
         per_channel=per_channel,
         reduce_range=saturates and not per_channel,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=[node.name for node in plain.model.graph.node if _batch_first(node)],
+        nodes_to_exclude=left_alone(plain.model.graph),
         extra_options={
             # A product of two activations gains nothing: both would be quantised in every run.
             "MatMulConstBOnly": True,
@@ -98,7 +105,6 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     left = [
         f"{name} ({kind})" for name, kind in prepare.layers(graph)
     ]  # with weights: products of activations stay
-    left += [f"{name} (embedding, which another operator reads too)" for name in shared]
     if not any(node.op_type in _INTEGER for node in graph.node):
         raise ContractError(
             "conversion-failed",
@@ -109,12 +115,18 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     files = strip.store(raw, out)
     for path in (ready, raw):
         path.unlink()
-    return files, left
+    return files, left, tied
 
 
-def _batch_first(node: Any) -> bool:
-    """An LSTM of another layout than the quantiser's, which would forget it."""
-    return node.op_type == "LSTM" and any(a.name == "layout" and a.i for a in node.attribute)
+def left_alone(graph: Any) -> list[str]:
+    """Nodes that stay float: small products, and LSTMs of another layout than the quantiser's, which would forget it."""
+    sizes = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if (node.op_type == "MatMul" and sizes.get(node.input[1], LEAST_ELEMENTS) < LEAST_ELEMENTS)
+        or (node.op_type == "LSTM" and any(a.name == "layout" and a.i for a in node.attribute))
+    ]
 
 
 def _within_pairs(graph: Any) -> dict[str, list[dict[str, Any]]]:
@@ -127,10 +139,10 @@ def _within_pairs(graph: Any) -> dict[str, list[dict[str, Any]]]:
         for name in node.input[1 : {"MatMul": 2, "LSTM": 3, "Attention": 2}.get(node.op_type, 1)]:
             if name not in weights:
                 continue
+            if node.op_type == "LSTM":  # whose ranges the quantiser does not take one by one: seven bits
+                found[name] = [{"axis": 0, "reduce_range": True}]
+                continue
             array = numpy_helper.to_array(weights[name])
-            # [K, N] in products; [directions, 4·hidden, K] in an LSTM, which the quantiser takes as one long list.
-            lstm = node.op_type == "LSTM"
-            reach = saturation.ranges(array, -1 if lstm else -2)
-            reach = reach.reshape(-1) if lstm else reach.reshape(-1, array.shape[-1]).max(axis=0)
-            found[name] = [{"axis": 0 if lstm else array.ndim - 1, "rmin": -r, "rmax": r} for r in reach]
+            reach = saturation.ranges(array, -2).reshape(-1, array.shape[-1]).max(axis=0)
+            found[name] = [{"axis": array.ndim - 1, "rmin": -r, "rmax": r} for r in reach]
     return found

@@ -3,7 +3,8 @@
     E' = E_q · s_row      looked up by one index: the row, its scale, their product
 
 A row is never summed with another, so each may have its own range; one scale for the whole table, as the runtime's own
-quantiser gives it, leaves little of a rare word's short vector. A table that something else reads too stays as it is.
+quantiser gives it, leaves little of a rare word's short vector. A table that something else reads too stays as it is; see
+`untie`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LEAST_ELEMENTS = 4096
 
 
 def narrow(model: Any) -> list[str]:
-    """Narrow every table of a model; names of those that something else reads too and which therefore stay float."""
+    """Narrow every table of a model; the names of the nodes that this made, which are not to be quantised again."""
     from onnx import numpy_helper
 
     graph = model.graph
@@ -27,17 +28,13 @@ def narrow(model: Any) -> list[str]:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    shared = []
+    made: list[str] = []
     for tensor in list(graph.initializer):
         by = readers.get(tensor.name, [])
         looked_up = [node for node in by if _looks_up(node, tensor)]
-        if not looked_up:
-            continue
-        if len(looked_up) < len(by):
-            shared.append(tensor.name)
-            continue
-        _split(graph, tensor, looked_up, numpy_helper.to_array(tensor))
-    return shared
+        if looked_up and len(looked_up) == len(by):
+            made += _split(graph, tensor, looked_up, numpy_helper.to_array(tensor))
+    return made
 
 
 def _looks_up(node: Any, tensor: Any) -> bool:
@@ -46,7 +43,7 @@ def _looks_up(node: Any, tensor: Any) -> bool:
     return by_row and wide and tensor.data_type == 1 and node.input[0] == tensor.name
 
 
-def _split(graph: Any, tensor: Any, looked_up: list[Any], table: Any) -> None:
+def _split(graph: Any, tensor: Any, looked_up: list[Any], table: Any) -> list[str]:
     from onnx import TensorProto, helper, numpy_helper
 
     made = definition.quantise(table, definition.PerChannel(0))
@@ -55,6 +52,7 @@ def _split(graph: Any, tensor: Any, looked_up: list[Any], table: Any) -> None:
     graph.initializer.extend([
         numpy_helper.from_array(made.values, rows), numpy_helper.from_array(made.scale.astype(np.float32), scale),
     ])  # fmt: skip
+    names = []
     for node in looked_up:
         index, out, stem = node.input[1], node.output[0], node.name or node.output[0]
         place = list(graph.node).index(node)
@@ -67,3 +65,5 @@ def _split(graph: Any, tensor: Any, looked_up: list[Any], table: Any) -> None:
         ]
         for offset, one in enumerate(fresh):
             graph.node.insert(place + offset, one)
+        names += [one.name for one in fresh]
+    return names

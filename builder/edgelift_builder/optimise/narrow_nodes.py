@@ -1,4 +1,5 @@
-"""Nodes with narrow weights in the place of those with wide ones: matrix products and embedding tables.
+"""Nodes with narrow weights in the place of those with wide ones: matrix products, embedding tables, and convolutions and
+recurrent layers, whose weights are stored in 8 bits and widened by DequantizeLinear once, when the runtime folds constants.
 
 MatMulNBits' form (onnxruntime docs/ContribOperators.md): B[N][K/group][group · bits / 8] as bytes, the lower half
 of a byte first; unsigned with the zero point in the middle of the range, so q + 2^(bits-1) is stored.
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgelift_builder.data import Array
-from edgelift_builder.optimise import definition
+from edgelift_builder.optimise import definition, opset
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_contract.errors import ContractError
 
@@ -26,6 +27,12 @@ BLOCK_ELEMENTS = 1 << 20
 _ACCURACY_INT8 = 4
 
 
+#: Operators without a kernel for narrow weights: which inputs are weights, and along which axis each has its channels.
+_WIDENED = {
+    "Conv": ((1,), 0), "ConvTranspose": ((1,), 1), "LSTM": ((1, 2), 1), "GRU": ((1, 2), 1), "RNN": ((1, 2), 1)
+}  # fmt: skip
+
+
 class NodeRewriter:
     """Puts narrow weights in the place of wide ones, node by node; then carries over what is left."""
 
@@ -33,9 +40,14 @@ class NodeRewriter:
         self._proto, self._weights, self._store, self._bits, self._group = proto, weights, store, bits, group
         self._made: dict[tuple[str, str], list[Any]] = {}
         self._nodes: list[Any] = []
+        self._per_channel = opset.version(proto) >= opset.LEAST
 
     def node(self, node: Any) -> bool:
         """Copy a node into the new graph, rewritten if its weights can be narrow; was it."""
+        if node.op_type in _WIDENED:
+            widened = self._widened(node) if self._per_channel else []
+            self._nodes += [*widened, node]
+            return bool(widened)
         rewrite: Callable[[Any], list[Any] | None] = {
             "MatMul": self._matmul, "Gemm": self._gemm, "Gather": self._gather,
         }.get(node.op_type, lambda _: None)  # fmt: skip
@@ -60,6 +72,36 @@ class NodeRewriter:
         graph.initializer.extend([*(self._store.carry(t, self._weights) for t in kept), *fresh])
         if not any(o.domain == "com.microsoft" for o in self._proto.opset_import):
             self._proto.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+
+    def _widened(self, node: Any) -> list[Any]:
+        """Let a node read weights that are stored in 8 bits; the nodes that widen them."""
+        import onnx
+
+        places, axis = _WIDENED[node.op_type]
+        fresh = []
+        for place in places:
+            name = node.input[place]
+            wide = self._weights.get(name)
+            if wide is None or int(np.prod(wide.dims)) < LEAST_ELEMENTS:
+                continue
+            key, out = (name, f"axis {axis}"), f"{name}_widened"
+            if key not in self._made:
+                self._made[key] = self._channels(name, axis)
+                values, scale = self._made[key]
+                fresh.append(
+                    onnx.helper.make_node("DequantizeLinear", [values.name, scale.name], [out], out, axis=axis)
+                )
+            node.input[place] = out
+        return fresh
+
+    def _channels(self, name: str, axis: int) -> list[Any]:
+        made = _quantise(name, self._weights.array(name), definition.PerChannel(axis), 8)
+        values = self._store.begin(f"{name}_q8", "int8", made.values.shape)
+        values.write(made.values)
+        scale = self._store.begin(f"{name}_channel_scale", "float32", (made.scale.size,))
+        scale.write(made.scale)
+        self._weights.forget(name)
+        return [values.tensor, scale.tensor]
 
     def _matmul(self, node: Any) -> list[Any]:
         return [self._product(node, node.input[0], node.input[1], node.output[0], transposed=False)]
@@ -134,13 +176,13 @@ class NodeRewriter:
 
     def _rows(self, name: str) -> list[Any]:
         table, scales = self._weights.array(name), []
-        values = self._store.begin(f"{name}_q8", "int8", table.shape)
+        values = self._store.begin(f"{name}_rows", "int8", table.shape)
         for start in range(0, len(table), max(1, BLOCK_ELEMENTS // table.shape[1])):
             rows = np.asarray(table[start : start + max(1, BLOCK_ELEMENTS // table.shape[1])], dtype=np.float32)
             made = _quantise(name, rows, definition.PerChannel(0), 8)
             values.write(made.values)
             scales.append(made.scale)
-        scale = self._store.begin(f"{name}_scale", "float32", (len(table), 1))
+        scale = self._store.begin(f"{name}_row_scale", "float32", (len(table), 1))
         for part in scales:
             scale.write(part)
         self._weights.forget(name)

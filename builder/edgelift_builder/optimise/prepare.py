@@ -6,6 +6,7 @@ are the operators that kernels exist for. Needs the model in memory once: for gr
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,12 @@ def _name_nodes(path: Path) -> None:
 def layers(graph: Any) -> list[tuple[str, str]]:
     """`(name, type)` of each heavy node whose weights are constants, in order."""
     constants = {t.name for t in graph.initializer}
-    return [
-        (node.name, node.op_type)
-        for node in graph.node
-        if node.op_type in HEAVY and any(name in constants for name in node.input[1:])
-    ]
+    return [(node.name, node.op_type) for node in graph.node if has_weights(node, constants)]
+
+
+def has_weights(node: Any, constants: Collection[str]) -> bool:
+    """Is it a heavy node with weights among `constants`; a bias alone is none."""
+    return node.op_type in HEAVY and any(name in constants for name in node.input[1:3])
 
 
 def left_float(graph: Any) -> list[str]:

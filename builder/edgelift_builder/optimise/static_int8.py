@@ -15,7 +15,8 @@ import msgspec
 
 from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import accuracy_control, calibration, kept_float, prepare
+from edgelift_builder.optimise import accuracy_control, calibration, embedding_rows, kept_float, prepare
+from edgelift_builder.optimise.untie import remark, untie
 from edgelift_builder.piece import LayerLoss, Piece, Range, graph_files
 from edgelift_builder.pipeline import (
     StepContext,
@@ -112,6 +113,9 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     out = Path(folder)
     ready = prepare.prepare(Path(model), out)
     proto = onnx.load(ready)
+    tied = untie(proto)
+    rows = embedding_rows.narrow(proto)
+    onnx.save(proto, ready)
     wanted = activations(proto)
     ranges = calibration.calibrate(
         ready,
@@ -122,7 +126,7 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
         settings["percentile"],
     )
     boundless = [name for name in wanted if name not in ranges]
-    kept = [*kept_float.tail(proto.graph), *kept_float.touching(proto.graph, boundless)]
+    kept = [*rows, *kept_float.tail(proto.graph), *kept_float.touching(proto.graph, boundless)]
     graph_quantiser = GraphQuantiser(ready, ranges, settings, kept)
     raw, losses = accuracy_control.settle(graph_quantiser, Path(data_folder), settings)
     onnx.save(raw, out / "raw.onnx")
@@ -133,7 +137,8 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     roles = graph_files(files)
     return Piece(
         "onnx", "", out, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),
-        sensitivity=tuple(losses), ranges=tuple(ranges.values()), remarks=_remarks(losses, held_out=settings["held_out"]),
+        sensitivity=tuple(losses), ranges=tuple(ranges.values()),
+        remarks=(*remark(tied), *_remarks(losses, held_out=settings["held_out"])),
     )  # fmt: skip
 
 

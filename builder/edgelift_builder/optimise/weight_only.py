@@ -1,7 +1,9 @@
-"""Weight-only int8 and int4: matrix products keep float activations, their weights are stored in 8 or 4 bits.
+"""Weight-only int8 and int4: activations stay float, weights are stored in 8 or 4 bits.
 
-A weight is quantised in groups along the axis that is summed over, by the plain `definition`; onnxruntime's
-MatMulNBits multiplies with it as it is. Embedding tables get int8 rows. Everything else stays as it was.
+A product's weight is quantised in groups along the axis that is summed over, by the plain `definition`; onnxruntime's
+MatMulNBits multiplies with it as it is. Embedding tables get int8 rows. Convolutions and recurrent layers have no such
+kernel: theirs are stored in 8 bits with a scale per channel and widened while the model loads, so that they compute as
+fast as float, in float's memory, from a quarter of the file. Everything else stays as it was.
 
 Works for models of any size: the graph is read without its weights, and tensors are taken from their file one by
 one, block by block, and appended to the new file. Nothing is ever held whole.
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.convert import strip
+from edgelift_builder.optimise import prepare
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_builder.piece import Piece, graph_files
@@ -20,8 +23,12 @@ from edgelift_builder.pipeline import StepContext, StepOutput, check_options, de
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
-#: First onnxruntime with the kernel, by bits (release notes 1.17 and 1.22).
+#: First onnxruntime with MatMulNBits, by bits (release notes 1.17 and 1.22).
 _SINCE = {4: ">=1.17", 8: ">=1.22"}
+
+#: Lets onnxruntime fold what widens weights, once at load. It keeps that otherwise for kernels of quantised pairs, which
+#: there are none of here, and would widen anew in every run.
+_FOLDED = (("session.disable_quant_qdq", "1"),)
 
 
 class WeightOnly:
@@ -50,13 +57,14 @@ class WeightOnly:
         Raises:
             ContractError: `conversion-failed`, also when there is no weight to quantise.
         """
-        files, left = context.child.call(
+        files, left, kinds = context.child.call(
             quantise, str(piece.model_path), settings, str(folder), on_failure=on_step_failure(self.name)
         )
         roles = graph_files(files)
         made = Piece(
             "onnx", "", folder, roles, precision=f"int{settings['bits']}", left_float=tuple(left),
-            runtime_range=_SINCE[settings["bits"]],
+            runtime_range=_SINCE[settings["bits"]] if "MatMulNBits" in kinds else "",
+            entries=_FOLDED if "DequantizeLinear" in kinds else (),
         )  # fmt: skip
         return StepOutput(made, changed=True)
 
@@ -67,11 +75,12 @@ class WeightOnly:
             raise failed(self.name, "the quantised graph is not smaller than the float graph")
 
 
-def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[str], list[str]]:
-    """In the child: write the quantised graph; return its files, and the heavy operators left float.
+def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[str], list[str], set[str]]:
+    """In the child: write the quantised graph; return its files, the heavy operators whose weights stayed float, and the
+    kinds of its nodes.
 
     Raises:
-        ContractError: `conversion-failed` when the graph has no matrix product with constant weights.
+        ContractError: `conversion-failed` when no weight could be narrowed.
     """
     import onnx
 
@@ -85,13 +94,10 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     if not done:
         raise ContractError(
             "conversion-failed",
-            "The graph has no matrix product with constant weights, so there is nothing for weight-only to do.",
-            hint="Use static-int8, which quantises convolutions.",
+            "The graph has no layer with constant weights that are worth narrowing, so there is nothing to do.",
+            hint="Leave it in float: what 8 bits would save is less than what stands around them.",
         )
     (Path(folder) / strip.MODEL).write_bytes(proto.SerializeToString(deterministic=True))
-    left = [
-        f"{n.name} ({n.op_type})"
-        for n in proto.graph.node
-        if n.op_type in ("Conv", "ConvTranspose", "LSTM", "GRU")
-    ]
-    return [strip.MODEL, strip.WEIGHTS], left
+    floats = {t.name for t in proto.graph.initializer if len(t.dims) > 1}
+    left = [f"{n.name or n.output[0]} ({n.op_type})" for n in proto.graph.node if prepare.has_weights(n, floats)]
+    return [strip.MODEL, strip.WEIGHTS], left, {node.op_type for node in proto.graph.node}

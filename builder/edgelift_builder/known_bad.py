@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -36,6 +36,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     issue: str
     what: str
     way_round: str
+    as_it_came: Literal["refused", "told", "fine"] = "refused"
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +65,40 @@ def check(
     Raises:
         ContractError: `known-bad`, with the issue's number and what to do instead.
     """
+    for entry, where in _hits(model, runtime, hardware_class, runtime_range):
+        raise _refusal(entry, where, label)
+
+
+def check_as_it_came(
+    model: Path, runtime: RuntimeName, hardware_class: HardwareClass, runtime_range: str, label: str
+) -> tuple[str, ...]:
+    """Like `check`, for a file that was quantised before it came here: what is not refused is told.
+
+    Raises:
+        ContractError: `known-bad`.
+    """
+    told = []
+    for entry, where in _hits(model, runtime, hardware_class, runtime_range):
+        if entry.as_it_came == "refused":
+            raise _refusal(entry, where, label)
+        if entry.as_it_came == "told":
+            told.append(
+                f"It came so, and may answer otherwise on {hardware_class}, which a device's goldens show before it serves "
+                f"it: {where}: {entry.what} ({entry.issue})."
+            )
+    return tuple(told)
+
+
+def _refusal(entry: Entry, where: str, label: str) -> ContractError:
+    return ContractError(
+        "known-bad", f"{label} must not ship: {where}: {entry.what} ({entry.issue}).", hint=entry.way_round
+    )
+
+
+def _hits(
+    model: Path, runtime: RuntimeName, hardware_class: HardwareClass, runtime_range: str
+) -> Iterator[tuple[Entry, str]]:
+    """Every advisory that speaks of an artifact, and of what in it."""
     relevant = [
         e
         for e in entries()
@@ -71,17 +106,9 @@ def check(
         and (not e.classes or hardware_class in e.classes)
         and admits(runtime_range, e.versions)
     ]
-    if not relevant or model.suffix != ".onnx":
-        return
-    graph = Graph(model)
-    for entry in relevant:
-        where = CHECKS[entry.check](graph)
-        if where:
-            raise ContractError(
-                "known-bad",
-                f"{label} must not ship: {where}: {entry.what} ({entry.issue}).",
-                hint=entry.way_round,
-            )
+    if relevant and model.suffix == ".onnx":
+        graph = Graph(model)
+        yield from ((entry, where) for entry in relevant if (where := CHECKS[entry.check](graph)))
 
 
 def admits(runtime_range: str, bad: str) -> bool:

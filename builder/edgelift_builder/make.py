@@ -100,14 +100,28 @@ def make_one(candidate: Candidate, context: StepContext, work: Work) -> Made | F
             piece = run_steps(candidate.variant.steps, STEPS, context)
             made = candidate.made(piece, _spec(candidate, piece, context), _size(piece))
             reached = made
-            known_bad.check(
-                piece.model_path, made.runtime, made.target.hardware_class, package.runtime_range(made), made.label
-            )
+            made = _advised(made)
         except ContractError as error:
             if candidate.variant.required or is_full(work.folder):
                 raise
             return Failed(reached, error)
     return made
+
+
+def _advised(made: Made) -> Made:
+    """Refuse what an advisory speaks of; what came so is shipped where that is not wrong, and says it."""
+    about = (
+        made.piece.model_path,
+        made.runtime,
+        made.target.hardware_class,
+        package.runtime_range(made),
+        made.label,
+    )
+    if not made.as_it_came:
+        known_bad.check(*about)
+        return made
+    told = known_bad.check_as_it_came(*about)
+    return replace(made, piece=replace(made.piece, remarks=(*made.piece.remarks, *told)))
 
 
 def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec:

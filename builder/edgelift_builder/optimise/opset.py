@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelift_builder.exceptions import summarise
+from edgelift_builder.optimise.unfuse import unfused
 from edgelift_contract.errors import ContractError
 
 #: Models below this are raised, and to what: 17 has every operator that onnxruntime.quantization writes, and onnxruntime
@@ -32,7 +33,7 @@ def without_initial_inputs(model: Any) -> Any:
 
 
 def raised(model: Any) -> Any:
-    """`model` in an opset that has quantisation; as it is where it has one already.
+    """`model` in an opset that has quantisation, its fused operators taken apart; as it is where it is so already.
 
     Raises:
         ContractError: `conversion-failed` in the converter's words.
@@ -41,9 +42,9 @@ def raised(model: Any) -> Any:
 
     model = without_initial_inputs(model)
     if not 0 < version(model) < LEAST:
-        return model
+        return unfused(model)
     try:
-        return onnx.version_converter.convert_version(model, RAISED)
+        return unfused(onnx.version_converter.convert_version(model, RAISED))
     except Exception as error:
         raise ContractError(
             "conversion-failed",

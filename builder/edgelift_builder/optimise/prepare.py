@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.optimise import opset
+from edgelift_builder.optimise.onnx_types import typed
 from edgelift_contract.errors import ContractError
 
 #: Operators whose narrow form saves time; anything else in float is not worth a remark.
@@ -52,7 +53,7 @@ def _name_nodes(path: Path) -> None:
     # Layers are chosen and reported by their nodes' names, which ONNX does not demand.
     import onnx
 
-    proto = onnx.load(path)
+    proto = typed(onnx.load(path))
     seen: set[str] = set()
     for number, node in enumerate(proto.graph.node):
         if not node.name or node.name in seen:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelift_builder.source.onnx_norms import without_foreign_norms
 from edgelift_builder.source.onnx_walk import graphs, messages, nodes, reads
 
 #: From this IR version on a constant need not be an input.
@@ -123,6 +124,11 @@ def _float_for_bfloat(model: Any, home: Path) -> Iterator[str]:
         yield "The file holds bfloat16, which was made float32: runtimes on devices compute in that."
 
 
+def _standard_norms(model: Any, _home: Path) -> Iterator[str]:
+    if without_foreign_norms(model):
+        yield ""
+
+
 #: Every Debian and Ubuntu has it, with the letters of all languages; `en_US`, which the operator takes else, many do not.
 _LOCALE = "C.UTF-8"
 
@@ -138,7 +144,8 @@ def _locale_everywhere(model: Any, _home: Path) -> Iterator[str]:
         del node.attribute[:]
         node.attribute.extend(kept)
         node.attribute.add(name="locale", s=_LOCALE.encode(), type=3)  # STRING
-        yield f"Its text is made {given['case_change_action'].lower()}case by the locale {_LOCALE}, which every device has."
+        how = given["case_change_action"].lower()
+        yield f"Its text is made {how}case by the locale {_LOCALE}, which every device has."
 
 
 def _shaped_outputs(model: Any, _home: Path) -> Iterator[str]:
@@ -150,7 +157,7 @@ def _shaped_outputs(model: Any, _home: Path) -> Iterator[str]:
         return
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
-    except Exception:  # noqa: BLE001 - of a graph over 2 GB, or with operators of others: then the checker says what lacks
+    except Exception:  # noqa: BLE001 - over 2 GB, or operators of others: the checker says what lacks
         return
     for value in inferred:
         if value.name in bare and not _is_bare(value):
@@ -169,6 +176,6 @@ def _replace(field: Any, values: list[Any]) -> None:
 
 
 _WORKS: tuple[Callable[[Any, Path], Iterator[str]], ...] = (
-    _short_domain, _dense, _constants_are_no_inputs, _in_order, _own_names, _float_for_bfloat, _locale_everywhere,
-    _shaped_outputs,
+    _short_domain, _dense, _constants_are_no_inputs, _in_order, _own_names, _standard_norms, _float_for_bfloat,
+    _locale_everywhere, _shaped_outputs,
 )  # fmt: skip

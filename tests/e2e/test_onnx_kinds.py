@@ -1,0 +1,63 @@
+"""ONNX files of every kind, from a file to a device: built, published, preflighted, served and asked over HTTP.
+
+One agent serves all; what it answers is held against the file that was given, opened by onnxruntime alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from tests.builder.onnx_kinds import COUNT, KINDS
+from tests.e2e.serving import asked, served
+from tests.simulators.device import Device
+
+pytest.importorskip("tritonclient.http", reason="only in the developer's environment")
+pytestmark = [pytest.mark.fleet, pytest.mark.builder, pytest.mark.onnx]
+
+#: What differs on the way to a client: types, shapes, axes.
+SERVED = (
+    "booleans", "bytes_in_and_out", "pixels_channels_last", "state_behind", "no_sample_axis", "number_for_all",
+    "free_height_and_width", "rows_found", "input_without_elements",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("files")
+    for name in SERVED:
+        kind = KINDS[name]()
+        onnx.save(kind.model, folder / f"{name}.onnx")
+        np.savez(folder / f"{name}.npz", **kind.inputs)
+    return {name: folder / f"{name}.onnx" for name in SERVED}
+
+
+@pytest.fixture(scope="module")
+def device(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+    data = {name: path.with_suffix(".npz") for name, path in files.items()}
+    with served(files, tmp_path_factory.mktemp("site"), data) as device:
+        yield device
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_device_answers_as_the_file_does(files: dict[str, Path], device: Device, name: str) -> None:
+    kind = KINDS[name]()
+    session = ort.InferenceSession(str(files[name]), providers=["CPUExecutionProvider"])
+    ranks = {port.name: len(port.shape) for port in session.get_inputs()}
+    for index in (0, COUNT - 1):
+        call = {n: _one(array, index, kind.axes[n], ranks[n]) for n, array in kind.inputs.items()}
+        found = asked(device, name, call)
+        for port, expected in zip(session.get_outputs(), session.run(None, call), strict=True):
+            assert found[port.name].dtype == expected.dtype and found[port.name].shape == expected.shape
+            np.testing.assert_allclose(found[port.name], expected, rtol=1e-5, atol=1e-6)
+
+
+def _one(array: Any, index: int, axis: int | None, rank: int) -> Any:
+    if axis is not None:
+        return np.take(array, [index], axis)
+    return array if array.ndim == rank else array[index]

@@ -21,11 +21,14 @@ from edgelift_builder.judge import intervals
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
 from edgelift_contract.histogram import Histogram, HistogramData
 
-ROUNDS, WARM_UP = 300, 30
+#: Rounds at most, and before them.
+ROUNDS, WARM_UP = 2000, 30
 
-#: Fewer rounds than `ROUNDS` when models are slow; the median of these is still good to a few per cent.
-LEAST_ROUNDS = 200
-PATIENCE_S = 30.0
+#: Of fast models many rounds fit into the first of these: a few milliseconds in all would measure what else the machine did
+#: just then, and of two nearly equal candidates put the slower one first. Slow ones are done with fewer, when the second
+#: has passed; the median of these is still good to a few per cent.
+LEAST_ROUNDS, ENOUGH_ROUNDS = 200, 300
+ENOUGH_S, PATIENCE_S = 5.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,12 @@ def ratio(one: Latency, other: Latency) -> Ratio:
 
 def measure(specs: list[ModelSpec], data_folder: str, rounds: int = ROUNDS) -> list[Latency]:
     """Time every model in turn, round after round, each on the same sample, batch 1: at least 200 rounds, or
-    `rounds` where that is fewer.
+    `rounds` where that is fewer; more as long as they take little time.
     """
     inputs = data.load(Path(data_folder) / EVALUATION)
     count = data.length(inputs)
     # One source's candidates are called alike, whatever their format.
-    samples = [calls.one(inputs, i, specs[0].axes) for i in range(min(count, rounds))]
+    samples = [calls.one(inputs, i, specs[0].axes) for i in range(min(count, rounds, ENOUGH_ROUNDS))]
     sessions = [open_session(spec) for spec in specs]
     for i in range(min(WARM_UP, rounds)):
         for session in sessions:
@@ -88,11 +91,15 @@ def measure(specs: list[ModelSpec], data_folder: str, rounds: int = ROUNDS) -> l
                 begin = perf_counter_ns()
                 session.run(sample)
                 times[done, column] = perf_counter_ns() - begin
-            if done + 1 >= LEAST_ROUNDS and perf_counter_ns() - started > PATIENCE_S * 1e9:
+            if _is_enough(done + 1, (perf_counter_ns() - started) / 1e9):
                 break
     finally:
         gc.enable()
     return [_summary(times[: done + 1, column] / 1000.0) for column in range(len(sessions))]
+
+
+def _is_enough(rounds: int, seconds: float) -> bool:
+    return (rounds >= ENOUGH_ROUNDS and seconds > ENOUGH_S) or (rounds >= LEAST_ROUNDS and seconds > PATIENCE_S)
 
 
 def _summary(times_us: data.Array) -> Latency:

@@ -90,7 +90,8 @@ class Tolerance(msgspec.Struct, frozen=True):
 
     Attributes:
         key: the key under which the goldens were recorded.
-        atol: largest absolute difference: one quantum of the output for int8, 1e-5 of its range for float.
+        atol: largest absolute difference: one quantum of the output for int8, 2e-3 of its range for float16,
+            1e-5 for float; see docs/artifact-format.md.
         argmax: must the largest element along the last axis be the same.
     """
 

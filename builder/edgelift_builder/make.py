@@ -134,6 +134,7 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
         outputs=tuple(s.name for s in facts.outputs),
         batch_free=candidate.variant.format != "tflite" and facts.batch_free,
         int8=piece.precision in ("int8", "int4"),
+        half=piece.precision == "float16" or any(s.dtype == "FP16" for s in facts.outputs),
         axes=facts.axes,
         kinds={s.name: s.dtype for s in facts.outputs},
     )

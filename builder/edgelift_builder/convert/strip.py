@@ -35,6 +35,7 @@ def store(source: Path, folder: Path) -> list[str]:
         The names of the files written, the model first.
     """
     graph = onnx_ir.load(source)  # large tensors stay on disk, memory-mapped
+    graph.graph.sort()  # converters append nodes; ONNX wants each after what it reads, and only onnxruntime forgives
     onnx_ir.save(graph, folder / MODEL, external_data=WEIGHTS, size_threshold_bytes=EXTERNAL_FROM_BYTES)
     proto = onnx.load(folder / MODEL, load_external_data=False)
     scrub(proto)

@@ -56,7 +56,8 @@ def examine(spec: ModelSpec, data_folder: str, out_folder: str) -> Examination:
         outputs = run_each(open_session(spec), inputs, spec.axes)
         some = data.sample(inputs, 0, golden.OTHER_KERNELS_SAMPLES)
         same = data.sample(outputs, 0, golden.OTHER_KERNELS_SAMPLES)
-        near = golden.nearness(outputs, same, _by_other_kernels(spec, some), int8=spec.int8)
+        other, halved = _by_other_kernels(spec, some), reference if spec.half else None
+        near = golden.nearness(outputs, same, other, int8=spec.int8, halved=halved)
         chosen = golden.choose(reference, outputs, near)
         recorded = golden.record(inputs, outputs, chosen, spec.axes)
     except EdgeliftError:

@@ -13,6 +13,8 @@ difference seen, and at least
 
 - for int8 with quantised outputs: one quantum of the output,
 - for int8 computed dynamically (outputs are not on a grid): 1e-3 of the outputs' range,
+- for float16: 2e-3 of the outputs' range, four roundings of 2^-11; and twice what it lies from the float model. This host
+  rounds its weights and computes in float32, a GPU rounds every intermediate too: no other kernels here show that,
 - for float: 1e-5 of the outputs' range.
 """
 
@@ -32,7 +34,7 @@ COUNT = 16
 #: Samples on which other kernels are tried.
 OTHER_KERNELS_SAMPLES = 200
 
-_FLOAT_SHARE, _DYNAMIC_SHARE, _SAFETY = 1e-5, 1e-3, 2.0
+_FLOAT_SHARE, _DYNAMIC_SHARE, _HALF_SHARE, _SAFETY = 1e-5, 1e-3, 2e-3, 2.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Nearness:
     argmax: bool
 
 
-def nearness(outputs: DataSet, same: DataSet, other: DataSet, *, int8: bool) -> Nearness:
+def nearness(
+    outputs: DataSet, same: DataSet, other: DataSet, *, int8: bool, halved: DataSet | None = None
+) -> Nearness:
     """The tolerance of an artifact.
 
     Args:
@@ -60,16 +64,25 @@ def nearness(outputs: DataSet, same: DataSet, other: DataSet, *, int8: bool) -> 
         same: its outputs on some samples.
         other: those by other kernels.
         int8: was it quantised.
+        halved: the float model's outputs on the whole evaluation set, where this one is in float16.
     """
     first = next(iter(outputs.values()))
     kernels_apart = max(apart(same[n], other[n]) for n in same)
     range_ = max(spread(a) for a in outputs.values())
     quantum = grid_step(first) if int8 else 0.0
     floor = _FLOAT_SHARE * range_ if not int8 else quantum or _DYNAMIC_SHARE * range_
+    if halved is not None:
+        floor = max(_HALF_SHARE * range_, _SAFETY * _rounded_away(outputs, halved))
     atol = max(floor, _SAFETY * kernels_apart)
     argmax = first.ndim >= 2 and first.shape[-1] > 1 and not data.is_text(first)
     # Rounded up to three digits: a tolerance is not known better than that, and manifests stay readable.
     return Nearness(_round_up(atol), quantum, kernels_apart, argmax)
+
+
+def _rounded_away(outputs: DataSet, floats: DataSet) -> float:
+    """What rounding to float16 moved the outputs by; 0 where they overflowed or the shapes differ: accuracy judges that."""
+    found = max((apart(outputs[name], floats[name]) for name in floats if name in outputs), default=0.0)
+    return found if np.isfinite(found) else 0.0
 
 
 def grid_step(array: Array) -> float:

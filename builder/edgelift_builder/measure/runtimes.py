@@ -37,7 +37,7 @@ class ModelSpec:
         inputs, outputs: names, in the manifest's order.
         batch_free: does it take more than one sample at once.
         axes: the sample axis of each input and output in a call, see `calls`.
-        int8: was it quantised.
+        int8: was it quantised; half: is it in float16.
         kinds: element types of the outputs as the source has them; TFLite may have whole numbers in another width.
     """
 
@@ -48,6 +48,7 @@ class ModelSpec:
     outputs: tuple[str, ...]
     batch_free: bool
     int8: bool = False
+    half: bool = False
     axes: Axes = field(default_factory=dict)
     kinds: Mapping[str, DataType] = field(default_factory=dict)
 

@@ -53,6 +53,10 @@ class Host(Protocol):
 class LoadedModel(Protocol):
     """A model in memory. `run` may be called from several threads at once."""
 
+    @property
+    def accelerators(self) -> tuple[str, ...]:
+        """What computes beside the processor, as `CUDAExecutionProvider`; empty where nothing does."""
+
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Infer.
 

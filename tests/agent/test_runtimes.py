@@ -15,7 +15,6 @@ from tests import surroundings
 from tests.waiting import until
 
 from edgelift_agent.runtime import all_runtimes, available, pick
-from edgelift_agent.runtime.ort import choose_providers
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.manifest import FileEntry, Goldens, Manifest, Provenance, TensorSpec, Tolerance
 
@@ -29,17 +28,6 @@ def manifest(path: str, runtime: str, file_format: str, name: str = "x", out: st
         inputs=[TensorSpec(name, "FP32", [1, 4])], outputs=[TensorSpec(out, "FP32", [1, 2])],
         goldens=Goldens("g", 1, Tolerance("k", 0)), provenance=Provenance("0" * 64, "r"),
     )  # fmt: skip
-
-
-def test_a_cpu_device_uses_the_cpu_and_a_jetson_what_it_has(tmp_path: Path) -> None:
-    folder = tmp_path / "artifacts" / ("a" * 64)
-    everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert choose_providers(everything, folder, "x86-64-vnni") == ["CPUExecutionProvider"]
-    assert choose_providers(["CPUExecutionProvider"], folder, "jetson-ampere") == ["CPUExecutionProvider"]
-    trt, cuda, cpu = choose_providers(everything, folder, "jetson-ampere")
-    assert trt[0] == "TensorrtExecutionProvider"
-    assert Path(trt[1]["trt_engine_cache_path"]) == tmp_path / "engines" / ("a" * 64)
-    assert (cuda, cpu) == ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 @pytest.mark.onnx

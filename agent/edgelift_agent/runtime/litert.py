@@ -60,6 +60,8 @@ class LiteRtRuntime:
 class LiteRtModel:
     """See `ports.LoadedModel`. Manifest names are bound to the signature's tensors once, at load."""
 
+    accelerators = ()
+
     def __init__(self, interpreters: list[Any], manifest: Manifest) -> None:
         self._pool: queue.SimpleQueue[_Borrowed] = queue.SimpleQueue()
         for interpreter in interpreters:

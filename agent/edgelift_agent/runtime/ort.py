@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgelift_agent.runtime.ort_providers import CPU, Provider, attempts, choose_providers, unused
 from edgelift_agent.runtime.packages import version_of
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.manifest import Manifest, SessionOptions
+
+log = logging.getLogger(__name__)
 
 _LEVELS = {
     "disabled": "ORT_DISABLE_ALL",
@@ -36,9 +40,9 @@ class OnnxRuntime:
             raise DeviceError("no-runtime", f"onnxruntime could not be imported: {error}.") from error
         options = _session_options(ort, manifest.options)
         path = folder / manifest.model_file.path
-        providers = choose_providers(ort.get_available_providers(), folder, manifest.hardware_class)
+        chosen = choose_providers(ort.get_available_providers(), folder, manifest)
         try:
-            session = ort.InferenceSession(str(path), sess_options=options, providers=providers)
+            session = _open(ort, path, options, chosen)
         except MemoryError as error:
             raise DeviceError("no-memory", f"There is not enough memory to load {manifest.model}.") from error
         except Exception as error:
@@ -49,35 +53,23 @@ class OnnxRuntime:
         return OnnxModel(session)
 
 
-def choose_providers(available: Sequence[str], folder: Path, hardware_class: str) -> list[Any]:
-    """Execution providers, best first: TensorRT and CUDA where the device is a Jetson and has them, then the CPU.
-
-    TensorRT's engines are built on the device and fit only its GPU, its TensorRT version and this artifact, so
-    they are cached by all three: TensorRT puts GPU and version into the engine's file name, the folder is the
-    artifact's. Untested on hardware: no machine of this project has such a device.
-
-    Args:
-        available: what onnxruntime was built with and found.
-        folder: the artifact's folder, `…/artifacts/<id>`.
-        hardware_class: the artifact's.
-
-    Returns:
-        Names, or (name, options) pairs, as onnxruntime takes them.
-    """
-    chosen: list[Any] = []
-    if hardware_class.startswith("jetson-"):
-        if "TensorrtExecutionProvider" in available:
-            cache = folder.parent.parent / "engines" / folder.name
-            options = {
-                "trt_engine_cache_enable": True,
-                "trt_engine_cache_path": str(cache),
-                "trt_timing_cache_enable": True,
-                "trt_fp16_enable": True,
-            }
-            chosen.append(("TensorrtExecutionProvider", options))
-        if "CUDAExecutionProvider" in available:
-            chosen.append("CUDAExecutionProvider")
-    return [*chosen, "CPUExecutionProvider"]
+def _open(ort: Any, path: Path, options: Any, chosen: list[Provider]) -> Any:
+    """A session with the best providers that can be had; the last attempt's error where there is none."""
+    tries = attempts(chosen)
+    for number, providers in enumerate(tries, start=1):
+        try:
+            session = ort.InferenceSession(str(path), sess_options=options, providers=providers, enable_fallback=0)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if number == len(tries):
+                raise
+            log.warning("%s cannot run %s here: %s.", providers[0][0], path.parent.name, _first_line(error))
+            continue
+        for name in unused(providers, session.get_providers()):
+            log.warning("%s is there, but could not be loaded; %s goes on without it.", name, path.parent.name)
+        return session
+    raise AssertionError("there is always the CPU")
 
 
 class OnnxModel:
@@ -85,6 +77,7 @@ class OnnxModel:
 
     def __init__(self, session: Any) -> None:
         self._session = session
+        self.accelerators = tuple(name for name in session.get_providers() if name != CPU)
         self._outputs = [output.name for output in session.get_outputs()]
         self._takes_text = any(given.type == "tensor(string)" for given in session.get_inputs())
         self._shapes = {given.name: list(given.shape) for given in session.get_inputs()}

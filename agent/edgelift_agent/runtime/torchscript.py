@@ -43,6 +43,8 @@ class TorchScriptRuntime:
 class TorchScriptModel:
     """See `ports.LoadedModel`. Inputs are positional, in the manifest's order."""
 
+    accelerators = ()
+
     def __init__(self, torch: Any, module: Any, manifest: Manifest) -> None:
         self._torch, self._module = torch, module
         self._inputs = [spec.name for spec in manifest.inputs]

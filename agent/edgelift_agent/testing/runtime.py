@@ -72,6 +72,8 @@ class ToyRuntime:
 class ToyModel:
     """See `ports.LoadedModel`."""
 
+    accelerators = ()
+
     def __init__(self, file: ToyModelFile, inputs: list[str], outputs: list[str]) -> None:
         self._file, self._input, self._outputs = file, inputs[0], outputs
         self._runs = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Protocol
 
 from edgelift_builder.judge import panel
-from edgelift_builder.judge.measure import Measure, Unit
+from edgelift_builder.judge.measure import Unit
 from edgelift_builder.judge.telling import Judging
 from edgelift_builder.pipeline import StepOutput
 from edgelift_builder.recipe import Recipe
@@ -51,11 +51,11 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     done: dict[str, StepOutput] = field(default_factory=dict)
 
-    def budgets(self, judging: Judging) -> Callable[[Measure], float]:
+    def budgets(self, judging: Judging) -> panel.Budgets:
         """What a variant may lose of each measure."""
         return panel.budgets(self.recipe.accuracy_drop_pp, self.request.budget, judging.metrics[0].measure)
 
-    def choosing_budgets(self, unit: Unit) -> Callable[[Measure], float]:
+    def choosing_budgets(self, unit: Unit) -> panel.Budgets:
         """The same for those that choose; `unit`: of the source's first measure."""
         return panel.choosing_budgets(self.recipe.accuracy_drop_pp, self.request.budget, unit)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgelift_builder.data import Array, DataSet
-from edgelift_builder.judge import boxes
+from edgelift_builder.judge import layouts
 
 pytestmark = pytest.mark.builder
 
@@ -24,9 +24,9 @@ def detector(inside_out: float) -> DataSet:
 
 
 def widths(outputs: DataSet) -> Array:
-    how = boxes.layout(outputs)
+    how = layouts.likeliest(outputs, known=False)
     assert how is not None
-    found = np.concatenate([picture.boxes for picture in boxes.detections(outputs, how)])
+    found = np.concatenate([picture.boxes for picture in layouts.detections(outputs, how)])
     return found[:, 2] - found[:, 0]
 
 

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
+from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet, is_text
-from edgelift_builder.judge.case import Case, Metric, numbers, refuse
+from edgelift_builder.judge.case import Case, Metric, Reading, fitting, numbers
+from edgelift_builder.judge.labelled import are_yes_or_no
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import RankedBy
 
 
-def anomaly(case: Case) -> Metric:
+def anomaly(case: Case) -> Iterator[Reading]:
     """ROC AUC of the model's own score, or of its error where it rebuilds its input (an autoencoder)."""
-    odd = (np.asarray(case.labels).reshape(-1) > 0).astype(np.float64)
-    for name, array in case.reference.items():
-        if is_text(array) or len(array) != len(odd):
-            continue
-        given = next((numbers(a) for a in case.inputs.values() if a.shape == array.shape and not is_text(a)), None)
-        if given is not None and array.size > len(array):
-            return _metric(partial(_rebuilt, name, given), odd, f"how far {name} is from the input")
+    labels = np.asarray(case.labels)
+    if labels.size != len(labels) or not are_yes_or_no(labels):
+        return
+    odd = (labels.reshape(-1) > 0).astype(np.float64)
+    for name in fitting(case, lambda a: not is_text(a) and len(a) == len(odd)):
+        array = case.reference[name]
         if array.size == len(array):
-            return _metric(partial(_own, name), odd, f"the score {name}")
-    raise refuse(
-        "anomaly", case, "It needs one score per sample, or an output of the input's shape, and labels 0 or 1."
-    )
+            yield (_metric(partial(_own, name), odd, f"the score {name}", name),)
+        for given in _inputs(case, array):
+            yield (_metric(partial(_rebuilt, name, given), odd, f"how far {name} is from the input", name),)
+
+
+def _inputs(case: Case, array: Array) -> list[Array]:
+    """The inputs that an output may rebuild: as many numbers for each sample, however they are laid out."""
+    plain = [a for a in case.inputs.values() if not (is_text(a) or ragged.is_ragged(a))]
+    return [numbers(a) for a in plain if len(a) == len(array) and a.size == array.size > len(array)]
 
 
 def _own(name: str, outputs: DataSet) -> Numbers:
@@ -34,9 +40,11 @@ def _own(name: str, outputs: DataSet) -> Numbers:
 
 
 def _rebuilt(name: str, given: Array, outputs: DataSet) -> Numbers:
-    made: Numbers = ((numbers(outputs[name]) - given) ** 2).reshape(len(given), -1).mean(axis=1)
+    made: Numbers = (
+        ((numbers(outputs[name]).reshape(given.shape) - given) ** 2).reshape(len(given), -1).mean(axis=1)
+    )
     return made
 
 
-def _metric(score: Callable[[DataSet], Numbers], odd: Numbers, words: str) -> Metric:
-    return Metric(Measure("ROC AUC"), lambda out: RankedBy(score(out), odd), words, 0.5)
+def _metric(score: Callable[[DataSet], Numbers], odd: Numbers, words: str, name: str) -> Metric:
+    return Metric(Measure("ROC AUC"), lambda out: RankedBy(score(out), odd), words, 0.5, looks_at=(name,))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet
 from edgelift_builder.judge.measure import Measure
 from edgelift_builder.judge.scored import Scored
@@ -38,6 +39,7 @@ class Metric:
         words: which output is looked at and how, for people.
         constant: the score of the best answer that looks at no input; None where that is not known.
         beside: further measures of the same outputs, for the report alone.
+        looks_at: outputs that it says all of; the values of every other one are held to float's, see `agreement`.
     """
 
     measure: Measure
@@ -45,6 +47,11 @@ class Metric:
     words: str
     constant: float | None = None
     beside: Mapping[str, Callable[[DataSet], float]] = field(default_factory=dict)
+    looks_at: tuple[str, ...] = ()
+
+
+#: One way to read a model's outputs: metrics that all have to hold, the first of which is the one to show.
+Reading = tuple[Metric, ...]
 
 
 def numbers(array: Array) -> Array:
@@ -52,21 +59,31 @@ def numbers(array: Array) -> Array:
     return np.asarray(array, dtype=np.float64)
 
 
-def pick(case: Case, fits: Callable[[Array], bool]) -> str | None:
-    """The first output that fits, by name."""
-    return next((name for name, array in case.reference.items() if fits(array)), None)
+def fitting(case: Case, fits: Callable[[Array], bool]) -> list[str]:
+    """The outputs that fit, by name."""
+    return [name for name, array in case.reference.items() if not ragged.is_ragged(array) and fits(array)]
 
 
 def refuse(task: str, case: Case, wanted: str) -> ContractError:
     """Labels and outputs that don't go together for a task."""
-    outputs = ", ".join(f"{n} {_kind(a)}" for n, a in case.reference.items())
-    labels = _kind(case.labels) if hasattr(case.labels, "dtype") else type(case.labels).__name__
     return ContractError(
         "source-invalid",
-        f"As {task} this can't be judged: the outputs are {outputs}, the labels {labels}.",
+        f"As {task} this can't be judged: the outputs are {shown(case)}, the labels {kind(case.labels)}.",
         hint=wanted,
     )
 
 
-def _kind(array: Array) -> str:
-    return f"{array.dtype.name}{list(array.shape)}" if array.dtype.kind not in "OU" else f"text{list(array.shape)}"
+def shown(case: Case) -> str:
+    """The outputs in words."""
+    return ", ".join(f"{n} {kind(a)}" for n, a in case.reference.items())
+
+
+def kind(array: Any) -> str:
+    """An array, or a dict of them, in words: `float32[900, 1]`."""
+    if isinstance(array, Mapping):
+        return " and ".join(f"{n} {kind(a)}" for n, a in array.items())
+    if not hasattr(array, "dtype"):
+        return type(array).__name__
+    if ragged.is_ragged(array):
+        return f"{array[0].dtype.name} of {array[0].ndim} axes, whose lengths differ" if len(array) else "nothing"
+    return f"text{list(array.shape)}" if array.dtype.kind == "U" else f"{array.dtype.name}{list(array.shape)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from edgelift_builder.data import DataSet
 from edgelift_builder.judge import worst
@@ -17,6 +18,14 @@ from edgelift_contract.errors import ContractError
 
 #: Judgements of one artifact, the one to show first.
 Judgements = tuple[Judgement, ...]
+
+
+#: (measure, how much better float is than an answer that looks at no input, in its unit) → what a variant may lose.
+Budgets = Callable[[Measure, float], float]
+
+#: Share of what float is better than a constant answer that a variant may lose at most: where float gets 99.2 % and always
+#: saying one class 99.0 %, half a point is no small loss. Of a budget that somebody asked for, all of it.
+ROOM, ASKED_ROOM = 0.1, 1.0
 
 
 @dataclass(frozen=True)
@@ -40,20 +49,22 @@ class Panel:
     Args:
         judging: the metrics.
         reference: the float model's outputs.
-        budgets: what a variant may lose of a measure.
+        budgets: what a variant may lose.
     """
 
-    def __init__(self, judging: Judging, reference: DataSet, budgets: Callable[[Measure], float]) -> None:
-        self.judging, self._budgets = judging, budgets
-        self._answers = reference
+    def __init__(self, judging: Judging, reference: DataSet, budgets: Budgets) -> None:
+        self.judging, self._answers = judging, reference
         self._reference = [metric.score(reference) for metric in judging.metrics]
+        self._budgets = [
+            budgets(metric.measure, _room(metric, scored))
+            for metric, scored in zip(judging.metrics, self._reference, strict=True)
+        ]
 
     def judge(self, outputs: DataSet) -> Judgements:
         """One judgement for each metric."""
-        pairs = zip(self.judging.metrics, self._reference, strict=True)
+        held = zip(self.judging.metrics, self._reference, self._budgets, strict=True)
         return tuple(
-            judge(metric.measure, metric.score(outputs), reference, self._budgets(metric.measure))
-            for metric, reference in pairs
+            judge(metric.measure, metric.score(outputs), reference, budget) for metric, reference, budget in held
         )
 
     def opinion(self, outputs: DataSet) -> Opinion:
@@ -67,14 +78,21 @@ class Panel:
 
     def keeps(self, outputs: DataSet) -> bool:
         """Does what is lost in each metric keep its budget, chance left aside: to choose by, not to judge."""
+        held = zip(self.judging.metrics, self._reference, self._budgets, strict=True)
         return all(
-            metric.measure.loss(value(reference), value(metric.score(outputs))) <= self._budgets(metric.measure)
-            for metric, reference in zip(self.judging.metrics, self._reference, strict=True)
+            metric.measure.loss(value(reference), value(metric.score(outputs))) <= budget
+            for metric, reference, budget in held
         )
 
     def holds(self, outputs: DataSet) -> bool:
         """Does every metric keep its budget, its whole interval."""
         return all(judgement.verdict == "holds" for judgement in self.judge(outputs))
+
+
+def _room(metric: Metric, scored: Scored) -> float:
+    if metric.constant is None:
+        return inf
+    return max(0.0, float(metric.measure.loss(value(scored), metric.constant)))
 
 
 def check_float(judging: Judging, reference: DataSet) -> str:
@@ -87,16 +105,31 @@ def check_float(judging: Judging, reference: DataSet) -> str:
     for metric in judging.metrics:
         answers = metric.score(reference)
         scored = value(answers)
-        said.append(f"{metric.measure.name} {metric.measure.shown(scored)}")
+        constant = (
+            "" if metric.constant is None else f" (one answer for all: {metric.measure.shown(metric.constant)})"
+        )
+        said.append(f"{metric.measure.name} {metric.measure.shown(scored)}{constant}")
         if metric.constant is not None and _no_better(metric, answers):
-            shown, constant = metric.measure.shown(scored), metric.measure.shown(metric.constant)
-            raise ContractError(
-                "source-invalid",
-                f"The float model's {metric.measure.name} by these labels is {shown}; always giving one answer would get "
-                f"{constant}. {judging.words}",
-                hint="Are the labels in the order of the samples, and the classes in that of the outputs? Was it trained?",
-            )
+            raise _refusal(judging, metric, scored)
     return ", ".join(said)
+
+
+def _refusal(judging: Judging, metric: Metric, scored: float) -> ContractError:
+    assert metric.constant is not None
+    shown, constant = metric.measure.shown(scored), metric.measure.shown(metric.constant)
+    asked = {
+        "detection": "Are the labels' boxes x1, y1, x2, y2 in the model's units, and their classes numbered as its own?",
+        "anomaly": "Is 1 what is odd, and does the score grow with it?",
+        "keypoints": "Are the labels in the units of the model's own, and the points in one order?",
+        "regression": "Are the labels in the units of the model's outputs (was one of them scaled)?",
+    }
+    hint = asked.get(judging.task, "Are the classes numbered in the order of the outputs?")
+    return ContractError(
+        "source-invalid",
+        f"The float model's {metric.measure.name} by these labels is {shown}; always giving one answer would get "
+        f"{constant}. {judging.words}",
+        hint=f"Are the labels in the order of the samples? {hint} Was it trained?",
+    )
 
 
 def _no_better(metric: Metric, answers: Scored) -> bool:
@@ -106,18 +139,27 @@ def _no_better(metric: Metric, answers: Scored) -> bool:
     return low <= metric.constant if metric.measure.better == "higher" else high >= metric.constant
 
 
-def choosing_budgets(recipe_points: float, asked: float | None, unit: Unit) -> Callable[[Measure], float]:
+def choosing_budgets(recipe_points: float, asked: float | None, unit: Unit) -> Budgets:
     """For those that choose by agreement with float: what was `asked` is of another metric, but points are points."""
     points = recipe_points if asked is None or unit != "points" else asked
-    return lambda measure: points if measure.unit == "points" and measure.usual is None else measure.budget
+
+    def budget(measure: Measure, room: float = inf) -> float:
+        usual = points if measure.unit == "points" and measure.usual is None else measure.budget
+        return min(usual, ROOM * room)
+
+    return budget
 
 
-def budgets(recipe_points: float, asked: float | None, main: Measure) -> Callable[[Measure], float]:
-    """What a variant may lose: what was `asked` of the main measure; else a measure's usual, or the recipe's points."""
+def budgets(recipe_points: float, asked: float | None, main: Measure) -> Budgets:
+    """What a variant may lose: what was `asked` of the main measure; else a measure's usual, or the recipe's points.
 
-    def budget(measure: Measure) -> float:
+    Never so much that looking at no input would do.
+    """
+
+    def budget(measure: Measure, room: float = inf) -> float:
         if asked is not None and measure == main:
-            return asked
-        return recipe_points if measure.unit == "points" and measure.usual is None else measure.budget
+            return min(asked, ASKED_ROOM * room)
+        usual = recipe_points if measure.unit == "points" and measure.usual is None else measure.budget
+        return min(usual, ROOM * room)
 
     return budget

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet, is_text
-from edgelift_builder.judge.case import Case, Metric, numbers, pick, refuse
+from edgelift_builder.judge import agreement
+from edgelift_builder.judge.case import Case, Metric, Reading, fitting, numbers
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import PerSample
 
@@ -13,27 +17,49 @@ from edgelift_builder.judge.scored import PerSample
 #: infinitely many per cent.
 LEAST_ERROR = 0.01
 
+#: Several targets of which one varies so many times as much as another have no unit in common.
+_UNLIKE = 3.0
 
-def regression(case: Case) -> Metric:
-    """Mean absolute error over all numbers of a sample; RMSE and R² beside."""
+
+def regression(case: Case) -> Iterator[Reading]:
+    """Mean absolute error over all numbers of a sample; RMSE and R² beside.
+
+    Several targets in units of their own (degrees beside pascals) count alike: each is off by so much of its labels' spread.
+    Every one of several is held to float's values too, for a mean shows little of one that has gone blind.
+    """
     labels = np.asarray(case.labels)
-    name = pick(case, lambda a: not is_text(a) and a.size == labels.size and len(a) == len(labels))
-    if name is None:
-        raise refuse("regression", case, "It needs as many numbers per sample as there are labels of it.")
+    if is_text(labels) or ragged.is_ragged(labels):
+        return
     right = numbers(labels).reshape(len(labels), -1)
+    for name in fitting(case, lambda a: not is_text(a) and a.size == right.size and len(a) == len(right)):
+        metric = _off(name, right, labels.ndim)
+        several = (agreement.of(name, case.reference[name]),) if right.shape[1] > 1 else ()
+        yield (metric, *several)
+
+
+def _off(name: str, right: Numbers, axes: int) -> Metric:
+    spread = right.std(axis=0)
+    varies = spread[spread > 0]
+    unlike = axes == 2 and len(varies) > 1 and varies.max() > _UNLIKE * varies.min()
+    scale = np.where(spread > 0, spread, varies.mean()) if unlike else np.ones(right.shape[1])
 
     def off(out: DataSet) -> Numbers:
-        return numbers(out[name]).reshape(right.shape) - right
+        made: Numbers = (numbers(out[name]).reshape(right.shape) - right) / scale
+        return made
 
-    middle = np.median(right, axis=0)
+    least = LEAST_ERROR * float((spread / scale).mean()) or 1e-12
+    measure = Measure("MAE ÷ spread" if unlike else "MAE", better="lower", unit="percent", least=least)
+    words = f"{name} against the labels" + (", each target by its own spread" if unlike else "")
     return Metric(
-        Measure(
-            "MAE", better="lower", unit="percent", least=LEAST_ERROR * float(right.std(axis=0).mean()) or 1e-12
-        ),
+        measure,
         lambda out: PerSample(np.abs(off(out)).mean(axis=1)),
-        f"{name} against the labels",
-        float(np.abs(right - middle).mean()),
-        {"RMSE": lambda out: float(np.sqrt((off(out) ** 2).mean())), "R²": lambda out: _r2(right, off(out))},
+        words,
+        float((np.abs(right - np.median(right, axis=0)) / scale).mean()),
+        {
+            "RMSE": lambda out: float(np.sqrt((off(out) ** 2).mean())),
+            "R²": lambda out: _r2(right, off(out) * scale),
+        },
+        (name,),
     )
 
 
@@ -43,21 +69,27 @@ def _r2(right: Numbers, off: Numbers) -> float:
     return float(r2_score(right, right + off))
 
 
-def embedding(case: Case) -> Metric:
+def embedding(case: Case) -> Iterator[Reading]:
     """Mean cosine to the labels, or to the float model's own where there are none."""
-    wanted = case.labels if case.labels is not None else None
-    labels = None if wanted is None else numbers(wanted)
-    name = pick(case, lambda a: a.ndim >= 2 and not is_text(a) and (labels is None or a.shape == labels.shape))
-    if name is None:
-        raise refuse("embedding", case, "It needs a vector per sample, and labels of the same shape or none.")
-    right = numbers(case.reference[name]) if labels is None else labels
-    against = "float's own" if labels is None else "the labels"
+    labels = None if case.labels is None else np.asarray(case.labels)
+    if labels is not None and labels.dtype.kind not in "fiu":
+        return
+    for name in fitting(case, lambda a: a.ndim >= 2 and a.dtype.kind == "f"):
+        array = case.reference[name]
+        if labels is None or (labels.size == array.size and len(labels) == len(array)):
+            right = numbers(array) if labels is None else numbers(labels).reshape(array.shape)
+            yield (_near(name, right, "float's own" if labels is None else "the labels"),)
+
+
+def _near(name: str, right: Numbers, against: str) -> Metric:
+    middle = np.broadcast_to(right.mean(axis=0), right.shape)
     return Metric(
         Measure("cosine"),
         lambda out: PerSample(cosine(numbers(out[name]), right)),
         f"{name} against {against}",
-        float(cosine(np.broadcast_to(_flat(right).mean(axis=0), _flat(right).shape), _flat(right)).mean()),
+        float(cosine(middle, right).mean()),
         {"rank agreement": lambda out: rank_agreement(_flat(numbers(out[name])), _flat(right))},
+        () if against == "float's own" else (name,),
     )
 
 
@@ -88,25 +120,3 @@ def rank_agreement(one: Array, other: Array) -> float:
         return found
 
     return float((nearest(one[:_NEIGHBOURS]) == nearest(other[:_NEIGHBOURS])).mean())
-
-
-def keypoints(case: Case) -> Metric:
-    """Normalised mean error: distance of each point to its label ÷ the diagonal of the box around the labelled points."""
-    labels = numbers(np.asarray(case.labels))
-    flat = labels.reshape(len(labels), -1)
-    name = pick(case, lambda a: not is_text(a) and a.size == labels.size and len(a) == len(labels))
-    if name is None or flat.shape[1] % 2 or labels.shape[-1] not in (2, flat.shape[1]):
-        raise refuse("keypoints", case, "It needs points [n, points, 2] and labels of the same shape.")
-    right = flat.reshape(len(flat), -1, 2)
-    size = np.maximum(np.linalg.norm(right.max(1) - right.min(1), axis=-1), 1e-9)
-
-    def error(found: Array) -> Numbers:
-        made: Numbers = np.linalg.norm(found.reshape(right.shape) - right, axis=-1).mean(axis=1) / size
-        return made
-
-    return Metric(
-        Measure("NME", better="lower", unit="percent", least=LEAST_ERROR),
-        lambda out: PerSample(error(numbers(out[name]))),
-        f"{name} against the labels, by the size of what they mark",
-        float(error(np.broadcast_to(right.mean(axis=0), right.shape)).mean()),
-    )

@@ -90,12 +90,14 @@ class RankedBy:
 
     def under(self, weights: Numbers) -> Numbers:
         """See `Scored`; a half where a row has one kind of samples only."""
-        levels, place = np.unique(self.scores, return_inverse=True)
-        made = np.full(len(weights), 0.5)
-        for row, weight in enumerate(weights):
-            yes = np.bincount(place, weight * self.positive, len(levels))
-            no = np.bincount(place, weight * (1 - self.positive), len(levels))
-            if yes.sum() and no.sum():
-                below = np.cumsum(no) - no / 2
-                made[row] = (yes * below).sum() / (yes.sum() * no.sum())
+        order = np.argsort(self.scores, kind="stable")
+        ranked = self.scores[order]
+        levels = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+        yes, no = (
+            np.add.reduceat((weights * kind)[:, order], levels, axis=1)
+            for kind in (self.positive, 1 - self.positive)
+        )
+        below = np.cumsum(no, axis=1) - no / 2
+        pairs = yes.sum(axis=1) * no.sum(axis=1)
+        made: Numbers = np.where(pairs > 0, (yes * below).sum(axis=1) / np.maximum(pairs, 1), 0.5)
         return made

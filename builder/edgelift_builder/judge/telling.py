@@ -1,42 +1,46 @@
 """What a model is for: as its source says, else told from its outputs and labels; and by which metrics it is judged then.
 
-Told only where no other task fits as well; what is told is always said, with its reason. One column and whole-number labels
-may be a count, an age or two classes under other names: that is asked, not guessed.
+Of several outputs that labels could be of, or several ways to read one, it is that by which the float model is right most
+often. Outputs that no label is of are held to float's values. All of it is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-import numpy as np
-
-from edgelift_builder import ragged
-from edgelift_builder.data import Array, is_text
-from edgelift_builder.judge import agreement, anomaly, boxes, classes, detection, quantities
-from edgelift_builder.judge.case import Case, Metric
+from edgelift_builder.judge import agreement, anomaly, classes, detection, layouts, places, points, quantities
+from edgelift_builder.judge.case import Case, Metric, Reading, refuse
+from edgelift_builder.judge.labelled import check, tidy
+from edgelift_builder.judge.scored import value
+from edgelift_builder.judge.task import OBJECTS, TASKS, Task, tell
 from edgelift_contract.errors import ContractError
 
-Task = Literal[
-    "classification", "binary", "multilabel", "regression", "segmentation",
-    "detection", "keypoints", "embedding", "anomaly", "sequence",
-]  # fmt: skip
-
-TASKS: tuple[Task, ...] = get_args(Task)
-
-_LABELLED: dict[Task, Callable[[Case], Metric]] = {
-    "classification": classes.classification,
-    "binary": classes.binary,
-    "multilabel": classes.multilabel,
-    "regression": quantities.regression,
-    "segmentation": classes.segmentation,
-    "detection": detection.detection,
-    "keypoints": quantities.keypoints,
-    "embedding": quantities.embedding,
-    "anomaly": anomaly.anomaly,
-    "sequence": classes.sequence,
-}
+#: Task → how a case may be read, and what it needs.
+_LABELLED: dict[Task, tuple[Callable[[Case], Iterator[Reading]], str]] = {
+    "classification": (
+        classes.classification,
+        "It needs scores [n, classes] and labels int[n], from 0 to the last class, or a share of each class [n, classes].",
+    ),
+    "binary": (classes.binary, "It needs one score per sample, [n, 1] or [n], and labels 0 or 1."),
+    "multilabel": (classes.multilabel, "It needs scores [n, labels] and labels of the same shape, each 0 or 1."),
+    "regression": (quantities.regression, "It needs as many numbers per sample as there are labels of it."),
+    "segmentation": (places.segmentation, "It needs scores [n, classes, h, w] and labels int[n, h, w]."),
+    "detection": (
+        detection.detection,
+        'It needs boxes and scores, and for each picture a label {"boxes": [k, 4] corners in its units, "labels": [k]}.',
+    ),
+    "keypoints": (
+        points.keypoints,
+        "It needs points [n, points, 2] and labels of the same shape; of heat maps, give a metric that finds their peaks.",
+    ),
+    "embedding": (quantities.embedding, "It needs a vector per sample, and labels of the same shape or none."),
+    "anomaly": (
+        anomaly.anomaly,
+        "It needs one score per sample, or an output of the input's shape, and labels 0 (usual) and 1 (odd).",
+    ),
+    "sequence": (places.sequence, "It needs scores [n, length, classes] and labels int[n, length]."),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,113 +74,88 @@ def check_task(task: str) -> str:
         raise ContractError(
             "source-invalid", f"There is no task {task!r}.", hint=f"It is one of {', '.join(TASKS)}."
         )
-    return task
+    return task or ""
 
 
 def judging(case: Case, task: str) -> Judging:
     """How to judge; `task` as the source names it, or empty.
 
     Raises:
-        ContractError: `source-invalid`: labels and outputs don't fit the task, or no task can be told from them.
+        ContractError: `source-invalid`: labels and outputs don't fit the task, no task can be told from them, or labels
+            or the float model's answers hold NaN.
     """
-    if task:
-        return _named(case, task)
-    if case.labels is not None:
-        told, why = tell(case)
-        return Judging(told, why, (_LABELLED[told](case),))
-    return _without_labels(case)
+    check(case)
+    case = Case(case.inputs, case.reference, None if case.labels is None else tidy(case.labels))
+    if case.labels is None:
+        return _named_alone(case, task) if task else _without_labels(case)
+    if _are_of_outputs(case):
+        return _by_output(case, task)
+    told, why = (task, "the source says so") if task else tell(case)
+    return Judging(told, why, _with_the_rest(case, _best(case, told)))
 
 
-def _named(case: Case, task: str) -> Judging:
-    why = "the source says so"
-    if case.labels is not None or task in ("embedding", "detection"):
-        metric = _LABELLED[task](case)  # type: ignore[index]  # checked by `check_task`
-        return Judging(task, why, (metric,) if case.labels is not None else (metric, *agreement.agreement(case)))
-    chosen = [agreement.chosen(n, case) for n, a in case.reference.items() if a.ndim >= 2 and a.shape[-1] > 1]
+def _best(case: Case, task: str) -> Reading:
+    """Of all ways to read the outputs that by which the float model is best, beside what a constant answer would get."""
+    read, wanted = _LABELLED[task]  # type: ignore[index]  # checked by `check_task`
+    found = list(read(case))
+    if not found:
+        raise refuse(task, case, wanted)
+    return max(found, key=lambda reading: _better_than_constant(case, reading[0])) if len(found) > 1 else found[0]
+
+
+def _better_than_constant(case: Case, metric: Metric) -> float:
+    better = value(metric.score(case.reference)) - (metric.constant or 0.0)
+    return better if metric.measure.better == "higher" else -better / max(metric.constant or 0.0, 1e-12)
+
+
+def _with_the_rest(case: Case, reading: Reading) -> Reading:
+    """Beside what labels judge, the values of every output that they say nothing of."""
+    seen = {name for metric in reading for name in metric.looks_at}
+    return (*reading, *(metric for metric in agreement.agreement(case) if not set(metric.looks_at) <= seen))
+
+
+def _are_of_outputs(case: Case) -> bool:
+    are_boxes = isinstance(case.labels, Mapping) and set(case.labels) == OBJECTS
+    return isinstance(case.labels, Mapping) and not are_boxes and set(case.labels) <= set(case.reference)
+
+
+def _by_output(case: Case, task: str) -> Judging:
+    """Labels of several outputs, by their names: each judged as what it is for."""
+    found: list[Metric] = []
+    said = []
+    for name, labels in case.labels.items():
+        one = Case(case.inputs, {name: case.reference[name]}, labels)
+        told = task or tell(one)[0]
+        found.extend(_best(one, told))
+        said.append(f"{name} as {told}")
+    why = f"{', '.join(said)}; {'the source says so' if task else 'told from labels and outputs'}"
+    return Judging(task or said[0].split(" as ")[1], why, _with_the_rest(case, tuple(found)))
+
+
+def _named_alone(case: Case, task: str) -> Judging:
+    """A task, and nothing that says what is right: what of it can be held to float, and values."""
+    why = "the source says so; there are no labels"
+    if task == "detection" or task == "embedding":
+        return Judging(task, why, _with_the_rest(case, _best(case, task)))
+    chosen = [agreement.chosen(n, case) for n, a in case.reference.items() if _may_be_class_scores(case, n)]
     extra = chosen[:1] if task == "classification" else []
-    return Judging(task, f"{why}; there are no labels", (*extra, *agreement.agreement(case)))
+    return Judging(task, why, (*extra, *agreement.agreement(case)))
+
+
+def _may_be_class_scores(case: Case, name: str) -> bool:
+    array = case.reference[name]
+    return array.dtype.kind == "f" and array.ndim >= 2 and array.shape[-1] > 1
 
 
 def _without_labels(case: Case) -> Judging:
-    values = agreement.agreement(case)
-    how = boxes.layout(case.reference)
-    if how is not None and any(len(found.boxes) for found in boxes.detections(case.reference, how)):
+    values = tuple(agreement.agreement(case))
+    how = layouts.likeliest(case.reference, known=False)
+    if how is not None and any(len(found.boxes) for found in layouts.detections(case.reference, how)):
         why = "there are no labels; the outputs look like boxes with scores"
-        return Judging("detection", why, (detection.detection(case), *values))
+        (reading,) = detection.detection(case, known=False)
+        return Judging("detection", why, (*reading, *values))
     scores = [name for name, array in case.reference.items() if agreement.are_class_scores(array)]
     if scores:
         why = f"there are no labels; {scores[0]} is shares of classes"
         return Judging("classification", why, (agreement.chosen(scores[0], case), *values))
-    return Judging("", "there are no labels", tuple(values))
-
-
-def tell(case: Case) -> tuple[Task, str]:
-    """The task that labels and outputs show, and why.
-
-    Raises:
-        ContractError: `source-invalid`, with the line that would help.
-    """
-    if isinstance(case.labels, Mapping):
-        return "detection", "the labels are boxes"
-    labels = np.asarray(case.labels)
-    outputs = [a for a in case.reference.values() if not ragged.is_ragged(a)]
-    for told in (_by_text, _by_classes, _by_places, _by_one_score, _by_many):
-        found = told(labels, outputs)
-        if found is not None:
-            return found
-    shapes = ", ".join(
-        f"{a.dtype.name}{list(a.shape)}" if not is_text(a) else "text" for a in case.reference.values()
-    )
-    raise ContractError(
-        "source-invalid",
-        f"What the model is for can't be told from labels {labels.dtype.name}{list(labels.shape)} and outputs {shapes}.",
-        hint=f'Name it, as Source(…, task="regression"); there are {", ".join(TASKS)}. Or give a metric of your own.',
-    )
-
-
-_Told = tuple[Task, str] | None
-
-
-def _by_text(labels: Array, outputs: list[Array]) -> _Told:
-    fits = is_text(labels) and any(is_text(a) and a.size == labels.size for a in outputs)
-    return ("classification", "outputs and labels are text") if fits else None
-
-
-def _by_classes(labels: Array, outputs: list[Array]) -> _Told:
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        return None
-    counts = [a.shape[1] for a in outputs if a.ndim == 2 and a.shape[1] > 1 and a.dtype.kind == "f"]
-    count = next((c for c in counts if labels.min() >= 0 and labels.max() < c), 0)
-    return ("classification", f"class numbers for {count} scores") if count else None
-
-
-def _by_places(labels: Array, outputs: list[Array]) -> _Told:
-    if labels.ndim < 2 or not np.issubdtype(labels.dtype, np.integer):
-        return None
-    for array in outputs:
-        for axis in (1, array.ndim - 1):
-            rest = array.shape[:axis] + array.shape[axis + 1 :]
-            if array.ndim == labels.ndim + 1 and rest == labels.shape and array.shape[axis] > 1:
-                task: Task = "segmentation" if labels.ndim == 3 else "sequence"
-                return task, f"class numbers for every {'pixel' if labels.ndim == 3 else 'place'}"
-    return None
-
-
-def _by_one_score(labels: Array, outputs: list[Array]) -> _Told:
-    one = [a for a in outputs if a.size == len(a) == labels.size == len(labels) and a.dtype.kind == "f"]
-    if not one:
-        return None
-    if np.isin(labels, (0, 1)).all() or np.isin(labels, (-1, 1)).all():
-        return "binary", "one score per sample, labels of two kinds"
-    return ("regression", "one number per sample, labels are numbers") if labels.dtype.kind == "f" else None
-
-
-def _by_many(labels: Array, outputs: list[Array]) -> _Told:
-    same = [a for a in outputs if a.shape == labels.shape and a.dtype.kind == "f" and labels.ndim >= 2]
-    if not same:
-        return None
-    if labels.ndim == 2 and np.isin(labels, (0, 1)).all():
-        if (labels.sum(axis=1) == 1).all():
-            return "classification", "one class of each row is marked"
-        return "multilabel", "several labels of each sample, 0 or 1"
-    return ("regression", "as many numbers as labels") if labels.dtype.kind == "f" else None
+    return Judging("", "there are no labels", values)

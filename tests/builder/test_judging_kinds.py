@@ -1,0 +1,258 @@
+"""The judge on kinds that nobody listed: each is judged by what it is for, or asked; and no constant passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgelift_builder import ragged
+from edgelift_builder.data import Array, DataSet
+from edgelift_builder.judge import panel, telling
+from edgelift_builder.judge.case import Case
+from edgelift_builder.judge.judgement import Judgement
+from edgelift_contract.errors import ContractError
+
+pytestmark = pytest.mark.builder
+
+N = 1000
+DRAWN = np.random.default_rng(1)
+
+
+def case(outputs: DataSet | Array, labels: Any = None, inputs: DataSet | None = None) -> Case:
+    return Case(inputs or {}, outputs if isinstance(outputs, dict) else {"y": outputs}, labels)
+
+
+def judged(given: Case, outputs: DataSet | Array, task: str = "", asked: float | None = None) -> list[Judgement]:
+    found = telling.judging(given, task)
+    budgets = panel.budgets(0.5, asked, found.metrics[0].measure)
+    outputs = outputs if isinstance(outputs, dict) else {"y": outputs}
+    return list(panel.Panel(found, given.reference, budgets).judge(outputs))
+
+
+def told(outputs: DataSet | Array, labels: Any) -> str:
+    return telling.judging(case(outputs, labels), "").task
+
+
+def one_hot(classes: Array, count: int) -> Array:
+    return np.eye(count, dtype=np.float32)[classes]
+
+
+CLASSES = DRAWN.integers(0, 4, N)
+SCORES = one_hot(CLASSES, 4) * 3 + DRAWN.normal(0, 0.5, (N, 4)).astype(np.float32)
+PIXELS = DRAWN.integers(0, 3, (40, 8, 8))
+MASK = DRAWN.integers(0, 2, (40, 8, 8))
+FRAMES = DRAWN.integers(0, 5, (80, 5))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "task"),
+    [
+        (SCORES, CLASSES[:, None], "classification"),
+        (SCORES, CLASSES.astype(np.float64), "classification"),
+        (SCORES, CLASSES.astype(np.uint8), "classification"),
+        (SCORES[:, :2], CLASSES > 1, "classification"),
+        (SCORES[:, :1], CLASSES > 1, "binary"),
+        (SCORES[:, :2], (CLASSES > 1) * 2 - 1, "binary"),
+        (CLASSES, CLASSES, "classification"),  # chosen inside the model
+        (CLASSES[:, None], CLASSES, "classification"),
+        (one_hot(FRAMES, 5), one_hot(FRAMES, 5), "sequence"),
+        (FRAMES, FRAMES, "sequence"),
+        (np.moveaxis(one_hot(PIXELS, 3), -1, 1), np.moveaxis(one_hot(PIXELS, 3), -1, 1), "segmentation"),
+        (np.moveaxis(one_hot(PIXELS, 3), -1, 1), PIXELS[:, None], "segmentation"),
+        (PIXELS, PIXELS, "segmentation"),
+        (MASK[:, None].astype(np.float32), MASK, "segmentation"),
+        (MASK[:, None].astype(np.float32), MASK[:, None].astype(np.float32), "segmentation"),
+        (MASK.astype(np.float32), MASK.astype(bool), "segmentation"),
+        (DRAWN.normal(size=(N, 3)), DRAWN.normal(size=(N, 3)), "regression"),
+        (DRAWN.normal(size=(40, 1, 8, 8)), DRAWN.normal(size=(40, 8, 8)), "regression"),
+    ],
+)  # fmt: skip
+def test_a_task_is_told_however_labels_are_written(outputs: Array, labels: Array, task: str) -> None:
+    assert told(outputs, labels) == task
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        (SCORES, DRAWN.dirichlet([1, 1, 1, 1], N)),  # shares of classes, or parts of a whole
+        (SCORES, np.array(["a", "b"] * 500)),
+        (SCORES, CLASSES + 1),  # numbered from 1: there is no class 4
+        (np.zeros((N, 7, 3), np.float32), CLASSES),
+    ],
+)
+def test_what_may_be_meant_in_two_ways_is_asked(outputs: Array, labels: Array) -> None:
+    with pytest.raises(ContractError, match="can't be told") as caught:
+        told(outputs, labels)
+    assert "task=" in caught.value.hint
+
+
+def test_shares_of_classes_are_classes_where_that_is_named() -> None:
+    soft = 0.7 * one_hot(CLASSES, 4) + 0.3 * DRAWN.dirichlet([1, 1, 1, 1], N)
+    (found,) = judged(case(SCORES, soft), SCORES, "classification")
+    assert found.value == pytest.approx((SCORES.argmax(1) == soft.argmax(1)).mean())
+
+
+def test_samples_without_a_label_are_passed_over() -> None:
+    labels = np.where(np.arange(N) % 3 == 0, -100, CLASSES)
+    wrong = SCORES.copy()
+    wrong[::3] = 0
+    (found,) = judged(case(SCORES, labels), wrong)
+    assert found.value > 0.98 and found.verdict == "holds"
+
+
+def test_the_output_that_labels_are_of_is_the_one_that_is_right() -> None:
+    outputs = {"auxiliary": DRAWN.permutation(SCORES), "logits": SCORES}
+    first, *others = judged(case(outputs, CLASSES), outputs)
+    assert first.value > 0.98 and [o.metric for o in others] == ["relative error"]
+
+
+def test_the_axis_of_the_classes_is_the_one_that_is_right() -> None:
+    for scores in (one_hot(FRAMES, 5), np.moveaxis(one_hot(FRAMES, 5), -1, 1)):  # [80, 5, 5] both
+        assert judged(case(scores, FRAMES), scores)[0].value == 1
+
+
+@pytest.mark.parametrize("spoilt", ["box", "features"])
+def test_outputs_without_labels_are_judged_too(spoilt: str) -> None:
+    outputs = {"logits": SCORES, "features": DRAWN.normal(size=(N, 8)), "box": DRAWN.normal(size=(N, 4)) * 300}
+    noisy = outputs | {spoilt: DRAWN.permutation(outputs[spoilt])}
+    assert {j.verdict for j in judged(case(outputs, CLASSES), outputs)} == {"holds"}
+    assert "fails" in {j.verdict for j in judged(case(outputs, CLASSES), noisy)}
+
+
+def test_labels_of_several_outputs_go_by_name() -> None:
+    age = DRAWN.normal(40, 10, N)
+    outputs = {"sex": SCORES[:, :2] - SCORES[:, 2:], "age": (age + DRAWN.normal(0, 1, N))[:, None]}
+    labels = {"sex": (outputs["sex"].argmax(1)), "age": age}
+    first, second = judged(case(outputs, labels), outputs)
+    assert (first.metric, second.metric) == ("accuracy", "MAE")
+    blind = judged(case(outputs, labels), outputs | {"age": np.full((N, 1), 40.0)})
+    assert [j.verdict for j in blind] == ["holds", "fails"]
+
+
+def rare(share: float, recall: float) -> tuple[Array, Array]:
+    """Scores [n, 2] by which a share of rare samples is found, and labels."""
+    labels = (np.arange(2000) < share * 2000).astype(np.int64)
+    found = labels * (DRAWN.random(2000) < recall)
+    return one_hot(found, 2) + DRAWN.normal(0, 0.01, (2000, 2)).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("columns", [2, 1])
+@pytest.mark.parametrize("share", [0.004, 0.05, 0.2])
+def test_never_finding_what_is_rare_does_not_pass(share: float, columns: int) -> None:
+    scores, labels = rare(share, 0.9)
+    scores = scores if columns == 2 else scores[:, 1:]
+    blind = np.full_like(scores, 0.1)
+    blind[:, 0] = 0.2
+    assert {j.verdict for j in judged(case(scores, labels), scores)} == {"holds"}
+    assert "fails" in {j.verdict for j in judged(case(scores, labels), blind, asked=0.5)}
+
+
+def test_a_rare_event_below_the_threshold_is_judged_by_order() -> None:
+    labels = (np.arange(2000) < 60).astype(np.int64)
+    shares = (0.02 + 0.2 * labels + DRAWN.normal(0, 0.03, 2000)).clip(0, 1)[:, None]
+    given = case(shares, labels)
+    panel.check_float(telling.judging(given, ""), given.reference)
+    first, second = judged(given, shares)
+    assert (first.metric, second.metric) == ("ROC AUC", "relative error") and first.value > 0.95
+    assert "fails" in {j.verdict for j in judged(given, DRAWN.permutation(shares))}
+
+
+def test_vectors_that_mostly_point_one_way_are_held_to_the_rest_of_them() -> None:
+    common = np.full(32, 10.0)
+    vectors = common + DRAWN.normal(size=(N, 32))
+    given = case(vectors, vectors.copy())
+    always = np.broadcast_to(vectors.mean(axis=0), vectors.shape)
+    assert judged(given, always, "embedding")[0].value > 0.99  # and yet
+    assert judged(given, always, "embedding")[0].verdict == "fails"
+    assert judged(given, vectors + DRAWN.normal(0, 0.05, vectors.shape), "embedding")[0].verdict == "holds"
+
+
+@pytest.mark.parametrize("asked", [None, 50.0])
+def test_no_budget_is_so_wide_that_a_constant_answer_would_do(asked: float | None) -> None:
+    labels = np.arange(2000) % 2
+    right = np.where(DRAWN.random(2000) < 0.53, labels, 1 - labels)
+    constant = np.zeros((2000, 2), np.float32)
+    found = judged(case(one_hot(right, 2), labels), constant, asked=asked)[0]
+    assert found.budget < 10 and found.verdict != "holds"
+
+
+def test_each_of_many_targets_counts_by_its_own_spread() -> None:
+    labels = DRAWN.normal(size=(N, 3)) * [1000, 1, 0.001] + [5000, 0, 0]
+    floats = labels + DRAWN.normal(size=(N, 3)) * [100, 0.1, 0.0001]
+    first, values = judged(case(floats, labels), floats)
+    assert first.metric == "MAE ÷ spread" and first.value == pytest.approx(0.08, abs=0.01)
+    assert values.verdict == "holds"
+    for target in range(3):
+        blind = floats.copy()
+        blind[:, target] = floats[:, target].mean()
+        assert {j.verdict for j in judged(case(floats, labels), blind)} == {"fails"}
+
+
+def test_one_label_of_many_that_goes_blind_is_seen() -> None:
+    labels = (DRAWN.random((N, 40)) < np.where(np.arange(40) == 7, 0.01, 0.4)).astype(np.int64)
+    floats = labels * 0.8 + 0.1
+    blind = floats.copy()
+    blind[:, 7] = 0.1
+    f1, values = judged(case(floats, labels), blind)
+    assert f1.verdict == "holds" != values.verdict
+
+
+@pytest.mark.parametrize("where", ["labels", "answers"])
+def test_nan_is_named(where: str) -> None:
+    labels, answers = DRAWN.normal(size=(2, N, 1))
+    (labels if where == "labels" else answers)[7] = np.nan
+    with pytest.raises(ContractError, match=r"(label|sample) 7 .*NaN"):
+        telling.judging(case(answers, labels), "")
+
+
+def test_what_a_mask_rules_out_is_no_difference() -> None:
+    floats = np.where(DRAWN.random((N, 6)) < 0.3, -np.inf, DRAWN.normal(size=(N, 6)))
+    assert judged(case(floats), floats)[0].verdict == "holds"
+    assert judged(case(floats), np.where(np.isinf(floats), -1e4, floats))[0].verdict == "fails"
+
+
+def test_pictures_of_bytes_are_quantities_and_masks_are_not() -> None:
+    picture = DRAWN.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    near = (picture.astype(int) + DRAWN.integers(-1, 2, picture.shape)).clip(0, 255).astype(np.uint8)
+    assert [(j.metric, j.verdict) for j in judged(case(picture), near)] == [("relative error", "holds")]
+    some = PIXELS.copy()
+    some[:, 0, 0] = (some[:, 0, 0] + 1) % 3
+    assert judged(case(PIXELS), some)[0].value == pytest.approx(63 / 64)
+
+
+def test_points_that_are_not_labelled_do_not_count() -> None:
+    right = DRAWN.uniform(0, 100, (N, 17, 2))
+    seen = (DRAWN.random((N, 17)) < 0.6).astype(float)
+    labels = np.concatenate([np.where(seen[..., None] > 0, right, 0), 2 * seen[..., None]], axis=-1)
+    near = np.concatenate([right + DRAWN.normal(0, 1, right.shape), np.ones((N, 17, 1))], axis=-1)
+    (found,) = judged(case(near, labels), near, "keypoints")
+    assert found.value == pytest.approx(1.25 / 115, rel=0.15)
+    blind = near.copy()
+    blind[:, 3] = 50
+    assert judged(case(near, labels), blind, "keypoints")[0].verdict == "fails"
+
+
+def test_one_point_is_judged_by_how_far_points_lie_apart() -> None:
+    right = DRAWN.uniform(0, 100, (N, 2))
+    near = right + DRAWN.normal(0, 1, right.shape)
+    (found,) = judged(case(near, right), near, "keypoints")
+    assert found.value == pytest.approx(1.25 / 141, rel=0.1)
+
+
+def test_sequences_of_any_length() -> None:
+    lengths = DRAWN.integers(2, 9, 100)
+    labels = ragged.of([DRAWN.integers(0, 4, n) for n in lengths])
+    scores = ragged.of([one_hot(row, 4) for row in labels])
+    assert judged(case(scores, labels), scores)[0].value == 1
+    off = ragged.of([np.roll(row, 1, axis=-1) for row in scores])
+    assert judged(case(scores, labels), off)[0].verdict == "fails"
+
+
+def test_an_autoencoder_may_lay_its_output_out_otherwise() -> None:
+    x = DRAWN.normal(size=(400, 1, 6, 5))
+    odd = np.arange(400) % 4 == 0
+    rebuilt = (x + DRAWN.normal(size=x.shape) * np.where(odd, 2, 1)[:, None, None, None] * 0.1).reshape(400, 30)
+    (found,) = judged(case(rebuilt, odd, {"x": x}), rebuilt, "anomaly")
+    assert found.value > 0.95

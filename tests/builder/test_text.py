@@ -99,7 +99,7 @@ def test_labels_of_text_are_compared_to_the_letter() -> None:
         assert metric.score(outputs).scores.tolist() == [1, 1, 0, 0]
     (metric,) = telling.judging(Case({}, {"label": np.array(["naß", "trocken", "windig", "x"])}), "").metrics
     assert metric.score(found).scores.tolist() == [1, 1, 1, 0]
-    with pytest.raises(ContractError, match=r"labels int64\[4\] and outputs text"):
+    with pytest.raises(ContractError, match=r"labels int64\[4\] and outputs label text"):
         telling.judging(Case({}, found, np.arange(4)), "")
 
 

@@ -47,3 +47,27 @@ def test_a_files_range_is_that_of_its_opset_and_of_its_operators(tmp_path: Path)
     assert runtime_range(tmp_path / "m.onnx") == ">=1.23"
     assert runtime_range(tmp_path / "m.onnx", ">=1.22") == ">=1.23"
     assert runtime_range(tmp_path / "m.onnx", ">=1.25") == ">=1.25"
+
+
+@pytest.mark.parametrize(
+    ("domain", "version", "operator", "inputs", "options", "said"),
+    [
+        ("com.microsoft", 1, "MatMulNBits", 3, {"K": 32}, ">=1.17"),
+        ("com.microsoft", 1, "MatMulNBits", 6, {"K": 32}, ">=1.19"),
+        ("com.microsoft", 1, "GatherBlockQuantized", 3, {}, ">=1.20"),
+        ("com.microsoft", 1, "GatherBlockQuantized", 3, {"bits": 8}, ">=1.23"),
+        ("com.microsoft", 1, "FusedConv", 2, {}, ">=1.17"),
+        ("ai.onnx.ml", 3, "TreeEnsembleRegressor", 1, {}, ">=1.17"),
+        ("ai.onnx.ml", 5, "TreeEnsemble", 1, {}, ">=1.18"),
+    ],
+)
+def test_operators_that_came_later_narrow_the_range(
+    domain: str, version: int, operator: str, inputs: int, options: dict[str, int], said: str, tmp_path: Path
+) -> None:
+    names = [f"x{k}" for k in range(inputs)]
+    made = helper.make_node(operator, names, ["y"], domain=domain, **options)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in (*names, "y")]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(domain, version)]
+    graph = helper.make_graph([made], "g", ports[:-1], ports[-1:])
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), tmp_path / "m.onnx")
+    assert runtime_range(tmp_path / "m.onnx") == said

@@ -1,13 +1,16 @@
 """Which onnxruntime loads an ONNX file: by its opset, its IR version and its contributed operators.
 
-The table was measured: a model of one node, loaded by the wheels of these versions for x86-64 and Python 3.11. Nothing
-older than `OLDEST` is offered: its session options are other ones.
+The tables were measured: a model of one node, loaded by the wheels of these versions for x86-64 and Python 3.11; and the
+operators that each of 1.17.3 to 1.25.0 lists (`get_all_operator_schema`), with their attributes and numbers of inputs.
+Nothing older than `OLDEST` is offered: its session options are other ones.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from edgelift_builder.source.onnx_walk import nodes
 
 
 class Reads(NamedTuple):
@@ -31,6 +34,41 @@ TABLE = (
 
 OLDEST = TABLE[0].release
 
+
+class Since(NamedTuple):
+    """onnxruntime's own operator, from which release on; with an attribute, or with more inputs than `inputs`, where it was
+    there before without.
+    """
+
+    operator: str
+    release: tuple[int, int]
+    attribute: str = ""
+    inputs: int = 0
+
+
+#: Operators of `com.microsoft`, and what they have learnt, after `OLDEST`.
+CONTRIBUTED = (
+    Since("GatherBlockQuantized", (1, 20)),
+    Since("GatherBlockQuantized", (1, 23), "bits"),
+    Since("GemmaRotaryEmbedding", (1, 18)),
+    Since("GroupQueryAttention", (1, 19), "smooth_softmax"),
+    Since("GroupQueryAttention", (1, 20), "softcap"),
+    Since("GroupQueryAttention", (1, 22), inputs=9),
+    Since("GroupQueryAttention", (1, 23), "qk_output"),
+    Since("GroupQueryAttention", (1, 23), inputs=11),
+    Since("GroupQueryAttention", (1, 25), inputs=12),
+    Since("MatMulNBits", (1, 18), inputs=4),
+    Since("MatMulNBits", (1, 19), inputs=5),
+    Since("MultiHeadAttention", (1, 22), inputs=8),
+    Since("PagedAttention", (1, 23)),
+    Since("QMoE", (1, 18)),
+    Since("RotaryEmbedding", (1, 19), "is_packed_batching"),
+    Since("SparseAttention", (1, 18)),
+)
+
+#: `ai.onnx.ml` of this version and later: from which release on; older ones are in all.
+CLASSICAL = (5, (1, 18))
+
 #: Newest onnxruntime with a wheel for a device's Python, where that is not the newest of all (PyPI: 1.23.2 is the last one
 #: for Python 3.10, which JetPack 6 has).
 NEWEST_FOR_PYTHON = {(3, 10): (1, 23)}
@@ -47,8 +85,24 @@ def runtime_range(model: Path, narrower: str = "") -> str:
 
     proto = onnx.load(model, load_external_data=False)
     opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=1)
-    least = max(release_for(opset, proto.ir_version), _parsed(narrower))
+    classical = max((o.version for o in proto.opset_import if o.domain == "ai.onnx.ml"), default=0)
+    least = max(
+        release_for(opset, proto.ir_version),
+        CLASSICAL[1] if classical >= CLASSICAL[0] else OLDEST,
+        *(_since(node) for node in nodes(proto) if node.domain == "com.microsoft"),
+        _parsed(narrower),
+    )
     return f">={least[0]}.{least[1]}"
+
+
+def _since(node: Any) -> tuple[int, int]:
+    attributes = {a.name for a in node.attribute}
+    given = max((place for place, name in enumerate(node.input, start=1) if name), default=0)
+    rows = (r for r in CONTRIBUTED if r.operator == node.op_type)
+    return max(
+        (r.release for r in rows if (not r.attribute or r.attribute in attributes) and given > r.inputs),
+        default=OLDEST,
+    )
 
 
 def _parsed(said: str) -> tuple[int, int]:

@@ -6,12 +6,13 @@ the checkout and private paths would travel to the field. Nothing a runtime read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir
+
+from edgelift_builder.source.onnx_walk import nodes
 
 MODEL, WEIGHTS = "model.onnx", "weights.bin"
 
@@ -60,21 +61,11 @@ def scrub(message: Any) -> None:
 
 def drop_unused_domains(model: Any) -> None:
     """Clear imports of operator sets that nothing in a model is of: each asks for a runtime that knows it."""
-    used = {"", *_domains(model)}
+    used = {"", *(_short(node.domain) for node in nodes(model))}
     kept = [o for o in model.opset_import if _short(o.domain) in used]
     kept = [type(o).FromString(o.SerializeToString()) for o in kept]
     del model.opset_import[:]
     model.opset_import.extend(kept)
-
-
-def _domains(message: Any) -> Iterator[str]:
-    if message.DESCRIPTOR.name == "NodeProto":
-        yield _short(message.domain)
-    for field, value in message.ListFields():
-        if field.message_type is None or field.message_type.GetOptions().map_entry:
-            continue
-        for part in value if not hasattr(value, "ListFields") else (value,):
-            yield from _domains(part)
 
 
 def _short(domain: str) -> str:

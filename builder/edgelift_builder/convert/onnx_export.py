@@ -69,12 +69,13 @@ def export(handle: str, facts: SourceFacts, folder: str, opset: int) -> list[str
     raw = Path(folder) / "raw.onnx"
     program = _export(model, facts, opset)
     program.save(raw, external_data=True)
-    _name_batch(raw)
+    _name_free_axes(raw, facts.axes)
     files = strip.store(raw, Path(folder))
     for left in Path(folder).glob("raw.onnx*"):
         left.unlink()
     if facts.batch_free and _fixed_batch(Path(folder) / files[0], facts.axes):
         raise failed(ExportOnnx.name, "the batch axis is fixed")
+    _check_free(Path(folder) / files[0], facts)
     return files
 
 
@@ -90,7 +91,12 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         # torch.export takes an axis of length 1 for a constant; a second, equal sample keeps it free.
         counted = {n: k for n in example if (k := axes[n]) is not None}
         example |= {n: torch.cat([example[n], example[n]], k) for n, k in counted.items()}
-        dynamic = {n: {counted[n]: batch} if n in counted else None for n in example}
+        dynamic = {n: {counted[n]: batch} for n in counted}
+    for spec in facts.inputs:
+        # What is as long as what, the exporter finds out; what it takes for fixed, `_check_free` does.
+        free = [k for k, length in enumerate(spec.shape) if length == -1 and k != axes[spec.name]]
+        dynamic.setdefault(spec.name, {}).update(dict.fromkeys(free, torch.export.Dim.AUTO))
+    dynamic = {n: dynamic[n] or None for n in example} if any(dynamic.values()) else {}
     listed, named = parameters(model).arguments(example)
     try:
         return torch.onnx.export(
@@ -158,15 +164,41 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _name_batch(path: Path) -> None:
-    # The exporter calls the free axis s77 or so, a number that depends on what was traced before.
+def _check_free(path: Path, facts: SourceFacts) -> None:
+    """Refuse a graph that fixes what the samples have in several lengths.
+
+    Raises:
+        ContractError: `conversion-failed`.
+    """
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    wanted = {spec.name: spec.shape for spec in facts.inputs}
+    for value in graph.input:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value") and wanted[value.name][axis] == -1 and axis != facts.axes[value.name]:
+                raise ContractError(
+                    "conversion-failed",
+                    f"The model cannot be exported to ONNX with axis {axis} of {value.name} free: it fixes it at "
+                    f"{dim.dim_value}.",
+                    hint="Use x.shape in place of a number written into forward, or give samples of one length.",
+                )
+
+
+def _name_free_axes(path: Path, axes: Axes) -> None:
+    # The exporter calls free axes s77 or so, a number that depends on what was traced before.
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
     graph = proto.graph
-    free = {d.dim_param for v in graph.input for d in v.type.tensor_type.shape.dim} - {""}
+    names: dict[str, str] = {}
+    for value in graph.input:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_param:
+                usual = "batch" if axis == axes.get(value.name, 0) else f"free_{len(names)}"
+                names.setdefault(dim.dim_param, usual)
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in free:
-                dim.dim_param = "batch"
+            if dim.dim_param:
+                dim.dim_param = re.sub(r"\b\w+\b", lambda found: names.get(found[0], found[0]), dim.dim_param)
     path.write_bytes(proto.SerializeToString(deterministic=True))

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.convert.onnx_export import explain
+from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
 
 MODEL = "model.tflite"
 RUNTIME_RANGE = ">=2.0"
@@ -36,7 +38,9 @@ class ExportTflite:
         Raises:
             ContractError: `unsupported-operator` or `conversion-failed`.
         """
-        context.child.call(export, piece.handle, str(folder / MODEL), on_failure=on_step_failure(self.name))
+        context.child.call(
+            export, piece.handle, context.facts, str(folder / MODEL), on_failure=on_step_failure(self.name)
+        )
         precision = "int8" if context.facts.quantised else "float32"
         return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),), precision), changed=True)
 
@@ -56,12 +60,19 @@ def check_flatbuffer(step: str, path: Path) -> None:
             raise failed(step, "what it wrote is not a TFLite file")
 
 
-def export(handle: str, path: str) -> None:
+def export(handle: str, facts: SourceFacts, path: str) -> None:
     """In the child: convert a module with one sample as its shape."""
     model = module(handle)
     if isinstance(model, FileModel):
         shutil.copyfile(model.path, path)
         return
+    free = [s.name for s in facts.inputs if any(n == -1 for k, n in enumerate(s.shape) if k != facts.axes[s.name])]
+    if free:
+        raise ContractError(
+            "conversion-failed",
+            f"{', '.join(free)} of the model may have any length; a TFLite file made of a module has the example's alone.",
+            hint="Give samples of one length, or ship ONNX.",
+        )
     from edgelift_builder.source import tensors
 
     try:

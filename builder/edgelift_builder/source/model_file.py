@@ -35,6 +35,10 @@ FORMATS: dict[str, tuple[Format, ...]] = {
 }
 
 
+#: What `precision.to_float32` makes of a module's parameters, its inputs are, too.
+_FLOAT32 = {"torch.bfloat16": "float32", "torch.float64": "float32"}
+
+
 def is_model_file(path: Path) -> bool:
     """Is this the name of a model rather than of code."""
     return path.suffix in SUFFIXES
@@ -89,7 +93,7 @@ def _open_program(path: Path) -> tuple[Any, list[Port]]:
     ports = [
         Port(
             name,
-            str(value.dtype).removeprefix("torch."),
+            _FLOAT32.get(str(value.dtype), str(value.dtype).removeprefix("torch.")),
             tuple(n if isinstance(n, int) else None for n in value.shape),
         )
         for name, value in named.items()

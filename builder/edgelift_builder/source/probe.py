@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgelift_builder import calls, data
+from edgelift_builder import calls, data, ragged
 from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.judge import telling
@@ -58,6 +59,11 @@ def survey(
     )
     ask = partial(forward, source.model, what="evaluation input")
     answers = trial.ask_all(ask, divided.evaluation, samples.axes, may_batch=samples.may_batch)
+    inputs = _inputs(samples, ports, batch_free=answers.batch_free)
+    free = {s.name: [k for k, n in enumerate(s.shape) if n == -1 and k != samples.axes[s.name]] for s in inputs}
+    if any(free.values()):
+        shapes = trial.shapes_of_any_length(ask, samples.example, free, answers.shapes)
+        answers = replace(answers, shapes=shapes)
     for name, kept in (
         (EVALUATION, divided.evaluation), (CALIBRATION, divided.calibration), (LABELS, divided.labels),
         (REFERENCE, answers.reference),
@@ -76,7 +82,7 @@ def survey(
         batch_free=answers.batch_free,
         guessed=about.get("guessed", False),
         quantised=getattr(source.model, "quantised", False),
-        inputs=_inputs(samples, ports, batch_free=answers.batch_free),
+        inputs=inputs,
         outputs=_outputs(answers, source.model),
         axes=samples.axes | answers.axes,
         samples=data.length(divided.evaluation),
@@ -100,11 +106,20 @@ def _inputs(samples: Samples, ports: Sequence[Port], *, batch_free: bool) -> lis
     free = {port.name: port.shape for port in ports}
     made = []
     for name, array in samples.example.items():
-        shape = _freed(list(array.shape), free.get(name, array.shape))
+        shape = _freed(list(array.shape), free.get(name, _lengths(samples.evaluation[name], samples.axes[name])))
         made.append(
             TensorSpec(name, data.data_type(array), _counted(shape, samples.axes[name], batch_free=batch_free))
         )
     return made
+
+
+def _lengths(column: data.Array, axis: int | None) -> list[int | None]:
+    """Lengths of the axes of a call, None where samples differ."""
+    one = calls.one({"": column}, 0, {"": axis})[""].shape
+    if not ragged.is_ragged(column):
+        return list(one)
+    shapes = [calls.one({"": column}, k, {"": axis})[""].shape for k in range(len(column))]
+    return [found[0] if len(set(found)) == 1 else None for found in zip(*shapes, strict=True)]
 
 
 def _outputs(answers: trial.Answers, model: Any) -> list[TensorSpec]:

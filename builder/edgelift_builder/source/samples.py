@@ -104,13 +104,17 @@ def _shapes(
         given = sample_axes.arrays(takes.bind(source.example_inputs, "example inputs"))
         return {name: np.shape(array) for name, array in given.items()}
     known = {port.name: port.shape for port in ports}
-    return {name: known.get(name) or _any_length(value) for name, value in evaluated.items()}
+    count = next((len(value) for value in evaluated.values() if isinstance(value, list) or value.ndim), 1)
+    return {n: known[n] if n in known else _any_length(value, count) for n, value in evaluated.items()}
 
 
-def _any_length(value: sample_axes.Given) -> Shape:
+def _any_length(value: sample_axes.Given, count: int) -> Shape:
+    """The shape of a call that a file doesn't tell: samples lie on the first axis, or on the only one that has as many."""
     if isinstance(value, list):
         return (None, *value[0].shape)
-    return (None, *value.shape[1:]) if value.ndim else ()
+    places = [k for k, length in enumerate(value.shape) if length == count]
+    axis = places[0] if len(places) == 1 else 0
+    return tuple(None if k == axis else length for k, length in enumerate(value.shape))
 
 
 def _named(given: Mapping[str, sample_axes.Given], name: str, what: str) -> sample_axes.Given:

@@ -114,6 +114,37 @@ def _alike(answers: Sequence[DataSet], pair: DataSet, axes: calls.Axes, ranges: 
     return True
 
 
+def shapes_of_any_length(
+    ask: Ask, call: DataSet, free: Mapping[str, Sequence[int]], shapes: Mapping[str, list[int]]
+) -> dict[str, list[int]]:
+    """`shapes` of the outputs, -1 where they change with the lengths that inputs are free to have.
+
+    Args:
+        ask: the model.
+        call: one call of it.
+        free: the axes of each input that may have any length, but for samples.
+        shapes: the outputs' as all samples have them.
+    """
+    shorter = dict(call)
+    for name, axes in free.items():
+        for axis in axes:
+            length = shorter[name].shape[axis]
+            shorter[name] = np.ascontiguousarray(np.take(shorter[name], range((length + 1) // 2), axis))
+    try:
+        answer, other = ask(call), ask(shorter)
+    except EdgeliftError:
+        return dict(shapes)  # it takes no shorter ones: as long as they are is what is known
+    return {
+        name: [
+            -1 if known != -1 and n != m else known
+            for known, n, m in zip(shape, answer[name].shape, other[name].shape, strict=True)
+        ]
+        if len(shape) == answer[name].ndim == other[name].ndim
+        else shape
+        for name, shape in shapes.items()
+    }
+
+
 def _shape(answers: list[data.Array]) -> list[int]:
     ranks = {answer.ndim for answer in answers}
     if len(ranks) > 1:

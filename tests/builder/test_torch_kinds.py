@@ -1,0 +1,129 @@
+"""Modules, `torch.export` archives and TorchScript of the kinds that people bring: free lengths, state, other precisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from edgelift_builder.convert import onnx_export, tflite
+from edgelift_builder.facts import SourceFacts
+from edgelift_builder.source import load
+from edgelift_contract import ContractError
+
+pytestmark = [
+    pytest.mark.builder, pytest.mark.onnx,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+]  # fmt: skip
+
+
+class Wave(nn.Module):
+    """`[n, 4, any] → [n, 8, half of it]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(4, 8, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+class Listener(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.out = nn.GRU(3, 4, 2, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        heard, state = self.layers(x, state)
+        return self.out(heard[:, -1]), state
+
+
+def taken(path: Path, folder: Path, data: Path | str = "", function: str = "") -> SourceFacts:
+    folder.mkdir()
+    return load.load_source(str(path), function, str(data), str(folder))
+
+
+def shapes(specs: list[Any]) -> list[tuple[str, str, list[int]]]:
+    return [(spec.name, spec.dtype, spec.shape) for spec in specs]
+
+
+def exported(facts: SourceFacts, folder: Path) -> Any:
+    folder.mkdir()
+    graph, *_ = onnx_export.export("", facts, str(folder), onnx_export.OPSET)
+    return ort.InferenceSession(str(folder / graph), providers=["CPUExecutionProvider"])
+
+
+def test_what_an_archive_leaves_free_stays_free(tmp_path: Path) -> None:
+    model = Wave().eval()
+    dims = ({0: torch.export.Dim("n"), 2: torch.export.Dim("length", min=3, max=1000)},)
+    torch.export.save(
+        torch.export.export(model, (torch.zeros(2, 4, 9),), dynamic_shapes=dims), tmp_path / "wave.pt2"
+    )
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(40, 4, 20)).astype(np.float32))
+    facts = taken(tmp_path / "wave.pt2", tmp_path / "sets", tmp_path / "data.npz")
+    assert shapes(facts.inputs) == [("x", "FP32", [-1, 4, -1])]
+    assert shapes(facts.outputs) == [("output_0", "FP32", [-1, 8, -1])]  # not 10, as all samples have it
+    session = exported(facts, tmp_path / "made")
+    for count, length in ((1, 20), (3, 7)):
+        x = torch.randn(count, 4, length)
+        (found,) = session.run(None, {"x": x.numpy()})
+        np.testing.assert_allclose(found, model(x).detach().numpy(), atol=1e-5)
+    with pytest.raises(ContractError, match="x of the model may have any length"):
+        tflite.export("", facts, str(tmp_path / "model.tflite"))
+
+
+RAGGED = """
+import numpy as np, torch
+from torch import nn
+from edgelift_builder import Source
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(50, 8), nn.Linear(8, 3)
+    def forward(self, ids, mask):
+        weights = mask.unsqueeze(-1).float()
+        return self.out((self.table(ids) * weights).sum(1) / weights.sum(1))
+
+def words():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(0, 50, n) for n in rng.integers(3, 12, 40)]
+    masks = [np.ones_like(i) for i in ids]
+    example = {"ids": ids[0][None], "mask": masks[0][None]}
+    return Source("words", Words().eval(), example, {"ids": ids, "mask": masks})
+"""
+
+
+def test_samples_of_several_lengths_make_the_artifacts_axis_free(tmp_path: Path) -> None:
+    (tmp_path / "words.py").write_text(RAGGED)
+    facts = taken(tmp_path / "words.py", tmp_path / "sets", function="words")
+    assert shapes(facts.inputs) == [("ids", "INT64", [1, -1]), ("mask", "INT64", [1, -1])]
+    session = exported(facts, tmp_path / "made")
+    for length in (3, 11):
+        ids = np.arange(length)[None]
+        (found,) = session.run(None, {"ids": ids, "mask": np.ones_like(ids)})
+        assert found.shape == (1, 3) and np.isfinite(found).all()
+
+
+def test_a_state_in_torchscript_has_its_samples_where_they_are(tmp_path: Path) -> None:
+    torch.jit.script(Listener().eval()).save(str(tmp_path / "listener.pt"))
+    rng = np.random.default_rng(0)
+    x, state = rng.normal(size=(40, 5, 3)).astype(np.float32), np.zeros((2, 40, 4), np.float32)
+    np.savez(tmp_path / "data.npz", x=x, state=state)
+    facts = taken(tmp_path / "listener.pt", tmp_path / "sets", tmp_path / "data.npz")
+    assert (facts.axes["x"], facts.axes["state"], facts.axes["output_1"]) == (0, 1, 1) and facts.batch_free
+    assert shapes(facts.inputs)[1] == ("state", "FP32", [2, -1, 4])
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+def test_an_archive_of_another_precision_is_asked_in_float32(kind: torch.dtype, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 3)).to(kind).eval()
+    torch.export.save(torch.export.export(model, (torch.zeros(1, 8, dtype=kind),)), tmp_path / "net.pt2")
+    facts = taken(tmp_path / "net.pt2", tmp_path / "sets")
+    assert facts.inputs[0].dtype == "FP32" and any("was made float32" in said for said in facts.remarks)

@@ -214,7 +214,12 @@ def test_staging_verifying_and_collecting(host: ToyHost, link: HttpTransport, st
         store.stage(one.artifact, store.verify(one.artifact))
     assert (store.folder(wanted.artifact) / "model.onnx").exists()
     store.partial("f" * 64).write_bytes(b"left over")
+    store.collect([wanted.artifact])  # there are no engines where there is no TensorRT
+    for one in (wanted, other):
+        (store.engines / one.artifact).mkdir(parents=True)
+        (store.engines / one.artifact / "x_sm87.engine").write_bytes(b"built for minutes")
     store.collect([wanted.artifact])
+    assert [path.name for path in store.engines.iterdir()] == [wanted.artifact]
     assert store.is_staged(wanted.artifact)
     assert not store.is_staged(other.artifact)
     assert not store.partial("f" * 64).exists()

@@ -4,6 +4,7 @@
     partial/<sha256>             on its way; kept over restarts so that a fetch resumes
     artifacts/<id>/<path>        names for an artifact's blobs, as its runtime expects them; hard links
     artifacts/<id>/manifest.json the manifest's bytes
+    engines/<id>/                what TensorRT made of an artifact, where there is TensorRT; not written here
 
 A name in `blobs` or `artifacts` appears by one rename once everything below it is durable. A model file is
 never overwritten: runtimes map it into memory, and a file changed under a mapping changes loaded weights.
@@ -35,6 +36,7 @@ class Store:
         self._claims: dict[str, threading.Lock] = {}
         self._claims_lock = threading.Lock()
         self.blobs, self.partials, self.artifacts = root / "blobs", root / "partial", root / "artifacts"
+        self.engines = root / "engines"
 
     def make_folders(self) -> None:
         """Make the folders; those that are there are fine.
@@ -161,7 +163,7 @@ class Store:
         return folder
 
     def collect(self, keep: Iterable[str]) -> int:
-        """Remove every artifact, blob and partial file that none of the artifacts in `keep` needs.
+        """Remove every artifact, blob, partial file and TensorRT engine that none of the artifacts in `keep` needs.
 
         Returns:
             How many files and folders went.
@@ -174,7 +176,8 @@ class Store:
             except ContractError:
                 continue  # not fetched yet: nothing of it to protect but what is in `keep`
         gone = 0
-        for path in self._names(self.artifacts):
+        engines = self._names(self.engines) if self.engines.is_dir() else []
+        for path in (*self._names(self.artifacts), *engines):
             if path.name not in keep:
                 self.disk.remove(path)
                 gone += 1

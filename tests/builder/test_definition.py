@@ -125,6 +125,28 @@ def test_static_weights_are_those_of_the_definition(tmp_path: Path) -> None:
         assert np.abs(found[f"{name}_quantized"].astype(int) - wanted.values).max() <= 1
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_activations_have_no_zero_point_where_a_target_says_so(tmp_path: Path, symmetric: bool) -> None:
+    """TensorRT builds no engine with one."""
+    from edgelift_builder.optimise import prepare
+    from edgelift_builder.optimise.static_int8 import GraphQuantiser
+    from edgelift_builder.piece import Range
+
+    ready = prepare.prepare(files.onnx_file(tmp_path / "net.onnx"), tmp_path)
+    scheme = {
+        "activation": "int8",
+        "weight": "int8",
+        "reduce_range": False,
+        "per_channel": False,
+        "symmetric": symmetric,
+    }
+    ranges = {n: Range(n, -1.0, 4.0, -1.0, 4.0) for n in ("x", "h0", "h1", "h2", "y")}
+    graph = GraphQuantiser(ready, ranges, scheme, []).make().graph
+    found = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    points = [found[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert points and all((point == 0).all() == symmetric for point in points)
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("width", [64, 70])
 def test_weight_only_computes_with_the_definitions_weights(

@@ -56,6 +56,7 @@ def test_int8_follows_the_kernels(name: str) -> None:
     arm = not target.hardware_class.startswith("x86")
     assert scheme.activation == ("int8" if arm else "uint8")
     assert scheme.reduce_range == (target.hardware_class == "x86-64-avx2")
+    assert scheme.symmetric == target.hardware_class.startswith("jetson")
 
 
 def test_the_old_jetson_stays_float() -> None:

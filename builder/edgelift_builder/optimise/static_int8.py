@@ -66,6 +66,7 @@ class StaticInt8:
             "weight": scheme.weight,
             "reduce_range": scheme.reduce_range,
             "per_channel": scheme.per_channel if granularity == "target" else granularity == "channel",
+            "symmetric": scheme.symmetric,
             "session": msgspec.to_builtins(target.session("onnxruntime")),
         }
 
@@ -206,8 +207,9 @@ class GraphQuantiser:
             only or [],
             [*self._kept_float, *(leaving or [])],
             operators(),
-            # Activations keep their zero point: after a ReLU the whole range counts, and the ReLU is not needed any more.
-            {"WeightSymmetric": True, "ActivationSymmetric": False},
+            # Where they may, activations keep their zero point: after a ReLU the whole range counts, and the ReLU is not
+            # needed any more.
+            {"WeightSymmetric": True, "ActivationSymmetric": self._settings.get("symmetric", False)},
         )
         quantiser.quantize_model()
         return quantiser.model.model

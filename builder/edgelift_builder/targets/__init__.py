@@ -43,6 +43,7 @@ class Int8Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         activation, weight: element types of activations and weights; weights are symmetric, in [-127, 127].
         reduce_range: quantise weights to 7 bits, for kernels that saturate.
         per_channel: a scale for each output channel instead of one for each tensor.
+        symmetric: activations without a zero point too: TensorRT takes no others.
         source: who says so.
     """
 
@@ -51,6 +52,7 @@ class Int8Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     reduce_range: bool = False
     per_channel: bool = False
+    symmetric: bool = False
 
 
 class TargetOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

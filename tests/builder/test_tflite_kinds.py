@@ -61,6 +61,11 @@ def test_what_is_written_anew_is_whole(tmp_path: Path) -> None:
     assert (signature.signatureKey, signature.subgraphIndex) == (b"serving_default", 0)
 
 
+def test_graphs_that_are_not_served_are_left_out(tmp_path: Path) -> None:
+    model, _ = opened(kinds.several_signatures(), tmp_path)
+    assert [g.name for g in tflite_graph.read(model.path).subgraphs] == [b"second"]
+
+
 def test_a_graph_that_is_brought_forward_keeps_its_branches(tmp_path: Path) -> None:
     model, _ = opened(kinds.branches(), tmp_path)
     x = drawn()

@@ -131,6 +131,14 @@ def _worst(sums: Numbers, scale: Numbers) -> Numbers:
     return made
 
 
+def relative_error(found: Array, wanted: Array) -> float:
+    """Of the worst channel, as a share of its own variation in `wanted`; infinite for NaN or another shape."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    worst = max(float(_errors(numbers(found), numbers(wanted), axis).max()) for axis in _channel_axes(wanted))
+    return worst if np.isfinite(worst) else float("inf")
+
+
 def worst_channel(found: Array, wanted: Array) -> tuple[str, float]:
     """The channel that decides, as `axis 2, channel 5`, and its relative error, per cent."""
     errors = {

@@ -22,7 +22,7 @@ class LitertSession:
         self,
         path: Path,
         threads: int,
-        outputs: Iterable[str],
+        outputs: Iterable[str] | None,
         kinds: Mapping[str, DataType],
         *,
         other_kernels: bool = False,
@@ -32,7 +32,7 @@ class LitertSession:
         Args:
             path: the file.
             threads: 0 lets the runtime decide.
-            outputs: names of those to return.
+            outputs: names of those to return; all where none are named.
             kinds: element types that whole numbers are to be returned in; none for as they come.
             other_kernels: without XNNPACK.
         """
@@ -46,7 +46,7 @@ class LitertSession:
         # Converters make int32 of int64: whole numbers are given in the width that the file has for them.
         self._inputs = {n: (d["index"], d["dtype"]) for n, d in runner.get_input_details().items()}
         found = runner.get_output_details()
-        self._outputs = {n: found[n]["index"] for n in outputs}
+        self._outputs = {n: found[n]["index"] for n in (found if outputs is None else outputs)}
         self._kinds = kinds
         self._shapes: dict[str, tuple[int, ...]] = {}
 

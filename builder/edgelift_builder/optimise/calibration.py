@@ -63,11 +63,11 @@ def calibrate(
     counts = {name: np.zeros(BINS, np.int64) for name in bounded}
     for sample in data.stream(samples):
         for name, array in _run(session, bounded, calls.one(sample, 0, axes)):
-            counts[name] += _histogram(array, least[name], most[name])
+            counts[name] += histogram(array, least[name], most[name])
     return {n: _range(n, least[n], most[n], counts[n], method, percentile) for n in bounded}
 
 
-def _histogram(array: Array, least: float, most: float) -> Array:
+def histogram(array: Array, least: float, most: float) -> Array:
     """How many values lie in each of `BINS` bins; all in the first where the values are one, as of a mask of ones."""
     if most - least <= 1e-9 * max(abs(least), abs(most)):
         return np.bincount([0], [array.size], BINS).astype(np.int64)
@@ -107,19 +107,29 @@ def _range(name: str, least: float, most: float, counts: Array, method: str, per
     edges = np.linspace(least, most, BINS + 1)
     low, high = least, most
     if method == "percentile" and counts.sum():
-        share = np.cumsum(counts) / counts.sum()
-        outside = (1 - percentile / 100) / 2
-        # A tensor with a hard lower end, as after a ReLU, has its lowest bin full: nothing is cut there.
-        low = float(edges[int(np.searchsorted(share, outside, side="right"))])
-        high = float(edges[int(np.searchsorted(share, 1 - outside)) + 1])
+        low, high = cut(least, most, counts, percentile)
     elif method == "entropy" and counts.sum():
         reach = max(abs(least), abs(most)) or 1.0
         middles = np.abs((edges[:-1] + edges[1:]) / 2)
         magnitudes = np.histogram(middles, BINS, (0, reach), weights=counts)[0]
         threshold = reach * entropy_threshold(magnitudes) / BINS
         low, high = max(least, -threshold), min(most, threshold)
-    shown = counts.reshape(REPORT_BINS, -1).sum(axis=1)
-    return Range(name, low, high, least, most, tuple(int(n) for n in shown))
+    return Range(name, low, high, least, most, shown(counts))
+
+
+def cut(least: float, most: float, counts: Array, percentile: float) -> tuple[float, float]:
+    """The range that holds `percentile` of the values counted between `least` and `most`, half of the rest at either end."""
+    edges = np.linspace(least, most, BINS + 1)
+    share = np.cumsum(counts) / counts.sum()
+    outside = (1 - percentile / 100) / 2
+    # A tensor with a hard lower end, as after a ReLU, has its lowest bin full: nothing is cut there.
+    low = float(edges[int(np.searchsorted(share, outside, side="right"))])
+    return low, float(edges[int(np.searchsorted(share, 1 - outside)) + 1])
+
+
+def shown(counts: Array) -> tuple[int, ...]:
+    """A histogram as the report has it, coarser."""
+    return tuple(int(n) for n in counts.reshape(REPORT_BINS, -1).sum(axis=1))
 
 
 def _run(session: Any, names: list[str], sample: data.DataSet) -> Iterator[tuple[str, Array]]:

@@ -94,11 +94,10 @@ def _choose_signature(model: Any, name: str, remarks: list[str]) -> bool:
     if len(found) > 1:
         others = ", ".join(s.signatureKey.decode() for s in found if s is not chosen)
         remarks.append(f"Of the signatures of {name}, {USUAL} is served; left out: {others}.")
-    moved = chosen.subgraphIndex != 0
-    if moved:
-        _bring_forward(model, chosen)
-    changed = moved or len(_listed(model.signatureDefs)) > 1
+    changed = chosen.subgraphIndex != 0 or len(_listed(model.signatureDefs)) > 1
     model.signatureDefs = [chosen]
+    if changed:
+        _bring_forward(model, chosen)
     return changed
 
 
@@ -145,25 +144,39 @@ def _plain_name(tensor: bytes | None) -> str:
 
 
 def _bring_forward(model: Any, chosen: Any) -> None:
-    """Exchange the chosen signature's graph with the first, which is the one that runs where no signature is named."""
-    place = chosen.subgraphIndex
-    graphs = model.subgraphs
-    graphs[0], graphs[place] = graphs[place], graphs[0]
-    swapped = {0: place, place: 0}
-    for operator in (o for graph in graphs for o in _listed(graph.operators)):
-        for options in (operator.builtinOptions, operator.builtinOptions2):
-            _point_anew(options, swapped)
-    for signature in model.signatureDefs:
-        signature.subgraphIndex = swapped.get(signature.subgraphIndex, signature.subgraphIndex)
+    """Make the chosen signature's graph the first, which runs where no signature is named, and leave out what it never uses:
+    other signatures' graphs, for which there is nothing to calibrate by.
+    """
+    order, ahead = dict[int, None](), [chosen.subgraphIndex]
+    while ahead:
+        place = ahead.pop(0)
+        if place not in order:
+            order[place] = None
+            ahead += [
+                index for options, field in _pointers(model.subgraphs[place]) for index in _aims(options, field)
+            ]
+    moved = {old: new for new, old in enumerate(order)}
+    model.subgraphs = [model.subgraphs[place] for place in order]
+    for options, field in [pointer for graph in model.subgraphs for pointer in _pointers(graph)]:
+        aims = [moved.get(index, index) for index in _aims(options, field)]
+        setattr(options, field, aims if field.endswith("Indices") else aims[0])
+    chosen.subgraphIndex = 0
 
 
-def _point_anew(options: Any, swapped: dict[int, int]) -> None:
-    """Change the places of other graphs in an operator's options: of branches, loops' bodies, what is called."""
-    for field, value in list(vars(options).items()) if options is not None else ():
-        if field == "subgraph" or field.endswith("SubgraphIndex"):
-            setattr(options, field, swapped.get(value, value))
-        elif field.endswith("SubgraphIndices"):
-            setattr(options, field, [swapped.get(one, one) for one in _listed(value)])
+def _pointers(graph: Any) -> list[tuple[Any, str]]:
+    """Operators' options and their fields that point to other graphs: branches, loops' bodies, what is called."""
+    return [
+        (options, field)
+        for operator in _listed(graph.operators)
+        for options in (operator.builtinOptions, operator.builtinOptions2)
+        for field in (vars(options) if options is not None else ())
+        if field == "subgraph" or field.endswith(("SubgraphIndex", "SubgraphIndices"))
+    ]
+
+
+def _aims(options: Any, field: str) -> list[int]:
+    value = getattr(options, field)
+    return _listed(value) if field.endswith("Indices") else [value]
 
 
 def _check_memory(model: Any, name: str) -> None:

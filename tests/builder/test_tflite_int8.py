@@ -1,0 +1,164 @@
+"""TFLite in 8 bits: never worse than the plain recipe on the same samples, and files of every kind can be quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from edgelift_builder import calls, data
+from edgelift_builder.judge import agreement
+from edgelift_builder.measure.litert import LitertSession
+from edgelift_builder.optimise import tflite_int8, tflite_prepare
+from edgelift_builder.piece import Piece
+from edgelift_builder.source.tflite_file import open_tflite
+from edgelift_contract.errors import ContractError
+from tests.builder import tflite_kinds as kinds
+from tests.builder.tflite_files import Net, dense, weights
+
+pytestmark = pytest.mark.builder
+SETTINGS = {"calibration": "best", "revert": 4}
+
+
+def samples(count: int = 200, seed: int = 1, rare: float = 1.0) -> data.DataSet:
+    """`rare`: how many times as large one sample in twenty is."""
+    x = np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float32)
+    x[::20] *= rare
+    return {"x": x}
+
+
+def quantised(
+    net: Net, folder: Path, given: data.DataSet, axes: calls.Axes | None = None, **settings: Any
+) -> tuple[Piece, float]:
+    """What the step makes of a file, and its worst channel's error on other samples than it calibrated with."""
+    (folder / "copy").mkdir(exist_ok=True)
+    file = open_tflite(net.write(folder / "net.tflite"), folder / "copy", []).path
+    half = data.length(given) // 2
+    data.save(folder / "c.npz", data.sample(given, 0, half))
+    made = folder / "made"
+    made.mkdir(exist_ok=True)
+    piece = tflite_int8.quantise(str(file), str(folder / "c.npz"), axes or {}, SETTINGS | settings, str(made))
+    return piece, error(file, piece.model_path, data.sample(given, half, 2 * half), axes)
+
+
+def error(file: Path, made: Path, given: data.DataSet, axes: calls.Axes | None = None) -> float:
+    outputs = []
+    for path in (file, made):
+        session = LitertSession(path, 1, None, {})
+        answers = [session.run(call) for call in calls.each(given, axes or {})]
+        outputs.append({name: np.stack([a[name] for a in answers]) for name in answers[0]})
+    return max(agreement.relative_error(outputs[1][n], a) for n, a in outputs[0].items() if a.dtype == np.float32)
+
+
+def test_rare_values_are_not_cut_off(tmp_path: Path) -> None:
+    """The quantiser's own calibration forgets a sample after some twenty others."""
+    plain, off = quantised(kinds.signed(), tmp_path, samples(1000, rare=30.0), calibration="average")
+    chosen, near = quantised(kinds.signed(), tmp_path, samples(1000, rare=30.0))
+    assert near < 0.2 < 0.5 < off
+    assert "Calibrated by" in chosen.remarks[0] and "average" in plain.remarks[0]
+    assert {r.tensor for r in chosen.ranges} and all(sum(r.counts) for r in chosen.ranges)
+
+
+def boxes_and_scores() -> Net:
+    """Coordinates up to hundreds and shares in one output, joined after the last layers."""
+    net, ws = Net(), weights(classes=8)
+    net.tensor("x", (1, 8))
+    hidden = dense(net, "x", "hidden", ws[0], ws[1], relu=True)
+    heads = {}
+    for name in ("boxes", "scores"):
+        heads[name] = dense(net, hidden, f"{name}/raw", ws[2][:4] / 8, ws[3][:4])
+        net.tensor(f"{name}/share", (1, 4))
+        net.op("LOGISTIC", [heads[name]], [f"{name}/share"])
+    net.tensor("boxes", (1, 4))
+    net.op("MUL", ["boxes/share", net.constant("640", np.float32([640]))], ["boxes"], schema.MulOptionsT())
+    net.tensor("y", (1, 8))
+    join = schema.ConcatenationOptionsT()
+    join.axis = 1
+    net.op("CONCATENATION", ["boxes", "scores/share"], ["y"], join)
+    net.ends(["x"], ["y"])
+    return net
+
+
+def test_scores_beside_pixels_are_not_crushed(tmp_path: Path) -> None:
+    piece, near = quantised(boxes_and_scores(), tmp_path, samples())
+    assert near < agreement.LIMIT / 100
+    assert any("Left in float" in said for said in piece.remarks)
+    model = tflite_prepare.prepare(tmp_path / "net.tflite")
+    tail = tflite_prepare.tail(model)
+    assert {"y;", "boxes;", "scores/share;"} <= {*tail} and "hidden;" not in tail
+    assert [scope for scope, _ in tflite_prepare.layers(model)] == ["hidden;", "boxes/raw;", "scores/raw;"]
+
+
+def masked() -> Net:
+    """A mask of minus infinity is added to scores before their soft-max."""
+    net, ws = Net(), weights(classes=4)
+    net.tensor("x", (1, 8))
+    scores = dense(net, dense(net, "x", "hidden", ws[0], ws[1], relu=True), "scores", ws[2] / 8, ws[3])
+    net.tensor("masked", (1, 4))
+    mask = net.constant("mask", np.array([[0, 0, 0, -np.inf]], np.float32))
+    net.op("ADD", [scores, mask], ["masked"], schema.AddOptionsT())
+    net.tensor("y", (1, 4))
+    soft = schema.SoftmaxOptionsT()
+    soft.beta = 1.0
+    net.op("SOFTMAX", ["masked"], ["y"], soft)
+    net.ends(["x"], ["y"])
+    return net
+
+
+def test_what_is_infinite_stays_float(tmp_path: Path) -> None:
+    _, near = quantised(masked(), tmp_path, samples())
+    assert near < agreement.LIMIT / 100
+
+
+@pytest.mark.parametrize(
+    "make", [kinds.plain, kinds.deprecated_codes, kinds.nameless, kinds.several_signatures, kinds.half_weights]
+)
+def test_files_of_every_kind_are_quantised(tmp_path: Path, make: Callable[[], Net]) -> None:
+    given = samples()
+    name = "input_0" if make is kinds.nameless else "x"
+    piece, near = quantised(make(), tmp_path, {name: given["x"]})
+    assert near < agreement.LIMIT / 100 and _narrow(piece.model_path) >= 2
+
+
+def test_tokens_and_lengths_are_quantised(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    assert quantised(kinds.tokens(), tmp_path, {"ids": rng.integers(0, 20, (200, 5))})[1] < 0.1
+    windows = {"x": rng.normal(size=(60, 9, 8)).astype(np.float32)}
+    assert quantised(kinds.free_length(), tmp_path, windows)[1] < 0.2  # of a mean, which hardly varies
+
+
+def test_two_inputs_one_with_its_samples_on_axis_1(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    given = {
+        "x": rng.normal(size=(200, 8)).astype(np.float32),
+        "h": rng.normal(size=(200, 2, 8)).astype(np.float32),
+    }
+    axes = {"x": 0, "h": 1}
+    assert quantised(kinds.state(), tmp_path, given, axes)[1] < 0.1
+
+
+def _narrow(path: Path) -> int:
+    """How many weights are int8."""
+    model = tflite_prepare.prepare(path)
+    held = [t for g in model.subgraphs for t in g.tensors if model.buffers[t.buffer].data is not None]
+    return sum(t.type == schema.TensorType.INT8 for t in held)
+
+
+@pytest.mark.parametrize("kind", ["dynamic_wi8_afp32", "weight_only_wi8_afp32"])
+@pytest.mark.parametrize("make", [kinds.plain, kinds.deprecated_codes, kinds.nameless, kinds.half_weights])
+def test_weights_are_quantised_without_data(tmp_path: Path, make: Callable[[], Net], kind: str) -> None:
+    (tmp_path / "copy").mkdir()
+    file = open_tflite(make().write(tmp_path / "net.tflite"), tmp_path / "copy", []).path
+    tflite_int8.quantise_weights(str(file), kind, str(tmp_path / "made.tflite"))
+    name = "input_0" if make is kinds.nameless else "x"
+    assert _narrow(tmp_path / "made.tflite") == 2
+    assert error(file, tmp_path / "made.tflite", {name: samples()["x"]}) < 0.05
+
+
+def test_a_calibration_that_there_is_not_is_named() -> None:
+    with pytest.raises(ContractError, match="no calibration 'best of all'"):
+        tflite_int8.TfliteStaticInt8().settings({"calibration": "best of all"}, None)  # type: ignore[arg-type]

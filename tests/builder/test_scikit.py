@@ -1,5 +1,5 @@
-"""What skl2onnx writes of scikit-learn's models: maps, sequences, text, trees, missing numbers; right answers are onnxruntime's
-own of the file as it was given.
+"""What skl2onnx writes of scikit-learn's models: maps, sequences, text, trees, missing numbers; right answers are
+onnxruntime's own of the file as it was given.
 """
 
 from __future__ import annotations

@@ -131,6 +131,12 @@ def test_tokens_and_lengths_are_quantised(tmp_path: Path) -> None:
     assert quantised(kinds.free_length(), tmp_path, windows)[1] < 0.2  # of a mean, which hardly varies
 
 
+def test_what_has_no_narrow_form_is_told(tmp_path: Path) -> None:
+    given = {"x": np.random.default_rng(0).normal(size=(20, 6, 8)).astype(np.float32)}
+    with pytest.raises(ContractError, match=r"has a form with 8-bit activations.*UNIDIRECTIONAL_SEQUENCE_RNN"):
+        quantised(kinds.variables(), tmp_path, given)
+
+
 def test_two_inputs_one_with_its_samples_on_axis_1(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     given = {

@@ -34,7 +34,11 @@ def drawn(seed: int = 0) -> Any:
 @pytest.mark.parametrize(
     ("make", "names", "said"),
     [
-        (kinds.plain, ("x", "output_0"), "has no signature: its tensors' names stand in, x → output_0"),
+        (
+            kinds.plain,
+            ("x", "output_0"),
+            "has no signature that fits its graph: its tensors' names stand in, x → output_0",
+        ),
         (kinds.deprecated_codes, ("x", "output_0"), "has no signature"),
         (kinds.nameless, ("input_0", "output_0"), "input_0 → output_0"),
         (kinds.several_signatures, ("x", "y"), "serving_default is served; left out: other"),
@@ -59,6 +63,20 @@ def test_what_is_written_anew_is_whole(tmp_path: Path) -> None:
     assert [c.builtinCode for c in made.operatorCodes] == [c.deprecatedBuiltinCode for c in made.operatorCodes]
     (signature,) = made.signatureDefs
     assert (signature.signatureKey, signature.subgraphIndex) == (b"serving_default", 0)
+
+
+def test_a_signature_that_names_an_inner_tensor_is_no_signature(tmp_path: Path) -> None:
+    net = kinds.signed()
+    net.model.signatureDefs[0].outputs[0].tensorIndex = net.index("hidden")
+    model, remarks = opened(net, tmp_path)
+    x = drawn()
+    np.testing.assert_allclose(model.run({"x": x})["output_0"], answer(x, weights()), rtol=1e-5)
+    assert "has no signature" in remarks[0]
+
+
+def test_names_come_in_the_files_order(tmp_path: Path) -> None:
+    model, _ = opened(kinds.state(), tmp_path)
+    assert [p.name for p in model.ports] == ["x", "h"] and [p.name for p in model.answers] == ["y", "h_new"]
 
 
 def test_graphs_that_are_not_served_are_left_out(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def quantise(model: str, calibration_file: str, axes: calls.Axes, settings: dict
             warnings.simplefilter("ignore", UserWarning)
             chosen, ranges, layers = _chosen(Path(model), samples, axes, settings, out)
         (out / MODEL).write_bytes(chosen.model)
+    except ContractError:
+        raise
     except Exception as error:
         raise explain(error, "int8 TFLite") from error
     kinds = dict(layers)
@@ -149,6 +151,12 @@ def _chosen(
     ready = tflite_prepare.prepare(model, calls.one(samples, 0, axes))
     layers, content = tflite_prepare.layers(ready), tflite_prepare.packed(ready)
     ranges = Ranges(content, _recipe(()), _as_taken(content, samples, axes))
+    if not ranges.seen:
+        heavy = ", ".join(dict.fromkeys(kind for _, kind in layers)) or "none"
+        raise ContractError(
+            "conversion-failed",
+            f"Nothing in the graph has a form with 8-bit activations; its heavy operators: {heavy}.",
+        )
     never = tflite_prepare.touching(ready, [*ranges.boundless, *tflite_prepare.beyond(ready, BOUND)])
     chosen = tflite_choice.choose(
         lambda method, kept: _make(content, _recipe(kept), ranges.by(method)),

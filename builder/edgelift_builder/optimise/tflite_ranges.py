@@ -31,7 +31,8 @@ class Ranges:
     """What calibration saw of each tensor.
 
     Attributes:
-        boundless: tensors that no range holds, as the scores of a masked attention: infinite, NaN, or as good as that.
+        seen: names of the tensors that the quantiser wants ranges of.
+        boundless: those that no range holds, as the scores of a masked attention: infinite, NaN, or as good as that.
     """
 
     def __init__(self, model: bytes, recipe: Any, samples: list[data.DataSet]) -> None:
@@ -43,6 +44,7 @@ class Ranges:
             samples: a call for each, in the element types that the file has.
         """
         self._seen = _statistics(model, recipe, samples)
+        self.seen = list(self._seen)
         self.boundless = [name for name, seen in self._seen.items() if _is_boundless(seen["min"], seen["max"])]
         bounded = {n: s for n, s in self._seen.items() if s["min"].size == 1 and n not in self.boundless}
         self._counts = _histograms(model, samples, bounded)

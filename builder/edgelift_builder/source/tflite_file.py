@@ -30,8 +30,10 @@ def open_tflite(path: Path, folder: Path, remarks: list[str]) -> FileModel:
     mended, content = tflite_graph.mend(path, folder, remarks)
     interpreter = _load(mended, path.name)
     runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
-    ports = [_port(name, described) for name, described in runner.get_input_details().items()]
-    answers = [_port(name, described) for name, described in runner.get_output_details().items()]
+    # LiteRT lists names by the alphabet; what a file has first is what its model is for.
+    inputs, outputs = tflite_graph.names(content)
+    ports = [_port(name, runner.get_input_details()[name]) for name in inputs]
+    answers = [_port(name, runner.get_output_details()[name]) for name in outputs]
     return FileModel(
         mended, "tflite", ports, answers, quantised=tflite_graph.is_quantised(content), called=path.name
     )

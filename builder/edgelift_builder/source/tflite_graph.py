@@ -53,6 +53,17 @@ def mend(path: Path, folder: Path, remarks: list[str]) -> tuple[Path, Any]:
     return copy, model
 
 
+def names(model: Any) -> tuple[list[str], list[str]]:
+    """The one signature's names of inputs and outputs, in the order of its graph."""
+    graph, (signature,) = model.subgraphs[0], model.signatureDefs
+    found = []
+    for pairs, ends in zip(_ends(signature), (graph.inputs, graph.outputs), strict=True):
+        places = _listed(ends)
+        ordered = sorted(pairs, key=lambda pair: places.index(pair.tensorIndex))
+        found.append([pair.name.decode() for pair in ordered])
+    return found[0], found[1]
+
+
 def is_quantised(model: Any) -> bool:
     """Is anything but its inputs and outputs in 8 bits: an 8-bit image before a float net is no quantised net."""
     from ai_edge_litert import schema_py_generated as schema
@@ -88,7 +99,9 @@ def _choose_signature(model: Any, name: str, remarks: list[str]) -> bool:
     if not found:
         model.signatureDefs = [_signature(model)]
         given = [", ".join(e.name.decode() for e in ends) for ends in _ends(model.signatureDefs[0])]
-        remarks.append(f"{name} has no signature: its tensors' names stand in, {given[0]} → {given[1]}.")
+        remarks.append(
+            f"{name} has no signature that fits its graph: its tensors' names stand in, {given[0]} → {given[1]}."
+        )
         return True
     chosen = (usual or found)[0]
     if len(found) > 1:
@@ -102,9 +115,9 @@ def _choose_signature(model: Any, name: str, remarks: list[str]) -> bool:
 
 
 def _names_all(signature: Any, graph: Any) -> bool:
-    return {e.tensorIndex for e in _listed(signature.inputs)} >= set(_listed(graph.inputs)) and bool(
-        _listed(signature.outputs)
-    )
+    """Does it name every input of its graph and, as outputs, only the graph's: quantisers have left other tensors there."""
+    inputs, outputs = ({pair.tensorIndex for pair in _listed(ends)} for ends in _ends(signature))
+    return inputs >= {*_listed(graph.inputs)} and bool(outputs) and outputs <= {*_listed(graph.outputs)}
 
 
 def _ends(signature: Any) -> tuple[list[Any], list[Any]]:

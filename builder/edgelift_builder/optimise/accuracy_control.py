@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from edgelift_builder import calls, data
+from edgelift_builder import calls, data, ragged
 from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION
 from edgelift_builder.judge import panel, telling
@@ -103,9 +103,17 @@ def sensitivity(
 
 def noise(found: data.DataSet, wanted: data.DataSet) -> float:
     """Mean squared difference ÷ mean square, over all outputs; 0 is none."""
-    gaps = sum(float(np.sum((found[n].astype(np.float64) - wanted[n]) ** 2)) for n in wanted)
-    power = sum(float(np.sum(wanted[n].astype(np.float64) ** 2)) for n in wanted)
+    pairs = [pair for n in wanted for pair in _pairs(found[n], wanted[n])]
+    gaps = sum(float(np.sum((one.astype(np.float64) - other) ** 2)) for one, other in pairs)
+    power = sum(float(np.sum(other.astype(np.float64) ** 2)) for _, other in pairs)
     return gaps / power if power else gaps
+
+
+def _pairs(found: data.Array, wanted: data.Array) -> list[tuple[data.Array, data.Array]]:
+    """What can be compared: all of it, or of rows that a graph chose those samples that have as many."""
+    if not ragged.is_ragged(found) and not ragged.is_ragged(wanted):
+        return [(found, wanted)] if found.shape == wanted.shape else []
+    return [pair for pair in zip(found, wanted, strict=True) if pair[0].shape == pair[1].shape]
 
 
 def outputs(model: bytes, inputs: data.DataSet, settings: dict[str, Any]) -> data.DataSet:

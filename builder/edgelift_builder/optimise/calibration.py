@@ -58,6 +58,8 @@ def calibrate(
     for number, sample in enumerate(data.stream(samples)):
         check_numbers(sample, "Calibration sample", number)
         for name, array in _run(session, names, calls.one(sample, 0, axes)):
+            if not array.size:
+                continue  # a tensor without elements has no range
             least[name], most[name] = min(least[name], float(array.min())), max(most[name], float(array.max()))
     bounded = [name for name in names if np.isfinite(least[name]) and np.isfinite(most[name])]
     counts = {name: np.zeros(BINS, np.int64) for name in bounded}

@@ -212,4 +212,7 @@ class GraphQuantiser:
             {"WeightSymmetric": True, "ActivationSymmetric": self._settings.get("symmetric", False)},
         )
         quantiser.quantize_model()
-        return quantiser.model.model
+        made = quantiser.model.model
+        # Shapes served the quantiser. onnxruntime finds its own, and where onnx's are wrong (a one-sided STFT) refuses them.
+        del made.graph.value_info[:]
+        return made

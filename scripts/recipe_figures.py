@@ -1,7 +1,7 @@
 """Writes the figures of `scripts/bench build --json FILE` into docs/recipes.md: `python scripts/recipe_figures.py FILE`.
 
-Both tables anew, and every "`model` variant: size ÷…" in the text, by model and variant. What the page says besides
-is for a person to check against the new figures.
+The three tables anew, and every "`model` variant: size ÷…" in the text, by model, variant and format (ONNX where none is
+named). What the page says besides is for a person to check against the new figures.
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 FIGURES = re.compile(
-    r"`(?P<model>\w+)`(?P<gap>\s+)(?P<variant>[\w-]+):\s+size\s+÷[\d.]+,\s+latency\s+÷[\d.]+,"
-    r"\s+[+-][\d.]+\s+points\s+\(-?[\d.]+\s+to\s+-?[\d.]+\)(\s+\((?!channels|with|one)[a-z-]+\))?"
+    r"`(?P<model>\w+)`(?P<gap>\s+)(?P<variant>[\w-]+)(?:\s+(?P<format>tflite|torchscript))?:"
+    r"\s+size\s+÷[\d.]+,\s+latency\s+÷[\d.]+,\s+[+-][\d.]+\s+points\s+\(-?[\d.]+\s+to\s+-?[\d.]+\)(\s+\((?!channels|with|one)[a-z-]+\))?"
 )
 
 
@@ -22,7 +22,13 @@ def main(file: str) -> None:
     text = PAGE.read_text(encoding="utf-8")
     text = _table(text, "| model | family |", [_chosen(m) for m in found["models"]])
     text = _table(text, "| to reach |", [f"| {b['what']} {b['bar']} | {b['value']:.3g} |" for b in found["bars"]])
-    made = {(m["name"], c["recipe"]): c for m in found["models"] for c in [m, *m["lost"]] if c["latency_ratio"]}
+    text = _table(text, "| model | best plain recipe |", [_beside(m) for m in found["models"]])
+    made = {
+        (m["name"], c["recipe"], c["format"]): c
+        for m in found["models"]
+        for c in [m, *m["lost"]]
+        if c["latency_ratio"]
+    }
     missing: list[str] = []
     text = FIGURES.sub(lambda match: _one(match, made, missing), text)
     PAGE.write_text("\n\n".join(map(_wrapped, text.split("\n\n"))), encoding="utf-8")
@@ -31,11 +37,20 @@ def main(file: str) -> None:
 
 
 def _chosen(m: dict) -> str:
-    low, high = m["interval_pp"]
+    low, high = m["loss_interval"]
     return (
         f"| `{m['name']}` | {m['family']} | {m['parameters'] / 1e6:.2f} M | `{m['recipe']}` {m['format']} |"
         f" {m['size_ratio']:.2f} | {m['latency_ratio']:.2f} | {m['fastest_float_ratio']:.2f} |"
-        f" {m['accuracy_drop_pp']:.2f} ({low:.2f} … {high:.2f}) | {m['budget_pp']:g} |"
+        f" {m['loss']:.2f} ({low:.2f} … {high:.2f}) | {m['budget']:g} |"
+    )
+
+
+def _beside(m: dict) -> str:
+    value, low, high = m["peer_latency_ratio"]
+    ours, best = (next(p for p in m["peers"] if p["name"] == name) for name in ("ours", m["peer"]))
+    return (
+        f"| `{m['name']}` | `{m['peer']}` | {value:.3f} ({low:.3f} … {high:.3f}) | {m['default_latency_ratio'][0]:.3f} |"
+        f" {best['size_bytes'] / ours['size_bytes']:.2f} | {m['peer_loss']:+.2f} |"
     )
 
 
@@ -61,15 +76,17 @@ def _wrapped(block: str) -> str:
 
 
 def _one(match: re.Match[str], made: dict, missing: list[str]) -> str:
-    c = made.get((match["model"], match["variant"]))
+    form = match["format"] or "onnx"
+    c = made.get((match["model"], match["variant"], form))
     if c is None:
-        missing.append(f"{match['model']} {match['variant']}")
+        missing.append(f"{match['model']} {match['variant']} {form}")
         return match[0]
-    low, high = c["interval_pp"]
+    low, high = c["loss_interval"]
     code = f" ({c['code']})" if c.get("code") else ""
+    named = f"{match['variant']} {match['format']}" if match["format"] else match["variant"]
     return (
-        f"`{match['model']}`{match['gap']}{match['variant']}: size ÷{c['size_ratio']:.2f}, latency"
-        f" ÷{c['latency_ratio']:.2f}, {c['accuracy_drop_pp']:+.2f} points ({low:.2f} to {high:.2f}){code}"
+        f"`{match['model']}`{match['gap']}{named}: size ÷{c['size_ratio']:.2f}, latency"
+        f" ÷{c['latency_ratio']:.2f}, {c['loss']:+.2f} points ({low:.2f} to {high:.2f}){code}"
     )
 
 

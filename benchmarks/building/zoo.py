@@ -24,7 +24,6 @@ def _module(name: str, step: str) -> Steps:
     return {name: ("onnx", f'{step}, "export-onnx", {last}')}
 
 
-_CHANNEL = _onnx("int8-static-channel", '{ step = "static-int8", granularity = "channel", revert = 4 }')
 _TENSOR = _onnx("int8-static-tensor", '{ step = "static-int8", granularity = "tensor", revert = 4 }')
 _PERCENTILE = _onnx("int8-static-percentile", '{ step = "static-int8", calibration = "percentile", revert = 4 }')
 _ENTROPY = _onnx("int8-static-entropy", '{ step = "static-int8", calibration = "entropy", revert = 4 }')
@@ -47,7 +46,7 @@ _HALVED: Steps = {
         '{ step = "prune-layers", count = 1 }, { step = "distil", epochs = 20 }, "export-onnx", "dynamic-int8-onnx"',
     )
 }
-_SMALL = _CHANNEL | _TENSOR | _PERCENTILE | _FP16
+_SMALL = _TENSOR | _PERCENTILE | _FP16
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ ZOO = (
     Entry("lstm", "lstm.py:digits", "recurrent", _FP16),
     Entry("vit", "vit.py:digits", "transformer", _WEIGHTS | _HALVED),
     Entry("sentence", "sentence.py:votes", "transformer", _WEIGHTS),
-    Entry("resnet18", "fullsize.py:resnet18", "cnn", _CHANNEL | _TENSOR),
-    Entry("mobilenetv2", "fullsize.py:mobilenetv2", "cnn", _CHANNEL | _TENSOR),
+    Entry("resnet18", "fullsize.py:resnet18", "cnn", _TENSOR),
+    Entry("mobilenetv2", "fullsize.py:mobilenetv2", "cnn", _TENSOR),
     Entry("bert6", "fullsize.py:bert6", "transformer", {}),
 )

@@ -76,7 +76,7 @@ def _measured(entry: Entry, folder: Path, *, quick: bool) -> dict:
     built = ours.built(entry, folder, extra=not quick)
     model = ours.described(entry, built.report)
     first = ours.first(built.report, ours.default_names(entry))
-    model |= peers.compare(built, first, folder, QUICK_S if quick else TIMED_S)
+    model |= peers.compare(built, first, folder, QUICK_S if quick else TIMED_S, entry.budget_pp)
     return model | {"quick": quick, "seconds": round(time.monotonic() - started, 1)}
 
 

@@ -12,7 +12,6 @@ from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import EVALUATION, REFERENCE
 from edgelift_builder.judge import panel, telling
 from edgelift_builder.judge.judgement import Judgement, Verdict
-from edgelift_builder.judge.measure import Measure
 from edgelift_builder.measure import examine
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
 from edgelift_contract.errors import EdgeliftError
@@ -39,18 +38,12 @@ class Answered:
 class Judge:
     """Asks models and judges their answers by the data sets of a build."""
 
-    def __init__(self, built: Built, data_folder: Path) -> None:
-        report, facts = built.report, built.facts
-        case = read_case(data_folder, facts.task)
-        judging = telling.judging(case, facts.task)
-        budget = next(c.budget for c in report.candidates if c.budget is not None)
-        main = judging.metrics[0].measure
-
-        def allowed(measure: Measure) -> float:
-            return budget if measure == main else panel.budgets(budget, None, main)(measure)
-
+    def __init__(self, built: Built, data_folder: Path, points: float) -> None:
+        """`points`: what the recipe lets a variant lose of a share."""
+        case = read_case(data_folder, built.facts.task)
+        judging = telling.judging(case, built.facts.task)
         self._data, self._reference = data_folder, data.load(data_folder / REFERENCE)
-        self._panel = panel.Panel(judging, case.reference, allowed)
+        self._panel = panel.Panel(judging, case.reference, panel.budgets(points, None, judging.metrics[0].measure))
 
     def answered(self, name: str, spec: ModelSpec, folder: Path) -> Answered | str:
         """What `spec`'s answers are worth, or why there are none."""

@@ -23,7 +23,7 @@ PATIENCE_S = 300.0
 OURS, DEFAULT = "ours", "ours by default"
 
 
-def compare(built: Built, default: CandidateReport, folder: Path, seconds: float) -> dict:
+def compare(built: Built, default: CandidateReport, folder: Path, seconds: float, points: float) -> dict:
     """What the plain recipes bring, and how ours stands to the best of them.
 
     Args:
@@ -31,6 +31,7 @@ def compare(built: Built, default: CandidateReport, folder: Path, seconds: float
         default: what ships first of the default recipe's variants; the release's first may be another.
         folder: scratch space.
         seconds: how long to time all of them.
+        points: what the recipe lets a variant lose of a share.
     """
     candidates, data_folder = built.report.candidates, folder / "data"
     wanted = {f"float {c.format}": c for c in candidates if c.variant == "float32" and c.artifact}
@@ -47,7 +48,7 @@ def compare(built: Built, default: CandidateReport, folder: Path, seconds: float
             _made(name, float_one, data_folder / CALIBRATION, folder / name) if float_one else f"no float {form}"
         )
         _sort(name, made, specs, not_made)
-    judge, answered = Judge(built, data_folder), dict[str, Answered]()
+    judge, answered = Judge(built, data_folder, points), dict[str, Answered]()
     for name, spec in specs.items():
         _sort(name, judge.answered(name, spec, folder), answered, not_made)
     times = beside.sittings([specs[name] for name in answered], data_folder, folder, seconds)

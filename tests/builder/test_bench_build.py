@@ -103,7 +103,7 @@ def test_ours_is_held_against_every_plain_recipe(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     request = Request(f"{TINY}:tiny", [ours.target()], str(recipe), out=tmp_path / "release")
     built = build(request, Quiet(), tmp_path / "data")
-    found = peers.compare(built, ours.first(built.report), tmp_path, seconds=0.5)
+    found = peers.compare(built, ours.first(built.report), tmp_path, seconds=0.5, points=2.0)
     made = {p["name"]: p for p in found["peers"]}
     assert not found["peers_not_made"]
     assert set(made) == {"ours", "float onnx", "float tflite", *plain.FORMATS}

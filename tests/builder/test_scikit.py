@@ -149,7 +149,7 @@ def test_it_comes_in_and_answers_as_the_file_does(name: str, tmp_path: Path) -> 
     assert facts.axes["x"] == 0 and facts.batch_free
     (tmp_path / "made").mkdir()
     graph, *_ = onnx_export.export("", facts, str(tmp_path / "made"), onnx_export.OPSET)
-    ours, own = (_opened(path) for path in (tmp_path / "made" / graph, tmp_path / "given.onnx"))
+    ours, own = (opened(path) for path in (tmp_path / "made" / graph, tmp_path / "given.onnx"))
     samples = data.load(tmp_path / "sets" / EVALUATION)
     for index in range(5):
         call = {
@@ -162,7 +162,7 @@ def test_it_comes_in_and_answers_as_the_file_does(name: str, tmp_path: Path) -> 
                 np.testing.assert_array_equal(one, other)
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> Any:
     """The file by onnxruntime alone; None where this machine does not have the language that the file asks for."""
     try:
         return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -178,6 +178,6 @@ def test_letters_of_any_language_are_lowered_without_a_language_pack(tmp_path: P
     facts = load.load_source(str(tmp_path / "given.onnx"), "", str(tmp_path / "data.npz"), str(tmp_path / "sets"))
     assert any("the locale C.UTF-8" in said for said in facts.remarks)
     graph, *_ = onnx_export.export("", facts, str(tmp_path), onnx_export.OPSET)
-    session = _opened(tmp_path / graph)
+    session = opened(tmp_path / graph)
     upper, lower = (session.run(None, {"x": np.array([t], object)})[1] for t in ("GRÖßE sun", "größe SUN"))
     np.testing.assert_array_equal(upper, lower)

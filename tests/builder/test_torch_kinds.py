@@ -127,3 +127,12 @@ def test_an_archive_of_another_precision_is_asked_in_float32(kind: torch.dtype, 
     torch.export.save(torch.export.export(model, (torch.zeros(1, 8, dtype=kind),)), tmp_path / "net.pt2")
     facts = taken(tmp_path / "net.pt2", tmp_path / "sets")
     assert facts.inputs[0].dtype == "FP32" and any("was made float32" in said for said in facts.remarks)
+
+
+def test_a_script_in_bfloat16_becomes_float32(tmp_path: Path) -> None:
+    torch.jit.script(nn.Sequential(nn.Linear(8, 3)).bfloat16().eval()).save(str(tmp_path / "net.pt"))
+    np.savez(tmp_path / "data.npz", input=np.zeros((40, 8), np.float32) + np.arange(40, dtype=np.float32)[:, None])
+    facts = taken(tmp_path / "net.pt", tmp_path / "sets", tmp_path / "data.npz")
+    assert facts.outputs[0].dtype == "FP32" and any(
+        "holds bfloat16, which was made" in said for said in facts.remarks
+    )

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from tests.builder import test_scikit
 from tests.builder.onnx_kinds import COUNT, KINDS
 from tests.e2e.serving import asked, served
 from tests.simulators.device import Device
@@ -51,10 +52,45 @@ def test_a_device_answers_as_the_file_does(files: dict[str, Path], device: Devic
     ranks = {port.name: len(port.shape) for port in session.get_inputs()}
     for index in (0, COUNT - 1):
         call = {n: _one(array, index, kind.axes[n], ranks[n]) for n, array in kind.inputs.items()}
-        found = asked(device, name, call)
-        for port, expected in zip(session.get_outputs(), session.run(None, call), strict=True):
-            assert found[port.name].dtype == expected.dtype and found[port.name].shape == expected.shape
-            np.testing.assert_allclose(found[port.name], expected, rtol=1e-5, atol=1e-6)
+        _same(asked(device, name, call), [port.name for port in session.get_outputs()], session.run(None, call))
+
+
+@pytest.mark.slow
+def test_all_the_others_are_served_too(tmp_path: Path) -> None:
+    files, inputs = {}, {}
+    for name in KINDS.keys() - set(SERVED):
+        kind = KINDS[name]()
+        if kind.runs:
+            files[name], inputs[name] = _written(tmp_path, name, kind.model.SerializeToString(), kind.inputs)
+    for name, (write, rows) in test_scikit.KINDS.items():
+        files[name], inputs[name] = _written(tmp_path, name, write(), {"x": rows})
+    (tmp_path / "site").mkdir()
+    data = {name: path.with_suffix(".npz") for name, path in files.items()}
+    with served(files, tmp_path / "site", data) as device:
+        for name, path in files.items():
+            axis = KINDS[name]().axes if name in KINDS else {}
+            call = {n: np.take(array, [3], axis.get(n) or 0) for n, array in inputs[name].items()}
+            found = asked(device, name, call)
+            if (session := test_scikit.opened(path)) is None:
+                continue
+            texts = {n: a.astype(object) if a.dtype.kind == "U" else a for n, a in call.items()}
+            _same(found, list(found), test_scikit.flat(session.run(None, texts)))
+
+
+def _written(folder: Path, name: str, model: bytes, inputs: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    (folder / f"{name}.onnx").write_bytes(model)
+    np.savez(folder / f"{name}.npz", **inputs)
+    return folder / f"{name}.onnx", inputs
+
+
+def _same(found: dict[str, Any], names: list[str], expected: list[Any]) -> None:
+    for name, array in zip(names, expected, strict=True):
+        assert found[name].shape == array.shape
+        if array.dtype.kind in "OU":
+            assert found[name].tolist() == array.tolist()
+            continue
+        assert found[name].dtype == array.dtype
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
 
 
 def _one(array: Any, index: int, axis: int | None, rank: int) -> Any:

@@ -17,10 +17,10 @@ from edgelift_builder.case_data import read_case
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.judge import telling
-from edgelift_builder.judge.measure import Numbers
 from edgelift_builder.judge.panel import Panel
+from edgelift_builder.judge.scored import Scored
 from edgelift_builder.measure import examine, latency, memory
-from edgelift_builder.source import choosing, held
+from edgelift_builder.source import choosing, own_metric
 from edgelift_builder.staging import is_full
 from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
@@ -44,7 +44,9 @@ class Assessor:
         self._runtimes, self._source, self._facts, self._work = runtimes, source, facts, work
         self._samples = samples or work.folder
         case = read_case(self._samples, facts.task)
-        judging = held.own_judging(facts.own, self._own_scores) if facts.own else telling.judging(case, facts.task)
+        judging = (
+            own_metric.by_own(facts.own, self._own_scores) if facts.own else telling.judging(case, facts.task)
+        )
         budgets = work.budgets(judging) if samples is None else work.choosing_budgets(facts.unit)
         self._panel = Panel(judging, case.reference, budgets)
         self._count, self._count_of_samples = 0, data.length(case.reference)
@@ -69,7 +71,7 @@ class Assessor:
         )
         return made.examined(found, self._panel.opinion(data.load(found.outputs)), guessed=self._facts.guessed)
 
-    def _own_scores(self, outputs: data.DataSet) -> Numbers:
+    def _own_scores(self, outputs: data.DataSet) -> Scored:
         """By the source's own metric, which lives in its process."""
         file = self._work.folder / "to-score.npz"
         data.save(file, outputs)
@@ -78,9 +80,9 @@ class Assessor:
         )
         timeout_s = self._work.request.timeout_s
         scores = self._source.call(
-            held.own_scores, str(file), str(self._work.folder), on_failure=on_failure, timeout_s=timeout_s
+            own_metric.scores, str(file), str(self._work.folder), on_failure=on_failure, timeout_s=timeout_s
         )
-        return np.asarray(scores, dtype=np.float64)
+        return own_metric.scored(np.asarray(scores, dtype=np.float64), data.length(outputs))
 
     def chooser(self) -> Assessor:
         """Who judges what a search tries: by calibration samples, so that what judges in the end was not searched by.

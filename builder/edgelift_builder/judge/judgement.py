@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from edgelift_builder.judge import intervals
 from edgelift_builder.judge.measure import Measure, Numbers, Unit
-from edgelift_builder.judge.scored import PerSample, Scored, value
+from edgelift_builder.judge.scored import PerSample, Resampled, Scored, value
 
 Verdict = Literal["holds", "fails", "cannot-tell"]
 
@@ -93,9 +94,21 @@ def interval(answers: Scored) -> tuple[float, float]:
         if answers.is_right_or_wrong:
             return intervals.wilson(int(answers.scores.sum()), answers.count)
         return intervals.mean_t(answers.scores)
-    drawn = np.concatenate([answers.under(weights) for weights in _draws(answers.count)])
+    if isinstance(answers, Resampled):
+        return _middle(answers.drawn)
+    return _middle(np.concatenate([answers.under(weights) for weights in _draws(answers.count)]))
+
+
+def _middle(drawn: Numbers) -> tuple[float, float]:
+    """Between which 95 % of them lie."""
     low, high = np.nanpercentile(drawn, (2.5, 97.5))
     return float(low), float(high)
+
+
+def drawn_samples(count: int, rows: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Samples drawn with replacement, int64[count], `rows` times; the same ones every time."""
+    drawn = np.random.default_rng(0)
+    return (drawn.integers(0, count, count) for _ in range(rows))
 
 
 def _draws(count: int) -> Iterator[Numbers]:
@@ -119,6 +132,9 @@ def _tell(measure: Measure, own: Scored, reference: Scored) -> _Told:
             return _paired_proportions(own.scores, reference.scores)
         low, high = intervals.mean_t(100 * (reference.scores - own.scores))
         return _Told(*interval(own), low, high, "paired t interval")
+    if isinstance(own, Resampled) and isinstance(reference, Resampled):
+        losses = measure.loss(reference.drawn, own.drawn)
+        return _Told(*_middle(own.drawn), *_middle(losses), f"paired bootstrap, {len(own.drawn)} draws")
     return _bootstrap(measure, own, reference)
 
 
@@ -136,9 +152,8 @@ def _bootstrap(measure: Measure, own: Scored, reference: Scored) -> _Told:
         ours = own.under(weights)
         values.append(ours)
         losses.append(measure.loss(reference.under(weights), ours))
-    low, high = np.nanpercentile(np.concatenate(values), (2.5, 97.5))
-    loss_low, loss_high = np.nanpercentile(np.concatenate(losses), (2.5, 97.5))
-    return _Told(float(low), float(high), float(loss_low), float(loss_high), f"paired bootstrap, {DRAWN} draws")
+    told = (*_middle(np.concatenate(values)), *_middle(np.concatenate(losses)))
+    return _Told(*told, f"paired bootstrap, {DRAWN} draws")
 
 
 def _needed(told: _Told, n: int, loss: float, budget: float) -> int | None:

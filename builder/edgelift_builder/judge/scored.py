@@ -77,6 +77,25 @@ class Sums:
 
 
 @dataclass(frozen=True)
+class Resampled:
+    """A metric that somebody else computes, of all samples alone; and its values for samples drawn with replacement.
+
+    Attributes:
+        whole: of all samples.
+        drawn: of `judgement.drawn_samples`, in that order.
+        count: samples.
+    """
+
+    whole: float
+    drawn: Numbers
+    count: int
+
+    def under(self, weights: Numbers) -> Numbers:
+        """Of all samples, once for each row: others can't be told."""
+        return np.full(len(weights), self.whole)
+
+
+@dataclass(frozen=True)
 class RankedBy:
     """ROC AUC of `scores: float64[n]` for `positive: bool[n]`: how often a positive one scores higher (ties half)."""
 

@@ -26,7 +26,7 @@ from edgelift_builder.judge.case import Case
 from edgelift_builder.measure.runtimes import session_options
 from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import LayerLoss
-from edgelift_builder.source import held
+from edgelift_builder.source import own_metric
 from edgelift_contract.manifest import SessionOptions
 
 #: Samples that noise is measured on.
@@ -152,7 +152,7 @@ class Judge:
         self._settings = settings
         self._inputs = data.load(folder / EVALUATION)
         case = read_case(folder, settings["task"])
-        judging = held.judging(case, settings["task"])
+        judging = own_metric.judging(case, settings["task"])
         points, asked = settings["budget"]
         budgets = panel.budgets(points, asked, judging.metrics[0].measure)
         self._panel = panel.Panel(judging, case.reference, budgets)

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 #: One array for a model with one input; else a tuple in the order of `forward`'s parameters, or a dict by name.
 Arrays: TypeAlias = Any
 
-#: (outputs by name, labels) → one score per sample, float[n]: from 0 to 1, higher is better; of any range where the source
-#: says which way is better.
+#: (outputs by name, labels) → one score per sample, float[n], or one for all of them: from 0 to 1, higher is better; of any
+#: range where the source says which way is better. One for all is asked for 200 times more, on samples drawn from these.
 Metric: TypeAlias = Callable[[Mapping[str, Any], Any], Any]
 
 
@@ -46,8 +46,8 @@ class Source:
         model: a `torch.nn.Module`; put into evaluation mode if it is not.
         example_inputs: one input set as `forward` takes it: a tuple of tensors, or a dict by parameter name.
         evaluation_inputs: samples the model was not trained on, n of them: see `Arrays`.
-        evaluation_labels: what is right for each sample, int[n] for a classifier. Without labels, artifacts
-            are judged by how often they agree with the float model.
+        evaluation_labels: what is right for each sample, int[n] for a classifier; of several outputs a dict by their names
+            (`output_0` …). Without labels artifacts are judged by how near their values come to the float model's.
         calibration_inputs: samples that set the ranges of a static quantisation; the evaluation inputs
             stand in where there are none (its labels are never looked at).
         metric: how to score, see `Metric`; with none, the task's own.

@@ -1,4 +1,4 @@
-"""What is right for each sample, as a data set: `labels`, or for pictures with objects `boxes` and `labels` of each."""
+"""What is right for each sample: `labels`; of objects in pictures `boxes` and `labels`; of several outputs by name."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ def labels_of(source: Source, evaluation: data.DataSet) -> data.DataSet:
     given = source.evaluation_labels
     if given is None:
         return {}
-    made = _objects(given) if _are_objects(given) else {"labels": _plain(given)}
-    count = data.length(made)
-    if count != data.length(evaluation):
+    if isinstance(given, Mapping):
+        made = {str(name): _plain(column, f"of {name} ") for name, column in given.items()}
+    else:
+        made = _objects(given) if _are_objects(given) else {"labels": _plain(given)}
+    counts = {len(column) for column in made.values()} or {0}
+    count = max(counts)
+    if len(counts) > 1 or count != data.length(evaluation):
+        listed = " and ".join(map(str, sorted(counts)))
         raise ContractError(
             "source-invalid",
-            f"There are {count} evaluation labels for {data.length(evaluation)} evaluation inputs.",
+            f"There are {listed} evaluation labels for {data.length(evaluation)} evaluation inputs.",
         )
     return made
 
@@ -49,10 +54,28 @@ def _objects(given: Any) -> data.DataSet:
     }
 
 
-def _plain(given: Any) -> data.Array:
-    array = data.plain(given.detach().cpu() if hasattr(given, "detach") else given)
-    if array.dtype.kind == "O" or array.ndim == 0:
-        raise ContractError(
-            "source-invalid", f"The evaluation labels are {type(given).__name__}, which is no array of one type."
-        )
+def _plain(given: Any, of: str = "") -> data.Array:
+    if isinstance(given, list | tuple) and given and all(hasattr(one, "shape") for one in given):
+        return ragged.stack([_array(one, of) for one in given])
+    try:
+        array = _array(given, of)
+    except ValueError:  # lists of several lengths
+        return ragged.of([_array(one, of) for one in given])
+    if array.ndim == 0:
+        raise _no_labels(given, of)
     return array
+
+
+def _array(given: Any, of: str) -> data.Array:
+    array = data.plain(given.detach().cpu() if hasattr(given, "detach") else given)
+    if array.dtype.kind == "O":
+        raise _no_labels(given, of)
+    return array
+
+
+def _no_labels(given: Any, of: str) -> ContractError:
+    return ContractError(
+        "source-invalid",
+        f"The evaluation labels {of}are {type(given).__name__}, which is no array of one type.",
+        hint="Give an array with a label for each sample; of several outputs a dict of these by output, as {'output_0': y}.",
+    )

@@ -17,7 +17,7 @@ from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.judge import telling
 from edgelift_builder.judge.panel import check_float
-from edgelift_builder.source import held, held_out, trial
+from edgelift_builder.source import held, held_out, own_metric, trial
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.source.forward import forward
@@ -70,7 +70,7 @@ def survey(
     ):  # fmt: skip
         data.save(folder / name, kept)
     # What cannot be judged is told now, not after the making.
-    judging = held.judging(read_case(folder, task), task)
+    judging = own_metric.judging(read_case(folder, task), task)
     scored = check_float(judging, answers.reference)
     judged = data.digest(divided.evaluation | {f"label {n}": a for n, a in divided.labels.items()})
     decides = [str(about), judged, data.digest(divided.calibration), data.digest(answers.reference)]
@@ -94,7 +94,7 @@ def survey(
         metric=judging.metrics[0].measure.name,
         unit=judging.metrics[0].measure.unit,
         judged=f"{judging.words} Float: {scored}.",
-        own=held.own_measure(source) if source.metric is not None else None,
+        own=judging.metrics[0].measure if source.metric is not None else None,
         data_sha256=judged,
         parameters=_parameters(source.model),
         remarks=remarks,

@@ -1,0 +1,152 @@
+"""The source's own metric: one score for each sample, or one for all of them together (an F1, a correlation).
+
+One for all is asked for again on samples drawn with replacement, so that how sure it is can be told as of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelift_builder import data
+from edgelift_builder.case_data import read_case
+from edgelift_builder.judge import telling
+from edgelift_builder.judge.case import Case, Metric
+from edgelift_builder.judge.judgement import drawn_samples
+from edgelift_builder.judge.measure import Measure, Numbers
+from edgelift_builder.judge.quantities import LEAST_ERROR
+from edgelift_builder.judge.scored import PerSample, Resampled, Scored
+from edgelift_builder.judge.telling import Judging
+from edgelift_builder.source.given import Source
+from edgelift_builder.source.held import current
+from edgelift_contract.errors import ContractError
+
+#: How often a score of all samples is asked for again.
+REDRAWN = 200
+
+#: How far a share may leave [0, 1]: a cosine of float32 numbers is 1.0000001 now and then.
+_ROUNDING = 1e-6
+
+
+def judging(case: Case, task: str) -> Judging:
+    """How the source of this process is judged: by its own metric, else as its task says."""
+    source = current()
+    if source.metric is None:
+        return telling.judging(case, task)
+    return by_own(measure(case), lambda outputs: scored(_scores(outputs, case.labels), data.length(outputs)))
+
+
+def by_own(own: Measure, score: Callable[[data.DataSet], Scored]) -> Judging:
+    """By a source's own metric alone."""
+    metric = Metric(own, score, "the outputs, by the source's own function")
+    return Judging("", "the source brings its metric", (metric,))
+
+
+def scored(found: Numbers, count: int) -> Scored:
+    """What `scores` found for `count` samples."""
+    return PerSample(found) if len(found) == count else Resampled(float(found[0]), found[1:], count)
+
+
+def scores(outputs_file: str, folder: str) -> list[float]:
+    """Scores of an artifact's outputs in a file, one per sample or see `_scores`; `folder` has the other data sets.
+
+    Raises:
+        ContractError: `accuracy-over-budget` where they are no numbers: float's were.
+    """
+    case = read_case(Path(folder), "")
+    outputs = data.load(Path(outputs_file))
+    found = _scores(outputs, case.labels)
+    bad = int((~np.isfinite(found)).sum())
+    if bad:
+        raise ContractError(
+            "accuracy-over-budget",
+            f"By the source's metric {bad} of the {len(found)} scores of its answers are NaN or infinite.",
+        )
+    return [float(score) for score in found]
+
+
+def measure(case: Case) -> Measure:
+    """What the source's own metric is, as its float model shows.
+
+    Raises:
+        ContractError: `source-invalid` for a direction that is none, or scores that are no numbers.
+    """
+    source = current()
+    if source.metric_better not in ("", "higher", "lower"):
+        raise ContractError(
+            "source-invalid", f"metric_better is {source.metric_better!r}.", hint='Write "higher" or "lower".'
+        )
+    found = _scores(case.reference, case.labels)
+    if not np.isfinite(found).all():
+        bad = np.flatnonzero(~np.isfinite(found))
+        raise ContractError(
+            "source-invalid",
+            f"The source's metric is NaN or infinite for the float model's answer to evaluation sample {bad[0]}"
+            f"{f' and {len(bad) - 1} more' if len(bad) > 1 else ''}.",
+            hint="Leave such samples out, or let the metric say what they count.",
+        )
+    return _told(source, found)
+
+
+def _told(source: Source, found: Numbers) -> Measure:
+    name = source.metric_name or "score"
+    if not source.metric_better:
+        return Measure(name)
+    # A score around nothing has no per cent of itself: then it is of how much it varies.
+    least = max(1e-12, LEAST_ERROR * float(found.std()))
+    return replace(Measure(name, unit="percent", least=least), better=source.metric_better)  # type: ignore[arg-type]  # checked
+
+
+def _scores(outputs: data.DataSet, labels: Any) -> Numbers:
+    """One for each sample; or that of all, and those of `REDRAWN` data sets drawn from it."""
+    source, n = current(), data.length(outputs)
+    assert source.metric is not None
+    given = np.asarray(source.metric(outputs, labels))
+    if given.dtype.kind not in "bfiu":
+        raise ContractError(
+            "source-invalid",
+            f"The source's metric returned {type(given.tolist()).__name__}, no numbers.",
+            hint="It must return one number for each sample, or one for all.",
+        )
+    if given.size == 1 and n > 1:
+        return _in_range(source, _redrawn(source, given, outputs, labels), "one number")
+    if given.size != n:
+        raise ContractError(
+            "source-invalid",
+            f"The source's metric returned {given.dtype.name}{list(given.shape)} for {n} samples.",
+            hint="It must return one number for each sample, as (outputs['y'].argmax(-1) == labels), or one for all.",
+        )
+    return _in_range(source, given.astype(np.float64).reshape(n), f"{given.dtype.name}{list(given.shape)}")
+
+
+def _redrawn(source: Source, whole: Any, outputs: data.DataSet, labels: Any) -> Numbers:
+    assert source.metric is not None
+    found = [float(whole.reshape(()))]
+    for rows in drawn_samples(data.length(outputs), REDRAWN):
+        some = {name: column[rows] for name, column in outputs.items()}
+        found.append(float(np.asarray(source.metric(some, _rows(labels, rows))).reshape(())))
+    return np.array(found)
+
+
+def _rows(labels: Any, rows: data.Array) -> Any:
+    if isinstance(labels, Mapping):
+        return {name: column[rows] for name, column in labels.items()}
+    return None if labels is None else labels[rows]
+
+
+def _in_range(source: Source, found: Numbers, what: str) -> Numbers:
+    finite = found[np.isfinite(found)]
+    if source.metric_better or not len(finite):
+        return found
+    if finite.min() < -_ROUNDING or finite.max() > 1 + _ROUNDING:
+        raise ContractError(
+            "source-invalid",
+            f"The source's metric returned {what}, from {finite.min():.9g} to {finite.max():.9g}, where shares from 0 to 1 "
+            "are expected.",
+            hint='If it has another range, say which way is better: Source(…, metric_better="lower").',
+        )
+    return found.clip(0, 1)

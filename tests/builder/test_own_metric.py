@@ -1,0 +1,137 @@
+"""A source's own metric, of any range and way, for each sample or for all; and labels in all their shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics
+from torch import nn
+
+from edgelift_builder import Source, data, ragged
+from edgelift_builder.facts import EVALUATION, LABELS, REFERENCE
+from edgelift_builder.judge import panel
+from edgelift_builder.judge.case import Case
+from edgelift_builder.judge.judgement import Judgement
+from edgelift_builder.source import held, own_metric
+from edgelift_builder.source.labels import labels_of
+from edgelift_contract.errors import ContractError
+
+pytestmark = pytest.mark.builder
+
+N = 400
+DRAWN = np.random.default_rng(0)
+LABELS_ = DRAWN.integers(0, 2, N)
+FLOAT = {"y": LABELS_[:, None] + DRAWN.normal(0, 0.3, (N, 1))}
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    yield
+    held._current.clear()
+
+
+def judged(metric: Any, outputs: data.DataSet, better: str = "", reference: data.DataSet = FLOAT) -> Judgement:
+    held.hold(Source("x", nn.Identity(), None, None, metric=metric, metric_name="own", metric_better=better))
+    found = own_metric.judging(Case({}, reference, LABELS_), "")
+    budgets = panel.budgets(0.5, None, found.metrics[0].measure)
+    return panel.Panel(found, reference, budgets).judge(outputs)[0]
+
+
+def negative(outputs: Any, labels: Any) -> Any:
+    return -np.abs(outputs["y"][:, 0] - labels) * 1000 - 5
+
+
+def around_nothing(outputs: Any, labels: Any) -> Any:
+    off = outputs["y"][:, 0] - labels
+    return off - (FLOAT["y"][:, 0] - LABELS_).mean()
+
+
+@pytest.mark.parametrize(("metric", "better"), [(negative, "higher"), (lambda o, y: -negative(o, y), "lower")])
+def test_any_range_once_it_is_said_which_way_is_better(metric: Any, better: str) -> None:
+    same = judged(metric, FLOAT, better)
+    assert same.verdict == "holds" and same.unit == "percent" and same.loss == 0
+    assert judged(metric, {"y": FLOAT["y"] + 0.5}, better).verdict == "fails"
+
+
+def test_a_score_around_nothing_has_no_per_cent_of_itself() -> None:
+    near = judged(around_nothing, {"y": FLOAT["y"] + 1e-6}, "lower")
+    assert near.verdict == "holds" and abs(near.loss) < 1
+    assert judged(around_nothing, {"y": FLOAT["y"] + 0.1}, "lower").verdict == "fails"
+
+
+@pytest.mark.parametrize("shape", [(N,), (N, 1)])
+def test_right_or_wrong_may_be_yes_or_no(shape: tuple[int, ...]) -> None:
+    found = judged(lambda o, y: ((o["y"][:, 0] > 0.5) == y).reshape(shape), FLOAT)
+    assert found.method.startswith("Tango") and found.value > 0.9
+
+
+def test_one_score_for_all_samples_is_drawn_again() -> None:
+    def f1(outputs: Any, labels: Any) -> float:
+        return float(metrics.f1_score(labels, outputs["y"][:, 0] > 0.5))
+
+    same = judged(f1, FLOAT)
+    assert same.value == f1(FLOAT, LABELS_) and same.low < same.value < same.high
+    assert same.verdict == "holds" and (same.loss_low, same.loss_high) == (0, 0)
+    noisy = judged(f1, {"y": FLOAT["y"] + DRAWN.normal(0, 0.5, (N, 1))})
+    assert noisy.verdict == "fails" and noisy.loss_low > 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (lambda o, y: np.full(N, np.nan), "NaN or infinite for the float model's answer to evaluation sample 0"),
+        (lambda o, y: np.zeros(7), "returned float64[7] for 400 samples"),
+        (lambda o, y: "good", "no numbers"),
+        (lambda o, y: np.full(N, 1.5), "where shares from 0 to 1 are expected"),
+        (lambda o, y: None, "no numbers"),
+    ],
+)
+def test_what_is_no_score_is_refused(metric: Any, said: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        judged(metric, FLOAT)
+    assert said in caught.value.message and caught.value.code == "source-invalid" and caught.value.hint
+
+
+def test_a_variant_whose_answers_have_no_score_is_rejected_and_the_build_goes_on(tmp_path: Path) -> None:
+    def cosine(outputs: Any, labels: Any) -> Any:
+        with np.errstate(invalid="ignore"):
+            return np.abs(outputs["y"][:, 0]) / np.linalg.norm(outputs["y"], axis=1)
+
+    held.hold(Source("x", nn.Identity(), None, None, metric=cosine))
+    for name, kept in ((EVALUATION, FLOAT), (LABELS, {"labels": LABELS_}), (REFERENCE, FLOAT)):
+        data.save(tmp_path / name, kept)
+    data.save(tmp_path / "zeros.npz", {"y": np.zeros((N, 1))})
+    with pytest.raises(ContractError, match="400 of the 400 scores") as caught:
+        own_metric.scores(str(tmp_path / "zeros.npz"), str(tmp_path))
+    assert caught.value.code == "accuracy-over-budget"
+
+
+def labels(given: Any, count: int = 3) -> data.DataSet:
+    source = Source("x", nn.Identity(), None, None, evaluation_labels=given)
+    return labels_of(source, {"x": np.zeros((count, 2))})
+
+
+def test_labels_of_several_outputs_and_of_any_length() -> None:
+    made = labels({"kind": [0, 1, 2], "age": np.array([1.5, 2, 3])})
+    assert list(made) == ["kind", "age"] and made["age"].dtype == np.float64
+    for given in ([[1, 2], [3], [4, 5, 6]], [np.array([1, 2]), np.array([3]), np.array([4, 5, 6])]):
+        column = labels(given)["labels"]
+        assert ragged.is_ragged(column) and [len(one) for one in column] == [2, 1, 3]
+    assert labels([np.array([1, 2])] * 3)["labels"].shape == (3, 2)
+
+
+@pytest.mark.parametrize("given", [{"kind": [0, 1, 2], "age": [1.0]}, {"kind": [0, 1]}, [[1], [2]], {}])
+def test_labels_that_are_not_one_for_each_sample_are_refused(given: Any) -> None:
+    with pytest.raises(ContractError, match="for 3 evaluation inputs"):
+        labels(given)
+
+
+@pytest.mark.parametrize("given", [7, {1, 2, 3}, [object()] * 3])
+def test_labels_that_are_no_arrays_are_refused(given: Any) -> None:
+    with pytest.raises(ContractError, match="no array of one type") as caught:
+        labels(given)
+    assert "output_0" in caught.value.hint

@@ -114,7 +114,7 @@ def test_detectors_of_every_layout_are_read_by_their_labels(layout: str) -> None
     first = judged(case(outputs, labels), outputs)[0]
     assert first.metric == "detection F1" and first.value > (0.85 if "any number" in layout else 0.99)
     turned = labels | {"labels": ragged.of([(k + 2) % 3 for _, k in FOUND])}
-    assert judged(case(outputs, labels), outputs)[0].verdict == "holds"
+    assert first.loss == 0 and first.verdict != "fails"
     with pytest.raises(ContractError, match="always giving one answer"):
         panel.check_float(telling.judging(case(outputs, turned), ""), outputs)
 

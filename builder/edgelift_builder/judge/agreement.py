@@ -8,7 +8,6 @@ more, however small its numbers. The worst channel decides. What is whole number
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +15,9 @@ import numpy as np
 from edgelift_builder import ragged
 from edgelift_builder.data import Array, is_text
 from edgelift_builder.judge.case import Case, Metric, numbers
+from edgelift_builder.judge.channels import Channels, channels
 from edgelift_builder.judge.measure import Measure, Numbers
-from edgelift_builder.judge.scored import PerSample, Sums
+from edgelift_builder.judge.scored import PerSample, Sums, value
 
 #: Most that the worst channel may be off, per cent of its own variation: a cosine of 0.995 to float's.
 LIMIT = 10.0
@@ -25,17 +25,8 @@ LIMIT = 10.0
 #: With which a channel says nothing any more of what it said: a cosine of 0.87.
 BLIND = 50.0
 
-#: Shares of 1 vary by at least this much for the purpose: a class that never occurs among the samples varies by nothing.
-_LEAST_SHARE = 0.02
-
-#: A channel that is constant in float is held to its value: an error of `LIMIT` is then this share of it as large.
-_CONSTANT_SHARE = 0.1
-
 #: Square of a difference that is none: NaN, or an infinity that float has not.
 _BEYOND = 1e30
-
-#: Axes that are longer are places, not channels.
-_MOST_CHANNELS = 4096
 
 VALUES = Measure("relative error", better="lower", unit="percent", least=1.0, usual=LIMIT)
 SAME = Measure("agreement")
@@ -53,8 +44,9 @@ def of(name: str, float_values: Array, limit: float = LIMIT) -> Metric:
             SAME, lambda out: PerSample(_same(out[name], float_values)), f"{name}, the same as float's", None,
             looks_at=(name,),
         )  # fmt: skip
+    against = _Against(float_values)
     return Metric(
-        replace(VALUES, usual=limit), lambda out: _error(out[name], float_values),
+        replace(VALUES, usual=limit), lambda out: against.error(out[name]),
         f"{name}, the worst channel against float's", looks_at=(name,),
     )  # fmt: skip
 
@@ -106,16 +98,21 @@ def _alike(one: Array, other: Array) -> float:
     return float(np.isclose(one, other, rtol=1e-5, atol=room).mean())
 
 
-def _error(found: Array, wanted: Array) -> Sums:
-    difference = _squares(found, wanted)
-    parts, scales = [], []
-    for axis in _channel_axes(wanted):
-        others = tuple(k for k in range(wanted.ndim) if k not in (0, axis))
-        parts.append(difference.mean(axis=others) if others else difference)
-        scales.append(_scale(wanted, axis))
-    scale = np.concatenate(scales)
-    table = np.concatenate([_columns(part) for part in parts], axis=1)
-    return Sums(np.column_stack([table, np.ones(len(table))]), lambda sums: _worst(sums, scale))
+class _Against:
+    """The values of float, with the ranges of their channels, which are found once."""
+
+    def __init__(self, wanted: Array) -> None:
+        self._wanted = wanted
+        self._channels: list[Channels] = []
+
+    def error(self, found: Array) -> Sums:
+        """The relative error of the worst channel."""
+        self._channels = self._channels or channels(self._wanted)
+        squares = _squares(found, self._wanted)
+        parts = [part for one in self._channels for part in one.parts(squares)]
+        scale = np.concatenate([scale for _, scale in parts])
+        table = np.concatenate([rows for rows, _ in parts], axis=1)
+        return Sums(np.column_stack([table, np.ones(len(table))]), lambda sums: _worst(sums, scale))
 
 
 def _squares(found: Array, wanted: Array) -> Array:
@@ -132,17 +129,18 @@ def _worst(sums: Numbers, scale: Numbers) -> Numbers:
 
 
 def relative_error(found: Array, wanted: Array) -> float:
-    """Of the worst channel, as a share of its own variation in `wanted`; infinite for NaN or another shape."""
-    if found.shape != wanted.shape:
-        return float("inf")
-    worst = max(float(_errors(numbers(found), numbers(wanted), axis).max()) for axis in _channel_axes(wanted))
-    return worst if np.isfinite(worst) else float("inf")
+    """Of the worst channel, as a share of its own variation in `wanted`; infinite for another shape."""
+    return float("inf") if found.shape != wanted.shape else value(_Against(wanted).error(found))
 
 
 def worst_channel(found: Array, wanted: Array) -> tuple[str, float]:
     """The channel that decides, as `axis 2, channel 5`, and its relative error, per cent."""
+    squares = _squares(found, wanted)
     errors = {
-        (axis, k): float(e) for axis in _channel_axes(wanted) for k, e in enumerate(_errors(found, wanted, axis))
+        (one.axis, k): float(error)
+        for one in channels(wanted)
+        for rows, scale in [next(one.parts(squares))]
+        for k, error in enumerate(np.sqrt(rows.mean(axis=0)) / scale)
     }
     (axis, channel), error = max(errors.items(), key=lambda item: item[1])
     return (f"axis {axis}, channel {channel}" if axis else "the only channel"), round(100 * error, 4)
@@ -150,42 +148,6 @@ def worst_channel(found: Array, wanted: Array) -> tuple[str, float]:
 
 def by_sample(found: Array, wanted: Array) -> Numbers:
     """Mean square of each sample's difference, each channel of the last axis as a share of its variation: float64[n]."""
-    axis = wanted.ndim - 1
-    shares = ((numbers(found) - numbers(wanted)) / _scale(wanted, axis)) ** 2
-    made: Numbers = shares.reshape(len(shares), -1).mean(axis=1)
-    return np.where(np.isnan(made), np.inf, made)
-
-
-def _errors(found: Array, wanted: Array, axis: int) -> Numbers:
-    others = tuple(k for k in range(wanted.ndim) if k != axis)
-    made: Numbers = np.sqrt(_squares(found, wanted).mean(axis=others)) / _scale(wanted, axis)
-    return made
-
-
-def _columns(part: Array) -> Array:
-    return part.reshape(len(part), -1)
-
-
-def _channel_axes(array: Array) -> Iterator[int]:
-    """Axis 1 and the last one; 0, the samples', for one number per sample."""
-    if array.ndim == 1:
-        yield 0
-        return
-    for axis in dict.fromkeys((1, array.ndim - 1)):
-        if array.shape[axis] <= _MOST_CHANNELS or axis == array.ndim - 1:
-            yield axis
-
-
-def _scale(wanted: Array, axis: int) -> Numbers:
-    others = tuple(k for k in range(wanted.ndim) if k != axis) if axis else tuple(range(wanted.ndim))
-    values, finite = numbers(wanted), np.isfinite(wanted)
-    clean = np.where(finite, values, 0.0)
-    count = np.maximum(finite.sum(axis=others), 1)
-    mean = np.expand_dims(clean.sum(axis=others) / count, others)
-    squares = np.where(finite, (clean - mean) ** 2, 0.0).sum(axis=others) / count
-    spread, size = np.sqrt(np.atleast_1d(squares)), np.atleast_1d(np.abs(clean).max(axis=others))
-    if bool(((values >= 0) & (values <= 1)).all()):
-        spread = np.maximum(spread, _LEAST_SHARE)
-    constant = spread <= 1e-6 * size
-    made: Numbers = np.where(constant, np.maximum(_CONSTANT_SHARE * size, 1e-12), spread)
+    rows, scale = next(channels(wanted)[-1].parts(_squares(found, wanted)))
+    made: Numbers = (rows / scale**2).mean(axis=1)
     return made

@@ -78,11 +78,16 @@ def chosen(found: Choose, right: Array, judged: Array, name: str, words: str) ->
 
     def accuracy(out: DataSet) -> Scored:
         hits = (found(out) == right).astype(np.float64)
-        return PerSample(hits) if judged.all() else Sums(np.stack([hits * judged, judged * 1.0], 1), ratio)
+        return (
+            PerSample(hits)
+            if judged.all()
+            else Sums(np.stack([hits * judged, judged * 1.0], 1), ratio, float(judged.sum()))
+        )
 
     def balanced(out: DataSet) -> Scored:
         of = ((right[:, None] == kinds) & judged[:, None]).astype(np.float64)
-        return Sums(np.concatenate([of * (found(out) == right)[:, None], of], axis=1), mean_recall)
+        found_of = of * (found(out) == right)[:, None]
+        return Sums(np.concatenate([found_of, of], axis=1), mean_recall, float(len(kinds) * counts.min()))
 
     most = float(counts.max(initial=0) / max(1, counts.sum()))
     if most >= SKEWED and len(kinds) > 1:
@@ -184,7 +189,7 @@ def _several(case: Case, name: str, right: Array) -> Reading:
     def parts(out: DataSet) -> Sums:
         found = numbers(out[name]).reshape(right.shape) > threshold
         held = [(found & right).sum(1), (found & ~right).sum(1), (~found & right).sum(1)]
-        return Sums(np.stack(held, axis=1).astype(np.float64), f1)
+        return Sums(np.stack(held, axis=1).astype(np.float64), f1, float(right.sum()))
 
     share, words = right.mean(), f"{name} above {threshold:g}, all labels together"
     metric = Metric(Measure("F1"), parts, words, float(2 * share / (1 + share)), looks_at=(name,))

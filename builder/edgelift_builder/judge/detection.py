@@ -98,7 +98,8 @@ def _labelled(case: Case) -> list[Found] | None:
 
 def _counts(outputs: DataSet, how: Layout, wanted: Sequence[Found]) -> Sums:
     found = detections(outputs, how)
-    return Sums(np.array([_matched(f, w) for f, w in zip(found, wanted, strict=True)], dtype=np.float64), f1)
+    rows = np.array([_matched(f, w) for f, w in zip(found, wanted, strict=True)], dtype=np.float64)
+    return Sums(rows, f1, float(sum(len(picture.boxes) for picture in wanted)))
 
 
 def _matched(found: Found, wanted: Found) -> tuple[int, int, int]:

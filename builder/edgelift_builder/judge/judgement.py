@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgelift_builder.judge import intervals
 from edgelift_builder.judge.measure import Measure, Numbers, Unit
-from edgelift_builder.judge.scored import PerSample, Resampled, Scored, value
+from edgelift_builder.judge.scored import PerSample, Resampled, Scored, unseen, value
 
 Verdict = Literal["holds", "fails", "cannot-tell"]
 
@@ -96,7 +96,17 @@ def interval(answers: Scored) -> tuple[float, float]:
         return intervals.mean_t(answers.scores)
     if isinstance(answers, Resampled):
         return _middle(answers.drawn)
-    return _middle(np.concatenate([answers.under(weights) for weights in _draws(answers.count)]))
+    return _widened(
+        answers, _middle(np.concatenate([answers.under(weights) for weights in _draws(answers.count)]))
+    )
+
+
+def _widened(answers: Scored, told: tuple[float, float]) -> tuple[float, float]:
+    """An interval with what its samples could not show, which a share of 1 never leaves."""
+    room, middle = unseen(answers), value(answers)
+    if not room:
+        return told
+    return min(told[0], max(0.0, middle - room)), max(told[1], min(1.0, middle + room))
 
 
 def _middle(drawn: Numbers) -> tuple[float, float]:
@@ -152,8 +162,12 @@ def _bootstrap(measure: Measure, own: Scored, reference: Scored) -> _Told:
         ours = own.under(weights)
         values.append(ours)
         losses.append(measure.loss(reference.under(weights), ours))
-    told = (*_middle(np.concatenate(values)), *_middle(np.concatenate(losses)))
-    return _Told(*told, f"paired bootstrap, {DRAWN} draws")
+    low, high = _middle(np.concatenate(losses))
+    least = 100 * unseen(own) if measure.unit == "points" else 0.0
+    told = _widened(own, _middle(np.concatenate(values)))
+    loss = float(measure.loss(value(reference), value(own)))
+    low, high = (min(low, loss - least), max(high, loss + least)) if least else (low, high)
+    return _Told(*told, low, high, f"paired bootstrap, {DRAWN} draws")
 
 
 def _needed(told: _Told, n: int, loss: float, budget: float) -> int | None:

@@ -38,7 +38,7 @@ def _every_place(
 ) -> Metric:
     def parts(out: DataSet) -> Sums:
         right = (choose(out[name]) == labels) & judged
-        return Sums(np.stack([_each(right), _each(judged)], axis=1), ratio)
+        return Sums(np.stack([_each(right), _each(judged)], axis=1), ratio, float(judged.sum()))
 
     words = f"{_words(name, axis)}, at every place"
     return Metric(ACCURACY, parts, words, most(labels[judged]), looks_at=(name,))
@@ -66,7 +66,8 @@ def _ragged_metric(name: str, labels: list[Array], constant: float) -> Metric:
         for answer, one, there in zip(out[name], labels, judged, strict=True):
             found = np.asarray(answer).argmax(-1) if np.shape(answer)[:-1] == one.shape else np.full(one.shape, -1)
             rows.append((((found == one) & there).sum(), there.sum()))
-        return Sums(np.array(rows, dtype=np.float64), ratio)
+        made = np.array(rows, dtype=np.float64)
+        return Sums(made, ratio, float(made[:, 1].sum()))
 
     return Metric(ACCURACY, parts, f"the largest of {name} at every place", constant, looks_at=(name,))
 
@@ -89,7 +90,7 @@ def _mean_iou_of(
     name: str, axis: int | None, choose: Callable[[Array], Array], labels: Array, judged: Array, count: int
 ) -> Metric:
     def parts(out: DataSet) -> Sums:
-        return Sums(_counts(choose(out[name]), labels, judged, count), mean_iou)
+        return Sums(_counts(choose(out[name]), labels, judged, count), mean_iou, float(judged.sum()))
 
     shares = np.bincount(labels[judged], minlength=count) / max(1, judged.sum())
     constant = float(shares.max() / max(1, (shares > 0).sum()))

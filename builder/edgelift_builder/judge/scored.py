@@ -32,6 +32,16 @@ def value(scored: Scored) -> float:
     return float(scored.under(np.ones((1, scored.count)))[0])
 
 
+def unseen(scored: Scored) -> float:
+    """What a share may still be off where nothing was seen to be: the rule of three, 0 for what is no share.
+
+    Of n things none of which was wrong, up to 1 - 0.05^(1/n) may be, at 95 % (J. A. Hanley and A. Lippman-Hand, "If nothing
+    goes wrong, is everything all right?", JAMA 249, 1983). Drawing from samples that are all alike would say: nothing.
+    """
+    units = scored.units if isinstance(scored, Sums) else 0.0
+    return float(1 - 0.05 ** (1 / units)) if units > 0 else 0.0
+
+
 @dataclass(frozen=True)
 class PerSample:
     """The metric is the mean of `scores: float64[n]`."""
@@ -61,10 +71,12 @@ class Sums:
     Attributes:
         parts: what each sample adds, float64[n, k].
         combine: sums, float64[rows, k], to metrics, float64[rows].
+        units: how many things that are right or wrong the metric is a share of; 0 where it is none.
     """
 
     parts: Numbers
     combine: Callable[[Numbers], Numbers]
+    units: float = 0.0
 
     @property
     def count(self) -> int:

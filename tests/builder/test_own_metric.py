@@ -80,6 +80,16 @@ def test_one_score_for_all_samples_is_drawn_again() -> None:
     assert noisy.verdict == "fails" and noisy.loss_low > 0.5
 
 
+def test_a_drawing_that_has_no_score_is_left_out() -> None:
+    def often(outputs: Any, labels: Any) -> float:
+        if not (labels == 1).any() or len(np.unique(outputs["y"])) < 253:
+            raise ValueError("only one class")
+        return float(((outputs["y"][:, 0] > 0.5) == labels).mean())
+
+    found = judged(often, FLOAT)
+    assert found.verdict == "holds" and found.low < found.value
+
+
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
@@ -105,7 +115,7 @@ def test_a_variant_whose_answers_have_no_score_is_rejected_and_the_build_goes_on
     for name, kept in ((EVALUATION, FLOAT), (LABELS, {"labels": LABELS_}), (REFERENCE, FLOAT)):
         data.save(tmp_path / name, kept)
     data.save(tmp_path / "zeros.npz", {"y": np.zeros((N, 1))})
-    with pytest.raises(ContractError, match="400 of the 400 scores") as caught:
+    with pytest.raises(ContractError, match="400 of the scores of its 400 answers") as caught:
         own_metric.scores(str(tmp_path / "zeros.npz"), str(tmp_path))
     assert caught.value.code == "accuracy-over-budget"
 

@@ -39,7 +39,7 @@ def agreement(case: Case) -> list[Metric]:
 
 def of(name: str, float_values: Array, limit: float = LIMIT) -> Metric:
     """The output `name` against float's values of it; `limit`: what its worst channel may be off, per cent."""
-    if ragged.is_ragged(float_values) or not _are_quantities(float_values):
+    if ragged.is_ragged(float_values) or not (float_values.size and _are_quantities(float_values)):
         return Metric(
             SAME, lambda out: PerSample(_same(out[name], float_values)), f"{name}, the same as float's", None,
             looks_at=(name,),
@@ -130,7 +130,9 @@ def _worst(sums: Numbers, scale: Numbers) -> Numbers:
 
 def relative_error(found: Array, wanted: Array) -> float:
     """Of the worst channel, as a share of its own variation in `wanted`; infinite for another shape."""
-    return float("inf") if found.shape != wanted.shape else value(_Against(wanted).error(found))
+    if found.shape != wanted.shape:
+        return float("inf")
+    return value(_Against(wanted).error(found)) if wanted.size else 0.0
 
 
 def worst_channel(found: Array, wanted: Array) -> tuple[str, float]:

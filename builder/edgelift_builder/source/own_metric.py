@@ -60,11 +60,11 @@ def scores(outputs_file: str, folder: str) -> list[float]:
     case = read_case(Path(folder), "")
     outputs = data.load(Path(outputs_file))
     found = _scores(outputs, case.labels)
-    bad = int((~np.isfinite(found)).sum())
+    bad = len(_not_numbers(found, data.length(outputs)))
     if bad:
         raise ContractError(
             "accuracy-over-budget",
-            f"By the source's metric {bad} of the {len(found)} scores of its answers are NaN or infinite.",
+            f"By the source's metric {bad} of the scores of its {data.length(outputs)} answers are NaN or infinite.",
         )
     return [float(score) for score in found]
 
@@ -81,8 +81,8 @@ def measure(case: Case) -> Measure:
             "source-invalid", f"metric_better is {source.metric_better!r}.", hint='Write "higher" or "lower".'
         )
     found = _scores(case.reference, case.labels)
-    if not np.isfinite(found).all():
-        bad = np.flatnonzero(~np.isfinite(found))
+    bad = _not_numbers(found, data.length(case.reference))
+    if len(bad):
         raise ContractError(
             "source-invalid",
             f"The source's metric is NaN or infinite for the float model's answer to evaluation sample {bad[0]}"
@@ -128,8 +128,17 @@ def _redrawn(source: Source, whole: Any, outputs: data.DataSet, labels: Any) -> 
     found = [float(whole.reshape(()))]
     for rows in drawn_samples(data.length(outputs), REDRAWN):
         some = {name: column[rows] for name, column in outputs.items()}
-        found.append(float(np.asarray(source.metric(some, _rows(labels, rows))).reshape(())))
+        try:
+            found.append(float(np.asarray(source.metric(some, _rows(labels, rows))).reshape(())))
+        except Exception:  # noqa: BLE001  # a user's code, of samples that happen to have one class only
+            found.append(np.nan)
     return np.array(found)
+
+
+def _not_numbers(found: Numbers, count: int) -> data.Array:
+    """Places of scores that are none; what was drawn may have some, as where one class is all that was drawn."""
+    bad = ~np.isfinite(found) if len(found) == count else ~np.isfinite(found[:1])
+    return np.flatnonzero(bad)
 
 
 def _rows(labels: Any, rows: data.Array) -> Any:

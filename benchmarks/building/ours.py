@@ -1,5 +1,6 @@
 """What `edgelift build` makes of a model of the zoo, by the default recipe and some more, and which ships first."""
 
+import json
 from importlib import resources
 from pathlib import Path
 
@@ -27,27 +28,34 @@ def built(entry: Entry, folder: Path, *, extra: bool) -> Built:
 
 
 def recipe_text(entry: Entry, *, extra: bool) -> str:
-    """The family's default recipe under the entry's name and budget, and what it does not have."""
-    text = _default(entry.family)
-    found = msgspec.toml.decode(text)
-    has = {(v["name"], v["format"]) for v in found["variant"]}
-    _, _, variants = text.partition("[[variant]]")
-    lines = [f'name = "{entry.name}"', f"accuracy_drop_pp = {entry.budget_pp}", f"[[variant]]{variants}"]
-    for name, (form, steps) in entry.extra.items() if extra else ():
-        if (name, form) not in has:
-            lines += ["[[variant]]", f'name = "{name}"', f'format = "{form}"', f"steps = [{steps}]"]
+    """The family's default recipe under the entry's name and budget, and its extra variants: on every target, even where
+    the default recipe has one of that name for some.
+    """
+    more = entry.extra if extra else {}
+    lines = [f'name = "{entry.name}"', f"accuracy_drop_pp = {entry.budget_pp}"]
+    for v in msgspec.toml.decode(_default(entry.family))["variant"]:
+        if more.get(v["name"], ("", ""))[0] != v["format"]:
+            lines += ["[[variant]]", *(f"{name} = {_toml(value)}" for name, value in v.items())]
+    for name, (form, steps) in more.items():
+        lines += ["[[variant]]", f'name = "{name}"', f'format = "{form}"', f"steps = [{steps}]"]
     return "\n".join(lines) + "\n"
 
 
+def _toml(value: object) -> str:
+    """A value as TOML has it: of those in recipes only tables differ from JSON."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + " }"
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
 def default_names(entry: Entry) -> set[tuple[str, str]]:
-    """Name and format of each variant of the family's default recipe."""
-    return {(v["name"], v["format"]) for v in msgspec.toml.decode(_default(entry.family))["variant"]}
+    """Name and format of each variant that only the family's default recipe makes."""
+    named = {(v["name"], v["format"]) for v in msgspec.toml.decode(_default(entry.family))["variant"]}
+    return named - {(name, form) for name, (form, _steps) in entry.extra.items()}
 
 
 def _default(family: str) -> str:
-    folder = resources.files("edgelift_builder").joinpath("recipes")
-    file = folder.joinpath(f"{family}.toml")
-    return (file if file.is_file() else folder.joinpath("default.toml")).read_text("utf-8")
+    return resources.files("edgelift_builder").joinpath("recipes").joinpath(f"{family}.toml").read_text("utf-8")
 
 
 def described(entry: Entry, report: BuildReport) -> dict:

@@ -45,6 +45,10 @@ class Judge:
         self._data, self._reference = data_folder, data.load(data_folder / REFERENCE)
         self._panel = panel.Panel(judging, case.reference, panel.budgets(points, None, judging.metrics[0].measure))
 
+    def floats(self) -> Answered:
+        """What float's answers are worth: they are those that all others are held to, by a gate of the build."""
+        return self._worth(self._reference)
+
     def answered(self, name: str, spec: ModelSpec, folder: Path) -> Answered | str:
         """What `spec`'s answers are worth, or why there are none."""
         out = folder / f"{name}.npz"
@@ -54,7 +58,9 @@ class Judge:
                 child.call(_answer, spec, str(self._data), str(out), on_failure=on_failure, timeout_s=PATIENCE_S)
             except EdgeliftError as error:
                 return error.message
-        found = data.load(out)
+        return self._worth(data.load(out))
+
+    def _worth(self, found: data.DataSet) -> Answered:
         judgements = self._panel.judge(found)
         worst = next(v for v in ("fails", "cannot-tell", "holds") if any(j.verdict == v for j in judgements))
         return Answered(judgements[0], worst, self._cosine(found))

@@ -34,7 +34,10 @@ def compare(built: Built, default: CandidateReport, folder: Path, seconds: float
         points: what the recipe lets a variant lose of a share.
     """
     candidates, data_folder = built.report.candidates, folder / "data"
-    wanted = {f"float {c.format}": c for c in candidates if c.variant == "float32" and c.artifact}
+    forms = set(plain.FORMATS.values())
+    wanted = {
+        f"float {c.format}": c for c in candidates if c.variant == "float32" and c.artifact and c.format in forms
+    }
     wanted[OURS] = next(c for c in candidates if c.rank == 0)
     if default is not wanted[OURS]:
         wanted[DEFAULT] = default
@@ -50,7 +53,8 @@ def compare(built: Built, default: CandidateReport, folder: Path, seconds: float
         _sort(name, made, specs, not_made)
     judge, answered = Judge(built, data_folder, points), dict[str, Answered]()
     for name, spec in specs.items():
-        _sort(name, judge.answered(name, spec, folder), answered, not_made)
+        is_float = name.startswith("float")
+        _sort(name, judge.floats() if is_float else judge.answered(name, spec, folder), answered, not_made)
     times = beside.sittings([specs[name] for name in answered], data_folder, folder, seconds)
     return _compared(answered, times, specs) | {"peers_not_made": not_made}
 

@@ -75,7 +75,8 @@ def test_one_score_for_all_samples_is_drawn_again() -> None:
 
     same = judged(f1, FLOAT)
     assert same.value == f1(FLOAT, LABELS_) and same.low < same.value < same.high
-    assert same.verdict == "holds" and (same.loss_low, same.loss_high) == (0, 0)
+    # 400 of which none moved may hide 0.75 points.
+    assert same.loss == 0 and same.loss_high == pytest.approx(0.75, abs=0.01) and same.verdict == "cannot-tell"
     noisy = judged(f1, {"y": FLOAT["y"] + DRAWN.normal(0, 0.5, (N, 1))})
     assert noisy.verdict == "fails" and noisy.loss_low > 0.5
 
@@ -87,7 +88,7 @@ def test_a_drawing_that_has_no_score_is_left_out() -> None:
         return float(((outputs["y"][:, 0] > 0.5) == labels).mean())
 
     found = judged(often, FLOAT)
-    assert found.verdict == "holds" and found.low < found.value
+    assert found.verdict != "fails" and found.low < found.value
 
 
 @pytest.mark.parametrize(

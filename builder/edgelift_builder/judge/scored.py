@@ -38,7 +38,9 @@ def unseen(scored: Scored) -> float:
     Of n things none of which was wrong, up to 1 - 0.05^(1/n) may be, at 95 % (J. A. Hanley and A. Lippman-Hand, "If nothing
     goes wrong, is everything all right?", JAMA 249, 1983). Drawing from samples that are all alike would say: nothing.
     """
-    units = scored.units if isinstance(scored, Sums) else 0.0
+    units = (
+        scored.units if isinstance(scored, Sums) else float(scored.count) if isinstance(scored, Resampled) else 0.0
+    )
     return float(1 - 0.05 ** (1 / units)) if units > 0 else 0.0
 
 

@@ -21,8 +21,9 @@ from edgelift_contract.hardware import HardwareClass
 SMALLER, FASTER = 0.95, 1.03
 
 
-#: Where what is quantised must be faster, not only smaller, once a machine of the class has timed it: without VNNI small
-#: convolutions gain nothing by 8 bits, and some lose (0.3 to 0.9 times as fast as float, measured).
+#: Where what computes in 8 bits must be faster, not only smaller, once a machine of the class has timed it: without VNNI
+#: small convolutions gain nothing by 8 bits, and some lose (0.3 to 0.9 times as fast as float, measured). What only stores
+#: its weights so must not be slower there.
 MUST_BE_FASTER: tuple[HardwareClass, ...] = ("x86-64-avx2",)
 
 
@@ -81,10 +82,12 @@ def _gain(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:
     if float_one is None:
         return "", ""
     ratio = candidate.known_ratio
+    narrow = candidate.piece.computes != "float32"
     smaller = candidate.size_bytes < SMALLER * float_one.size_bytes
     if ratio is not None and ratio.low > FASTER:
         return "", ""
-    if ratio is not None and candidate.target.hardware_class in MUST_BE_FASTER:
+    slower = ratio is not None and ratio.high < 1
+    if ratio is not None and candidate.target.hardware_class in MUST_BE_FASTER and (narrow or slower):
         return "no-gain", "It is not clearly faster than float, {:.2f}× as fast ({:.2f} to {:.2f}).".format(*ratio)
     if smaller:
         return "", ""
@@ -105,7 +108,7 @@ def rank(shipped: Sequence[S]) -> list[S]:
     return sorted(shipped, key=lambda one: _order(one.candidate))
 
 
-def _order(candidate: Examined) -> tuple[bool, float, tuple[bool, bool, int, int]]:
+def _order(candidate: Examined) -> tuple[bool, float, tuple[bool, bool, int, int, bool]]:
     known = candidate.known_latency
-    own = candidate.target.order(candidate.variant.name, candidate.piece.precision, candidate.runtime)
+    own = candidate.target.order(candidate.variant.name, candidate.piece.computes, candidate.runtime)
     return known is None, known.p50_us if known else 0.0, own

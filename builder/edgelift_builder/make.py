@@ -15,6 +15,7 @@ from edgelift_builder.candidate import Candidate, Failed, Made
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.measure.runtimes import ModelSpec
+from edgelift_builder.optimise import weight_only
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, run_steps
 from edgelift_builder.recipe import AS_IT_CAME, StepCall, Variant
@@ -143,7 +144,9 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
 def _options(candidate: Candidate, piece: Piece) -> SessionOptions:
     options = candidate.target.session(candidate.runtime)
     if not candidate.as_it_came:
-        return msgspec.structs.replace(options, entries=options.entries | dict(piece.entries))
+        return msgspec.structs.replace(
+            options, entries=options.entries | (weight_only.FOLDED if piece.widened else {})
+        )
     # Settings made for our own graphs move another's: `session.qdqisint8allowed` one of unsigned weights by two steps.
     return msgspec.structs.replace(options, entries={})
 

@@ -64,7 +64,7 @@ class Piece:
         left_float: layers or operators that stayed float although the step was to quantise.
         remarks: for people.
         runtime_range: versions of the runtime that may load it, where narrower than its format's.
-        entries: of the session's options, that it wants beside the target's.
+        widened: are its narrow weights only stored so, and widened while it loads: then it computes in float.
         sensitivity, ranges: what quantising found out, for the report.
     """
 
@@ -77,9 +77,14 @@ class Piece:
     left_float: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     runtime_range: str = ""
-    entries: tuple[tuple[str, str], ...] = ()
+    widened: bool = False
     sensitivity: tuple[LayerLoss, ...] = ()
     ranges: tuple[Range, ...] = ()
+
+    @property
+    def computes(self) -> str:
+        """What it computes in: `precision`, but float32 where weights are widened."""
+        return "float32" if self.widened else self.precision
 
     @property
     def model_path(self) -> Path:

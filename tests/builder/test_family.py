@@ -108,10 +108,15 @@ def test_each_family_has_a_recipe_of_every_format(name: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "target", "variants"),
     [
-        ("cnn", "rpi4", ["float32", "int8-static"]),
+        ("cnn", "rpi4", ["float32", "int8-static", "int8-stored"]),
         ("cnn", "jetson-nano", ["float32", "fp16"]),
-        ("cnn", "jetson-orin-nano", ["float32", "int8-static", "fp16"]),
-        ("transformer", "x86-64", ["float32", "int8-dynamic", "int8-static"]),
+        ("cnn", "jetson-orin-nano", ["float32", "int8-static", "fp16", "int8-stored"]),
+        (
+            "transformer",
+            "x86-64",
+            ["float32", "int8-dynamic", "int8-dynamic-tensor", "int8-static", "int8-stored"],
+        ),
+        ("recurrent", "rpi4", ["float32", "int8-dynamic", "int8-dynamic-tensor", "int8-static", "int8-stored"]),
     ],
 )
 def test_the_board_decides_what_is_made(recipe: str, target: str, variants: list[str]) -> None:
@@ -122,7 +127,7 @@ def test_weight_only_where_memory_is_the_limit_or_nothing_can_be_calibrated() ->
     large = facts(100_000_000)  # 400 MB in float
     assert "int8-weight-only" in made("transformer", "rpi-zero2w", large)
     assert "int8-weight-only" not in made("transformer", "x86-64-vnni", large)
-    assert "int8-weight-only" in made("cnn", "x86-64-vnni", facts(guessed=True))
+    assert "int8-weight-only" in made("mlp", "x86-64-vnni", facts(guessed=True))
 
 
 def test_unmeasured_a_jetson_tries_float16_first_and_a_pi_int8() -> None:
@@ -131,6 +136,12 @@ def test_unmeasured_a_jetson_tries_float16_first_and_a_pi_int8() -> None:
     order = sorted(known, key=lambda one: orin.order(*one, "onnxruntime"))
     assert [name for name, _ in order] == ["fp16", "int8-static", "float32", "int8-dynamic"]
     assert min(known, key=lambda one: pi.order(*one, "litert"))[1] == "int8"
+    # What stores its weights narrow and computes in float stands with float, before it.
+    stored, whole = (
+        pi.order("int8-stored", "float32", "onnxruntime"),
+        pi.order("float32", "float32", "onnxruntime"),
+    )
+    assert pi.order("int8-static", "int8", "onnxruntime") < stored < whole
     # On AVX2 LiteRT's int8 is slower than float: behind it, but before the legacy.
     avx2 = load_target("x86-64")
     of_litert = avx2.order("int8-static", "int8", "litert")

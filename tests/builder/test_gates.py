@@ -116,10 +116,15 @@ SLOWER, FASTER, ABOUT = Ratio(0.7, 0.6, 0.8), Ratio(1.4, 1.3, 1.5), Ratio(1.02, 
 def test_without_vnni_eight_bits_win_beyond_chance_or_stay_out(ratio: Ratio, ships: bool) -> None:
     avx2 = load_target("x86-64")
     both = [candidate("float32", 1000, Ratio(1.0, 1.0, 1.0), target=avx2, on="x86-64-avx2")]
-    both.append(candidate("int8", 250, ratio, target=avx2, on="x86-64-avx2"))
+    narrow = candidate("int8", 250, ratio, target=avx2, on="x86-64-avx2")
+    both.append(replace(narrow, piece=replace(narrow.piece, precision="int8")))
     _, decided = gates.decide(both, accept=False)
     assert isinstance(decided, Shipped) == ships and decided.code == ("" if ships else "no-gain")
     assert ships or f"{ratio.value:.2f}× as fast" in decided.reason
+    # What only stores its weights so computes in float: there smaller is a gain, and slower is none.
+    stored = replace(both[1], piece=replace(both[1].piece, widened=True))
+    _, decided = gates.decide([both[0], stored], accept=False)
+    assert isinstance(decided, Shipped) == (ratio is not SLOWER)
 
 
 def test_a_time_by_other_instructions_is_no_gain_and_ranks_nothing() -> None:

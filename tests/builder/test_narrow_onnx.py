@@ -138,17 +138,18 @@ def test_a_small_last_layer_stays_float_and_nothing_else_is_said_to_be(tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["product", "lstm"])
+@pytest.mark.parametrize("per_channel", [True, False])
 def test_without_vnni_no_pair_of_weights_saturates_and_with_it_the_range_is_full(
-    tmp_path: Path, kind: str
+    tmp_path: Path, kind: str, per_channel: bool
 ) -> None:
     nodes, weights = ([node("MatMul", "x w", "y")], {"w": normal(WIDTH, 200)}) if kind == "product" else lstm()
     model = net(tmp_path / "in" / "m.onnx", nodes, weights, TensorProto.FLOAT)
-    made, _, _ = dynamic(tmp_path, model, reduce_range=True)
+    made, _, _ = dynamic(tmp_path, model, reduce_range=True, per_channel=per_channel)
     known_bad.check(made, "onnxruntime", "x86-64-avx2", ">=1.17", "it")
     x = normal(4, 1, WIDTH)
-    assert apart(answer(made, x), answer(model, x)) < 0.03
+    assert apart(answer(made, x), answer(model, x)) < (0.03 if per_channel else 0.1)
     (tmp_path / "out").rename(tmp_path / "narrower")
-    full, _, _ = dynamic(tmp_path, model)
+    full, _, _ = dynamic(tmp_path, model, per_channel=per_channel)
     with pytest.raises(ContractError, match="saturates"):
         known_bad.check(full, "onnxruntime", "x86-64-avx2", ">=1.17", "it")
 
@@ -159,6 +160,8 @@ def test_without_vnni_no_pair_of_weights_saturates_and_with_it_the_range_is_full
         ([node("Conv", "x w", "y", pads=[1, 1, 1, 1])], {"w": (64, 16, 3, 3), "x": (1, 16, 8, 8)}),
         ([node("Conv", "x w", "y", group=4)], {"w": (64, 32, 3, 3), "x": (1, 128, 8, 8)}),
         ([node("ConvTranspose", "x w", "y")], {"w": (64, 16, 3, 3), "x": (1, 64, 8, 8)}),
+        ([node("MatMul", "x w", "y")], {"w": (64, 80), "x": (5, 64)}),
+        ([node("Gemm", "x w", "y", transB=1)], {"w": (80, 64), "x": (5, 64)}),
         ([node("GRU", "x w r", "y", hidden_size=64, direction="bidirectional")],
          {"w": (2, 192, 64), "r": (2, 192, 64), "x": (5, 1, 64)}),
         ([node("LSTM", "x w r", "y", hidden_size=64)], {"w": (1, 256, 64), "r": (1, 256, 64), "x": (5, 1, 64)}),
@@ -171,7 +174,7 @@ def test_what_has_no_narrow_kernel_is_stored_narrow_and_computes_as_float(
     model = net(tmp_path / "in" / "m.onnx", made_of, weights, TensorProto.FLOAT)
     out = tmp_path / "out"
     out.mkdir()
-    _, left, found = weight_only.quantise(str(model), {"bits": 4, "group": 32}, str(out))
+    _, left, found = weight_only.quantise(str(model), {"bits": 8, "group": 32, "stored": True}, str(out))
     assert left == [] and "DequantizeLinear" in found
     assert sum(p.stat().st_size for p in out.iterdir()) < 0.4 * model.stat().st_size
     x = normal(*shape["x"])

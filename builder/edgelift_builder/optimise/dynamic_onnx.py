@@ -92,13 +92,13 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
         str(raw),
         op_types_to_quantize=list(DYNAMIC),
         per_channel=per_channel,
-        reduce_range=saturates and not per_channel,
+        reduce_range=False,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=left_alone(plain.model.graph),
         extra_options={
             # A product of two activations gains nothing: both would be quantised in every run.
             "MatMulConstBOnly": True,
-            "TensorQuantOverrides": _within_pairs(plain.model.graph) if saturates and per_channel else {},
+            "TensorQuantOverrides": _within_pairs(plain.model.graph, per_channel=per_channel) if saturates else {},
         },
     )
     graph = onnx.load(raw).graph
@@ -129,8 +129,8 @@ def left_alone(graph: Any) -> list[str]:
     ]
 
 
-def _within_pairs(graph: Any) -> dict[str, list[dict[str, Any]]]:
-    """Each product's weights with the range of every channel, see `saturation`, in the quantiser's words."""
+def _within_pairs(graph: Any, *, per_channel: bool) -> dict[str, list[dict[str, Any]]]:
+    """Each product's weights with the range of every channel, or of all, see `saturation`, in the quantiser's words."""
     from onnx import numpy_helper
 
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -144,5 +144,8 @@ def _within_pairs(graph: Any) -> dict[str, list[dict[str, Any]]]:
                 continue
             array = numpy_helper.to_array(weights[name])
             reach = saturation.ranges(array, -2).reshape(-1, array.shape[-1]).max(axis=0)
-            found[name] = [{"axis": array.ndim - 1, "rmin": -r, "rmax": r} for r in reach]
+            if per_channel:
+                found[name] = [{"axis": array.ndim - 1, "rmin": -r, "rmax": r} for r in reach]
+            else:
+                found[name] = [{"rmin": -reach.max(), "rmax": reach.max()}]
     return found

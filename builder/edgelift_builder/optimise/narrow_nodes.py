@@ -20,6 +20,9 @@ from edgelift_contract.errors import ContractError
 #: Smaller weights are left alone, elements: their scales and the nodes around them would cost what they save.
 LEAST_ELEMENTS = 4096
 
+#: The same where weights are only stored narrow: no node computes there.
+LEAST_STORED = 1024
+
 #: Rows of a weight taken at once are limited to this many elements.
 BLOCK_ELEMENTS = 1 << 20
 
@@ -33,21 +36,28 @@ _WIDENED = {
 }  # fmt: skip
 
 
+#: Ends the names of tensors that are widened.
+_SUFFIX = "_widened"
+
+
 class NodeRewriter:
     """Puts narrow weights in the place of wide ones, node by node; then carries over what is left."""
 
-    def __init__(self, proto: Any, weights: Weights, store: TensorFile, bits: int, group: int) -> None:
+    def __init__(
+        self, proto: Any, weights: Weights, store: TensorFile, bits: int, group: int, *, stored: bool = False
+    ) -> None:
         self._proto, self._weights, self._store, self._bits, self._group = proto, weights, store, bits, group
         self._made: dict[tuple[str, str], list[Any]] = {}
         self._nodes: list[Any] = []
-        self._per_channel = opset.version(proto) >= opset.LEAST
+        self._least = LEAST_ELEMENTS if not stored else LEAST_STORED
+        has_channels = opset.version(proto) >= opset.LEAST
+        self._widen = (*_WIDENED, *(("MatMul", "Gemm") if stored else ())) if has_channels else ()
 
     def node(self, node: Any) -> bool:
         """Copy a node into the new graph, rewritten if its weights can be narrow; was it."""
-        if node.op_type in _WIDENED:
-            widened = self._widened(node) if self._per_channel else []
-            self._nodes += [*widened, node]
-            return bool(widened)
+        if node.op_type in self._widen:
+            self._nodes += [*self._widened(node), node]
+            return any(name.endswith(_SUFFIX) for name in node.input)
         rewrite: Callable[[Any], list[Any] | None] = {
             "MatMul": self._matmul, "Gemm": self._gemm, "Gather": self._gather,
         }.get(node.op_type, lambda _: None)  # fmt: skip
@@ -77,14 +87,14 @@ class NodeRewriter:
         """Let a node read weights that are stored in 8 bits; the nodes that widen them."""
         import onnx
 
-        places, axis = _WIDENED[node.op_type]
+        places, axis = _WIDENED.get(node.op_type, ((1,), _columns(node)))
         fresh = []
         for place in places:
             name = node.input[place]
             wide = self._weights.get(name)
-            if wide is None or int(np.prod(wide.dims)) < LEAST_ELEMENTS:
+            if wide is None or len(wide.dims) <= axis or int(np.prod(wide.dims)) < self._least:
                 continue
-            key, out = (name, f"axis {axis}"), f"{name}_widened"
+            key, out = (name, f"axis {axis}"), f"{name}_{axis}{_SUFFIX}"
             if key not in self._made:
                 self._made[key] = self._channels(name, axis)
                 values, scale = self._made[key]
@@ -96,9 +106,9 @@ class NodeRewriter:
 
     def _channels(self, name: str, axis: int) -> list[Any]:
         made = _quantise(name, self._weights.array(name), definition.PerChannel(axis), 8)
-        values = self._store.begin(f"{name}_q8", "int8", made.values.shape)
+        values = self._store.begin(f"{name}_{axis}_q8", "int8", made.values.shape)
         values.write(made.values)
-        scale = self._store.begin(f"{name}_channel_scale", "float32", (made.scale.size,))
+        scale = self._store.begin(f"{name}_{axis}_channel_scale", "float32", (made.scale.size,))
         scale.write(made.scale)
         self._weights.forget(name)
         return [values.tensor, scale.tensor]
@@ -187,6 +197,11 @@ class NodeRewriter:
             scale.write(part)
         self._weights.forget(name)
         return [values.tensor, scale.tensor]
+
+
+def _columns(node: Any) -> int:
+    """The axis of a product's weights that makes its outputs."""
+    return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
 
 
 def pack(values: Array, bits: int) -> Array:

@@ -10,8 +10,9 @@ import numpy as np
 
 from edgelift_builder.data import Array
 
-#: Tensors begin at multiples of this in the file, so that they can be memory-mapped; as onnx-ir lays them.
-ALIGNMENT = 4096
+#: Tensors of that many bytes begin at multiples of a page in the file, so that they can be memory-mapped; smaller ones at
+#: those of a cache line: a page for each would be more than they save.
+PAGE_FROM_BYTES, PAGE, LINE = 1 << 16, 4096, 64
 
 _COPY_BYTES = 1 << 20
 
@@ -112,7 +113,7 @@ class TensorFile:
     def _external(self, tensor: Any, length: int) -> None:
         import onnx
 
-        self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
+        self._file.write(b"\0" * (-self._file.tell() % (PAGE if length >= PAGE_FROM_BYTES else LINE)))
         tensor.data_location = onnx.TensorProto.EXTERNAL
         values = {"location": self._path.name, "offset": str(self._file.tell()), "length": str(length)}
         for key, value in values.items():

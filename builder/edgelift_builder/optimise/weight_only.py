@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.convert import strip
-from edgelift_builder.optimise import prepare
+from edgelift_builder.optimise import opset, prepare
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_builder.piece import Piece, graph_files
@@ -28,7 +28,7 @@ _SINCE = {4: ">=1.17", 8: ">=1.22"}
 
 #: Lets onnxruntime fold what widens weights, once at load. It keeps that otherwise for kernels of quantised pairs, which
 #: there are none of here, and would widen anew in every run.
-_FOLDED = (("session.disable_quant_qdq", "1"),)
+FOLDED = {"session.disable_quant_qdq": "1"}
 
 
 class WeightOnly:
@@ -37,8 +37,10 @@ class WeightOnly:
     name = "weight-only"
 
     def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """`bits`: 8 or 4; `group`: weights that share a scale: 16, 32, 64, 128 or 256."""
-        chosen = check_options(self.name, options, {"bits": 8, "group": 32})
+        """`bits`: 8 or 4; `group`: weights that share a scale: 16, 32, 64, 128 or 256; `stored`: products too are only
+        stored in 8 bits, with a scale per channel, and widened at load.
+        """
+        chosen = check_options(self.name, options, {"bits": 8, "group": 32, "stored": False})
         if chosen["bits"] not in _SINCE or chosen["group"] not in (16, 32, 64, 128, 256):
             raise ContractError(
                 "unknown-recipe",
@@ -64,7 +66,7 @@ class WeightOnly:
         made = Piece(
             "onnx", "", folder, roles, precision=f"int{settings['bits']}", left_float=tuple(left),
             runtime_range=_SINCE[settings["bits"]] if "MatMulNBits" in kinds else "",
-            entries=_FOLDED if "DequantizeLinear" in kinds else (),
+            widened="DequantizeLinear" in kinds,
         )  # fmt: skip
         return StepOutput(made, changed=True)
 
@@ -85,9 +87,21 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     import onnx
 
     proto = onnx.load(model, load_external_data=False)
+    if (
+        0 < opset.version(proto) < opset.LEAST
+        and sum(p.stat().st_size for p in Path(model).parent.iterdir()) < prepare.LIMIT_BYTES
+    ):
+        proto = opset.raised(onnx.load(model))  # scales per channel came later; old files are small
     done = False
     with TensorFile(Path(folder) / strip.WEIGHTS) as store:
-        rewriter = NodeRewriter(proto, Weights(Path(model), proto), store, settings["bits"], settings["group"])
+        rewriter = NodeRewriter(
+            proto,
+            Weights(Path(model), proto),
+            store,
+            settings["bits"],
+            settings["group"],
+            stored=settings.get("stored", False),
+        )
         for node in list(proto.graph.node):
             done |= rewriter.node(node)
         rewriter.finish()

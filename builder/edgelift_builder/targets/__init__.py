@@ -137,10 +137,13 @@ class Target(msgspec.Struct, frozen=True):
         """Place of a precision among `precisions`; those not listed come last."""
         return self.precisions.index(precision) if precision in self.precisions else len(self.precisions)
 
-    def order(self, variant: str, precision: str, runtime: RuntimeName) -> tuple[bool, bool, int, int]:
-        """Sorts what nobody measured on this board's class, best first: TorchScript, the legacy, behind all others."""
-        behind = bool({f"{precision} {runtime}", f"{variant} {runtime}"} & {*self.last})
-        return runtime == "torchscript", behind, self.preference(precision), self.runtimes.index(runtime)
+    def order(self, variant: str, computes: str, runtime: RuntimeName) -> tuple[bool, bool, int, int, bool]:
+        """Sorts what nobody measured on this board's class, best first, by what it `computes` in: TorchScript, the legacy,
+        behind all others; plain float behind what computes in float from narrow weights.
+        """
+        behind = bool({f"{computes} {runtime}", f"{variant} {runtime}"} & {*self.last})
+        place = self.preference(computes), self.runtimes.index(runtime)
+        return runtime == "torchscript", behind, *place, variant == "float32"
 
     def session(self, runtime: RuntimeName) -> SessionOptions:
         """How `runtime` is to be set up on this target."""

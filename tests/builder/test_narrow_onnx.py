@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelift_builder import known_bad
-from edgelift_builder.optimise import dynamic_onnx, weight_only
+from edgelift_builder.optimise import balance, dynamic_onnx, weight_only
 from edgelift_contract.errors import ContractError
 
 pytestmark = pytest.mark.builder
@@ -187,3 +187,34 @@ def test_what_has_no_narrow_kernel_is_stored_narrow_and_computes_as_float(
     options.optimized_model_filepath = str(tmp_path / "folded.onnx")
     ort.InferenceSession(str(out / "model.onnx"), options, providers=["CPUExecutionProvider"])
     assert kinds(tmp_path / "folded.onnx") == [made_of[0].op_type]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("limit", [64, 127])
+def test_the_errors_of_a_channel_add_up_to_nothing(axis: int, limit: int) -> None:
+    for weights in (
+        normal(8, 40, 3),
+        np.abs(normal(8, 40, 3)),
+        np.full((8, 40, 3), 0.3, np.float32),
+        np.zeros((8, 40, 3)),
+    ):
+        rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+        scale = np.maximum(np.abs(rows).max(axis=1), 1e-6) / limit
+        made = balance.balanced(weights, scale, axis, limit)
+        whole = np.moveaxis(made, axis, 0).reshape(rows.shape).astype(np.float64)
+        error = whole - rows / scale[:, None]
+        assert np.abs(whole).max() <= limit and np.abs(error).max() < 1 + 1e-6
+        assert np.abs(error.sum(axis=1)).max() <= 0.5 + 1e-3
+
+
+def test_after_a_relu_stored_weights_shift_nothing(tmp_path: Path) -> None:
+    """Rounded to the nearest they would: the outputs of all samples alike, by the sum of the errors."""
+    weights = normal(400, 50)
+    model = net(tmp_path / "in" / "m.onnx", [node("MatMul", "x w", "y")], {"w": weights}, TensorProto.FLOAT)
+    out = tmp_path / "out"
+    out.mkdir()
+    weight_only.quantise(str(model), {"bits": 8, "group": 32, "stored": True}, str(out))
+    x = np.abs(normal(200, 400)) + 1
+    scale = np.abs(weights).max(axis=0) / 127
+    nearest = x @ (np.rint(weights / scale) * scale)
+    assert apart(answer(out / "model.onnx", x), x @ weights) < 0.7 * apart(nearest, x @ weights)

@@ -77,6 +77,8 @@ def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) ->
         while len(back) < most and (not back or not enough(whole)):
             back.append(losses[len(back)].layer)
             whole = quantiser.make(leaving=[_node(layer) for layer in back])
+        if not enough(whole):  # then what went back only made it larger
+            whole, back = quantiser.make(), []
     return whole, [_marked(loss, back) for loss in losses]
 
 

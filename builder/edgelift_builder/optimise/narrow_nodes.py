@@ -14,6 +14,7 @@ import numpy as np
 
 from edgelift_builder.data import Array
 from edgelift_builder.optimise import definition, opset
+from edgelift_builder.optimise.balance import balanced
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_contract.errors import ContractError
 
@@ -105,9 +106,10 @@ class NodeRewriter:
         return fresh
 
     def _channels(self, name: str, axis: int) -> list[Any]:
-        made = _quantise(name, self._weights.array(name), definition.PerChannel(axis), 8)
+        wide = self._weights.array(name)
+        made = _quantise(name, wide, definition.PerChannel(axis), 8)
         values = self._store.begin(f"{name}_{axis}_q8", "int8", made.values.shape)
-        values.write(made.values)
+        values.write(balanced(wide, made.scale, axis))
         scale = self._store.begin(f"{name}_{axis}_channel_scale", "float32", (made.scale.size,))
         scale.write(made.scale)
         self._weights.forget(name)

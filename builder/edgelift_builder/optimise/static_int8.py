@@ -15,7 +15,7 @@ import msgspec
 
 from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import accuracy_control, calibration, embedding_rows, kept_float, prepare
+from edgelift_builder.optimise import accuracy_control, balance, calibration, embedding_rows, kept_float, prepare
 from edgelift_builder.optimise.untie import remark, untie
 from edgelift_builder.piece import LayerLoss, Piece, Range, graph_files
 from edgelift_builder.pipeline import (
@@ -213,6 +213,8 @@ class GraphQuantiser:
         )
         quantiser.quantize_model()
         made = quantiser.model.model
+        wide = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(self.ready).graph.initializer}
+        balance.rebalance(made, wide, 64 if self._settings["reduce_range"] else 127)
         # Shapes served the quantiser. onnxruntime finds its own, and where onnx's are wrong (a one-sided STFT) refuses them.
         del made.graph.value_info[:]
         return made

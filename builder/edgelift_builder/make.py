@@ -144,11 +144,13 @@ def _spec(candidate: Candidate, piece: Piece, context: StepContext) -> ModelSpec
 def _options(candidate: Candidate, piece: Piece) -> SessionOptions:
     options = candidate.target.session(candidate.runtime)
     if not candidate.as_it_came:
-        return msgspec.structs.replace(
-            options, entries=options.entries | (weight_only.FOLDED if piece.widened else {})
-        )
+        return msgspec.structs.replace(options, entries=options.entries | _folding(piece))
     # Settings made for our own graphs move another's: `session.qdqisint8allowed` one of unsigned weights by two steps.
     return msgspec.structs.replace(options, entries={})
+
+
+def _folding(piece: Piece) -> dict[str, str]:
+    return weight_only.FOLDED if piece.widened and piece.format == "onnx" else {}
 
 
 def _size(piece: Piece) -> int:

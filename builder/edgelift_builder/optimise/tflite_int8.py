@@ -103,7 +103,9 @@ class TfliteWeights:
             quantise_weights, str(piece.model_path), self._kind, str(folder / MODEL),
             on_failure=on_step_failure(self.name),
         )  # fmt: skip
-        return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8"), changed=True)
+        widened = self._kind == "weight_only_wi8_afp32"  # LiteRT widens them itself
+        made = Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8", widened=widened)
+        return StepOutput(made, changed=True)
 
     def ensures(self, before: Piece, result: StepOutput) -> None:
         """A TFLite file, smaller than before."""

@@ -189,6 +189,23 @@ def test_what_has_no_narrow_kernel_is_stored_narrow_and_computes_as_float(
     assert kinds(tmp_path / "folded.onnx") == [made_of[0].op_type]
 
 
+def test_weights_that_other_nodes_make_of_constants_are_weights(tmp_path: Path) -> None:
+    """As torch exports an LSTM."""
+    nodes = [
+        node("Unsqueeze", "v axis", "w"),
+        node("Unsqueeze", "u axis", "r"),
+        node("LSTM", "x w r", "y", hidden_size=64),
+    ]
+    weights = {"v": normal(256, 64) / 8, "u": normal(256, 64) / 8, "axis": np.array([0])}
+    model = net(tmp_path / "in" / "m.onnx", nodes, weights, TensorProto.FLOAT)
+    out = tmp_path / "out"
+    out.mkdir()
+    _, left, _ = weight_only.quantise(str(model), {"bits": 8, "group": 32, "stored": True}, str(out))
+    assert left == [] and sum(p.stat().st_size for p in out.iterdir()) < 0.4 * model.stat().st_size
+    x = normal(5, 1, 64)
+    assert apart(answer(out / "model.onnx", x), answer(model, x)) < 0.02
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("limit", [64, 127])
 def test_the_errors_of_a_channel_add_up_to_nothing(axis: int, limit: int) -> None:

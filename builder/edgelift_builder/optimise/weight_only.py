@@ -86,17 +86,16 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     """
     import onnx
 
-    proto = onnx.load(model, load_external_data=False)
-    if (
-        0 < opset.version(proto) < opset.LEAST
-        and sum(p.stat().st_size for p in Path(model).parent.iterdir()) < prepare.LIMIT_BYTES
-    ):
-        proto = opset.raised(onnx.load(model))  # scales per channel came later; old files are small
+    path, folded = Path(model), None
+    if settings.get("stored", False) or _is_old(path):
+        # Weights that come out of other nodes, as an exported LSTM's, are constants once those are folded.
+        path = folded = prepare.prepare(path, Path(folder))
+    proto = onnx.load(path, load_external_data=False)
     done = False
     with TensorFile(Path(folder) / strip.WEIGHTS) as store:
         rewriter = NodeRewriter(
             proto,
-            Weights(Path(model), proto),
+            Weights(path, proto),
             store,
             settings["bits"],
             settings["group"],
@@ -105,13 +104,28 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
         for node in list(proto.graph.node):
             done |= rewriter.node(node)
         rewriter.finish()
+    if folded is not None:
+        folded.unlink()
     if not done:
         raise ContractError(
             "conversion-failed",
             "The graph has no layer with constant weights that are worth narrowing, so there is nothing to do.",
             hint="Leave it in float: what 8 bits would save is less than what stands around them.",
         )
+    strip.scrub(proto)
+    proto.ir_version, proto.producer_name, proto.producer_version = (
+        min(proto.ir_version, strip.IR_VERSION),
+        "edgelift",
+        "",
+    )
     (Path(folder) / strip.MODEL).write_bytes(proto.SerializeToString(deterministic=True))
     floats = {t.name for t in proto.graph.initializer if len(t.dims) > 1}
     left = [f"{n.name or n.output[0]} ({n.op_type})" for n in proto.graph.node if prepare.has_weights(n, floats)]
     return [strip.MODEL, strip.WEIGHTS], left, {node.op_type for node in proto.graph.node}
+
+
+def _is_old(model: Path) -> bool:
+    """Is it of an opset without scales per channel; old files are small."""
+    import onnx
+
+    return 0 < opset.version(onnx.load(model, load_external_data=False)) < opset.LEAST

@@ -30,6 +30,7 @@ class SingleShot(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.stride = STRIDE
         self.body = nn.Sequential(block(3, 16, 2), block(16, 32, 2), block(32, 48, 2), block(48, 48, 1))
         self.box = nn.Conv2d(48, 4, 1)
         self.score = nn.Conv2d(48, len(KINDS), 1)
@@ -41,7 +42,7 @@ class SingleShot(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Corners x1, y1, x2, y2 of each cell's box, and its score for each kind."""
         seen = self.body(x)
-        boxes = self.middles + STRIDE * self.box(seen).flatten(2).transpose(1, 2)
+        boxes = self.middles + self.stride * self.box(seen).flatten(2).transpose(1, 2)
         return boxes, torch.sigmoid(self.score(seen).flatten(2).transpose(1, 2))
 
 
@@ -52,7 +53,7 @@ def shapes() -> Source:
     images, wanted = torch.from_numpy(learnt.images), torch.from_numpy(_for_cells(learnt))
     return Source(
         name="shapes",
-        model=train(SingleShot(), images, wanted, epochs=14, rate=1e-2, loss=_loss),
+        model=train(SingleShot(), images, wanted, epochs=10, rate=1e-2, loss=_loss),
         example_inputs=(images[:1],),
         evaluation_inputs=judged.images,
         evaluation_labels=[{"boxes": b, "labels": k} for b, k in zip(judged.boxes, judged.kinds, strict=True)],

@@ -26,9 +26,9 @@ def network() -> nn.Sequential:
 
 
 def motion() -> Source:
-    """1,200 seconds that it never saw judge it."""
+    """3,000 seconds that it never saw judge it."""
     torch.manual_seed(0)
-    learnt, judged = sense(4000, seed=1), sense(1200, seed=2)
+    learnt, judged = sense(4000, seed=1), sense(3000, seed=2)
     x, y = torch.from_numpy(learnt[0]), torch.from_numpy(learnt[1])[:, None].float()
     return Source(
         name="door",

@@ -33,10 +33,10 @@ class Autoencoder(nn.Sequential):
 
 
 def sound() -> Source:
-    """1,000 spectra judge it, one in five of an odd pump."""
+    """3,000 spectra judge it, one in five of an odd pump."""
     torch.manual_seed(0)
     healthy, _ = listen(4000, seed=1, odd_share=0)
-    heard, odd = listen(1000, seed=2, odd_share=0.2)
+    heard, odd = listen(3000, seed=2, odd_share=0.2)
     x = torch.from_numpy(healthy)
     return Source(
         name="pump",

@@ -36,7 +36,7 @@ def shapes() -> Source:
     images, present = torch.from_numpy(learnt.images), torch.from_numpy(learnt.present)
     return Source(
         name="tagger",
-        model=train(Tagger(), images, present, epochs=12, rate=1e-2, loss=F.binary_cross_entropy),
+        model=train(Tagger(), images, present, epochs=6, rate=1e-2, loss=F.binary_cross_entropy),
         example_inputs=(images[:1],),
         evaluation_inputs=judged.images,
         evaluation_labels=judged.present.astype("int64"),

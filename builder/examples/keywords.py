@@ -41,11 +41,11 @@ class KeywordNet(nn.Module):
 def tones() -> Source:
     """1,000 sounds that it never heard judge it."""
     torch.manual_seed(0)
-    learnt, judged = synthesise(2000, seed=1), synthesise(1000, seed=2)
+    learnt, judged = synthesise(1500, seed=1), synthesise(1000, seed=2)
     x, y = torch.from_numpy(spectrogram(learnt[0])), torch.from_numpy(learnt[1])
     return Source(
         name="keywords",
-        model=train(KeywordNet(), x, y, epochs=7, rate=1e-2),
+        model=train(KeywordNet(), x, y, epochs=6, rate=1e-2),
         example_inputs=(x[:1],),
         evaluation_inputs=spectrogram(judged[0]),
         evaluation_labels=judged[1],

@@ -41,7 +41,7 @@ def shapes() -> Source:
     images, pixels = torch.from_numpy(learnt.images), torch.from_numpy(learnt.pixels)
     return Source(
         name="segmenter",
-        model=train(SmallUNet(), images, pixels, epochs=6, rate=1e-2),
+        model=train(SmallUNet(), images, pixels, epochs=8, rate=1e-2),
         example_inputs=(images[:1],),
         evaluation_inputs=judged.images,
         evaluation_labels=judged.pixels,

@@ -47,7 +47,7 @@ def meaning() -> Source:
     judged = _tokens(write(600, seed=2)[0])
     return Source(
         name="sentences",
-        model=_train(SentenceEncoder(), steps=150),
+        model=_train(SentenceEncoder(), steps=100),
         example_inputs={name: array[:1] for name, array in judged.items()},
         evaluation_inputs=judged,
         calibration_inputs=_tokens(write(200, seed=3)[0]),

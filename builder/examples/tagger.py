@@ -32,7 +32,7 @@ class Tagger(nn.Module):
 def shapes() -> Source:
     """600 pictures that it never saw judge it."""
     torch.manual_seed(0)
-    learnt, judged = draw(1500, seed=1), draw(600, seed=2)
+    learnt, judged = draw(1000, seed=1), draw(600, seed=2)
     images, present = torch.from_numpy(learnt.images), torch.from_numpy(learnt.present)
     return Source(
         name="tagger",

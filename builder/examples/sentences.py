@@ -75,7 +75,7 @@ def _tokens(sentences: Array) -> dict[str, Array]:
 def _train(model: nn.Module, steps: int, batch: int = 64) -> nn.Module:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     ones, others = (torch.from_numpy(pairs) for pairs in write(steps * batch, seed=1))
     model.train()
     for one, other in zip(ones.split(batch), others.split(batch), strict=True):

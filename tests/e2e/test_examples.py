@@ -122,14 +122,16 @@ def _door() -> tuple[dict[str, Array], Callable[[Outputs], float]]:
 
 
 def _sentences() -> tuple[dict[str, Array], Callable[[Outputs], float]]:
-    """Is each sentence's partner, which has no word in common with it but by chance, the nearest of 50."""
+    """The cosine to what float32, which is asked first, says; and most have their partner for the nearest of 50."""
     ones, others = _module("sentences").write(50, FRESH)
-    both = np.concatenate([ones, others])
+    both, first = np.concatenate([ones, others]), []
 
     def score(outputs: Outputs) -> float:
         vectors = outputs["output_0"]
+        first.append(vectors)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2)
-        return float(((vectors[:50] @ vectors[50:].T).argmax(1) == np.arange(50)).mean())
+        assert ((vectors[:50] @ vectors[50:].T).argmax(1) == np.arange(50)).mean() > 0.5
+        return float((vectors * first[0]).sum(1).mean())
 
     return {"input_ids": both, "attention_mask": (both != 0).astype(np.int64)}, score
 
@@ -142,7 +144,7 @@ TASKS = {
     "pump": Example("pump.py:sound", "anomaly", _pump, 0.03),
     "keywords": Example("keywords.py:tones", "classification", _keywords, 0.06),
     "door": Example("door.py:motion", "binary", _door, 0.05),
-    "sentences": Example("sentences.py:meaning", "embedding", _sentences, 0.1),
+    "sentences": Example("sentences.py:meaning", "embedding", _sentences, 0.01),
 }
 
 #: The quickest that has both: training and export take what time there is.
@@ -238,9 +240,9 @@ def test_an_example_is_served_as_good_as_its_release_claims(
     name: str, served: tuple[Device, list[Served]]
 ) -> None:
     device, everything = served
-    mine = [one for one in everything if one.slot.startswith(f"{name}-")]
+    mine = sorted((one for one in everything if one.example is TASKS[name]), key=lambda one: one.manifest.variant)
     assert {one.manifest.task for one in mine} == {TASKS[name].task}
-    assert any(one.manifest.variant == "float32" for one in mine)
+    assert mine[0].manifest.variant == "float32"
     inputs, score = TASKS[name].fresh()
     for slot, example, manifest in mine:
         found, claimed = score(ask(device, slot, inputs)), manifest.evidence[0].value

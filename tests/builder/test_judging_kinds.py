@@ -219,6 +219,9 @@ def test_pictures_of_bytes_are_quantities_and_masks_are_not() -> None:
     picture = DRAWN.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
     near = (picture.astype(int) + DRAWN.integers(-1, 2, picture.shape)).clip(0, 255).astype(np.uint8)
     assert [(j.metric, j.verdict) for j in judged(case(picture), near)] == [("relative error", "holds")]
+    rounded = DRAWN.integers(-128, 128, (40, 8)).astype(np.int8)
+    step = (rounded.astype(int) + DRAWN.integers(-1, 2, rounded.shape)).clip(-128, 127).astype(np.int8)
+    assert [(j.metric, j.verdict) for j in judged(case(rounded), step)] == [("relative error", "holds")]
     some = PIXELS.copy()
     some[:, 0, 0] = (some[:, 0, 0] + 1) % 3
     assert judged(case(PIXELS), some)[0].value == pytest.approx(63 / 64)

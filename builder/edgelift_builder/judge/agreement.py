@@ -51,15 +51,16 @@ def of(name: str, float_values: Array, limit: float = LIMIT) -> Metric:
     )  # fmt: skip
 
 
-#: A picture of whole numbers has more values than classes would have.
+#: Quantities rounded to 8 or 16 bits, as of a picture, take more values than classes would.
 _LEVELS = 64
 
 
 def _are_quantities(array: Array) -> bool:
-    """Numbers of which near ones are alike: floats, and the bytes of a picture."""
+    """Numbers of which near ones are alike: floats, and what a graph rounded to 8 or 16 bits at its end."""
     if array.dtype.kind == "f":
         return True
-    return array.dtype == np.uint8 and array.ndim >= 3 and len(np.unique(array)) > _LEVELS
+    narrow = array.dtype.kind in "iu" and array.dtype.itemsize <= 2
+    return narrow and array[0].size > 1 and len(np.unique(array)) > _LEVELS
 
 
 def chosen(name: str, case: Case) -> Metric:

@@ -159,10 +159,23 @@ def _narrow(path: Path) -> int:
 def test_weights_are_quantised_without_data(tmp_path: Path, make: Callable[[], Net], kind: str) -> None:
     (tmp_path / "copy").mkdir()
     file = open_tflite(make().write(tmp_path / "net.tflite"), tmp_path / "copy", []).path
-    tflite_int8.quantise_weights(str(file), kind, str(tmp_path / "made.tflite"))
+    tflite_int8.quantise_weights(str(file), kind, "", {}, str(tmp_path / "made.tflite"))
     name = "input_0" if make is kinds.nameless else "x"
     assert _narrow(tmp_path / "made.tflite") == 2
     assert error(file, tmp_path / "made.tflite", {name: samples()["x"]}) < 0.05
+
+
+def test_biases_take_up_what_narrow_weights_change_on_average(tmp_path: Path) -> None:
+    """All inputs of one sign, as after a ReLU: the rounding errors of a channel's weights do not cancel out."""
+    file, made = kinds.signed().write(tmp_path / "net.tflite"), tmp_path / "made.tflite"
+    given = {"x": np.abs(samples(400)["x"]) + 3}
+    data.save(tmp_path / "c.npz", data.sample(given, 0, 200))
+    errors, sizes = [], []
+    for file_of_samples in ("", str(tmp_path / "c.npz")):
+        tflite_int8.quantise_weights(str(file), "weight_only_wi8_afp32", file_of_samples, {}, str(made))
+        errors.append(error(file, made, data.sample(given, 200, 400)))
+        sizes.append(made.stat().st_size)
+    assert errors[1] < 0.7 * errors[0] and sizes[1] <= sizes[0] + 64
 
 
 def test_a_calibration_that_there_is_not_is_named() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from edgelift_builder import calls, data
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import tflite_choice, tflite_prepare
+from edgelift_builder.optimise import tflite_bias, tflite_choice, tflite_prepare, tflite_ranges
 from edgelift_builder.optimise.tflite_ranges import BOUND, METHODS, Ranges
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import (
@@ -99,8 +100,9 @@ class TfliteWeights:
         Raises:
             ContractError: `conversion-failed` or `unsupported-operator`.
         """
+        samples = "" if context.facts.guessed else str(context.folder / CALIBRATION)
         context.child.call(
-            quantise_weights, str(piece.model_path), self._kind, str(folder / MODEL),
+            quantise_weights, str(piece.model_path), self._kind, samples, context.facts.axes, str(folder / MODEL),
             on_failure=on_step_failure(self.name),
         )  # fmt: skip
         widened = self._kind == "weight_only_wi8_afp32"  # LiteRT widens them itself
@@ -152,7 +154,8 @@ def _chosen(
     """What came out best, the ranges it is one of, and the layers."""
     ready = tflite_prepare.prepare(model, calls.one(samples, 0, axes))
     layers, content = tflite_prepare.layers(ready), tflite_prepare.packed(ready)
-    ranges = Ranges(content, _recipe(()), _as_taken(content, samples, axes))
+    taken = _as_taken(content, samples, axes)
+    ranges = Ranges(content, _recipe(()), taken)
     if not ranges.seen:
         heavy = ", ".join(dict.fromkeys(kind for _, kind in layers)) or "none"
         raise ContractError(
@@ -160,15 +163,17 @@ def _chosen(
             f"Nothing in the graph has a form with 8-bit activations; its heavy operators: {heavy}.",
         )
     never = tflite_prepare.touching(ready, [*ranges.boundless, *tflite_prepare.beyond(ready, BOUND)])
+    trial = tflite_choice.Comparison(content, samples, axes, folder)
     chosen = tflite_choice.choose(
         lambda method, kept: _make(content, _recipe(kept), ranges.by(method)),
-        tflite_choice.Comparison(content, samples, axes, folder),
+        trial,
         METHODS if settings["calibration"] == BEST else (settings["calibration"],),
         [[*never, *kept] for kept in ([], tflite_prepare.tail(ready), tflite_prepare.light(ready))],
         layers,
         settings["revert"],
     )
-    return chosen, ranges, layers
+    moved = tflite_bias.corrected(chosen.model, ready, tflite_ranges.means(content, taken))
+    return replace(chosen, model=tflite_choice.nearer(trial, chosen.model, moved)), ranges, layers
 
 
 def _remarks(chosen: tflite_choice.Chosen, left: Sequence[str]) -> tuple[str, ...]:
@@ -184,13 +189,23 @@ def _remarks(chosen: tflite_choice.Chosen, left: Sequence[str]) -> tuple[str, ..
     return tuple(said)
 
 
-def quantise_weights(model: str, kind: str, path: str) -> None:
-    """In the child: write the model with narrow weights."""
+def quantise_weights(model: str, kind: str, calibration_file: str, axes: calls.Axes, path: str) -> None:
+    """In the child: write the model with narrow weights, and biases moved by what they change where there are samples."""
     from ai_edge_quantizer import recipe
 
     try:
-        content = tflite_prepare.packed(tflite_prepare.prepare(Path(model)))
-        Path(path).write_bytes(_make(content, getattr(recipe, kind)(), None))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            samples = data.load(Path(calibration_file)) if calibration_file else None
+            example = calls.one(samples, 0, axes) if samples is not None else None
+            ready = tflite_prepare.prepare(Path(model), example)
+            content = tflite_prepare.packed(ready)
+            made = _make(content, getattr(recipe, kind)(), None)
+            if samples is not None:
+                trial = tflite_choice.Comparison(content, samples, axes, Path(path).parent)
+                means = tflite_ranges.means(content, _as_taken(content, samples, axes))
+                made = tflite_choice.nearer(trial, made, tflite_bias.corrected(made, ready, means))
+        Path(path).write_bytes(made)
     except Exception as error:
         raise explain(error, "int8 TFLite") from error
 

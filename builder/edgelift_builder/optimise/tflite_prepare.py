@@ -68,7 +68,7 @@ def signed_as(made: bytes, ready: bytes) -> bytes:
 
 def layers(model: Any) -> list[tuple[str, str]]:
     """`(scope, kind)` of each heavy operator of the first graph with weights, in order; scopes as the quantiser has them."""
-    graph, kinds = model.subgraphs[0], _kinds(model)
+    graph, kinds = model.subgraphs[0], operator_kinds(model)
     found = []
     for operator in graph.operators:
         weighted = any(
@@ -81,7 +81,7 @@ def layers(model: Any) -> list[tuple[str, str]]:
 
 def tail(model: Any) -> list[str]:
     """Scopes of the operators after the last heavy one on every way to an output: see `kept_float`, for ONNX."""
-    graph, kinds = model.subgraphs[0], _kinds(model)
+    graph, kinds = model.subgraphs[0], operator_kinds(model)
     made_by = {index: operator for operator in graph.operators for index in operator.outputs}
     ahead, found = list(graph.outputs), dict[str, None]()
     while ahead:
@@ -95,7 +95,7 @@ def tail(model: Any) -> list[str]:
 
 def light(model: Any) -> list[str]:
     """Scopes of everything of the first graph that is not heavy: a norm's squares and roots spoil in 8 bits."""
-    graph, kinds = model.subgraphs[0], _kinds(model)
+    graph, kinds = model.subgraphs[0], operator_kinds(model)
     return [_scope(graph, operator) for operator in graph.operators if kinds[operator.opcodeIndex] not in HEAVY]
 
 
@@ -124,7 +124,8 @@ def beyond(model: Any, bound: float) -> list[str]:
     return found
 
 
-def _kinds(model: Any) -> list[str]:
+def operator_kinds(model: Any) -> list[str]:
+    """Name of each operator code."""
     from ai_edge_litert import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}

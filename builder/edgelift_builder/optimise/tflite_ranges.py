@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,10 +101,37 @@ def _widened(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def means(model: bytes, samples: Sequence[data.DataSet]) -> dict[str, data.Array]:
+    """Of each activation of the float model, the mean of its last axis' elements over samples and places: float64."""
+    interpreter, details = _watched(model)
+    runner = interpreter.get_signature_runner()
+    sums: dict[str, data.Array] = {}
+    for sample in samples:
+        runner(**sample)
+        for name, values in _values(interpreter, details):
+            if values.ndim:
+                sums[name] = sums.get(name, 0.0) + values.reshape(-1, values.shape[-1]).mean(
+                    axis=0, dtype=np.float64
+                )
+    return {name: total / len(samples) for name, total in sums.items()}
+
+
 def _histograms(
     model: bytes, samples: Iterable[data.DataSet], seen: dict[str, dict[str, Any]]
 ) -> dict[str, data.Array]:
     """How many values of each activation lie in each of `calibration.BINS` bins between its least and largest."""
+    interpreter, details = _watched(model)
+    runner = interpreter.get_signature_runner()
+    counts = {n: np.zeros(calibration.BINS, np.int64) for n in seen if n in details}
+    for sample in samples:
+        runner(**sample)
+        for name, values in _values(interpreter, {n: details[n] for n in counts}):
+            counts[name] += calibration.histogram(values, seen[name]["min"].item(), seen[name]["max"].item())
+    return {name: array for name, array in counts.items() if array.any()}
+
+
+def _watched(model: bytes) -> tuple[Any, dict[str, int]]:
+    """An interpreter that keeps every tensor, and the places of the float ones."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -112,16 +139,16 @@ def _histograms(
         experimental_op_resolver_type=OpResolverType.BUILTIN,
     )  # fmt: skip
     interpreter.allocate_tensors()
-    runner = interpreter.get_signature_runner()
-    details = {d["name"]: d["index"] for d in interpreter.get_tensor_details() if d["dtype"] is np.float32}
-    counts = {n: np.zeros(calibration.BINS, np.int64) for n in seen if n in details}
-    for sample in samples:
-        runner(**sample)
-        for name in list(counts):
-            try:
-                values = interpreter.get_tensor(details[name])
-            except ValueError:  # a tensor that no kernel wrote: fused away
-                del counts[name]
-                continue
-            counts[name] += calibration.histogram(values, seen[name]["min"].item(), seen[name]["max"].item())
-    return {name: array for name, array in counts.items() if array.any()}
+    return interpreter, {
+        d["name"]: d["index"] for d in interpreter.get_tensor_details() if d["dtype"] is np.float32
+    }
+
+
+def _values(interpreter: Any, places: Mapping[str, int]) -> Iterator[tuple[str, data.Array]]:
+    for name, index in places.items():
+        try:
+            values = interpreter.get_tensor(index)
+        except ValueError:  # a tensor that no kernel wrote: fused away
+            continue
+        if values.size:
+            yield name, values

@@ -88,6 +88,7 @@ def script(model: Any, path: Path) -> None:
             else torch.jit.trace(in_order, tuple(tensors.example().values()))
         )
     except Exception as error:
+        _forget_types()
         raise ContractError(
             "conversion-failed",
             f"The model could not be converted to TorchScript: {summarise(error)}.",
@@ -97,6 +98,15 @@ def script(model: Any, path: Path) -> None:
     scripted.save(str(raw))
     repack(raw, path)
     raw.unlink()
+
+
+def _forget_types() -> None:
+    """Without what torch knows of classes: half a class is left of one that failed, and the next try, for the next target,
+    would fail by that ("Can't redefine method") and not by its own reason.
+    """
+    from torch.jit import _recursive
+
+    _recursive.concrete_type_store = _recursive.ConcreteTypeStore()
 
 
 def repack(source: Path, path: Path) -> None:

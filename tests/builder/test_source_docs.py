@@ -263,7 +263,7 @@ def _two_ways(**changes: object) -> Source:
         ({"evaluation_labels": np.arange(200) % 7, "task": "segmentation"}, "this can't be judged: the outputs are"),
         ({"evaluation_labels": np.arange(200) % 2}, "always giving one answer would get"),
         ({"evaluation_labels": np.zeros(150)}, "evaluation labels for 200 evaluation inputs"),
-        ({"metric": lambda _o, _y: np.float64(0.5)}, "The source's metric returned float64[] for 200 samples"),
+        ({"metric": lambda _o, _y: np.full(7, 0.5)}, "The source's metric returned float64[7] for 200 samples"),
         ({"metric": lambda o, _y: o["output_0"][:, 0]}, "where shares from 0 to 1 are expected"),
     ],
 )  # fmt: skip

@@ -127,3 +127,13 @@ def test_detectors_without_labels_are_held_to_their_own_detections(layout: str) 
     found = layouts.detections(outputs, how)
     assert sum(len(picture.boxes) for picture in found) >= 0.8 * 3 * len(FOUND)
     assert judged(case(outputs), outputs)[0].metric == "detection agreement"
+
+
+def test_boxes_of_other_pictures_do_not_choose_how_outputs_are_read() -> None:
+    drawn = np.random.default_rng(3)
+    outputs = {
+        "boxes": drawn.uniform(0, 40, (100, 20, 4)).astype(np.float32),
+        "scores": np.zeros((100, 20, 3), np.float32),
+    }
+    labels = {"boxes": ragged.of([b for b, _ in FOUND]), "labels": ragged.of([k for _, k in FOUND])}
+    assert "boxes boxes, scores scores" in telling.judging(case(outputs, labels), "detection").metrics[0].words

@@ -282,3 +282,35 @@ def test_nothing_lost_among_few_is_not_shown_to_be_nothing(count: int, verdict: 
     many = (DRAWN.random((count, 3)) < 0.6).astype(np.int64)
     (found, _) = judged(case(many * 0.8 + 0.1, many), many * 0.8 + 0.1)
     assert found.verdict == verdict and found.value == 1 and found.low < 1 and found.loss_high > 0
+
+
+def test_lists_of_labels_of_any_length_are_refused_in_words() -> None:
+    lists = ragged.of([np.flatnonzero(row > 0) for row in SCORES])
+    with pytest.raises(ContractError, match="As multilabel this can't be judged"):
+        telling.judging(case(SCORES, lists), "multilabel")
+
+
+def test_labels_that_are_all_of_one_kind_are_named() -> None:
+    given = DRAWN.normal(size=(N, 40))
+    with pytest.raises(ContractError, match="All 1000 evaluation labels are usual") as told_so:
+        telling.judging(case(given * 0.9, np.zeros(N, np.int64), {"x": given}), "anomaly")
+    assert "Add samples that are odd" in (told_so.value.hint or "")
+
+
+def test_a_task_that_was_told_wrongly_can_be_named() -> None:
+    given = DRAWN.normal(size=(N, 40))
+    odd = (DRAWN.random(N) < 0.2).astype(np.int64)
+    rebuilt = case(given + odd[:, None] * DRAWN.normal(size=(N, 40)), odd, {"x": given})
+    with pytest.raises(ContractError) as told_so:
+        panel.check_float(telling.judging(rebuilt, ""), rebuilt.reference)
+    assert "If it isn't for classification, name what it is for" in (told_so.value.hint or "")
+    named = telling.judging(case(SCORES, np.roll(CLASSES, 1)), "classification")
+    with pytest.raises(ContractError) as told_so:
+        panel.check_float(named, {"y": SCORES})
+    assert "name what it is for" not in (told_so.value.hint or "")
+
+
+def test_class_numbers_from_one_are_noticed() -> None:
+    with pytest.raises(ContractError) as told_so:
+        told(SCORES, CLASSES + 1)
+    assert "1 to 4 for 4 scores, one too high?" in (told_so.value.hint or "")

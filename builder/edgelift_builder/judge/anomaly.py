@@ -13,6 +13,7 @@ from edgelift_builder.judge.case import Case, Metric, Reading, fitting, numbers
 from edgelift_builder.judge.labelled import are_yes_or_no
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import RankedBy
+from edgelift_contract.errors import ContractError
 
 
 def anomaly(case: Case) -> Iterator[Reading]:
@@ -21,6 +22,13 @@ def anomaly(case: Case) -> Iterator[Reading]:
     if labels.size != len(labels) or not are_yes_or_no(labels):
         return
     odd = (labels.reshape(-1) > 0).astype(np.float64)
+    if odd.min() == odd.max():
+        kinds = ("usual", "odd") if odd[0] == 0 else ("odd", "usual")
+        raise ContractError(
+            "source-invalid",
+            f"All {len(odd)} evaluation labels are {kinds[0]}: no score can tell them from others.",
+            hint=f"Add samples that are {kinds[1]}; or leave the labels out, and answers are held to the float model's.",
+        )
     for name in fitting(case, lambda a: not is_text(a) and len(a) == len(odd)):
         array = case.reference[name]
         if array.size == len(array):

@@ -70,7 +70,7 @@ def _fitting(case: Case, wanted: Sequence[Found]) -> Layout | None:
     every = [kind for how in readings(case.reference, known=True) for kind in every_kind_of_box(how)]
     scores = [value(_counts(few, how, wanted[: len(next(iter(few.values())))])) for how in every]
     best = max(scores, default=0.0)
-    if best == 0:
+    if best <= _constant(wanted):  # none is right: what they look like says more than what chance liked best
         return likely or next(iter(every), None)
     return every[scores.index(best)]
 

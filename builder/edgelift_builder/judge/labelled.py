@@ -42,7 +42,9 @@ def whole(labels: Array) -> Array | None:
 
 def are_yes_or_no(labels: Array) -> bool:
     """Are they of two kinds as usually written, 0 and 1 or -1 and 1."""
-    return not is_text(labels) and bool(np.isin(labels, (0, 1)).all() or np.isin(labels, (-1, 1)).all())
+    if is_text(labels) or ragged.is_ragged(labels):
+        return False
+    return bool(np.isin(labels, (0, 1)).all() or np.isin(labels, (-1, 1)).all())
 
 
 def marked_axis(labels: Array) -> int | None:

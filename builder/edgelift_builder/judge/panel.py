@@ -128,8 +128,15 @@ def _refusal(judging: Judging, metric: Metric, scored: float) -> ContractError:
         "source-invalid",
         f"The float model's {metric.measure.name} by these labels is {shown}; always giving one answer would get "
         f"{constant}. {judging.words}",
-        hint=f"Are the labels in the order of the samples? {hint} Was it trained?",
+        hint=f"Are the labels in the order of the samples? {hint} Was it trained?{_or_another_task(judging)}",
     )
+
+
+def _or_another_task(judging: Judging) -> str:
+    """The way on where nobody named the task: what it was told from may fit another as well."""
+    if not judging.task or judging.named:
+        return ""
+    return f' If it isn\'t for {judging.task}, name what it is for: Source(…, task="…").'
 
 
 def _no_better(metric: Metric, answers: Scored) -> bool:

@@ -49,8 +49,23 @@ def tell(case: Case) -> tuple[Task, str]:
     raise ContractError(
         "source-invalid",
         f"What the model is for can't be told from labels {kind(case.labels)} and outputs {shown(case)}.",
-        hint=f'Name it, as Source(…, task="regression"); there are {", ".join(TASKS)}. Or give a metric of your own'
-        f"{names if len(case.reference) > 1 else ''}.",
+        hint=f'{_counted_from_one(case)}Name it, as Source(…, task="regression"); there are {", ".join(TASKS)}. Or give '
+        f"a metric of your own{names if len(case.reference) > 1 else ''}.",
+    )
+
+
+def _counted_from_one(case: Case) -> str:
+    """The likeliest way on where the largest label is one beyond the last score, and none is 0."""
+    labels = None if isinstance(case.labels, Mapping) else np.asarray(case.labels)
+    numbered = None if labels is None or labels.size != len(labels) else whole(column(labels))
+    if numbered is None or not numbered.size or numbered.min() < 1:
+        return ""
+    last = int(numbered.max())
+    counts = [a.shape[1] for a in case.reference.values() if not ragged.is_ragged(a) and a.ndim == 2]
+    return (
+        f"Class numbers begin at 0: are these, 1 to {last} for {last} scores, one too high? "
+        if last in counts
+        else ""
     )
 
 

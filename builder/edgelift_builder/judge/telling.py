@@ -51,11 +51,13 @@ class Judging:
         task: what it is for; empty where only values are compared.
         why: who said so, or what it was told from.
         metrics: all of which have to hold; the first is the one to show.
+        named: did the source name the task.
     """
 
     task: str
     why: str
     metrics: tuple[Metric, ...]
+    named: bool = False
 
     @property
     def words(self) -> str:
@@ -91,7 +93,7 @@ def judging(case: Case, task: str) -> Judging:
     if _are_of_outputs(case):
         return _by_output(case, task)
     told, why = (task, "the source says so") if task else tell(case)
-    return Judging(told, why, _with_the_rest(case, _best(case, told)))
+    return Judging(told, why, _with_the_rest(case, _best(case, told)), bool(task))
 
 
 def _best(case: Case, task: str) -> Reading:
@@ -129,7 +131,7 @@ def _by_output(case: Case, task: str) -> Judging:
         found.extend(_best(one, told))
         said.append(f"{name} as {told}")
     why = f"{', '.join(said)}; {'the source says so' if task else 'told from labels and outputs'}"
-    return Judging(task or said[0].split(" as ")[1], why, _with_the_rest(case, tuple(found)))
+    return Judging(task or said[0].split(" as ")[1], why, _with_the_rest(case, tuple(found)), bool(task))
 
 
 def _named_alone(case: Case, task: str) -> Judging:

@@ -156,6 +156,6 @@ def _in_range(source: Source, found: Numbers, what: str) -> Numbers:
             "source-invalid",
             f"The source's metric returned {what}, from {finite.min():.9g} to {finite.max():.9g}, where shares from 0 to 1 "
             "are expected.",
-            hint='If it has another range, say which way is better: Source(…, metric_better="lower").',
+            hint='If it has another range, say which way is better: Source(…, metric_better="lower") or "higher".',
         )
     return found.clip(0, 1)

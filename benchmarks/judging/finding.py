@@ -52,10 +52,11 @@ def _chosen(boxes: Any, shares: Any) -> list[tuple[Box, int]]:
     """The best first; of boxes of one class that overlap by more than 0.45 the best alone."""
     kept: list[tuple[Box, int]] = []
     for place in np.argsort(-shares.max(-1), kind="stable"):
-        box, kind = tuple(map(float, boxes[place])), int(shares[place].argmax())
-        apart = all(other != kind or _overlap(box, its) <= 0.45 for its, other in kept)  # type: ignore[arg-type]
+        x1, y1, x2, y2 = map(float, boxes[place])
+        box, kind = (x1, y1, x2, y2), int(shares[place].argmax())
+        apart = all(other != kind or _overlap(box, its) <= 0.45 for its, other in kept)
         if shares[place].max() >= 0.25 and apart:
-            kept.append((box, kind))  # type: ignore[arg-type]
+            kept.append((box, kind))
     return kept
 
 

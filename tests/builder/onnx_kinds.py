@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def of_opset(opset: int, ir: int) -> Kind:
 
 
 for _opset, _ir in ((6, 3), (7, 3), (9, 4), (11, 6), (15, 8), (21, 10), (23, 11), (25, 13)):
-    KINDS[f"opset_{_opset}"] = lambda opset=_opset, ir=_ir: of_opset(opset, ir)  # type: ignore[misc]
+    KINDS[f"opset_{_opset}"] = partial(of_opset, _opset, _ir)
 
 
 @kind

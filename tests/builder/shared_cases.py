@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def _cosine(found: Arrays, own: Arrays, inputs: Arrays) -> float:
 
 #: Without labels the worst channel of float is off by nothing, and what ships by a tenth at most (and on fresh data a
 #: little more, for it is an estimate).
-_VALUES = {"right": _values, "least": 0.87, "claimed": (0.0, 1e-4)}
+_VALUES: dict[str, Any] = {"right": _values, "least": 0.87, "claimed": (0.0, 1e-4)}
 
 CASES = [
     SharedCase("detector_one_output", _images(64, 200), _detector, 0.87, (0.0, 1e-4)),
@@ -131,11 +132,11 @@ CASES = [
     SharedCase("regression_float_labels", _normal(16), _values, 0.99, (0.0, 1e-5)),
     SharedCase("text_in_order", _sentences, _same_class(-1), 0.98, (1.0, 0.0)),
     SharedCase("text_by_name", _sentences, _same_class(-1), 0.98, (1.0, 0.0)),
-    SharedCase("constant_mask", _normal(16, "mask"), **_VALUES),  # type: ignore[arg-type]
+    SharedCase("constant_mask", _normal(16, "mask"), **_VALUES),
     SharedCase("embedding_cosine", _normal(20), _cosine, 0.994, (1.0, 1e-6)),
     SharedCase("segmentation", _images(48, 60), _same_class(1), 0.985, (1.0, 0.0)),
-    SharedCase("tied_weights", _tokens, **_VALUES),  # type: ignore[arg-type]
-    SharedCase("recurrent_state", _stateful, **_VALUES, axes={"h": 1, "c": 1, "output_1": 1, "output_2": 1}),  # type: ignore[arg-type]
-    SharedCase("batch_of_one", _normal(16), **_VALUES),  # type: ignore[arg-type]
-    SharedCase("bfloat16_weights", _normal(16), **_VALUES),  # type: ignore[arg-type]
+    SharedCase("tied_weights", _tokens, **_VALUES),
+    SharedCase("recurrent_state", _stateful, **_VALUES, axes={"h": 1, "c": 1, "output_1": 1, "output_2": 1}),
+    SharedCase("batch_of_one", _normal(16), **_VALUES),
+    SharedCase("bfloat16_weights", _normal(16), **_VALUES),
 ]

@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,13 +248,18 @@ def test_the_examples_on_the_page_are_there() -> None:
         assert Path(path).name == file and f"def {function}(" in text and f"{file}:{function}" in text
 
 
-def _two_ways(**changes: object) -> Source:
+def _two_ways(**changes: Any) -> Source:
     import torch
 
     x = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
     torch.manual_seed(0)
-    fields_ = {"name": "m", "model": torch.nn.Linear(8, 1), "example_inputs": (x[:1],), "evaluation_inputs": x}
-    return Source(**fields_ | changes)  # type: ignore[arg-type]
+    fields_: dict[str, Any] = {
+        "name": "m",
+        "model": torch.nn.Linear(8, 1),
+        "example_inputs": (x[:1],),
+        "evaluation_inputs": x,
+    }
+    return Source(**fields_ | changes)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def _texts(case: Case, right: Array) -> Iterator[Reading]:
     for name in fitting(case, lambda a: is_text(a) and a.size == right.size and len(a) == len(right)):
         yield (
             Metric(
-                ACCURACY, lambda out, n=name: PerSample(same(out[n])), f"{name}, to the letter", most(right),  # type: ignore[misc]
+                ACCURACY, lambda out, n=name: PerSample(same(out[n])), f"{name}, to the letter", most(right),  # type: ignore[misc]  # n is bound early
                 looks_at=(name,),
             ),
         )  # fmt: skip

@@ -39,7 +39,10 @@ _LABELLED: dict[Task, tuple[Callable[[Case], Iterator[Reading]], str]] = {
         anomaly.anomaly,
         "It needs one score per sample, or an output of the input's shape, and labels 0 (usual) and 1 (odd).",
     ),
-    "sequence": (places.sequence, "It needs scores [n, length, classes] and labels int[n, length]."),
+    "sequence": (
+        places.sequence,
+        "It needs scores [n, length, classes] and labels int[n, length], -1 at places that don't count.",
+    ),
 }  # fmt: skip
 
 

@@ -42,6 +42,8 @@ def read_npz(path: Path, names: list[str]) -> Data:
     # An input of that name comes first: then labels come by a function.
     labels = arrays.pop("labels", None) if "labels" not in names else None
     calibration = {k.removeprefix(_CALIBRATION): arrays.pop(k) for k in list(arrays) if k.startswith(_CALIBRATION)}
+    if labels is None and "labels" not in names:
+        _check_no_labels(arrays, names, path)
     return Data(
         _by_input(arrays, names, path), labels, _by_input(calibration, names, path) if calibration else None
     )
@@ -59,3 +61,14 @@ def _by_input(arrays: data.DataSet, names: list[str], path: Path) -> data.DataSe
             hint="Name the arrays after the model's inputs, and the labels `labels`.",
         )
     return {name: arrays[name] for name in names} if names else arrays
+
+
+def _check_no_labels(arrays: data.DataSet, names: list[str], path: Path) -> None:
+    """Refuse to leave aside, without a word, what was meant to say what is right."""
+    further = [name for name in arrays if name not in names]
+    if names and further and len(arrays) > len(names):
+        raise ContractError(
+            "source-invalid",
+            f"{path.name} holds {', '.join(further)}, which is no input of the model, and no `labels`.",
+            hint="If it says what is right for each sample, name it `labels`; else leave it out.",
+        )

@@ -44,26 +44,11 @@ def survey(
     Raises:
         ContractError: `shape-mismatch`, `source-invalid` or `source-raised`.
     """
-    if source.model.training and not isinstance(source.model, torch.jit.ScriptModule):
-        source.model.eval()
-        remarks.append("The model was in training mode and was put into evaluation mode.")
-    samples = take(source, ports, remarks, as_float32=to_float32(source.model, remarks))
-    held.keep_example(samples.example, samples.axes)
-    forward(source.model, samples.example, "example input")
-    check_alike(samples, ports)
-    if not getattr(source.model, "takes_nan", False):
-        check_numbers(samples.evaluation, "Evaluation sample")
     task = telling.check_task(source.task)
-    divided = held_out.divide(
-        samples.evaluation, labels_of(source, samples.evaluation), samples.calibration, remarks
-    )
-    ask = partial(forward, source.model, what="evaluation input")
-    answers = trial.ask_all(ask, divided.evaluation, samples.axes, may_batch=samples.may_batch)
-    inputs = _inputs(samples, ports, batch_free=answers.batch_free)
-    free = {s.name: [k for k, n in enumerate(s.shape) if n == -1 and k != samples.axes[s.name]] for s in inputs}
-    if any(free.values()):
-        shapes = trial.shapes_of_any_length(ask, samples.example, free, answers.shapes)
-        answers = replace(answers, shapes=shapes)
+    samples = _taken(source, ports, remarks)
+    labels = labels_of(source, samples.evaluation)
+    divided = held_out.divide(samples.evaluation, labels, samples.calibration, remarks)
+    inputs, answers = _asked(source, ports, samples, divided.evaluation)
     for name, kept in (
         (EVALUATION, divided.evaluation), (CALIBRATION, divided.calibration), (LABELS, divided.labels),
         (REFERENCE, answers.reference),
@@ -74,6 +59,7 @@ def survey(
     scored = check_float(judging, answers.reference)
     judged = data.digest(divided.evaluation | {f"label {n}": a for n, a in divided.labels.items()})
     decides = [str(about), judged, data.digest(divided.calibration), data.digest(answers.reference)]
+    first = judging.metrics[0].measure
     return SourceFacts(
         name=source.name,
         sha256=about["sha256"],
@@ -91,14 +77,41 @@ def survey(
         held_out=divided.held_out,
         task=task,
         told=judging.task,
-        metric=judging.metrics[0].measure.name,
-        unit=judging.metrics[0].measure.unit,
+        metric=first.name,
+        unit=first.unit,
         judged=f"{judging.words} Float: {scored}.",
-        own=judging.metrics[0].measure if source.metric is not None else None,
+        own=first if source.metric is not None else None,
         data_sha256=judged,
         parameters=_parameters(source.model),
         remarks=remarks,
     )
+
+
+def _taken(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:
+    """The source's samples, all of a kind that its model takes; the model in evaluation mode and float32."""
+    if source.model.training and not isinstance(source.model, torch.jit.ScriptModule):
+        source.model.eval()
+        remarks.append("The model was in training mode and was put into evaluation mode.")
+    samples = take(source, ports, remarks, as_float32=to_float32(source.model, remarks))
+    held.keep_example(samples.example, samples.axes)
+    forward(source.model, samples.example, "example input")
+    check_alike(samples, ports)
+    if not getattr(source.model, "takes_nan", False):
+        check_numbers(samples.evaluation, "Evaluation sample")
+    return samples
+
+
+def _asked(
+    source: Source, ports: Sequence[Port], samples: Samples, evaluation: data.DataSet
+) -> tuple[list[TensorSpec], trial.Answers]:
+    """The model's inputs, and what it says to each sample."""
+    ask = partial(forward, source.model, what="evaluation input")
+    answers = trial.ask_all(ask, evaluation, samples.axes, may_batch=samples.may_batch)
+    inputs = _inputs(samples, ports, batch_free=answers.batch_free)
+    free = {s.name: [k for k, n in enumerate(s.shape) if n == -1 and k != samples.axes[s.name]] for s in inputs}
+    if any(free.values()):
+        answers = replace(answers, shapes=trial.shapes_of_any_length(ask, samples.example, free, answers.shapes))
+    return inputs, answers
 
 
 def _inputs(samples: Samples, ports: Sequence[Port], *, batch_free: bool) -> list[TensorSpec]:

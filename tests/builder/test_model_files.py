@@ -66,9 +66,11 @@ def test_onnx_with_weights_beside_it(made: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_free", [True, False])
-def test_a_torch_export_archive(made: Any, tmp_path: Path, batch_free: bool) -> None:
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_torch_export_archive(made: Any, tmp_path: Path, batch_free: bool, kind: str) -> None:
     path = files.program(tmp_path / "net.pt2", batch_free=batch_free)
-    built = made(path, "onnx", data=str(files.npz(tmp_path / "data.npz")))
+    built = made(path, kind, data=str(files.npz(tmp_path / "data.npz")))
     assert built["report"].metric == "accuracy" and built["candidate"].value == 1.0
     assert built["candidate"].shipped and not any("random" in r for r in built["report"].remarks)
 

@@ -146,3 +146,8 @@ def test_labels_that_are_no_arrays_are_refused(given: Any) -> None:
     with pytest.raises(ContractError, match="no array of one type") as caught:
         labels(given)
     assert "output_0" in caught.value.hint
+
+
+def test_an_output_that_a_metric_asks_for_and_is_none_is_named() -> None:
+    with pytest.raises(ContractError, match="metric asked for 'scores'; the outputs are y"):
+        judged(lambda outputs, labels: outputs["scores"][:, 0] == labels, FLOAT)

@@ -78,7 +78,7 @@ def export(handle: str, facts: SourceFacts, path: str) -> None:
     try:
         import litert_torch
 
-        converted = litert_torch.convert(model, sample_kwargs=tensors.example())
+        converted = litert_torch.convert(tensors.by_name(model), sample_kwargs=tensors.example())
         converted.export(path)
     except Exception as error:
         raise explain(error, "TFLite") from error

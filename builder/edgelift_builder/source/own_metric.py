@@ -105,7 +105,16 @@ def _scores(outputs: data.DataSet, labels: Any) -> Numbers:
     """One for each sample; or that of all, and those of `REDRAWN` data sets drawn from it."""
     source, n = current(), data.length(outputs)
     assert source.metric is not None
-    given = np.asarray(source.metric(outputs, labels))
+    try:
+        given = np.asarray(source.metric(outputs, labels))
+    except KeyError as error:
+        if not error.args or error.args[0] in outputs or not isinstance(error.args[0], str):
+            raise
+        raise ContractError(
+            "source-raised",
+            f"The source's metric asked for {error.args[0]!r}; the outputs are {', '.join(outputs)}.",
+            hint="Names are output_0, output_1 … in the order in which forward returns them, or as its file names them.",
+        ) from error
     if given.dtype.kind not in "bfiu":
         raise ContractError(
             "source-invalid",

@@ -42,6 +42,26 @@ def example() -> dict[str, Any]:
     return tensors(held.example()[0])
 
 
+def by_name(model: Any) -> Any:
+    """A module that takes the source's inputs by name: a `torch.export` program takes them only as it was exported."""
+    import torch
+
+    if not hasattr(model, "_in_spec"):
+        return model
+
+    class ByName(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **given: Any) -> Any:
+            return run(self.model, given)
+
+    wrapper = ByName()
+    wrapper.training = False  # without telling the program inside: its own eval() only raises
+    return wrapper
+
+
 def in_order(model: Any) -> Any:
     """A module that takes the source's inputs by position; None where `model` itself does."""
     import torch

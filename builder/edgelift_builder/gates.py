@@ -73,7 +73,8 @@ def _budget(judged: Judgement) -> str:
 def _too_few(judged: Judgement) -> str:
     needed = judged.samples_needed
     said = f"With {judged.n} samples it cannot be told whether its loss, {_loss(judged)}, keeps {_budget(judged)}."
-    way = f"about {needed} samples would tell: add some" if needed else "more samples like these would not tell"
+    less = "would likely show that it does not" if judged.loss > judged.budget else "would not tell"
+    way = f"about {needed} samples would tell: add some" if needed else f"more samples like these {less}"
     return f"{said} {way[0].upper()}{way[1:]}, give it more room with --budget, or ship it as it is with --accept."
 
 

@@ -147,3 +147,10 @@ def test_what_was_measured_comes_before_what_was_not() -> None:
     unmeasured = replace(unmeasured, piece=replace(unmeasured.piece, precision="int8"))
     for order in ([measured, Shipped(unmeasured, "", "")], [Shipped(unmeasured, "", ""), measured]):
         assert gates.rank(order)[0] is measured
+
+
+def test_more_samples_are_no_way_on_for_what_lies_over_its_budget() -> None:
+    judged = Judgement(
+        "accuracy", "points", 1200, 0.9067, 0.889, 0.922, 0.915, 0.83, 0.21, 1.62, 0.5, 15, 5, "", "cannot-tell"
+    )
+    assert "More samples like these would likely show that it does not" in gates._too_few(judged)

@@ -91,9 +91,9 @@ format = "onnx"
 required = true
 steps = ["export-onnx"]
 [[variant]]
-name = "int8-dynamic"
+name = "fp16"
 format = "onnx"
-steps = ["export-onnx", "dynamic-int8-onnx"]
+steps = ["export-onnx", "fp16"]
 """
 
 

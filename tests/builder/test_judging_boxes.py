@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet
 from edgelift_builder.judge import layouts, panel, telling
-from edgelift_builder.judge.case import Case
-from edgelift_builder.judge.judgement import Judgement
 from edgelift_contract.errors import ContractError
+from tests.builder.judging import case, judged, one_hot
 
 pytestmark = pytest.mark.builder
 
 DRAWN = np.random.default_rng(1)
-
-
-def case(outputs: DataSet | Array, labels: Any = None, inputs: DataSet | None = None) -> Case:
-    return Case(inputs or {}, outputs if isinstance(outputs, dict) else {"y": outputs}, labels)
-
-
-def judged(given: Case, outputs: DataSet | Array, task: str = "", asked: float | None = None) -> list[Judgement]:
-    found = telling.judging(given, task)
-    budgets = panel.budgets(0.5, asked, found.metrics[0].measure)
-    outputs = outputs if isinstance(outputs, dict) else {"y": outputs}
-    return list(panel.Panel(found, given.reference, budgets).judge(outputs))
-
-
-def told(outputs: DataSet | Array, labels: Any) -> str:
-    return telling.judging(case(outputs, labels), "").task
-
-
-def one_hot(classes: Array, count: int) -> Array:
-    return np.eye(count, dtype=np.float32)[classes]
 
 
 def objects(count: int = 100) -> list[tuple[Array, Array]]:

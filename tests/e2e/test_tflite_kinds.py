@@ -5,7 +5,6 @@ One agent serves all; what it answers is held against the file that was given, o
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.builder import tflite_kinds
-from tests.fleet.conftest import Server, edgelift, make_site
+from tests.e2e.serving import asked, served
 from tests.simulators.device import Device
-from tests.waiting import until
 
-from edgelift_builder.build import build
-from edgelift_builder.report.progress import Quiet
-from edgelift_builder.request import Request
-
-http = pytest.importorskip("tritonclient.http", reason="only in the developer's environment")
 pytestmark = [pytest.mark.fleet, pytest.mark.builder, pytest.mark.onnx]
-
-RECIPE = 'name = "float"\n[[variant]]\nname = "float32"\nformat = "tflite"\nrequired = true\nsteps = ["export-tflite"]\n'
 
 
 @pytest.fixture(scope="module")
@@ -39,48 +30,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def device(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     """An agent that serves them all."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "float.toml").write_text(RECIPE)
     windows = np.random.default_rng(5).normal(size=(40, 12, 8)).astype(np.float32)
     np.savez(folder / "window.npz", x=windows)
-    releases = {}
-    for kind, path in files.items():
-        releases[kind] = folder / "releases" / kind
-        given = {"data": str(folder / "window.npz")} if kind == "window" else {}
-        recipe = str(folder / "float.toml")
-        build(Request(str(path), ["x86-64"], recipe=recipe, out=releases[kind], **given), Quiet())
-    server = Server(make_site(folder / "site", releases), "--broker", "none").start()
-    started = Device(folder / "pi-1", server.url, server.token).start("--real-runtimes")
-    try:
-        until(lambda: "pi-1" in edgelift("devices", "--site", server.site, "--json").stdout, "enrolled")
-        for kind in files:
-            done = edgelift("assign", f"{kind}@1", "--device", "pi-1", "--probation", "0s", "--site", server.site)
-            assert done.returncode == 0, done.stderr
+    with served(files, folder, {"window": folder / "window.npz"}, "tflite") as started:
         yield started
-    finally:
-        with contextlib.suppress(AssertionError):
-            started.stop()
-        server.stop()
-
-
-def asked(device: Device, model: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What the device answers, by tritonclient."""
-    client = http.InferenceServerClient(device.url.removeprefix("http://"), network_timeout=600)
-    until(lambda: _is_ready(client, model), f"{model} is served")
-    described = client.get_model_metadata(model)
-    kinds = {i["name"]: i["datatype"] for i in described["inputs"]}
-    given = []
-    for name, array in inputs.items():
-        given.append(http.InferInput(name, list(array.shape), kinds[name]))
-        given[-1].set_data_from_numpy(array)
-    answer = client.infer(model, given)
-    return {o["name"]: answer.as_numpy(o["name"]) for o in described["outputs"]}
-
-
-def _is_ready(client: Any, model: str) -> bool:
-    try:
-        return bool(client.is_model_ready(model))
-    except Exception:  # noqa: BLE001 - not yet listening
-        return False
 
 
 def by_runtime_alone(path: Path, inputs: dict[str, Any]) -> list[Any]:

@@ -139,7 +139,7 @@ def _redrawn(source: Source, whole: Any, outputs: data.DataSet, labels: Any) -> 
         some = {name: column[rows] for name, column in outputs.items()}
         try:
             found.append(float(np.asarray(source.metric(some, _rows(labels, rows))).reshape(())))
-        except Exception:  # noqa: BLE001  # a user's code, of samples that happen to have one class only
+        except Exception:  # noqa: BLE001 - a user's code, of samples that happen to have one class only
             found.append(np.nan)
     return np.array(found)
 

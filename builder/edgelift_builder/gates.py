@@ -73,9 +73,11 @@ def _budget(judged: Judgement) -> str:
 def _too_few(judged: Judgement) -> str:
     needed = judged.samples_needed
     said = f"With {judged.n} samples it cannot be told whether its loss, {_loss(judged)}, keeps {_budget(judged)}."
+    room = "ive it more room with --budget, or ship it as it is with --accept."
+    if needed:
+        return f"{said} About {needed} samples would tell: add some, g{room}"
     less = "would likely show that it does not" if judged.loss > judged.budget else "would not tell"
-    way = f"about {needed} samples would tell: add some" if needed else f"more samples like these {less}"
-    return f"{said} {way[0].upper()}{way[1:]}, give it more room with --budget, or ship it as it is with --accept."
+    return f"{said} More samples like these {less}. G{room}"
 
 
 def _gain(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:

@@ -30,8 +30,13 @@ def stack(parts: Sequence[Array]) -> Array:
     """
     kinds = {(part.dtype.kind if part.dtype.kind == "U" else part.dtype.name, part.ndim) for part in parts}
     if len(kinds) > 1:
-        listed = ", ".join(sorted(f"{kind} of {axes} axes" for kind, axes in kinds))
-        raise ContractError("source-invalid", f"The samples of one array differ in kind: {listed}.")
+        listed = ", ".join(sorted(f"{kind} of {axes} {'axis' if axes == 1 else 'axes'}" for kind, axes in kinds))
+        raise ContractError(
+            "source-invalid",
+            f"The samples of one array differ in kind: {listed}.",
+            hint='Give all of them one element type and one number of axes, as array.astype("float32") does; '
+            "only their lengths may differ.",
+        )
     if all(part.shape == parts[0].shape for part in parts):
         return np.stack(parts)
     return of(parts)

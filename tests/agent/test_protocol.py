@@ -118,6 +118,25 @@ def test_a_raw_request_is_one_tensor_and_nothing_else() -> None:
     assert request.outputs == {"y": AS_BINARY}
 
 
+@pytest.mark.parametrize(
+    ("takes", "given"), [([-1], [5]), ([-1], [0]), ([-1, 2], [3, 2]), ([2, -1], [2, 3]), ([-1, -1], [1, 4]), ([-1, 2, -1], [1, 2, 3])]
+)  # fmt: skip
+def test_a_raw_request_of_a_free_axis_says_by_its_length_how_long_it_is(
+    takes: list[int], given: list[int]
+) -> None:
+    array = np.arange(np.prod(given), dtype="<f4").reshape(given)
+    request = codec(TensorSpec("x", "FP32", takes)).decode(array.tobytes(), 0)
+    assert request.inputs["x"].shape == tuple(given)
+    np.testing.assert_array_equal(request.inputs["x"], array)
+
+
+def test_a_raw_request_of_too_many_free_axes_or_of_odd_length_is_refused() -> None:
+    for takes, size in (([-1, -1, -1], 8), ([2, -1, -1], 8), ([-1, 2], 12), ([2, -1], 12), ([-1], 3)):
+        with pytest.raises(ContractError) as caught:
+            codec(TensorSpec("x", "FP32", takes)).decode(bytes(size), 0)
+        assert caught.value.code == "bad-request" and "'x'" in caught.value.message
+
+
 WRONG = {
     "not JSON": (b"{", "not JSON"),
     "no inputs": (b"{}", "no list 'inputs'"),

@@ -140,6 +140,29 @@ def test_tflite_runtime_gives_the_same_in_a_venv_of_its_own(tflite: Path, tmp_pa
     np.testing.assert_allclose(got, json.loads((tflite.parent / "expected.json").read_text()), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("plain", "gpu", "written", "version"),
+    [
+        ("1.20.0", "1.23.2", '__version__ = "1.23.2"', "1.23.2"),
+        ("1.24.1", "1.23.2", "__version__ = '1.24.1'", "1.24.1"),
+        ("1.20.0", "1.23.2", "from somewhere import __version__", "1.20.0"),
+    ],
+)
+def test_of_two_packages_that_bring_onnxruntime_the_files_say_which_is_there(
+    tmp_path: Path, plain: str, gpu: str, written: str, version: str
+) -> None:
+    for name, number in (("onnxruntime", plain), ("onnxruntime_gpu", gpu)):
+        folder = tmp_path / f"{name}-{number}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(f"raise SystemExit('imported')\n{written}\n")
+    code = "from edgelift_agent.runtime.ort import OnnxRuntime; print(OnnxRuntime().version())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "agent")])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == version, done.stderr
+
+
 def test_a_candidate_gets_only_the_time_that_others_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From its start, not from its `main`: importing a runtime is the most of its work."""
     import psutil

@@ -114,6 +114,22 @@ def test_what_is_measured_beside_and_where_it_is_furthest_from_float_is_told(rep
     assert any("scores<1>, axis 1, channel 3: 12.2 %; samples that moved most: 17" in line for line in said)
 
 
+def test_what_stayed_float_for_one_target_alone_is_told_with_its_name(report: BuildReport) -> None:
+    one = msgspec.structs.replace(report.candidates[0], variant="v", format="onnx", size_bytes=9, left_float=["a"])
+    same = [msgspec.structs.replace(one, target=target) for target in ("rpi4", "rpi5")]
+    other = msgspec.structs.replace(one, target="x86-64", left_float=["a", "b"])
+    failed = msgspec.structs.replace(one, target="arm64", left_float=[], size_bytes=0)
+
+    def said(*candidates: object) -> list[str]:
+        told = remarks(msgspec.structs.replace(report, candidates=list(candidates)))
+        return [line for line in told if "left float" in line]
+
+    assert said(*same, failed) == ["v onnx: left float: a"]
+    assert said(*same, other) == ["v onnx for rpi4, rpi5: left float: a", "v onnx for x86-64: left float: a, b"]
+    whole = msgspec.structs.replace(one, target="x86-64", left_float=[])
+    assert said(*same, whole) == ["v onnx for rpi4, rpi5: left float: a"]
+
+
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_the_table_is_never_cropped(report: BuildReport, width: int) -> None:
     out = io.StringIO()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_agent.runtime.ort_providers import CPU, Provider, attempts, choose_providers, unused
-from edgelift_agent.runtime.packages import version_of
+from edgelift_agent.runtime.packages import version_in, version_of
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.manifest import Manifest, SessionOptions
 
@@ -30,7 +30,10 @@ class OnnxRuntime:
 
     def version(self) -> str | None:
         """See `ports.Runtime`."""
-        return next(filter(None, map(version_of, _PACKAGES)), None)
+        installed = [version for package in _PACKAGES if (version := version_of(package))]
+        if len(installed) > 1:  # both brought one package: its files tell whose they are
+            return version_in(self.name) or installed[0]
+        return installed[0] if installed else None
 
     def load(self, folder: Path, manifest: Manifest) -> OnnxModel:
         """See `ports.Runtime`. External weights are found beside the graph and mapped, not copied."""

@@ -143,7 +143,9 @@ class Codec:
         if len(self._readers) != 1:
             raise bad_request("a raw binary request needs a model with exactly one input")
         ((name, reader),) = self._readers.items()
-        shape = [1 if n == -1 and axis == 0 else n for axis, n in enumerate(reader.spec.shape)]
+        shape = list(reader.spec.shape)
+        if shape.count(-1) > 1 and shape[0] == -1:  # one sample; a single free axis follows from how much came
+            shape[0] = 1
         if shape.count(-1) > 1:
             raise bad_request(f"a raw binary request can't say the shape of input {name!r}")
         return InferRequest("", {name: reader.from_binary(memoryview(body), shape)}, self._as_binary)

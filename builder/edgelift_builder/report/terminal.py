@@ -79,8 +79,7 @@ def remarks(report: BuildReport) -> list[str]:
         lines += [f"{c.variant} {c.format}: {remark}" for remark in c.remarks]
         if c.worst and c.code in ("accuracy-over-budget", "not-enough-data"):
             lines.append(f"{name}: {furthest(c.worst)}")
-    floats = [c for c in report.candidates if c.left_float]
-    lines += [f"{c.variant} {c.format}: left float: {', '.join(c.left_float)}" for c in floats]
+    lines += _left_float(report)
     if report.search:
         kept = [f"{t.variant} is {', '.join(t.steps)}" for t in report.search if t.kept]
         by = f"{report.calibration_samples} calibration samples" if report.held_out else "the samples that judge"
@@ -95,6 +94,20 @@ def remarks(report: BuildReport) -> list[str]:
     ]
     lines += _unmeasured(report)
     return list(dict.fromkeys(lines))
+
+
+def _left_float(report: BuildReport) -> list[str]:
+    """What stayed float; with the targets' names where it is not the same for all of them."""
+    places: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for c in report.candidates:
+        if c.size_bytes:
+            places.setdefault((c.variant, c.format), {}).setdefault(", ".join(c.left_float), []).append(c.target)
+    return [
+        f"{variant} {made}{'' if len(found) == 1 else ' for ' + ', '.join(targets)}: left float: {left}"
+        for (variant, made), found in places.items()
+        for left, targets in found.items()
+        if left
+    ]
 
 
 def _unmeasured(report: BuildReport) -> list[str]:

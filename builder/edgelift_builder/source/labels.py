@@ -32,6 +32,7 @@ def labels_of(source: Source, evaluation: data.DataSet) -> data.DataSet:
         raise ContractError(
             "source-invalid",
             f"There are {listed} evaluation labels for {data.length(evaluation)} evaluation inputs.",
+            hint="Give one label for each evaluation input, in the same order: both come from one split of the data.",
         )
     return made
 

@@ -119,7 +119,8 @@ def test_a_raw_request_is_one_tensor_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("takes", "given"), [([-1], [5]), ([-1], [0]), ([-1, 2], [3, 2]), ([2, -1], [2, 3]), ([-1, -1], [1, 4]), ([-1, 2, -1], [1, 2, 3])]
+    ("takes", "given"),
+    [([-1], [5]), ([-1], [0]), ([-1, 2], [3, 2]), ([2, -1], [2, 3]), ([-1, -1], [1, 4]), ([-1, 2, -1], [1, 2, 3])]
 )  # fmt: skip
 def test_a_raw_request_of_a_free_axis_says_by_its_length_how_long_it_is(
     takes: list[int], given: list[int]

@@ -109,3 +109,14 @@ def test_under_the_recorded_key_a_processor_is_exact_and_a_gpu_within_the_tolera
         check_goldens(ToyModel(*toy), goldens, tolerance, key="k")
     with pytest.raises(ContractError, match="is off by"):
         check_goldens(OnGpu(*toy), goldens, Tolerance("k", 1e-5), key="k")
+
+
+def test_the_same_infinity_is_no_difference_and_another_is() -> None:
+    """What a mask rules out is minus infinity, in the golden and on the device."""
+    x = np.array([[1, -np.inf, 3, -np.inf]], np.float32)
+    goldens = [
+        Golden([Tensor("x", "FP32", [1, 4], x.tobytes())], [Tensor("y", "FP32", [1, 4], (2 * x).tobytes())])
+    ]
+    assert check_goldens(ToyModel(ToyModelFile(scale=2), ["x"], ["y"]), goldens, Tolerance("k", 0.1), key="") == 0
+    with pytest.raises(ContractError, match="is off by inf"):
+        check_goldens(ToyModel(ToyModelFile(scale=-2), ["x"], ["y"]), goldens, Tolerance("k", 0.1), key="")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgelift_builder import data
-from edgelift_builder.measure import golden
+from edgelift_builder.measure import evaluate, golden
 from edgelift_builder.measure.golden import Nearness
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import check_options, demand
@@ -36,6 +36,16 @@ def test_hard_cases_are_chosen_but_no_coin_tosses() -> None:
     assert len(chosen) == len(set(chosen)) == golden.COUNT and chosen == sorted(chosen)
     assert margins[chosen].min() > 0.1
     assert np.sort(margins[chosen])[7] < np.quantile(margins, 0.2)
+
+
+def test_the_same_infinity_is_no_difference_and_no_range() -> None:
+    """What a mask rules out is minus infinity in both."""
+    masked = np.array([[1.0, -np.inf, 3.0], [-np.inf, 2.0, -np.inf]], np.float32)
+    assert evaluate.apart(masked, masked) == 0.0 and evaluate.spread(masked) == 2.0
+    assert evaluate.largest_difference({"y": masked + 0.5}, {"y": masked}) == 0.25
+    assert evaluate.largest_difference({"y": np.nan_to_num(masked)}, {"y": masked}) == float("inf")
+    near = golden.nearness({"y": masked}, {"y": masked}, {"y": masked}, int8=False)
+    assert golden.choose({"y": masked}, {"y": masked}, near) == [0, 1]
 
 
 def test_one_sample_is_enough() -> None:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from edgelift_builder import data
 from edgelift_builder.convert import onnx_export, tflite
-from edgelift_builder.facts import SourceFacts
+from edgelift_builder.facts import EVALUATION, REFERENCE, SourceFacts
+from edgelift_builder.measure.evaluate import largest_difference
 from edgelift_builder.source import load
 from edgelift_contract import ContractError
 
@@ -136,3 +138,43 @@ def test_a_script_in_bfloat16_becomes_float32(tmp_path: Path) -> None:
     assert facts.outputs[0].dtype == "FP32" and any(
         "holds bfloat16, which was made" in said for said in facts.remarks
     )
+
+
+ODD = """
+import numpy as np, torch
+from torch import nn
+from edgelift_builder import Source
+
+X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+
+class Writing(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.mul_(2))
+
+class Masked(nn.Linear):
+    def forward(self, x):
+        return torch.where(x[:, :3] > 0, super().forward(x), -torch.inf)
+
+def writes_into_its_input():
+    return Source("writing", Writing(8, 3).eval(), (X[:1],), X)
+
+def answers_minus_infinity():
+    return Source("masked", Masked(8, 3).eval(), (X[:1],), X)
+
+def a_part_in_training_mode():
+    images = np.random.default_rng(0).normal(size=(40, 3, 4, 4)).astype(np.float32)
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 3)).eval()
+    model[0].train()
+    return Source("left", model, (images[:1],), images)
+"""
+
+
+@pytest.mark.parametrize("name", ["writes_into_its_input", "answers_minus_infinity", "a_part_in_training_mode"])
+def test_what_a_module_does_to_its_samples_or_with_its_mode_is_no_matter(name: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    facts = taken(tmp_path / "odd.py", tmp_path / "sets", function=name)
+    assert facts.batch_free
+    session = exported(facts, tmp_path / "made")
+    samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
+    (found,) = session.run(None, samples)
+    assert largest_difference({"output_0": found}, answers) < 1e-5

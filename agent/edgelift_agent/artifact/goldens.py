@@ -54,7 +54,9 @@ def _compare(
         if [_as_bytes(g) for g in got.ravel()] != list(want.ravel()):
             raise _mismatch(number, name, "holds other text")
         return 0.0
-    difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
+    difference = np.where(got == want, 0.0, difference)  # the same infinity, as in what a mask rules out
     if np.isnan(difference).any():
         raise _mismatch(number, name, "holds NaN")
     error = float(difference.max(initial=0.0))
@@ -73,8 +75,9 @@ def _as_bytes(item: object) -> bytes:
 
 def _check_argmax(got: np.ndarray, want: np.ndarray, tolerance: Tolerance, number: int, name: str) -> None:
     first, second = np.moveaxis(np.sort(want, axis=-1)[..., -2:][..., ::-1], -1, 0)
-    # A tie within the tolerance may fall either way: it says nothing about the model.
-    clear = (first.astype(np.float64) - second.astype(np.float64)) > 2 * tolerance.atol
+    # A tie within the tolerance may fall either way: it says nothing about the model; nor do two infinities.
+    with np.errstate(invalid="ignore"):
+        clear = (first.astype(np.float64) - second.astype(np.float64)) > 2 * tolerance.atol
     if (np.argmax(got, axis=-1) != np.argmax(want, axis=-1))[clear].any():
         raise _mismatch(number, name, "has another largest element")
 

@@ -21,19 +21,27 @@ def largest_difference(outputs: DataSet, reference: DataSet) -> float:
 
 
 def apart(one: Array, other: Array) -> float:
-    """Largest absolute difference of two arrays; of text 0 where it is the same, infinite where it or the shape is not."""
+    """Largest absolute difference of two arrays; of text 0 where it is the same, infinite where it or the shape is not.
+
+    The same infinity, as in what a mask rules out, is no difference, nor is NaN where the other has it too.
+    """
     if ragged.is_ragged(one) or ragged.is_ragged(other):
         return max((apart(a, b) for a, b in zip(one, other, strict=True)), default=0.0)
     if one.shape != other.shape:
         return float("inf")
     if is_text(one) or is_text(other):
         return 0.0 if np.array_equal(one, other) else float("inf")
-    return float(np.max(np.abs(one.astype(np.float64) - other.astype(np.float64)), initial=0.0))
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        far = np.abs(one - other)
+    alike = (one == other) | (np.isnan(one) & np.isnan(other))
+    return float(np.max(np.where(alike, 0.0, far), initial=0.0))
 
 
 def spread(array: Array) -> float:
-    """Range of an array: its maximum less its minimum; 0 when empty, and of text."""
+    """Range of an array's finite values: their maximum less their minimum; 0 when there are none, and of text."""
     if ragged.is_ragged(array):
         return max((spread(sample) for sample in array), default=0.0)
+    known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
     # As floats: the difference of two int8 is no int8, and bool has none.
-    return float(array.max()) - float(array.min()) if array.size and not is_text(array) else 0.0
+    return float(known.max()) - float(known.min()) if known.size and not is_text(array) else 0.0

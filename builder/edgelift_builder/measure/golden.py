@@ -94,6 +94,7 @@ def grid_step(array: Array) -> float:
     if data.is_text(array):
         return 0.0
     values = np.unique(array.astype(np.float64))
+    values = values[np.isfinite(values)]
     if not 2 <= len(values) <= 256:
         return 0.0
     gaps = np.diff(values)
@@ -133,7 +134,11 @@ def _margins(array: Array) -> Array:
     if data.is_text(array) or array.ndim < 2 or array.shape[-1] < 2:
         return np.full(len(array), np.inf)
     top = np.partition(array.astype(np.float64), -2, axis=-1)
-    margins: Array = (top[..., -1] - top[..., -2]).reshape(len(array), -1).min(axis=1)
+    with np.errstate(invalid="ignore"):
+        apart_by = np.where(
+            top[..., -1] == top[..., -2], 0.0, top[..., -1] - top[..., -2]
+        )  # of two infinities nothing
+    margins: Array = apart_by.reshape(len(array), -1).min(axis=1)
     return margins
 
 

@@ -160,7 +160,8 @@ class _Torch:
 
     def run(self, inputs: DataSet) -> DataSet:
         with self._set_up(), self._torch.no_grad():
-            result = self._model(*(self._torch.from_numpy(inputs[name]) for name in self._inputs))
+            # A model may write into what it is given: samples stay as they are.
+            result = self._model(*(self._torch.from_numpy(inputs[name].copy()) for name in self._inputs))
         listed = result if isinstance(result, list | tuple) else [result]
         return {name: tensor.numpy() for name, tensor in zip(self._outputs, listed, strict=True)}
 

@@ -89,9 +89,7 @@ def survey(
 
 def _taken(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:
     """The source's samples, all of a kind that its model takes; the model in evaluation mode and float32."""
-    if source.model.training and not isinstance(source.model, torch.jit.ScriptModule):
-        source.model.eval()
-        remarks.append("The model was in training mode and was put into evaluation mode.")
+    _put_into_evaluation_mode(source.model, remarks)
     samples = take(source, ports, remarks, as_float32=to_float32(source.model, remarks))
     held.keep_example(samples.example, samples.axes)
     forward(source.model, samples.example, "example input")
@@ -99,6 +97,20 @@ def _taken(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples
     if not getattr(source.model, "takes_nan", False):
         check_numbers(samples.evaluation, "Evaluation sample")
     return samples
+
+
+def _put_into_evaluation_mode(model: Any, remarks: list[str]) -> None:
+    """All of it: a part that training left behind would answer by its batch, and exporters take either mode for the whole.
+    What `torch.export` made has no modes, and its `eval` only raises.
+    """
+    if isinstance(model, FileModel | torch.jit.ScriptModule) or hasattr(model, "_in_spec"):
+        return
+    training = [name for name, part in model.named_modules() if part.training]
+    if not training:
+        return
+    model.eval()
+    what = "The model was" if "" in training else f"{', '.join(training[:5])} of the model was"
+    remarks.append(f"{what} in training mode and was put into evaluation mode.")
 
 
 def _asked(

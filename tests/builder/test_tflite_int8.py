@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgelift_builder import calls, data
 from edgelift_builder.judge import agreement
 from edgelift_builder.measure.litert import LitertSession
-from edgelift_builder.optimise import tflite_int8, tflite_prepare
+from edgelift_builder.optimise import tflite_int8, tflite_prepare, tflite_ranges
 from edgelift_builder.piece import Piece
 from edgelift_builder.source.tflite_file import open_tflite
 from edgelift_contract.errors import ContractError
@@ -181,3 +181,58 @@ def test_biases_take_up_what_narrow_weights_change_on_average(tmp_path: Path) ->
 def test_a_calibration_that_there_is_not_is_named() -> None:
     with pytest.raises(ContractError, match="no calibration 'best of all'"):
         tflite_int8.TfliteStaticInt8().settings({"calibration": "best of all"}, None)  # type: ignore[arg-type]  # refused before it is looked at
+
+
+def two_outputs() -> Net:
+    """The last operator reads an output of the graph, `hidden`."""
+    net, ws = Net(), weights()
+    net.tensor("x", (1, 8))
+    hidden = dense(net, "x", "hidden", ws[0], ws[1], relu=True)
+    dense(net, hidden, "y", ws[2], ws[3])
+    net.ends(["x"], ["y", "hidden"])
+    return net
+
+
+def test_an_output_that_is_read_inside_too_is_both(tmp_path: Path) -> None:
+    piece, near = quantised(two_outputs(), tmp_path, samples())
+    assert near < agreement.LIMIT / 100 and _narrow(piece.model_path) == 2
+    assert _ends(piece.model_path) == [("hidden", (1, 16), "float32"), ("y", (1, 3), "float32")]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # that all tensors are kept, which is asked for
+def test_an_output_that_stays_float_and_is_read_in_8_bits(tmp_path: Path) -> None:
+    """Its producer is left alone; what reads it takes 8 bits."""
+    (tmp_path / "copy").mkdir()
+    file = open_tflite(two_outputs().write(tmp_path / "net.tflite"), tmp_path / "copy", []).path
+    content = tflite_prepare.packed(tflite_prepare.prepare(file))
+    ranges = tflite_ranges.Ranges(content, tflite_int8._recipe(()), [{"x": s[None]} for s in samples()["x"]])
+    made = tmp_path / "made.tflite"
+    made.write_bytes(tflite_int8._make(content, tflite_int8._recipe(["hidden;"]), ranges.by("minmax")))
+    assert _ends(made) == [("hidden", (1, 16), "float32"), ("y", (1, 3), "float32")] and _narrow(made) == 1
+    assert error(file, made, samples(seed=2)) < agreement.LIMIT / 100
+
+
+def _ends(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    found = Interpreter(str(path)).get_signature_runner().get_output_details()
+    return [(name, tuple(d["shape"]), d["dtype"].__name__) for name, d in sorted(found.items())]
+
+
+def folded(shared: bool) -> Net:
+    """The last layer has a constant vector folded in, and a bias `[1, 3]`; `shared`: it is added again."""
+    net, ws = Net(), weights()
+    net.tensor("x", (1, 8))
+    hidden = dense(net, "x", "hidden", ws[0], ws[1], relu=True)
+    dense(net, hidden, "scaled", ws[2] * np.float32([[1], [100], [0.01]]), np.float32([[0.5, 50, 0.005]]))
+    if shared:
+        net.tensor("y", (1, 3))
+        net.op("ADD", ["scaled", "scaled/b"], ["y"], schema.AddOptionsT())
+    net.ends(["x"], ["y" if shared else "scaled"])
+    return net
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_bias_with_an_axis_for_the_sample(tmp_path: Path, shared: bool) -> None:
+    piece, near = quantised(folded(shared), tmp_path, samples())
+    assert near < agreement.LIMIT / 100 and _narrow(piece.model_path) == 1  # the last layer's answers need float

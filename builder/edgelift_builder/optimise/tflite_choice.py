@@ -102,15 +102,15 @@ def choose(
         make: makes a file.
         trial: judges it.
         methods: calibrations, the one to prefer first.
-        spared: what may be left in float, the cheapest first: mostly nothing, the tail, all but the heavy operators.
+        spared: what may be left in float, the cheapest first: nothing, the tail, the last layers with it, all but those.
         layers: heavy operators in order.
         revert: most of them that may go back to float.
     """
     best: Chosen | None = None
-    for kept, enough in zip(spared, (FINE, BAD, BAD), strict=False):
+    for number, kept in enumerate(spared):
         found = _by_calibration([_try(make, trial, method, tuple(kept)) for method in methods])
         best = found if best is None or found.error < WORTH * best.error else best
-        if best.error <= enough:
+        if best.error <= (BAD if number else FINE):
             break
     assert best is not None, "nothing to try"
     if best.error <= BAD or not revert or len(best.model) > SMALL_BYTES:

@@ -17,7 +17,7 @@ from edgelift_builder import calls, data
 from edgelift_builder.convert.onnx_export import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import tflite_bias, tflite_choice, tflite_prepare, tflite_ranges
+from edgelift_builder.optimise import tflite_bias, tflite_choice, tflite_ends, tflite_prepare, tflite_ranges
 from edgelift_builder.optimise.tflite_ranges import BOUND, METHODS, Ranges
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import (
@@ -168,12 +168,19 @@ def _chosen(
         lambda method, kept: _make(content, _recipe(kept), ranges.by(method)),
         trial,
         METHODS if settings["calibration"] == BEST else (settings["calibration"],),
-        [[*never, *kept] for kept in ([], tflite_prepare.tail(ready), tflite_prepare.light(ready))],
+        [[*never, *kept] for kept in _spared(ready, layers)],
         layers,
         settings["revert"],
     )
     moved = tflite_bias.corrected(chosen.model, ready, tflite_ranges.means(content, taken))
     return replace(chosen, model=tflite_choice.nearer(trial, chosen.model, moved)), ranges, layers
+
+
+def _spared(ready: Any, layers: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """What may stay in float, the cheapest first: nothing, the tail, the last layers with it, all but the layers."""
+    tail, last = tflite_prepare.tail(ready), tflite_prepare.last(ready)
+    ends = [[*tail, *last]] if len(last) < len(layers) else []  # else nothing would be quantised
+    return [[], tail, *ends, tflite_prepare.light(ready)]
 
 
 def _remarks(chosen: tflite_choice.Chosen, left: Sequence[str]) -> tuple[str, ...]:
@@ -213,9 +220,9 @@ def quantise_weights(model: str, kind: str, calibration_file: str, axes: calls.A
 def _make(model: bytes, steps: Any, ranges: Any) -> bytes:
     from ai_edge_quantizer import quantizer
 
-    made = quantizer.Quantizer(model)
+    made = quantizer.Quantizer(tflite_ends.apart(model))
     made.load_quantization_recipe(steps)
-    return tflite_prepare.signed_as(bytes(made.quantize(ranges).quantized_model), model)
+    return tflite_ends.together(bytes(made.quantize(ranges).quantized_model), model)
 
 
 def _recipe(kept_float: Sequence[str]) -> Any:

@@ -1,12 +1,15 @@
 """Makes a float TFLite file ready for ai-edge-quantizer, and tells its layers apart.
 
-The quantiser knows tensors by their names, which a file need not have; and takes weights in float32, where some files
-have them in float16 with an operator that widens them.
+The quantiser knows tensors by their names, which a file need not have; takes weights in float32, where some files have them
+in float16 with an operator that widens them; and gives a bias a scale a channel along its first axis, where converters
+that fold a constant vector into a layer leave `[1, channels]`: such a file does not load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,13 @@ HEAVY = (
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM",
 )  # fmt: skip
 
+#: Operators with a bias, and which of their inputs it is.
+_BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "CONV_3D": 2, "TRANSPOSE_CONV": 3}
+
 
 def prepare(path: Path, example: Mapping[str, Any] | None = None) -> Any:
-    """The file's content (`schema_py_generated.ModelT`) with a name of its own for every tensor and float32 weights.
+    """The file's content (`schema_py_generated.ModelT`) with a name of its own for every tensor, float32 weights, and
+    biases of one axis.
 
     Args:
         path: a file with one signature.
@@ -31,8 +38,10 @@ def prepare(path: Path, example: Mapping[str, Any] | None = None) -> Any:
 
     model = flatbuffer_utils.read_model(str(path))
     _name_tensors(model)
+    kinds = operator_kinds(model)
     for graph in model.subgraphs:
         _widen_weights(model, graph)
+        _flatten_biases(model, graph, kinds)
     for pair in (pair for signature in model.signatureDefs or [] for pair in signature.inputs):
         tensor = model.subgraphs[0].tensors[pair.tensorIndex]
         if tensor.shapeSignature is not None and example is not None:
@@ -45,25 +54,6 @@ def packed(model: Any) -> bytes:
     from ai_edge_litert.tools import flatbuffer_utils
 
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def signed_as(made: bytes, ready: bytes) -> bytes:
-    """`made` with its signature on the inputs and outputs of its graph, in `ready`'s places.
-
-    The quantiser puts an operator before an output and moves the graph's end behind it; where something else reads that
-    output too, it forgets the signature's, which then names an int8 tensor that nobody may look at.
-    """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    before, after = (flatbuffer_utils.read_model_from_bytearray(content) for content in (ready, made))
-    was, now, moved = before.subgraphs[0], after.subgraphs[0], False
-    for old, new in zip(before.signatureDefs, after.signatureDefs, strict=True):
-        for ends, olds, news in (("inputs", old.inputs, new.inputs), ("outputs", old.outputs, new.outputs)):
-            places = {pair.name: list(getattr(was, ends)).index(pair.tensorIndex) for pair in olds}
-            for pair in news:
-                index = list(getattr(now, ends))[places[pair.name]]
-                moved, pair.tensorIndex = moved or pair.tensorIndex != index, index
-    return packed(after) if moved else made
 
 
 def layers(model: Any) -> list[tuple[str, str]]:
@@ -81,16 +71,27 @@ def layers(model: Any) -> list[tuple[str, str]]:
 
 def tail(model: Any) -> list[str]:
     """Scopes of the operators after the last heavy one on every way to an output: see `kept_float`, for ONNX."""
+    return [scope for scope, kind in _from_outputs(model) if kind not in HEAVY]
+
+
+def last(model: Any) -> list[str]:
+    """Scopes of the heavy operators before the tail: where channels differ in size, 8 bits spoil the small ones."""
+    return [scope for scope, kind in _from_outputs(model) if kind in HEAVY]
+
+
+def _from_outputs(model: Any) -> list[tuple[str, str]]:
+    """`(scope, kind)` of what is met from the outputs backwards, the first heavy operators on each way included."""
     graph, kinds = model.subgraphs[0], operator_kinds(model)
     made_by = {index: operator for operator in graph.operators for index in operator.outputs}
-    ahead, found = list(graph.outputs), dict[str, None]()
+    ahead, found = list(graph.outputs), dict[str, str]()
     while ahead:
         operator = made_by.get(ahead.pop())
-        if operator is None or kinds[operator.opcodeIndex] in HEAVY or _scope(graph, operator) in found:
+        if operator is None or _scope(graph, operator) in found:
             continue
-        found[_scope(graph, operator)] = None
-        ahead += [index for index in operator.inputs if index >= 0]
-    return list(found)
+        kind = found[_scope(graph, operator)] = kinds[operator.opcodeIndex]
+        if kind not in HEAVY:
+            ahead += [index for index in operator.inputs if index >= 0]
+    return [*found.items()]
 
 
 def light(model: Any) -> list[str]:
@@ -163,3 +164,22 @@ def _widen_weights(model: Any, graph: Any) -> None:
         model.buffers.append(buffer)
         graph.tensors[operator.outputs[0]].buffer = len(model.buffers) - 1
     graph.operators = kept
+
+
+def _flatten_biases(model: Any, graph: Any, kinds: Sequence[str]) -> None:
+    known = {tensor.name for each in model.subgraphs for tensor in each.tensors}
+    biased = [(o, _BIAS[kind]) for o in graph.operators if (kind := kinds[o.opcodeIndex]) in _BIAS]
+    readers = Counter(i for o in graph.operators if o.inputs is not None for i in o.inputs)
+    for operator, place in biased:
+        index = operator.inputs[place] if place < len(operator.inputs) else -1
+        bias = graph.tensors[index]
+        if index < 0 or model.buffers[bias.buffer].data is None or len(bias.shape) == 1:
+            continue
+        if readers[index] > 1:  # another reads it as it is
+            bias = copy.copy(bias)
+            while bias.name in known:
+                bias.name += b"_flat"
+            known.add(bias.name)
+            graph.tensors.append(bias)
+            operator.inputs[place] = len(graph.tensors) - 1
+        bias.shape, bias.shapeSignature = [int(np.prod(bias.shape))], None

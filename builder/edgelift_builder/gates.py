@@ -2,7 +2,8 @@
 
 The gates, in order: it was made and runs; a float variant says what the source's own float says; any other
 keeps the accuracy budget with its whole interval, and is clearly smaller or faster than the float of its format; where
-int8 often gains nothing, see `MUST_BE_FASTER`, it is clearly faster. A time counts on the class that it was taken on.
+int8 often gains nothing, see `targets.MUST_BE_FASTER`, it is clearly faster. A time counts on the class that it was
+taken on.
 `accept` lets pass what only broke a budget: a person has looked at the figures.
 """
 
@@ -14,17 +15,11 @@ from typing import TypeVar
 from edgelift_builder.candidate import Decided, Examined, Failed, Outcome, Rejected, Shipped, find_float
 from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE, QUANTUM
-from edgelift_contract.hardware import HardwareClass
+from edgelift_builder.targets import MUST_BE_FASTER
 
 #: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
 #: interval): a few bytes of a graph are no gain, and no more is a speed that chance could have shown.
 SMALLER, FASTER = 0.95, 1.03
-
-
-#: Where what computes in 8 bits must be faster, not only smaller, once a machine of the class has timed it: without VNNI
-#: small convolutions gain nothing by 8 bits, and some lose (0.3 to 0.9 times as fast as float, measured). What only stores
-#: its weights so must not be slower there.
-MUST_BE_FASTER: tuple[HardwareClass, ...] = ("x86-64-avx2",)
 
 
 def decide(outcomes: Sequence[Outcome], *, accept: bool) -> list[Decided]:

@@ -142,11 +142,16 @@ def test_unmeasured_a_jetson_tries_float16_first_and_a_pi_int8() -> None:
         pi.order("float32", "float32", "onnxruntime"),
     )
     assert pi.order("int8-static", "int8", "onnxruntime") < stored < whole
-    # On AVX2 LiteRT's int8 is slower than float: behind it, but before the legacy.
+    # On AVX2 int8 has to be measured faster: behind float, LiteRT's, which is slower, behind that, but before the legacy.
     avx2 = load_target("x86-64")
-    of_litert = avx2.order("int8-static", "int8", "litert")
-    assert avx2.order("float32", "float32", "onnxruntime") < of_litert
-    assert of_litert < avx2.order("float32", "float32", "torchscript")
+    places = [
+        avx2.order("float32", "float32", "onnxruntime"),
+        avx2.order("float32", "float32", "litert"),
+        avx2.order("int8-static", "int8", "onnxruntime"),
+        avx2.order("int8-static", "int8", "litert"),
+        avx2.order("float32", "float32", "torchscript"),
+    ]
+    assert places == sorted(places)
 
 
 def table(fields: dict[str, object]) -> str:

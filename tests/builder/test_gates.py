@@ -137,7 +137,7 @@ def test_a_time_by_other_instructions_is_no_gain_and_ranks_nothing() -> None:
     assert [one.code for one in gates.decide([whole, slow], accept=False)] == ["", ""]
     slow = replace(slow, piece=replace(slow.piece, precision="int8"))
     ranked = gates.rank([Shipped(whole, "", ""), Shipped(slow, "", "")])
-    assert [one.candidate.variant.name for one in ranked] == ["int8", "float32"]  # the target's own order
+    assert [one.candidate.variant.name for one in ranked] == ["float32", "int8"]  # the target's own order
     assert slow.known_latency is None and slow.known_ratio is None
 
 

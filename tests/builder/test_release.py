@@ -45,7 +45,9 @@ def test_every_file_is_what_its_name_says(built: BuiltFolder) -> None:
 
 
 def test_the_release_lists_its_artifacts_best_first(built: BuiltFolder) -> None:
-    """By what was measured where it was, which differs from machine to machine; else int8 first, and `rank` says how."""
+    """By what was measured where it was, which differs from machine to machine; else in the target's own order: int8 first
+    on a Pi, float where int8 has to be measured faster.
+    """
     release = codec.decode_json((built.folder / "release.json").read_bytes(), Release, what="release")
     assert (release.model, release.version, release.release_counter) == ("digits", "1", 1)
     assert {a.id for a in release.artifacts} == set(built.manifests)
@@ -57,7 +59,10 @@ def test_the_release_lists_its_artifacts_best_first(built: BuiltFolder) -> None:
             p50 = {(c["format"], c["variant"]): c["p50_us"] for c in candidates(built, target="x86-64")}
             assert [p50[a.format, a.variant] for a in mine] == sorted(p50[a.format, a.variant] for a in mine)
         else:
-            assert mine[0].variant == "int8-static" and mine[-1].format == "torchscript"
+            variants = [a.variant for a in mine]
+            float_first = hardware_class == "x86-64-avx2"
+            assert (variants.index("float32") < variants.index("int8-static")) == float_first
+            assert mine[-1].format == "torchscript"
             assert all(built.manifests[a.id].unmeasured for a in mine)
     for artifact in release.artifacts:
         manifest = built.manifests[artifact.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from html.parser import HTMLParser
@@ -99,6 +100,22 @@ def test_why_a_candidate_was_rejected_is_told(report: BuildReport) -> None:
     text = page.render(msgspec.structs.replace(report, candidates=changed))
     assert text.count("It is not smaller than float.") == len(changed)
     assert "Nothing ships for this target." in text
+
+
+def test_what_this_machine_would_measure_is_named(report: BuildReport) -> None:
+    def told(host: str, *, unmeasured: bool = True) -> list[str]:
+        """Of a build for x86-64 alone, its times taken on a machine of class `host`."""
+        first = next(c for c in report.candidates if c.target == "x86-64" and c.shipped)
+        first = msgspec.structs.replace(first, unmeasured=unmeasured, p50_us=10.0)
+        changed = msgspec.structs.replace(report, measured_on=host, targets=["x86-64"], candidates=[first])
+        found = [line for line in remarks(changed) if "measured here" in line]
+        assert all(line in html.unescape(page.render(changed)) for line in found)
+        return found
+
+    (line,) = told("x86-64-vnni")
+    assert "add -t x86-64-vnni:" in line
+    assert told("arm64-i8mm") == []  # no board of the table is
+    assert told("x86-64-avx2", unmeasured=False) == []
 
 
 def test_what_is_measured_beside_and_where_it_is_furthest_from_float_is_told(report: BuildReport) -> None:

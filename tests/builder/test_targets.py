@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgelift_builder.targets import load_target, names
+from edgelift_builder.targets import load_target, names, of_class
 from edgelift_contract import ContractError
 from tests.builder.conftest import ROOT, BuiltFolder, edgelift
 
@@ -113,3 +113,16 @@ def test_a_wrong_file_is_refused_by_field(tmp_path: Path, change: tuple[str, str
     with pytest.raises(ContractError) as caught:
         load_target(str(path))
     assert caught.value.code == "unknown-target" and words in str(caught.value)
+
+
+def test_an_order_that_no_file_gives_is_float_first_where_int8_has_to_be_measured_faster(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    for hardware_class, first in (("arm64-neon", "int8"), ("x86-64-vnni", "int8"), ("x86-64-avx2", "float32")):
+        path.write_text(documented().replace('value = "arm64-neon"', f'value = "{hardware_class}"'))
+        target = load_target(str(path))
+        assert target.precisions[0] == first and "int8" in target.precisions and target.sources["precisions"]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_targets_of_a_class_are_known(name: str) -> None:
+    assert name in of_class(BOARDS[name][0])

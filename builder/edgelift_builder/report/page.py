@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from edgelift_builder.report import pictures
+from edgelift_builder.report import pictures, unmeasured
 from edgelift_builder.report.report import BuildReport, CandidateReport
 
 PAGE_FILE = "report.html"
@@ -30,6 +30,7 @@ def render(report: BuildReport) -> str:
         .get_template("report.html.j2")
         .render(
             r=report,
+            unmeasured=unmeasured.remarks(report),
             targets=[_target(report, name, numbered) for name in report.targets],
             furthest=[_furthest(n, c) for n, c in numbered if c.worst],
             beside=[row for n, c in numbered for row in _beside(n, c)],

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgelift_builder.judge.worst import Worst
+from edgelift_builder.report import unmeasured
 from edgelift_builder.report.report import BuildReport, CandidateReport
 
 
@@ -92,7 +93,7 @@ def remarks(report: BuildReport) -> list[str]:
         for c in report.candidates
         if (e := c.emulation)
     ]
-    lines += _unmeasured(report)
+    lines += unmeasured.remarks(report)
     return list(dict.fromkeys(lines))
 
 
@@ -107,23 +108,6 @@ def _left_float(report: BuildReport) -> list[str]:
         for (variant, made), found in places.items()
         for left, targets in found.items()
         if left
-    ]
-
-
-def _unmeasured(report: BuildReport) -> list[str]:
-    """What order targets have that no machine of their class timed."""
-    mine = [c for c in report.candidates if c.shipped and c.unmeasured]
-    away = sorted({c.target for c in mine})
-    lines = []
-    if away:
-        lines.append(
-            f"Latency for {', '.join(away)} is measured on the device: this machine is {report.measured_on}. "
-            "Until then the order is the target's own, unmeasured."
-        )
-    timed = sorted({(c.target, c.hardware_class) for c in mine if c.p50_us is not None})
-    return lines + [
-        f"Times for {name} are of this {report.measured_on} machine and say nothing of {other}: they rank nothing."
-        for name, other in timed
     ]
 
 

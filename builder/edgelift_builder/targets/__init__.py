@@ -88,6 +88,11 @@ class KnownBad(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 #: What a weight may be stored in; a target lists those worth trying, best first.
 Precision = Literal["int8", "float16", "float32"]
 
+#: Where what computes in 8 bits must be faster, not only smaller, once a machine of the class has timed it: without VNNI
+#: small convolutions gain nothing by 8 bits, and some lose (0.3 to 0.9 times as fast as float, measured). What only stores
+#: its weights so must not be slower there. Until one has timed it, float comes first.
+MUST_BE_FASTER: tuple[HardwareClass, ...] = ("x86-64-avx2",)
+
 
 class _TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
@@ -95,7 +100,7 @@ class _TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cores: Sourced[Annotated[int, Meta(ge=1)]]
     memory_mb: Sourced[Annotated[int, Meta(ge=1)]]
     runtimes: Sourced[Annotated[list[RuntimeName], Meta(min_length=1)]]
-    precisions: Sourced[list[Precision]] = Sourced(["int8", "float32"], "not given: the most usual")
+    precisions: Sourced[list[Precision]] | None = None
     last: Sourced[list[str]] = Sourced([], "")
     emulated_cpu: Sourced[str] = Sourced("", "not given: this target is not emulated")
     int8: dict[RuntimeName, Int8Scheme] = {}
@@ -112,7 +117,7 @@ class Target(msgspec.Struct, frozen=True):
         cores, memory_mb: of the smallest board of this name.
         runtimes: to try, best first.
         int8, options: by runtime.
-        precisions: worth trying, best first, where only the device can measure.
+        precisions: worth trying, and so made; best first, where only the device can measure.
         emulated_cpu: qemu's name of its processor, as `cortex-a72`; empty where it is not emulated.
         last: what comes after everything else there, as `int8 litert` or `int8-dynamic onnxruntime`.
         known_bad: what does not work there.
@@ -155,6 +160,11 @@ def names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in resources.files(__name__).iterdir() if _is_toml(p.name))
 
 
+def of_class(hardware_class: str) -> list[str]:
+    """Names of the targets that ship with edgelift and are of that class, sorted."""
+    return [name for name in names() if load_target(name).hardware_class == hardware_class]
+
+
 def load_target(name: str) -> Target:
     """The target of that name, or of the `.toml` file at that path.
 
@@ -190,6 +200,12 @@ def _is_toml(name: str) -> bool:
     return name.endswith(".toml")
 
 
+def _usual(hardware_class: HardwareClass) -> Sourced[list[Precision]]:
+    if hardware_class in MUST_BE_FASTER:
+        return Sourced(["float32", "int8"], "not given: int8 has to be measured faster there, so float until then")
+    return Sourced(["int8", "float32"], "not given: the most usual")
+
+
 def _parse(name: str, text: bytes) -> Target:
     try:
         found = msgspec.toml.decode(text, type=_TargetFile)
@@ -199,7 +215,9 @@ def _parse(name: str, text: bytes) -> Target:
             f"The target file {name}.toml is not valid: {error}.",
             hint="See docs/targets.md; edgelift targets rpi4 shows one.",
         ) from error
-    sources = {name: getattr(found, name).source for name in _SOURCED if name != "last" or found.last.value}
+    precisions = found.precisions or _usual(found.hardware_class.value)
+    given = {field: getattr(found, field) for field in _SOURCED} | {"precisions": precisions}
+    sources = {field: value.source for field, value in given.items() if field != "last" or value.value}
     sources |= {f"int8.{runtime}": scheme.source for runtime, scheme in found.int8.items()}
     sources |= {f"options.{runtime}": options.source for runtime, options in found.options.items()}
     return Target(
@@ -212,7 +230,7 @@ def _parse(name: str, text: bytes) -> Target:
         int8=found.int8,
         options={runtime: options.session() for runtime, options in found.options.items()},
         sources=sources,
-        precisions=found.precisions.value,
+        precisions=precisions.value,
         emulated_cpu=found.emulated_cpu.value,
         last=found.last.value,
         known_bad=found.known_bad,

@@ -27,7 +27,7 @@ def decide(outcomes: Sequence[Outcome], *, accept: bool) -> list[Decided]:
     decided: list[Decided] = []
     for outcome in outcomes:
         if isinstance(outcome, Failed):
-            decided.append(Rejected(outcome.candidate, outcome.error.code, outcome.error.message))
+            decided.append(Rejected(outcome.candidate, outcome.error.code, str(outcome.error)))
             continue
         code, reason = _objection(outcomes, outcome)
         decided.append((Rejected if code and not accept else Shipped)(outcome, code, reason))

@@ -133,8 +133,28 @@ def test_a_small_last_layer_stays_float_and_nothing_else_is_said_to_be(tmp_path:
     only_small = net(
         tmp_path / "in" / "s.onnx", [node("MatMul", "x v", "y")], {"v": normal(WIDTH, 3)}, TensorProto.FLOAT
     )
-    with pytest.raises(ContractError, match="the_y"):
+    with pytest.raises(
+        ContractError, match=r"its matrix product is too small to gain, of 192 weights at most"
+    ) as caught:
         dynamic_onnx.quantise(str(only_small), {"per_channel": True, "reduce_range": False}, str(tmp_path / "out"))
+    assert "static-int8" in caught.value.hint
+
+
+def test_what_has_no_dynamic_form_is_told_apart_from_what_is_too_small(tmp_path: Path) -> None:
+    nodes = [
+        node("GRU", "x w r", "s last", hidden_size=8), node("Squeeze", "last", "h"), node("MatMul", "h v", "m"),
+        node("MatMul", "m u", "y"),
+    ]  # fmt: skip
+    weights = {
+        n: np.ones(s, np.float32)
+        for n, s in {"w": (1, 24, 4), "r": (1, 24, 8), "v": (8, 16), "u": (16, 3)}.items()
+    }
+    model = net(tmp_path / "in" / "m.onnx", nodes, weights, TensorProto.FLOAT)
+    with pytest.raises(ContractError) as caught:
+        dynamic(tmp_path, model)
+    said = caught.value.message
+    assert "2 matrix products are too small to gain, of 128 weights at most" in said, said
+    assert "no dynamic form of the_s last (GRU)" in said
 
 
 @pytest.mark.parametrize("kind", ["product", "lstm"])

@@ -14,8 +14,11 @@ import onnxruntime as ort
 import pytest
 
 from edgelift_builder import calls, data
+from edgelift_builder.build import build
 from edgelift_builder.convert import onnx_export
 from edgelift_builder.facts import EVALUATION
+from edgelift_builder.report.progress import Quiet
+from edgelift_builder.request import Request
 from edgelift_builder.source import load
 
 skl2onnx = pytest.importorskip("skl2onnx", reason="only in the developer's environment")
@@ -181,3 +184,26 @@ def test_letters_of_any_language_are_lowered_without_a_language_pack(tmp_path: P
     session = opened(tmp_path / graph)
     upper, lower = (session.run(None, {"x": np.array([t], object)})[1] for t in ("GRÖßE sun", "größe SUN"))
     np.testing.assert_array_equal(upper, lower)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("forest", "Trees (TreeEnsemble"), ("columns", "Linear models (Linear")]
+)
+def test_why_eight_bits_have_nothing_to_do_is_told(
+    name: str, kind: str, tmp_path: Path, onnx_recipe: Path
+) -> None:
+    write, given = KINDS[name]
+    (tmp_path / "given.onnx").write_bytes(write())
+    np.savez(tmp_path / "data.npz", x=given)
+    more = '[[variant]]\nname = "{}"\nformat = "onnx"\nsteps = ["export-onnx", "{}"]\n'
+    more = more.format("dynamic", "dynamic-int8-onnx") + more.format("weights", "weight-only")
+    onnx_recipe.write_text(onnx_recipe.read_text() + more)
+    request = Request(
+        str(tmp_path / "given.onnx"), ["x86-64"], data=str(tmp_path / "data.npz"), recipe=str(onnx_recipe),
+        out=tmp_path / "out",
+    )  # fmt: skip
+    found = {one.variant: one for one in build(request, Quiet()).report.candidates}
+    assert found.pop("float32").shipped and len(found) == 3
+    for one in found.values():
+        assert one.code == "conversion-failed" and one.reason.startswith(kind), one.reason
+        assert "hold no tensors of weights" in one.reason and "the model ships in float" in one.reason

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.convert import strip
-from edgelift_builder.optimise import embedding_rows, prepare, saturation
+from edgelift_builder.optimise import embedding_rows, prepare, saturation, unquantisable
 from edgelift_builder.optimise.untie import remark, untie
 from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
@@ -74,7 +74,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     """In the child: write the quantised graph; return its files, what was left float, and the tensors that were tied.
 
     Raises:
-        ContractError: `conversion-failed` when nothing was quantised, naming what would need static int8.
+        ContractError: `conversion-failed` when nothing was quantised: what is too small, or would need static int8.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -102,31 +102,55 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
         },
     )
     graph = onnx.load(raw).graph
-    left = [
-        f"{name} ({kind})" for name, kind in prepare.layers(graph)
-    ]  # with weights: products of activations stay
     if not any(node.op_type in _INTEGER for node in graph.node):
-        raise ContractError(
-            "conversion-failed",
-            "Nothing in the graph can be quantised dynamically; its heavy operators are "
-            f"{', '.join(left[:4]) or 'none'}{' …' if len(left) > 4 else ''}.",
-            hint="Use static-int8, which quantises convolutions too.",
-        )
+        raise _nothing(graph)
+    # with weights: products of activations stay
+    left = [f"{name} ({kind})" for name, kind in prepare.layers(graph)]
     files = strip.store(raw, out)
     for path in (ready, raw):
         path.unlink()
     return files, left, tied
 
 
+def _nothing(graph: Any) -> ContractError:
+    """The refusal for a graph in which nothing was quantised."""
+    small = small_products(graph)
+    others = [f"{name} ({kind})" for name, kind in prepare.layers(graph) if name not in small]
+    said, hints = [], []
+    if small:
+        which = f"{len(small)} matrix products are" if len(small) > 1 else "matrix product is"
+        said.append(
+            f"its {which} too small to gain, of {max(small.values())} weights at most, where about {LEAST_ELEMENTS} pay"
+        )
+        hints.append("static-int8, which quantises small ones too")
+    if others:
+        said.append(f"there is no dynamic form of {unquantisable.shortened(others)}")
+        hints.append("static-int8, which quantises convolutions too")
+    return unquantisable.classical(graph) or ContractError(
+        "conversion-failed",
+        f"Nothing in the graph can be quantised dynamically: {', and '.join(said) or 'it has no layer with weights'}.",
+        hint=f"Use {hints[0]}, or leave it in float." if hints else "Leave it in float.",
+    )
+
+
+def small_products(graph: Any) -> dict[str, int]:
+    """Matrix products whose constant weights are too few to gain: the node's name → how many."""
+    sizes = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    return {
+        node.name: sizes[node.input[1]]
+        for node in graph.node
+        if node.op_type == "MatMul" and sizes.get(node.input[1], LEAST_ELEMENTS) < LEAST_ELEMENTS
+    }
+
+
 def left_alone(graph: Any) -> list[str]:
     """Nodes that stay float: small products, and LSTMs of another layout than the quantiser's, which would forget it."""
-    sizes = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
-    return [
+    turned = [
         node.name
         for node in graph.node
-        if (node.op_type == "MatMul" and sizes.get(node.input[1], LEAST_ELEMENTS) < LEAST_ELEMENTS)
-        or (node.op_type == "LSTM" and any(a.name == "layout" and a.i for a in node.attribute))
+        if node.op_type == "LSTM" and any(a.name == "layout" and a.i for a in node.attribute)
     ]
+    return [*small_products(graph), *turned]
 
 
 def _within_pairs(graph: Any, *, per_channel: bool) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,15 @@ import msgspec
 
 from edgelift_builder.convert import strip
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import accuracy_control, balance, calibration, embedding_rows, kept_float, prepare
+from edgelift_builder.optimise import (
+    accuracy_control,
+    balance,
+    calibration,
+    embedding_rows,
+    kept_float,
+    prepare,
+    unquantisable,
+)
 from edgelift_builder.optimise.untie import remark, untie
 from edgelift_builder.piece import LayerLoss, Piece, Range, graph_files
 from edgelift_builder.pipeline import (
@@ -78,7 +86,8 @@ class StaticInt8:
         """Calibrate and quantise in the child.
 
         Raises:
-            ContractError: `no-data`, `step-failed` for a model of text, `conversion-failed`, or what `calibration` raises.
+            ContractError: `no-data`, `step-failed` for a model of text, `conversion-failed` also where nothing was quantised, or
+                what `calibration` raises.
         """
         demand_data(self.name, context.facts)
         text = [s.name for s in (*context.facts.inputs, *context.facts.outputs) if s.dtype == "BYTES"]
@@ -99,16 +108,18 @@ class StaticInt8:
         return StepOutput(made, changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
-        """Quantised somewhere, and nothing in it that onnxruntime cannot load."""
-        found = {kind for kind, _ in strip.operators(result.piece.model_path)}
-        if "ConvInteger" in found:
+        """Nothing in it that onnxruntime cannot load."""
+        if "ConvInteger" in {kind for kind, _ in strip.operators(result.piece.model_path)}:
             raise failed(self.name, "the graph has ConvInteger, for which onnxruntime has no kernel")
-        if "QuantizeLinear" not in found:
-            raise failed(self.name, "no operator of the graph was quantised")
+
 
 
 def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str) -> Piece:
-    """In the child: calibrate, quantise, put sensitive layers back; write what comes of it."""
+    """In the child: calibrate, quantise, put sensitive layers back; write what comes of it.
+
+    Raises:
+        ContractError: `conversion-failed` where nothing was quantised.
+    """
     import onnx
 
     out = Path(folder)
@@ -135,6 +146,8 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     for path in (ready, out / "raw.onnx"):
         path.unlink()
     graph = onnx.load(out / files[0], load_external_data=False).graph
+    if not any(node.op_type == "QuantizeLinear" for node in graph.node):
+        raise unquantisable.statically(graph)
     roles = graph_files(files)
     return Piece(
         "onnx", "", out, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),

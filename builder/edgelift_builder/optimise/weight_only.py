@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.convert import strip
-from edgelift_builder.optimise import opset, prepare
+from edgelift_builder.optimise import opset, prepare, unquantisable
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_builder.piece import Piece, graph_files
@@ -107,7 +107,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     if folded is not None:
         folded.unlink()
     if not done:
-        raise ContractError(
+        raise unquantisable.classical(proto.graph) or ContractError(
             "conversion-failed",
             "The graph has no layer with constant weights that are worth narrowing, so there is nothing to do.",
             hint="Leave it in float: what 8 bits would save is less than what stands around them.",

@@ -60,3 +60,10 @@ def test_noise_is_a_share_of_the_power() -> None:
     wanted = {"y": np.array([[3.0, 4.0]])}
     assert accuracy_control.noise(wanted, wanted) == 0.0
     assert accuracy_control.noise({"y": np.array([[3.0, 3.0]])}, wanted) == pytest.approx(1 / 25)
+
+
+def test_what_keeps_its_budget_only_as_large_as_float_is_not_made(build_tiny: Build, tmp_path: Path) -> None:
+    found = int8(build_tiny("lossy_shallow", recipe(tmp_path / "r.toml", 8)))
+    assert (found["shipped"], found["code"]) == (False, "no-gain"), found["reason"]
+    assert "(Gemm) would have to stay float" in found["reason"]
+    assert "--budget" in found["reason"]  # the way on

@@ -222,18 +222,29 @@ class _Deep(nn.Module):
         return self.fc(torch.relu(self.middle(torch.relu(self.spread(torch.flatten(x, 1))))))
 
 
-def lossy_deep() -> Source:
-    torch.manual_seed(0)
-    model = _Deep().eval()
+def _loud(model: _Deep) -> Source:
+    """With one weight of 300 on a pixel that is always 0: the scale it forces rounds all others of `spread` away."""
     source = _source(model)
     with torch.no_grad():
-        # One weight of 300 on a pixel that is always 0: the scale it forces rounds all other weights away.
         model.spread.weight[0, 0] = 300.0
     images = source.evaluation_inputs.copy()
     images[:, 0, 0, 0] = 0.0
     with torch.no_grad():
         labels = _balanced(model, images)
     return _source(model, evaluation_inputs=images, calibration_inputs=images[:50], evaluation_labels=labels)
+
+
+def lossy_deep() -> Source:
+    torch.manual_seed(0)
+    return _loud(_Deep().eval())
+
+
+def lossy_shallow() -> Source:
+    """Where that layer is nearly all of the model."""
+    torch.manual_seed(0)
+    model = _Deep()
+    model.middle = nn.Identity()
+    return _loud(model.eval())
 
 
 def lossy_deep_apart() -> Source:

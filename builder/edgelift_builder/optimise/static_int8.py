@@ -86,8 +86,8 @@ class StaticInt8:
         """Calibrate and quantise in the child.
 
         Raises:
-            ContractError: `no-data`, `step-failed` for a model of text, `conversion-failed` also where nothing was quantised, or
-                what `calibration` raises.
+            ContractError: `no-data`; `step-failed` for a model of text; `conversion-failed`, also where nothing was
+                quantised; or what `calibration` raises.
         """
         demand_data(self.name, context.facts)
         text = [s.name for s in (*context.facts.inputs, *context.facts.outputs) if s.dtype == "BYTES"]
@@ -107,11 +107,23 @@ class StaticInt8:
         )
         return StepOutput(made, changed=True)
 
-    def ensures(self, _before: Piece, result: StepOutput) -> None:
-        """Nothing in it that onnxruntime cannot load."""
+    def ensures(self, before: Piece, result: StepOutput) -> None:
+        """Nothing in it that onnxruntime cannot load; and where layers went back to float, still smaller than that."""
         if "ConvInteger" in {kind for kind, _ in strip.operators(result.piece.model_path)}:
             raise failed(self.name, "the graph has ConvInteger, for which onnxruntime has no kernel")
-
+        back = [loss.layer for loss in result.piece.sensitivity if loss.reverted]
+        wide, narrow = (
+            sum((piece.folder / path).stat().st_size for path, _ in piece.files)
+            for piece in (before, result.piece)
+        )
+        if back and narrow >= wide:
+            raise ContractError(
+                "no-gain",
+                f"To keep the accuracy budget {', '.join(back)} would have to stay float, and then 8 bits save nothing: "
+                f"{narrow} against float's {wide} bytes.",
+                hint="Give it more room with --budget, take fp16 or weight-only, which lose less, or have a module "
+                "trained for 8 bits by the recipe qat-int8.",
+            )
 
 
 def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str) -> Piece:

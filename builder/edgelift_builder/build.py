@@ -160,7 +160,9 @@ def _search(
             return outcome.measured(times[outcome], float_ratio(times, outcome), None, work.host)
 
         share = work.request.search_s / len(work.targets)
-        found, tried = search.explore(target, tuple(facts.formats), attempt, share)
+        found, tried = search.explore(
+            target, tuple(facts.formats), choose.conditions(target, facts), attempt, share
+        )
         kept += found if chooser is assessor else [assessor.examine(one) for one in found]
         trials += tried
     return kept, trials

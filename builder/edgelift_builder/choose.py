@@ -49,8 +49,13 @@ def _makeup(facts: SourceFacts, context: StepContext) -> family.Makeup:
 
 def variants(recipe: Recipe, target: Target, facts: SourceFacts) -> list[Variant]:
     """Those of a recipe that are worth making for a target."""
-    holds = {where: _holds(where, target, facts) for where in get_args(Where)}
-    return [v for v in recipe.variants if not v.where or any(holds[where] for where in v.where)]
+    holding = conditions(target, facts)
+    return [v for v in recipe.variants if not v.where or holding & {*v.where}]
+
+
+def conditions(target: Target, facts: SourceFacts) -> set[Where]:
+    """Which conditions of variants hold for a target and a source."""
+    return {where for where in get_args(Where) if _holds(where, target, facts)}
 
 
 def _holds(where: Where, target: Target, facts: SourceFacts) -> bool:

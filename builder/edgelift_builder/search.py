@@ -15,15 +15,16 @@ Not its business: how a candidate is made or measured; the caller gives the func
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from edgelift_builder.candidate import Examined, Failed, Outcome, reached
+from edgelift_builder.measure.runtimes import RUNTIMES
 from edgelift_builder.pareto import Objectives, pareto
-from edgelift_builder.recipe import StepCall, Variant
+from edgelift_builder.recipe import StepCall, Variant, Where
 from edgelift_builder.targets import Target
 from edgelift_contract.manifest import Format
 
@@ -60,13 +61,18 @@ class Chooser(Protocol):
 
 
 def explore(
-    target: Target, formats: tuple[str, ...], attempt: Callable[[Variant], Outcome], seconds: float
+    target: Target,
+    formats: tuple[str, ...],
+    where: Collection[Where],
+    attempt: Callable[[Variant], Outcome],
+    seconds: float,
 ) -> tuple[list[Examined], list[Trial]]:
     """Try recipes for one target until `seconds` have passed; the trial under way is finished.
 
     Args:
         target: for whom.
         formats: what the source can become.
+        where: which conditions of variants hold, see `choose.conditions`.
         attempt: makes, runs and measures a variant.
         seconds: how long new trials may be begun.
 
@@ -79,9 +85,10 @@ def explore(
     study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.TPESampler(seed=0))
     seen: dict[tuple[str, ...], Outcome] = {}
     repeats, end = 0, monotonic() + seconds
-    while monotonic() < end and repeats < _REPEATS:
+    kinds = families(target, formats, where)
+    while kinds and monotonic() < end and repeats < _REPEATS:
         trial = study.ask()
-        format_name, calls = propose(trial, target, formats)
+        format_name, calls = propose(trial, kinds, formats)
         key = tuple(_call_text(call) for call in calls)
         repeats = repeats + 1 if key in seen else 0
         if key not in seen:
@@ -95,21 +102,38 @@ def explore(
 _REPEATS = 40
 
 
-def propose(trial: Chooser, target: Target, formats: tuple[str, ...]) -> tuple[Format, list[StepCall]]:
-    """A format and the steps to it; only what the target has a scheme and a runtime for."""
-    families = []
-    if "onnx" in formats and "onnxruntime" in target.runtimes:
-        families += ["static", "dynamic"] if "onnxruntime" in target.int8 else []
-        families += ["weight-only", "fp16"]
-    if "tflite" in formats and "litert" in target.runtimes:
-        families.append("litert")
-    family = trial.suggest_categorical("family", families)
+#: What ends a proposal → its format, and the conditions of which one must hold, as recipes have it: a target is offered
+#: only what it computes in.
+_FAMILIES: dict[str, tuple[Format, set[Where]]] = {
+    "static": ("onnx", {"int8"}),
+    "dynamic": ("onnx", {"int8"}),
+    "weight-only": ("onnx", {"int8", "memory", "no-data"}),
+    "fp16": ("onnx", {"float16"}),
+    "litert": ("tflite", {"int8"}),
+}
+
+
+def families(target: Target, formats: tuple[str, ...], where: Collection[Where]) -> list[str]:
+    """What a proposal may end with: only what the target computes in, and has a scheme and a runtime for."""
+    return [
+        family
+        for family, (format_name, needs) in _FAMILIES.items()
+        if format_name in formats
+        and RUNTIMES[format_name] in target.runtimes
+        and needs & {*where}
+        and (family not in ("static", "dynamic") or "onnxruntime" in target.int8)
+    ]
+
+
+def propose(trial: Chooser, kinds: Sequence[str], formats: tuple[str, ...]) -> tuple[Format, list[StepCall]]:
+    """A format and the steps to it, ending with one of `kinds`."""
+    family = trial.suggest_categorical("family", kinds)
     calls = [StepCall("export-tflite" if family == "litert" else "export-onnx")]
     if "torchscript" in formats and trial.suggest_categorical("pruned", (False, False, True)):
         # Only a module can be pruned, and a module is what TorchScript is made of.
         amount = trial.suggest_categorical("amount", (0.1, 0.2, 0.3, 0.5))
         calls = [StepCall("prune-channels", {"amount": amount}), *calls]
-    return ("tflite" if family == "litert" else "onnx"), [*calls, _last_step(trial, family)]
+    return _FAMILIES[family][0], [*calls, _last_step(trial, family)]
 
 
 def _last_step(trial: Chooser, family: str) -> StepCall:

@@ -1,4 +1,4 @@
-"""Search: proposes only what the target can run, ends in time, keeps what nothing beats and tells the rest."""
+"""Search: proposes only what the target computes in, ends in time, keeps what nothing beats and tells the rest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from edgelift_builder.candidate import Examined
+from edgelift_builder.choose import conditions
 from edgelift_builder.judge.panel import Opinion
 from edgelift_builder.recipe import Recipe, Variant
-from edgelift_builder.search import explore, propose
+from edgelift_builder.search import explore, families, propose
 from edgelift_builder.steps import check_recipe
-from edgelift_builder.targets import load_target
+from edgelift_builder.targets import load_target, names
 from tests.builder.conftest import BuiltFolder, edgelift
+from tests.builder.test_family import facts
 from tests.builder.test_gates import TARGET, candidate
 
 pytestmark = pytest.mark.builder
@@ -32,23 +34,39 @@ class Dice:
         return self._random.choice(list(choices))
 
 
-@pytest.mark.parametrize("name", ["rpi4", "jetson-nano", "x86-64-vnni"])
-def test_whatever_is_proposed_is_a_valid_recipe(name: str) -> None:
+FORMATS = ("onnx", "tflite", "torchscript")
+
+
+@pytest.mark.parametrize("name", names())
+def test_only_what_the_target_computes_is_proposed(name: str) -> None:
     target, proposed = load_target(name), set()
+    kinds = families(target, FORMATS, conditions(target, facts()))
     for seed in range(300):
-        format_name, calls = propose(Dice(seed), target, ("onnx", "tflite", "torchscript"))
-        variant = Variant("search-01", format_name, calls)  # type: ignore[arg-type]  # one of its literals
-        check_recipe(Recipe("search", "", "", 0.5, [variant]), [target])
+        format_name, calls = propose(Dice(seed), kinds, FORMATS)
+        check_recipe(Recipe("search", "", "", 0.5, [Variant("search-01", format_name, calls)]), [target])
         proposed.add(calls[-1].step)
-    quantised = {"static-int8", "dynamic-int8-onnx"}
-    assert proposed >= {"fp16", "weight-only", "tflite-static-int8"}
-    assert (quantised <= proposed) == (name != "jetson-nano")
+    int8 = {"static-int8", "dynamic-int8-onnx", "tflite-static-int8", "weight-only"}
+    assert proposed == (int8 if "int8" in target.precisions else set()) | (
+        {"fp16"} if "float16" in target.precisions else set()
+    )
 
 
 def test_only_what_the_source_can_become_is_proposed() -> None:
+    target = load_target("rpi4")
+    kinds = families(target, ("onnx",), conditions(target, facts()))
     for seed in range(100):
-        format_name, calls = propose(Dice(seed), load_target("rpi4"), ("onnx",))
+        format_name, calls = propose(Dice(seed), kinds, ("onnx",))
         assert format_name == "onnx" and all(c.step != "prune-channels" for c in calls)
+
+
+def test_a_target_that_computes_nothing_else_has_nothing_to_search() -> None:
+    nano = load_target("jetson-nano")  # float16, which a TFLite file is not made in
+
+    def attempt(variant: Variant) -> Examined:
+        raise AssertionError(variant)
+
+    assert explore(nano, ("tflite",), conditions(nano, facts()), attempt, seconds=3600) == ([], [])
+    assert families(nano, ("onnx",), conditions(nano, facts(1_000_000_000))) == ["weight-only", "fp16"]
 
 
 def test_a_search_adds_what_is_worth_having(build_tiny: Callable[..., BuiltFolder], float_recipe: Path) -> None:
@@ -70,7 +88,7 @@ def test_it_keeps_what_nothing_beats_and_ends_when_there_is_nothing_new() -> Non
         lost_pp = 0.0 if variant.steps[-1].step == "fp16" else 0.1
         return replace(made, variant=variant, opinion=Opinion((replace(made.judgement, loss=lost_pp),)))
 
-    kept, trials = explore(TARGET, ("onnx",), attempt, seconds=3600)
+    kept, trials = explore(TARGET, ("onnx",), {"int8", "float16"}, attempt, seconds=3600)
     assert {c.variant.steps[-1].step for c in kept} == {"fp16", "static-int8"}
     assert {t.variant for t in trials if t.kept} == {c.variant.name for c in kept}
     assert len({tuple(t.steps) for t in trials}) == len(trials) > 5

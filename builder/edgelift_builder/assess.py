@@ -16,11 +16,11 @@ from edgelift_builder.candidate import Examined, Failed, Made, Outcome, find_flo
 from edgelift_builder.case_data import read_case
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
-from edgelift_builder.judge import telling
+from edgelift_builder.judge import labelled, telling
 from edgelift_builder.judge.panel import Panel
 from edgelift_builder.judge.scored import Scored
 from edgelift_builder.measure import examine, latency, memory
-from edgelift_builder.source import choosing, own_metric
+from edgelift_builder.source import choosing, held_out, own_metric
 from edgelift_builder.staging import is_full
 from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
@@ -50,6 +50,7 @@ class Assessor:
         budgets = work.budgets(judging) if samples is None else work.choosing_budgets(facts.unit)
         self._panel = Panel(judging, case.reference, budgets)
         self._count, self._count_of_samples = 0, data.length(case.reference)
+        self._reference = case.reference
 
     def examine(self, made: Made | Failed) -> Outcome:
         """Load it again in its runtime, run the whole evaluation set, and judge it against float."""
@@ -69,7 +70,13 @@ class Assessor:
         found = self._runtimes.call(
             examine.examine, made.spec, str(self._samples), str(folder), on_failure=OnFailure(made.label)
         )
-        return made.examined(found, self._panel.opinion(data.load(found.outputs)), guessed=self._facts.guessed)
+        outputs = data.load(found.outputs)
+        if not (
+            made.is_float or made.as_it_came or self._facts.own
+        ):  # held to float's, or by a metric that knows of NaN
+            numbered = held_out.original if self._facts.set_aside else int
+            labelled.check_artifact(outputs, self._reference, numbered)
+        return made.examined(found, self._panel.opinion(outputs), guessed=self._facts.guessed)
 
     def _own_scores(self, outputs: data.DataSet) -> Scored:
         """By the source's own metric, which lives in its process."""
@@ -103,7 +110,11 @@ class Assessor:
                 timeout_s=self._work.request.timeout_s,
             )
         return Assessor(
-            self._runtimes, self._source, replace(self._facts, own=None, task=self._facts.told), self._work, folder
+            self._runtimes,
+            self._source,
+            replace(self._facts, own=None, task=self._facts.told, set_aside=False),
+            self._work,
+            folder,
         )
 
     def measure(self, outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -114,11 +114,12 @@ def test_detections_are_held_against_labels(axis: int) -> None:
     objects = [{"boxes": rows, "labels": kinds} for rows, kinds in map(_objects, floats)]
     labels = {name: ragged.of([picture[name] for picture in objects]) for name in ("boxes", "labels")}
     given = floats if axis == 2 else np.moveaxis(floats, 2, 1)
-    (same,) = judged(case(given, labels), given)
+    same, exact = judged(case(given, labels), given)
+    assert exact.metric == "box overlap" and exact.verdict == "holds"
     assert same.metric == "detection F1" and same.value > 0.97
     moved = given.copy()
     np.moveaxis(moved, axis, 2)[..., :2] += 60
-    (off,) = judged(case(given, labels), moved)
+    off, _ = judged(case(given, labels), moved)
     assert off.value < 0.2 and off.verdict == "fails"
 
 
@@ -315,3 +316,14 @@ def test_samples_needed_are_enough() -> None:
     first = of(200)
     assert first.verdict == "cannot-tell" and first.samples_needed
     assert of(first.samples_needed).verdict == "holds"
+
+
+def test_samples_needed_are_no_more_than_it_takes_where_nothing_was_seen_to_move() -> None:
+    def of(n: int) -> Judgement:
+        rare = np.tile([1, 1, 0, 0, 0, 0, 0, 0, 0, 0], n // 10 + 1)[:n]
+        return judged(case(one_hot(1 - rare, 2), 1 - rare), one_hot(1 - rare, 2))[0]
+
+    first = of(400)  # 80 rare ones, of which none was lost
+    assert first.metric == "balanced accuracy" and first.loss == 0 and first.verdict == "cannot-tell"
+    assert first.samples_needed and of(first.samples_needed).verdict == "holds"
+    assert of(int(0.85 * first.samples_needed)).verdict == "cannot-tell"

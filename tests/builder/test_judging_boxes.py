@@ -115,3 +115,16 @@ def test_boxes_of_other_pictures_do_not_choose_how_outputs_are_read() -> None:
     }
     labels = {"boxes": ragged.of([b for b, _ in FOUND]), "labels": ragged.of([k for _, k in FOUND])}
     assert "boxes boxes, scores scores" in telling.judging(case(outputs, labels), "detection").metrics[0].words
+
+
+@pytest.mark.parametrize("layout", ["apart", "one output", "chosen"])
+def test_boxes_that_moved_fail_though_half_of_them_still_overlaps(layout: str) -> None:
+    outputs = LAYOUTS[layout]
+    labels = {"boxes": ragged.of([b for b, _ in FOUND]), "labels": ragged.of([k for _, k in FOUND])}
+    name = next(iter(outputs))
+    moved = outputs[name].copy()
+    moved[..., [0, 2]] += 0.2 * (moved[..., [2]] - moved[..., [0]])
+    found, exact = judged(case(outputs, labels), outputs | {name: moved})
+    assert found.loss == 0 and exact.metric == "box overlap" and exact.verdict == "fails"
+    near = outputs | {name: outputs[name] + DRAWN.normal(0, 0.1, outputs[name].shape) * (outputs[name] > 2)}
+    assert judged(case(outputs, labels), near)[1].verdict == "holds"

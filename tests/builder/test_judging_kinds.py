@@ -7,7 +7,8 @@ import pytest
 
 from edgelift_builder import ragged
 from edgelift_builder.data import Array
-from edgelift_builder.judge import panel, telling
+from edgelift_builder.judge import labelled, panel, telling
+from edgelift_builder.judge.agreement import SAME
 from edgelift_contract.errors import ContractError
 from tests.builder.judging import case, judged, one_hot, told
 
@@ -43,6 +44,7 @@ FRAMES = DRAWN.integers(0, 5, (80, 5))
         (MASK[:, None].astype(np.float32), MASK, "segmentation"),
         (MASK[:, None].astype(np.float32), MASK[:, None].astype(np.float32), "segmentation"),
         (MASK.astype(np.float32), MASK.astype(bool), "segmentation"),
+        (SCORES, one_hot(CLASSES, 4) * 2 - 1, "multilabel"),
         (DRAWN.normal(size=(N, 3)), DRAWN.normal(size=(N, 3)), "regression"),
         (DRAWN.normal(size=(40, 1, 8, 8)), DRAWN.normal(size=(40, 8, 8)), "regression"),
     ],
@@ -210,7 +212,7 @@ def test_points_that_are_not_labelled_do_not_count() -> None:
     seen = (DRAWN.random((N, 17)) < 0.6).astype(float)
     labels = np.concatenate([np.where(seen[..., None] > 0, right, 0), 2 * seen[..., None]], axis=-1)
     near = np.concatenate([right + DRAWN.normal(0, 1, right.shape), np.ones((N, 17, 1))], axis=-1)
-    (found,) = judged(case(near, labels), near, "keypoints")
+    found, _ = judged(case(near, labels), near, "keypoints")
     assert found.value == pytest.approx(1.25 / 115, rel=0.15)
     blind = near.copy()
     blind[:, 3] = 50
@@ -292,3 +294,111 @@ def test_class_numbers_from_one_are_noticed() -> None:
     with pytest.raises(ContractError) as told_so:
         told(SCORES, CLASSES + 1)
     assert "1 to 4 for 4 scores, one too high?" in (told_so.value.hint or "")
+
+
+@pytest.mark.parametrize("axes", [(slice(None), slice(None), None, None), (slice(None), None, None, slice(None))])
+@pytest.mark.parametrize("labels", [CLASSES, one_hot(CLASSES, 4), None])
+def test_class_scores_may_stand_between_axes_of_one(axes: tuple[slice | None, ...], labels: Array | None) -> None:
+    shares = np.exp(SCORES) / np.exp(SCORES).sum(1, keepdims=True)
+    given = case(shares[axes], labels)
+    assert told(given.reference, labels) == "classification"
+    assert {j.verdict for j in judged(given, shares[axes])} == {"holds"}
+    assert "fails" in {j.verdict for j in judged(given, shares[:, [1, 0, 2, 3]][axes])}
+
+
+@pytest.mark.parametrize("kind", ["classification", "anomaly", "regression", "values"])
+def test_what_is_no_number_is_no_answer(kind: str) -> None:
+    wanted = {
+        "classification": case(SCORES, CLASSES), "anomaly": case(SCORES[:, 0], (CLASSES == 0).astype(np.int64)),
+        "regression": case(SCORES[:, :1], SCORES[:, :1] + 0.1), "values": case(SCORES),
+    }[kind]  # fmt: skip
+    spoilt = wanted.reference["y"].copy()
+    spoilt[CLASSES == 0] = np.nan  # by arg-max class 0, and the oddest of all
+    given = panel.Panel(
+        telling.judging(wanted, kind if kind == "anomaly" else ""),
+        wanted.reference,
+        panel.budgets(0.5, None, SAME),
+    )
+    assert given.holds(wanted.reference) and given.keeps(wanted.reference)
+    assert not given.holds({"y": spoilt}) and not given.keeps({"y": spoilt})
+    first = int(np.flatnonzero(CLASSES == 0)[0])
+    with pytest.raises(ContractError, match=f"evaluation sample {first + 7} and .* NaN, in y") as caught:
+        labelled.check_artifact({"y": spoilt}, wanted.reference, lambda place: place + 7)
+    assert caught.value.code == "accuracy-over-budget"
+    labelled.check_artifact({"y": spoilt}, {"y": spoilt})  # float has none there, either
+
+
+def test_a_mask_of_0_and_255_is_yes_and_no() -> None:
+    labels = (MASK * 255).astype(np.uint8)
+    scores = MASK[..., None] * 2.0 - 1
+    first = judged(case(scores, labels), scores)[0]
+    assert first.metric == "mean IoU" and first.value == 1
+    panel.check_float(telling.judging(case(scores, labels), ""), {"y": scores})
+    assert judged(case(scores, labels), np.full_like(scores, -1))[0].verdict == "fails"
+    void = np.where(DRAWN.random(MASK.shape) < 0.1, 255, MASK)  # and beside 1 it is: not judged
+    assert judged(case(scores, void), scores)[0].value == 1
+
+
+def test_a_class_that_is_none_is_no_right_answer() -> None:
+    assert judged(case(PIXELS, PIXELS), np.where(PIXELS == 2, 9, PIXELS))[0].verdict == "fails"
+    assert judged(case(PIXELS, PIXELS), np.where(PIXELS == 0, -5, PIXELS))[0].verdict == "fails"
+
+
+def test_a_unit_that_never_fires_may_be_touched_and_not_wake() -> None:
+    floats = np.maximum(DRAWN.normal(size=(N, 20)), 0)
+    floats[:, 3] = 0
+    touched, awake = floats.copy(), floats.copy()
+    touched[5, 3], awake[:, 3] = 1e-3, 0.5
+    assert judged(case(floats), touched)[0].verdict == "holds"
+    assert judged(case(floats), awake)[0].verdict == "fails"
+
+
+def test_few_samples_are_said_to_be_few() -> None:
+    labels = np.array([0] * 12 + [1] * 8)
+    scores = one_hot(np.array([0] * 10 + [1] * 2 + [1] * 5 + [0] * 3), 2)
+    with pytest.raises(ContractError, match="of 20 samples chance could make that much") as told_so:
+        panel.check_float(telling.judging(case(scores, labels), ""), {"y": scores})
+    assert "more samples" in (told_so.value.hint or "")
+
+
+def test_third_numbers_of_points_are_judged_too() -> None:
+    space = DRAWN.uniform(-1, 1, (N, 5, 3))
+    near = space + DRAWN.normal(0, 0.02, space.shape)
+    assert [j.verdict for j in judged(case(near, space), near, "keypoints")] == ["holds"]
+    flat = near * [1, 1, 0]
+    assert judged(case(near, space), flat, "keypoints")[0].verdict == "fails"
+    seen = 2.0 * (DRAWN.random((N, 5, 1)) < 0.7)
+    sure = np.concatenate([near[..., :2], seen * 0.4 + 0.1], axis=-1)
+    given = case(sure, np.concatenate([space[..., :2], seen], axis=-1))
+    assert {j.verdict for j in judged(given, sure, "keypoints")} == {"holds"}
+    assert [j.verdict for j in judged(given, sure * [1, 1, 0], "keypoints")] == ["holds", "fails"]
+
+
+@pytest.mark.parametrize("task", ["", *telling.TASKS])
+def test_labels_of_what_is_no_output_are_named(task: str) -> None:
+    with pytest.raises(ContractError, match="labels of scores; the outputs are y"):
+        telling.judging(case(SCORES, {"scores": CLASSES}), task)
+
+
+@pytest.mark.parametrize("task", telling.TASKS)
+def test_labels_and_outputs_of_every_kind_are_refused_in_words(task: str) -> None:
+    boxes = {"boxes": ragged.of([np.zeros((1, 4))] * N), "labels": ragged.of([np.zeros(1, np.int64)] * N)}
+    lists = ragged.of([np.arange(1 + k % 3) for k in range(N)])
+    many = ragged.of([np.ones((1 + k % 3, 3)) for k in range(N)])
+    texts = np.array(["a", "b"] * 500)
+    for outputs, labels in ((SCORES, boxes), (SCORES, lists), (SCORES, texts), (many, CLASSES), (texts, CLASSES)):
+        with pytest.raises(ContractError, match="can't be judged"):
+            telling.judging(case(outputs, labels), task)
+
+
+def test_an_answer_without_end_fails() -> None:
+    right = DRAWN.normal(size=(N, 1))
+    far = right.copy()
+    far[5] = np.inf
+    assert judged(case(right + 0.1, right), far)[0].verdict == "fails"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 29])
+def test_of_a_few_samples_nothing_is_told_and_nothing_breaks(count: int) -> None:
+    (found,) = judged(case(SCORES[:count]), SCORES[:count])
+    assert found.verdict == "cannot-tell" and found.loss == 0 and found.samples_needed

@@ -16,7 +16,7 @@ from edgelift_builder.facts import EVALUATION, LABELS, REFERENCE
 from edgelift_builder.judge import panel
 from edgelift_builder.judge.case import Case
 from edgelift_builder.judge.judgement import Judgement
-from edgelift_builder.source import held, own_metric
+from edgelift_builder.source import held, held_out, own_metric
 from edgelift_builder.source.labels import labels_of
 from edgelift_contract.errors import ContractError
 
@@ -151,3 +151,28 @@ def test_labels_that_are_no_arrays_are_refused(given: Any) -> None:
 def test_an_output_that_a_metric_asks_for_and_is_none_is_named() -> None:
     with pytest.raises(ContractError, match="metric asked for 'scores'; the outputs are y"):
         judged(lambda outputs, labels: outputs["scores"][:, 0] == labels, FLOAT)
+
+
+def test_a_variant_that_a_share_does_not_hold_of_is_rejected_and_the_build_goes_on(tmp_path: Path) -> None:
+    def r2(outputs: Any, labels: Any) -> float:
+        return float(1 - ((outputs["y"][:, 0] - labels) ** 2).mean() / labels.var())
+
+    assert 0 < judged(r2, FLOAT).value < 1
+    for name, kept in ((EVALUATION, FLOAT), (LABELS, {"labels": LABELS_}), (REFERENCE, FLOAT)):
+        data.save(tmp_path / name, kept)
+    data.save(tmp_path / "far.npz", {"y": FLOAT["y"] + 3})
+    with pytest.raises(ContractError, match="where shares from 0 to 1 are expected") as caught:
+        own_metric.scores(str(tmp_path / "far.npz"), str(tmp_path))
+    assert caught.value.code == "accuracy-over-budget"
+
+
+def test_a_sample_is_named_by_the_number_that_its_owner_knows_it_by() -> None:
+    def first_is_none(outputs: Any, labels: Any) -> Any:
+        return np.where(np.arange(N) == 4, np.nan, 1.0)
+
+    held.hold(Source("x", nn.Identity(), None, None, metric=first_is_none))
+    with pytest.raises(ContractError, match="evaluation sample 6"):
+        own_metric.judging(Case({}, FLOAT, LABELS_), "", held_out.original)
+    held.hold(Source("x", nn.Identity(), None, None))
+    with pytest.raises(ContractError, match="Evaluation label 6 is NaN"):
+        own_metric.judging(Case({}, FLOAT, np.where(np.arange(N) == 4, np.nan, LABELS_)), "", held_out.original)

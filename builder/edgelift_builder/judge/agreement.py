@@ -14,7 +14,7 @@ import numpy as np
 
 from edgelift_builder import ragged
 from edgelift_builder.data import Array, is_text
-from edgelift_builder.judge.case import Case, Metric, numbers
+from edgelift_builder.judge.case import Case, Metric, in_rows, numbers
 from edgelift_builder.judge.channels import Channels, channels
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import PerSample, Sums, value
@@ -65,10 +65,10 @@ def _are_quantities(array: Array) -> bool:
 
 def chosen(name: str, case: Case) -> Metric:
     """For class scores, beside their values: how often the largest is that of the same class."""
-    wanted = case.reference[name].argmax(-1)
+    wanted = in_rows(case.reference[name]).argmax(-1)
     return Metric(
         SAME,
-        lambda out: PerSample((out[name].argmax(-1) == wanted).astype(np.float64)),
+        lambda out: PerSample((in_rows(out[name]).argmax(-1) == wanted).astype(np.float64)),
         f"{name}, the largest the same as float's",
         looks_at=(name,),
     )
@@ -76,9 +76,10 @@ def chosen(name: str, case: Case) -> Metric:
 
 def are_class_scores(array: Array) -> bool:
     """Do rows of two and more shares add up to 1, as a soft-max leaves them."""
-    if array.ndim != 2 or array.shape[1] < 2 or not np.issubdtype(array.dtype, np.floating):
+    rows = in_rows(array)
+    if rows.ndim != 2 or rows.shape[1] < 2 or not np.issubdtype(rows.dtype, np.floating):
         return False
-    return bool((array >= -1e-6).all() and np.allclose(array.sum(axis=1), 1, atol=1e-2))
+    return bool((rows >= -1e-6).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-2))
 
 
 def _same(found: Array, wanted: Array) -> Numbers:

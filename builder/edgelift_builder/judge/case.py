@@ -59,6 +59,14 @@ def numbers(array: Array) -> Array:
     return np.asarray(array, dtype=np.float64)
 
 
+def in_rows(array: Array) -> Array:
+    """Scores of classes as `[n, classes]`, also those between axes of length 1, as a convolution at a net's end leaves them:
+    `[n, classes, 1, 1]` or `[n, 1, 1, classes]`. What is no such thing stays as it is.
+    """
+    alone = array.ndim > 2 and array.size == len(array) * max(array.shape[1:])
+    return array.reshape(len(array), -1) if alone else array
+
+
 def fitting(case: Case, fits: Callable[[Array], bool]) -> list[str]:
     """The outputs that fit, by name."""
     return [name for name, array in case.reference.items() if not ragged.is_ragged(array) and fits(array)]
@@ -68,9 +76,13 @@ def refuse(task: str, case: Case, wanted: str) -> ContractError:
     """Labels and outputs that don't go together for a task."""
     return ContractError(
         "source-invalid",
-        f"As {task} this can't be judged: the outputs are {shown(case)}, the labels {kind(case.labels)}.",
+        f"As {task} this can't be judged: the outputs are {shown(case)}, {_labels(case.labels)}.",
         hint=wanted,
     )
+
+
+def _labels(labels: Any) -> str:
+    return "and there are no labels" if labels is None else f"the labels {kind(labels)}"
 
 
 def shown(case: Case) -> str:

@@ -19,7 +19,8 @@ from edgelift_builder.judge.measure import Numbers
 #: Shares of 1 vary by at least this much for the purpose: a class that never occurs among the samples varies by nothing.
 _LEAST_SHARE = 0.02
 
-#: A channel that is constant in float is held to its value: an error of a tenth is then this share of it as large.
+#: A channel that is constant in float is held to its value: an error of a tenth is then this share of it as large. One that
+#: is always 0 to as much of what others usually vary by.
 _CONSTANT_SHARE = 0.1
 
 #: Axes that are longer are places, not channels.
@@ -88,8 +89,14 @@ def _along(wanted: Array, axis: int) -> Channels:
     if bool(((values >= 0) & (values <= 1)).all()):
         return Channels(axis, np.maximum(spread, _LEAST_SHARE), np.empty(0, np.int64))
     constant = spread <= 1e-6 * size
-    scale = np.where(constant, np.maximum(_CONSTANT_SHARE * size, 1e-12), spread)
+    held = np.where(size > 0, size, _usual(spread[~constant]))
+    scale = np.where(constant, np.maximum(_CONSTANT_SHARE * held, 1e-12), spread)
     return _with_hidden(axis, scale, values, finite & ~constant)
+
+
+def _usual(spreads: Numbers) -> float:
+    """What stands in for the value of a channel that is always 0 (a unit that never fires): how much others vary."""
+    return float(np.median(spreads)) if len(spreads) else 0.0
 
 
 def _spread(clean: Array, counted: Array) -> Numbers:
@@ -110,7 +117,9 @@ def _with_hidden(axis: int, scale: Numbers, values: Array, counted: Array) -> Ch
         axis=0
     )  # shares are mostly next to nothing, and that is no loss
     varied = third - first > 0.1 * inner  # and so is what is mostly one value
-    hidden = np.flatnonzero((inner < _HIDDEN * scale) & beyond & varied)
+    hidden = np.flatnonzero(
+        (inner < _HIDDEN * scale) & (inner > 0) & beyond & varied
+    )  # of two or three nothing is inside
     if not len(hidden):
         return Channels(axis, scale, hidden)
     return Channels(axis, scale, hidden, inside[..., hidden], inner[hidden])

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet, is_text
 from edgelift_builder.judge import agreement
-from edgelift_builder.judge.case import Case, Metric, Reading, fitting, numbers
+from edgelift_builder.judge.case import Case, Metric, Reading, fitting, in_rows, numbers
 from edgelift_builder.judge.judgement import interval
 from edgelift_builder.judge.labelled import are_yes_or_no, column, whole
 from edgelift_builder.judge.measure import Measure, Numbers
@@ -52,15 +53,16 @@ def _one_each(array: Array, labels: Array, last: int) -> bool:
         return False
     if array.dtype.kind in "iub":  # classes chosen in the model
         return array.size == len(array)
+    found = in_rows(array)
     if labels.size != len(labels):
-        return array.shape == labels.shape
-    return array.ndim == 2 and array.shape[1] > max(1, last)
+        return found.shape == labels.shape
+    return found.ndim == 2 and found.shape[1] > max(1, last)
 
 
 def _largest(array: Array) -> Array:
     if array.dtype.kind in "iub":
         return array.reshape(len(array)).astype(np.int64)
-    found: Array = array.argmax(-1)
+    found: Array = in_rows(array).argmax(-1)
     return found
 
 
@@ -133,7 +135,7 @@ def most(labels: Array) -> float:
 def binary(case: Case) -> Iterator[Reading]:
     """One score per sample at its threshold, a half for shares and 0 for what leaves [0, 1]; or one for each side."""
     labels = np.asarray(case.labels)
-    if is_text(labels) or labels.size != len(labels):
+    if is_text(labels) or ragged.is_ragged(labels) or labels.size != len(labels):
         return
     right = (column(labels) > 0).astype(np.int64)
     for name in fitting(

@@ -65,20 +65,30 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Told:
+    """What an interval is made of: `half`, how far its upper end lies above the loss for what was seen to vary, and `least`,
+    for what so few samples can't show whatever they say.
+    """
+
     low: float
     high: float
     loss_low: float
     loss_high: float
     method: str
+    half: float
+    least: float = 0.0
     lost: int = 0
     gained: int = 0
 
 
 def judge(measure: Measure, own: Scored, reference: Scored, budget: float) -> Judgement:
     """Hold one artifact's answers against float's, both scored by `measure` on the same samples."""
-    told = _tell(measure, own, reference)
     ours, theirs = value(own), value(reference)
     loss = float(measure.loss(theirs, ours))
+    if np.isfinite(loss):
+        told = _tell(measure, own, reference)
+    else:  # an answer without end, of which no choice of samples says anything
+        loss = np.inf
+        told = _Told(ours, ours, loss, loss, "none: it has no end", loss)
     said = verdict(told.loss_low, told.loss_high, budget) if own.count >= LEAST_SAMPLES else "cannot-tell"
     return Judgement(
         metric=measure.name, unit=measure.unit, n=own.count, value=ours, low=told.low, high=told.high, baseline=theirs,
@@ -141,22 +151,25 @@ def _tell(measure: Measure, own: Scored, reference: Scored) -> _Told:
         if own.is_right_or_wrong and reference.is_right_or_wrong:
             return _paired_proportions(own.scores, reference.scores)
         low, high = intervals.mean_t(100 * (reference.scores - own.scores))
-        return _Told(*interval(own), low, high, "paired t interval")
+        return _Told(*interval(own), low, high, "paired t interval", (high - low) / 2)
     if isinstance(own, Resampled) and isinstance(reference, Resampled):
         losses = measure.loss(reference.drawn, own.drawn)
         # Where nothing moved in any of them, what so few samples can't show remains.
         least = 100 * unseen(own) if measure.unit == "points" and not losses.any() else 0.0
         low, high = _middle(losses)
-        return _Told(*_middle(own.drawn), low - least, high + least, f"paired bootstrap, {len(own.drawn)} draws")
+        method, half = (
+            f"paired bootstrap, {len(own.drawn)} draws",
+            high - float(measure.loss(value(reference), value(own))),
+        )
+        return _Told(*_middle(own.drawn), low - least, high + least, method, half, least)
     return _bootstrap(measure, own, reference)
 
 
 def _paired_proportions(own: Numbers, reference: Numbers) -> _Told:
     lost, gained = int((reference > own).sum()), int((reference < own).sum())
     low, high = intervals.tango(lost, gained, len(own))
-    return _Told(
-        *interval(PerSample(own)), 100 * low, 100 * high, "Tango 1998, paired score interval", lost, gained
-    )
+    method, half = "Tango 1998, paired score interval", 100 * high - 100 * (lost - gained) / len(own)
+    return _Told(*interval(PerSample(own)), 100 * low, 100 * high, method, half, lost=lost, gained=gained)
 
 
 def _bootstrap(measure: Measure, own: Scored, reference: Scored) -> _Told:
@@ -169,16 +182,20 @@ def _bootstrap(measure: Measure, own: Scored, reference: Scored) -> _Told:
     least = 100 * unseen(own) if measure.unit == "points" else 0.0
     told = _widened(own, _middle(np.concatenate(values)))
     loss = float(measure.loss(value(reference), value(own)))
+    half = high - loss
     low, high = (min(low, loss - least), max(high, loss + least)) if least else (low, high)
-    return _Told(*told, low, high, f"paired bootstrap, {DRAWN} draws")
+    return _Told(*told, low, high, f"paired bootstrap, {DRAWN} draws", half, least)
 
 
 def _needed(told: _Told, n: int, loss: float, budget: float) -> int | None:
-    """Were samples to go on as these do: the interval narrows with the root of their number."""
+    """Were samples to go on as these do: what was seen to vary narrows with the root of their number, what was not seen with
+    their number itself (see `scored.unseen`).
+    """
     if told.method.startswith("Tango"):
         return intervals.tango_samples(told.lost, told.gained, n, budget / 100)
-    room, half = budget - loss, told.loss_high - loss
-    if room <= 0 or not np.isfinite(half):
+    room = budget - loss
+    if room <= 0 or not np.isfinite(told.half):
         return None
-    needed = max(LEAST_SAMPLES, int(np.ceil(_SPARE * n * (half / room) ** 2)))
+    unseen_in = np.log1p(-told.least / 100) / np.log1p(-room / 100) if told.least and room < 100 else 0.0
+    needed = max(LEAST_SAMPLES, int(np.ceil(_SPARE * n * max((told.half / room) ** 2, unseen_in))))
     return needed if needed <= intervals.MOST_SAMPLES else None

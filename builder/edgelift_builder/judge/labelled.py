@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from edgelift_builder import ragged
-from edgelift_builder.data import Array, is_text
+from edgelift_builder.data import Array, DataSet, is_text
 from edgelift_builder.judge.case import Case
 from edgelift_contract.errors import ContractError
 
@@ -17,11 +17,14 @@ VOID = 255
 
 
 def tidy(labels: Any) -> Any:
-    """Labels with yes and no as 1 and 0, and a last axis of length 1 gone where there are others than the samples'."""
+    """Labels with yes and no as 1 and 0, also where a mask came as a picture has it, of 0 and 255 alone."""
     if isinstance(labels, Mapping):
         return {name: tidy(array) for name, array in labels.items()}
     array = np.asarray(labels)
-    return array.astype(np.int64) if array.dtype.kind == "b" else array
+    is_mask = array.ndim >= 3 and array.dtype.kind in "iuf" and bool(np.isin(array, (0, VOID)).all())
+    if array.dtype.kind == "b" or (is_mask and array.any() and not array.all()):
+        return (array > 0).astype(np.int64)
+    return array
 
 
 def column(labels: Array) -> Array:
@@ -57,8 +60,12 @@ def marked_axis(labels: Array) -> int | None:
     return None
 
 
-def check(case: Case) -> None:
+def check(case: Case, numbered: Callable[[int], int] = int) -> None:
     """Refuse labels, and answers of the float model, with which no comparison says anything.
+
+    Args:
+        case: see `Case`.
+        numbered: the place of a sample in the case, from 0, to the number that the source's owner knows it by.
 
     Raises:
         ContractError: `source-invalid`, naming the first such sample.
@@ -70,7 +77,7 @@ def check(case: Case) -> None:
             of = f" of {name}" if name else ""
             raise ContractError(
                 "source-invalid",
-                f"Evaluation label {bad[0]}{of}{_more(bad)} is NaN or infinite.",
+                f"Evaluation label {numbered(int(bad[0]))}{of}{_more(bad)} is NaN or infinite.",
                 hint="Leave out samples whose label is not known; class numbers below 0 are passed over.",
             )
     for name, array in case.reference.items():
@@ -78,9 +85,47 @@ def check(case: Case) -> None:
         if len(bad):
             raise ContractError(
                 "source-invalid",
-                f"The float model's own answer to evaluation sample {bad[0]}{_more(bad)} holds NaN, in {name}.",
+                f"The float model's own answer to evaluation sample {numbered(int(bad[0]))}{_more(bad)} holds NaN, "
+                f"in {name}.",
                 hint="Mend the model or leave the sample out: with NaN nothing can be compared.",
             )
+
+
+def are_all_alike(reference: DataSet) -> bool:
+    """Is every answer that of the first sample: then nothing shows whether an artifact tells samples apart."""
+    return all(
+        len(array) > 1 and not ragged.is_ragged(array) and bool((array == array[:1]).all())
+        for array in reference.values()
+    )
+
+
+def gone(outputs: DataSet, reference: DataSet) -> tuple[str, Array]:
+    """The first output with answers that hold NaN where the float model's hold none, and which samples; none of either else.
+
+    A metric may take them for right: the largest of NaN is the first class, and NaN is a higher score than any.
+    """
+    for name, wanted in reference.items():
+        found = outputs[name]
+        if ragged.is_ragged(found) or _has_nan(found):
+            pairs = zip(found, wanted, strict=True)
+            bad = np.flatnonzero([_has_nan(one) and not _has_nan(other) for one, other in pairs])
+            if len(bad):
+                return name, bad
+    return "", np.empty(0, np.int64)
+
+
+def check_artifact(outputs: DataSet, reference: DataSet, numbered: Callable[[int], int] = int) -> None:
+    """Refuse an artifact's answers that are `gone`; `numbered`: see `check`.
+
+    Raises:
+        ContractError: `accuracy-over-budget`.
+    """
+    name, bad = gone(outputs, reference)
+    if name:
+        raise ContractError(
+            "accuracy-over-budget",
+            f"Its answer to evaluation sample {numbered(int(bad[0]))}{_more(bad)} holds NaN, in {name}; float's does not.",
+        )
 
 
 def _not_numbers(labels: Any) -> Array:

@@ -10,6 +10,7 @@ from edgelift_builder.data import DataSet
 from edgelift_builder.judge import worst
 from edgelift_builder.judge.case import Metric
 from edgelift_builder.judge.judgement import Judgement, interval, judge
+from edgelift_builder.judge.labelled import gone
 from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_builder.judge.scored import Scored, value
 from edgelift_builder.judge.telling import Judging
@@ -79,14 +80,14 @@ class Panel:
     def keeps(self, outputs: DataSet) -> bool:
         """Does what is lost in each metric keep its budget, chance left aside: to choose by, not to judge."""
         held = zip(self.judging.metrics, self._reference, self._budgets, strict=True)
-        return all(
+        return not gone(outputs, self._answers)[0] and all(
             metric.measure.loss(value(reference), value(metric.score(outputs))) <= budget
             for metric, reference, budget in held
         )
 
     def holds(self, outputs: DataSet) -> bool:
         """Does every metric keep its budget, its whole interval."""
-        return all(judgement.verdict == "holds" for judgement in self.judge(outputs))
+        return not gone(outputs, self._answers)[0] and all(one.verdict == "holds" for one in self.judge(outputs))
 
 
 def _room(metric: Metric, scored: Scored) -> float:
@@ -110,16 +111,21 @@ def check_float(judging: Judging, reference: DataSet) -> str:
         )
         said.append(f"{metric.measure.name} {metric.measure.shown(scored)}{constant}")
         if metric.constant is not None and _no_better(metric, answers):
-            raise _refusal(judging, metric, scored)
+            raise _refusal(judging, metric, answers)
     return ", ".join(said)
 
 
-def _refusal(judging: Judging, metric: Metric, scored: float) -> ContractError:
+def _refusal(judging: Judging, metric: Metric, answers: Scored) -> ContractError:
     assert metric.constant is not None
-    shown, constant = metric.measure.shown(scored), metric.measure.shown(metric.constant)
+    shown, constant = metric.measure.shown(value(answers)), metric.measure.shown(metric.constant)
+    chance, more = "", ""
+    if metric.measure.loss(value(answers), metric.constant) > 0:
+        chance = f", and of {answers.count} samples chance could make that much"
+        more = "Are there more samples? "
     asked = {
         "detection": "Are the labels' boxes x1, y1, x2, y2 in the model's units, and their classes numbered as its own?",
         "anomaly": "Is 1 what is odd, and does the score grow with it?",
+        "binary": "Does the score grow with 1, and say yes above a half where it is a share, else above 0?",
         "keypoints": "Are the labels in the units of the model's own, and the points in one order?",
         "regression": "Are the labels in the units of the model's outputs (was one of them scaled)?",
     }
@@ -127,8 +133,8 @@ def _refusal(judging: Judging, metric: Metric, scored: float) -> ContractError:
     return ContractError(
         "source-invalid",
         f"The float model's {metric.measure.name} by these labels is {shown}; always giving one answer would get "
-        f"{constant}. {judging.words}",
-        hint=f"Are the labels in the order of the samples? {hint} Was it trained?{_or_another_task(judging)}",
+        f"{constant}{chance}. {judging.words}",
+        hint=f"{more}Are the labels in the order of the samples? {hint} Was it trained?{_or_another_task(judging)}",
     )
 
 

@@ -159,13 +159,16 @@ def chooser(reference: Array, axis: int | None) -> Callable[[Array], Array]:
 
 
 def _counts(found: Array, labels: Array, judged: Array, count: int) -> Numbers:
-    """Of each sample, for every class: pixels rightly called so, called so, and being so: float64[n, 3 * count]."""
-    made = np.zeros((len(labels), 3 * count))
+    """Of each sample, for every class: pixels rightly called so, called so, and being so: float64[n, 3 * (count + 1)]. The
+    last is no class: whatever else an answer says.
+    """
+    made = np.zeros((len(labels), 3 * (count + 1)))
     for i in range(len(labels)):
         there = judged[i]
-        right, said = labels[i][there].astype(np.int64), np.clip(found[i][there], 0, count - 1).astype(np.int64)
+        right, said = labels[i][there].astype(np.int64), found[i][there].astype(np.int64)
+        said = np.where((said >= 0) & (said < count), said, count)
         parts = (right[right == said], said, right)
-        made[i] = np.concatenate([np.bincount(part, minlength=count) for part in parts])
+        made[i] = np.concatenate([np.bincount(part, minlength=count + 1) for part in parts])
     return made
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet, is_text
+from edgelift_builder.judge import agreement
 from edgelift_builder.judge.case import Case, Metric, Reading, fitting, numbers
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.quantities import LEAST_ERROR
@@ -18,7 +19,8 @@ def keypoints(case: Case) -> Iterator[Reading]:
     """Normalised mean error: distance of each point to its label ÷ the diagonal of the box around the labelled points.
 
     Labels are `[n, points, 2]`, flat `[n, 2 * points]`, or `[n, points, 3]` where a third number of 0 says that a point is
-    not labelled (COCO's visibility); outputs are of the same kinds, a third number of theirs being their confidence.
+    not labelled (COCO's visibility: 0, 1 or 2); outputs are of the same kinds, a third number of theirs being their
+    confidence, which may not go blind. Where third numbers of both are something else, they are places in space.
     """
     labels = np.asarray(case.labels)
     if ragged.is_ragged(labels) or labels.dtype.kind not in "fiu" or labels.ndim < 2:
@@ -26,12 +28,17 @@ def keypoints(case: Case) -> Iterator[Reading]:
     points = _points(labels)
     if points is None:
         return
-    right = points[..., :2]
-    there: Array = np.ones(right.shape[:2], bool)
-    if points.shape[-1] == 3:
-        there = np.asarray(points[..., 2] > 0)
-    for name in fitting(case, lambda a: not is_text(a) and _points_of(a, right) is not None):
-        yield (_error(name, right, there),)
+    flat, there = points[..., :2], np.ones(points.shape[:2], bool)
+    solid = points.shape[-1] == 3 and not np.isin(points[..., 2], (0, 1, 2)).all()
+    seen = np.asarray(points[..., 2] > 0) if points.shape[-1] == 3 else there
+    for name in fitting(case, lambda a: not is_text(a) and _points_of(a, flat) is not None):
+        array = case.reference[name]
+        third = array.size == 3 * there.size
+        if solid and third:
+            yield (_error(name, points, there),)
+        else:
+            sure = (agreement.of(name, array, agreement.BLIND),) if third else ()
+            yield (_error(name, flat, seen), *sure)
 
 
 def _points(array: Array) -> Array | None:
@@ -42,11 +49,11 @@ def _points(array: Array) -> Array | None:
 
 
 def _points_of(array: Array, right: Array) -> Array | None:
-    """An output's points, float64[n, points, 2]."""
-    count = right.shape[1]
+    """An output's points, float64[n, points, 2], or 3 where `right` has as many."""
+    count, axes = right.shape[1:]
     for width in (2, 3):
         if len(array) == len(right) and array.size == len(right) * count * width and array.ndim in (2, 3):
-            return numbers(array).reshape(len(array), count, width)[..., :2]
+            return numbers(array).reshape(len(array), count, width)[..., :axes]
     return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgelift_builder import ragged
 from edgelift_builder.data import Array, is_text
-from edgelift_builder.judge.case import Case, kind, shown
+from edgelift_builder.judge.case import Case, in_rows, kind, shown
 from edgelift_builder.judge.labelled import VOID, are_yes_or_no, column, marked_axis, whole
 from edgelift_contract.errors import ContractError
 
@@ -61,7 +61,8 @@ def _counted_from_one(case: Case) -> str:
     if numbered is None or not numbered.size or numbered.min() < 1:
         return ""
     last = int(numbered.max())
-    counts = [a.shape[1] for a in case.reference.values() if not ragged.is_ragged(a) and a.ndim == 2]
+    found = [in_rows(a) for a in case.reference.values() if not ragged.is_ragged(a)]
+    counts = [a.shape[1] for a in found if a.ndim == 2]
     return (
         f"Class numbers begin at 0: are these, 1 to {last} for {last} scores, one too high? "
         if last in counts
@@ -81,7 +82,8 @@ def _by_classes(labels: Array, outputs: list[Array]) -> _Told:
     numbered = whole(column(labels))
     if numbered is None or (numbered.min(initial=0) < 0 and set(np.unique(numbered)) <= {-1, 1}):
         return None
-    counts = [a.shape[1] for a in outputs if a.ndim == 2 and a.shape[1] > 1 and a.dtype.kind == "f"]
+    rows = [in_rows(a) for a in outputs if a.dtype.kind == "f"]
+    counts = [a.shape[1] for a in rows if a.ndim == 2 and a.shape[1] > 1]
     count = next((c for c in counts if numbered.max(initial=0) < c), 0)
     if count:
         return "classification", f"class numbers for {count} scores"
@@ -91,7 +93,7 @@ def _by_classes(labels: Array, outputs: list[Array]) -> _Told:
 
 def _by_marks(labels: Array, outputs: list[Array]) -> _Told:
     """One class of each sample or place is marked by 1 among 0."""
-    if ragged.is_ragged(labels) or is_text(labels) or not any(a.shape == labels.shape for a in outputs):
+    if ragged.is_ragged(labels) or is_text(labels) or not any(in_rows(a).shape == labels.shape for a in outputs):
         return None
     axis = marked_axis(labels)
     if axis is None:
@@ -130,7 +132,11 @@ def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _by_one_score(labels: Array, outputs: list[Array]) -> _Told:
     one = [a for a in outputs if a.size == len(a) == labels.size == len(labels) and a.dtype.kind == "f"]
-    two = [a for a in outputs if a.size == 2 * len(a) == 2 * labels.size and a.ndim == 2 and a.dtype.kind == "f"]
+    two = [
+        a
+        for a in outputs
+        if a.size == 2 * len(a) == 2 * labels.size and in_rows(a).ndim == 2 and a.dtype.kind == "f"
+    ]
     if (one or two) and are_yes_or_no(labels):
         return "binary", f"{'one score' if one else 'two scores'} per sample, labels of two kinds"
     return (
@@ -144,8 +150,8 @@ def _by_many(labels: Array, outputs: list[Array]) -> _Told:
     same = [a for a in outputs if _bare(a.shape) == _bare(labels.shape) and a.dtype.kind == "f"]
     if not same:
         return None
-    if labels.ndim == 2 and np.isin(labels, (0, 1)).all():
-        return "multilabel", "several labels of each sample, 0 or 1"
+    if labels.ndim == 2 and are_yes_or_no(labels):
+        return "multilabel", "several labels of each sample, each of two kinds"
     shares = labels.ndim == 2 and labels.dtype.kind == "f" and (labels >= 0).all() and labels.shape[1] > 1
     if shares and np.allclose(labels.sum(axis=1), 1, atol=1e-3):
         return None  # shares of classes, or parts of a whole: asked

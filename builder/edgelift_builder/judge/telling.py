@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgelift_builder.judge import agreement, anomaly, classes, detection, layouts, places, points, quantities
-from edgelift_builder.judge.case import Case, Metric, Reading, refuse
+from edgelift_builder.judge.case import Case, Metric, Reading, in_rows, refuse
 from edgelift_builder.judge.labelled import check, tidy
 from edgelift_builder.judge.scored import value
 from edgelift_builder.judge.task import OBJECTS, TASKS, Task, tell
@@ -82,18 +82,18 @@ def check_task(task: str) -> str:
     return task or ""
 
 
-def judging(case: Case, task: str) -> Judging:
-    """How to judge; `task` as the source names it, or empty.
+def judging(case: Case, task: str, numbered: Callable[[int], int] = int) -> Judging:
+    """How to judge; `task` as the source names it, or empty; `numbered`: see `check`.
 
     Raises:
         ContractError: `source-invalid`: labels and outputs don't fit the task, no task can be told from them, or labels
             or the float model's answers hold NaN.
     """
-    check(case)
+    check(case, numbered)
     case = Case(case.inputs, case.reference, None if case.labels is None else tidy(case.labels))
     if case.labels is None:
         return _named_alone(case, task) if task else _without_labels(case)
-    if _are_of_outputs(case):
+    if _are_by_name(case):
         return _by_output(case, task)
     told, why = (task, "the source says so") if task else tell(case)
     return Judging(told, why, _with_the_rest(case, _best(case, told)), bool(task))
@@ -102,7 +102,7 @@ def judging(case: Case, task: str) -> Judging:
 def _best(case: Case, task: str) -> Reading:
     """Of all ways to read the outputs that by which the float model is best, beside what a constant answer would get."""
     read, wanted = _LABELLED[task]  # type: ignore[index]  # checked by `check_task`
-    found = list(read(case))
+    found = [] if isinstance(case.labels, Mapping) and task != "detection" else list(read(case))
     if not found:
         raise refuse(task, case, wanted)
     return max(found, key=lambda reading: _better_than_constant(case, reading[0])) if len(found) > 1 else found[0]
@@ -119,9 +119,22 @@ def _with_the_rest(case: Case, reading: Reading) -> Reading:
     return (*reading, *(metric for metric in agreement.agreement(case) if not set(metric.looks_at) <= seen))
 
 
-def _are_of_outputs(case: Case) -> bool:
-    are_boxes = isinstance(case.labels, Mapping) and set(case.labels) == OBJECTS
-    return isinstance(case.labels, Mapping) and not are_boxes and set(case.labels) <= set(case.reference)
+def _are_by_name(case: Case) -> bool:
+    """Are labels given by the names of outputs.
+
+    Raises:
+        ContractError: `source-invalid` where a name is no output's.
+    """
+    if not isinstance(case.labels, Mapping) or set(case.labels) == OBJECTS:
+        return False
+    strange = [name for name in case.labels if name not in case.reference]
+    if strange:
+        raise ContractError(
+            "source-invalid",
+            f"There are labels of {', '.join(strange)}; the outputs are {', '.join(case.reference)}.",
+            hint=f"Give them by the name of their output, as {{{next(iter(case.reference))!r}: …}}, or one array alone.",
+        )
+    return True
 
 
 def _by_output(case: Case, task: str) -> Judging:
@@ -148,7 +161,7 @@ def _named_alone(case: Case, task: str) -> Judging:
 
 
 def _may_be_class_scores(case: Case, name: str) -> bool:
-    array = case.reference[name]
+    array = in_rows(case.reference[name])
     return array.dtype.kind == "f" and array.ndim >= 2 and array.shape[-1] > 1
 
 
@@ -159,8 +172,8 @@ def _without_labels(case: Case) -> Judging:
         why = "there are no labels; the outputs look like boxes with scores"
         (reading,) = detection.detection(case, known=False)
         return Judging("detection", why, (*reading, *values))
-    scores = [name for name, array in case.reference.items() if agreement.are_class_scores(array)]
-    if scores:
-        why = f"there are no labels; {scores[0]} is shares of classes"
-        return Judging("classification", why, (agreement.chosen(scores[0], case), *values))
+    shares = [name for name, array in case.reference.items() if agreement.are_class_scores(array)]
+    if shares:
+        why = f"there are no labels; {shares[0]} is shares of classes"
+        return Judging("classification", why, (agreement.chosen(shares[0], case), *values))
     return Judging("", "there are no labels", values)

@@ -32,12 +32,14 @@ REDRAWN = 200
 _ROUNDING = 1e-6
 
 
-def judging(case: Case, task: str) -> Judging:
-    """How the source of this process is judged: by its own metric, else as its task says."""
+def judging(case: Case, task: str, numbered: Callable[[int], int] = int) -> Judging:
+    """How the source of this process is judged: by its own metric, else by its task; `numbered`: see `labelled.check`."""
     source = current()
     if source.metric is None:
-        return telling.judging(case, task)
-    return by_own(measure(case), lambda outputs: scored(_scores(outputs, case.labels), data.length(outputs)))
+        return telling.judging(case, task, numbered)
+    return by_own(
+        measure(case, numbered), lambda outputs: scored(_scores(outputs, case.labels), data.length(outputs))
+    )
 
 
 def by_own(own: Measure, score: Callable[[data.DataSet], Scored]) -> Judging:
@@ -55,11 +57,16 @@ def scores(outputs_file: str, folder: str) -> list[float]:
     """Scores of an artifact's outputs in a file, one per sample or see `_scores`; `folder` has the other data sets.
 
     Raises:
-        ContractError: `accuracy-over-budget` where they are no numbers: float's were.
+        ContractError: `accuracy-over-budget` where they are no scores: float's were.
     """
     case = read_case(Path(folder), "")
     outputs = data.load(Path(outputs_file))
-    found = _scores(outputs, case.labels)
+    try:
+        found = _scores(outputs, case.labels)
+    except ContractError as error:
+        if error.code != "source-invalid":
+            raise
+        raise ContractError("accuracy-over-budget", f"Of its answers: {error.message}", hint=error.hint) from error
     bad = len(_not_numbers(found, data.length(outputs)))
     if bad:
         raise ContractError(
@@ -69,7 +76,7 @@ def scores(outputs_file: str, folder: str) -> list[float]:
     return [float(score) for score in found]
 
 
-def measure(case: Case) -> Measure:
+def measure(case: Case, numbered: Callable[[int], int] = int) -> Measure:
     """What the source's own metric is, as its float model shows.
 
     Raises:
@@ -85,8 +92,8 @@ def measure(case: Case) -> Measure:
     if len(bad):
         raise ContractError(
             "source-invalid",
-            f"The source's metric is NaN or infinite for the float model's answer to evaluation sample {bad[0]}"
-            f"{f' and {len(bad) - 1} more' if len(bad) > 1 else ''}.",
+            "The source's metric is NaN or infinite for the float model's answer to evaluation sample "
+            f"{numbered(int(bad[0]))}{f' and {len(bad) - 1} more' if len(bad) > 1 else ''}.",
             hint="Leave such samples out, or let the metric say what they count.",
         )
     return _told(source, found)

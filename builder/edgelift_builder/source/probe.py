@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from edgelift_builder import calls, data, ragged
 from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.judge import telling
+from edgelift_builder.judge.labelled import are_all_alike
 from edgelift_builder.judge.panel import check_float
 from edgelift_builder.source import held, held_out, own_metric, trial
 from edgelift_builder.source.file_model import FileModel, Port
@@ -55,8 +56,9 @@ def survey(
     ):  # fmt: skip
         data.save(folder / name, kept)
     # What cannot be judged is told now, not after the making.
-    judging = own_metric.judging(read_case(folder, task), task)
+    judging = own_metric.judging(read_case(folder, task), task, held_out.original if divided.set_aside else int)
     scored = check_float(judging, answers.reference)
+    remarks.extend(_alike(answers.reference) if not labels else ())
     judged = data.digest(divided.evaluation | {f"label {n}": a for n, a in divided.labels.items()})
     decides = [str(about), judged, data.digest(divided.calibration), data.digest(answers.reference)]
     first = judging.metrics[0].measure
@@ -85,6 +87,15 @@ def survey(
         parameters=_parameters(source.model),
         remarks=remarks,
     )
+
+
+def _alike(reference: data.DataSet) -> Iterator[str]:
+    """What to say where nobody says what is right, and the model nothing else."""
+    if are_all_alike(reference):
+        yield (
+            f"The float model answers all {data.length(reference)} evaluation samples alike: nothing shows whether an "
+            "artifact tells them apart. Are the inputs scaled as in training, and the weights loaded?"
+        )
 
 
 def _taken(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:

@@ -1,4 +1,5 @@
-"""Models timed beside each other: one session each, one thread, round-robin in an order drawn anew, many short rounds.
+"""Models timed beside each other: one session each, one thread, round-robin in an order drawn anew, many short rounds, each
+model warm as the builder has it.
 
 In several sittings, each in a process of its own: two sessions of one and the same file differ by a per cent or two for as
 long as they live, by where their weights came to lie. What rounds of one sitting share is no evidence.
@@ -14,6 +15,7 @@ from edgelift_builder import calls, data
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import EVALUATION
 from edgelift_builder.judge.measure import Numbers
+from edgelift_builder.measure.latency import settling, warm_us
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
 
 SITTINGS = 5
@@ -46,6 +48,7 @@ def times_us(specs: list[ModelSpec], data_folder: str, seconds: float, seed: int
         for session in sessions.values():
             session.run(samples[i % len(samples)])
     times = np.zeros((MOST, len(specs)))
+    before = {column: settling(session, samples[0]) for column, session in sessions.items()}
     done, end = 0, perf_counter_ns() + seconds * 1e9
     gc.collect()
     gc.disable()
@@ -53,14 +56,11 @@ def times_us(specs: list[ModelSpec], data_folder: str, seconds: float, seed: int
         while done < MOST and (done < LEAST or perf_counter_ns() < end):
             sample = samples[done % len(samples)]
             for column in drawn.permutation(len(specs)):
-                run = sessions[column].run
-                begin = perf_counter_ns()
-                run(sample)
-                times[done, column] = perf_counter_ns() - begin
+                times[done, column] = warm_us(sessions[column], sample, before[column])
             done += 1
     finally:
         gc.enable()
-    return times[:done] / 1000.0
+    return times[:done]
 
 
 def ratio(found: list[Numbers], one: int, other: int) -> list[float]:

@@ -36,6 +36,7 @@ def _onnx(model: str, manifest: Mapping[str, Any]) -> Run:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # several would wait for each other on a busy machine
     for key, value in manifest.get("options", {}).get("entries", {}).items():
         options.add_session_config_entry(key, value)
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -46,7 +47,7 @@ def _onnx(model: str, manifest: Mapping[str, Any]) -> Run:
 def _litert(model: str) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=model)
+    interpreter = Interpreter(model_path=model, num_threads=1)
     runner = interpreter.get_signature_runner()
     kinds = {name: detail["dtype"] for name, detail in runner.get_input_details().items()}
 
@@ -60,6 +61,7 @@ def _litert(model: str) -> Run:
 def _torch(model: str, manifest: Mapping[str, Any]) -> Run:
     import torch
 
+    torch.set_num_threads(1)
     module = torch.jit.load(model).eval()
     inputs, outputs = ([spec["name"] for spec in manifest[kind]] for kind in ("inputs", "outputs"))
 

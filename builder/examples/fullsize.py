@@ -19,6 +19,10 @@ from transformer import Layer
 from edgelift_builder import Source
 
 SIZE, SMALL = 64, 32
+AGAIN, MOVED = (
+    600,
+    4,
+)  # images that judge twice, the second time moved by half of a scan's pixel: 1,200 cannot quite tell
 WORDS, LENGTH = 30522, 64  # BERT's vocabulary; tokens in a sentence
 SENTENCES, FITTED = 1000, 400  # to judge by, and to fit the last layer
 
@@ -146,12 +150,13 @@ def _taught(name: str, model: nn.Module, *, rate: float, epochs_at_size: int) ->
     ):  # convolutions don't mind the size of an image
         data = _coloured(size)
         train(model, data.train_images, data.train_labels, epochs=epochs, rate=share * rate, change=shifted)
+    again = torch.roll(data.images[:AGAIN], (MOVED, MOVED), dims=(2, 3))
     return Source(
         name=name,
         model=model,
         example_inputs=(data.images[:1],),
-        evaluation_inputs=data.images.numpy(),
-        evaluation_labels=data.labels.numpy(),
+        evaluation_inputs=torch.cat([data.images, again]).numpy(),
+        evaluation_labels=torch.cat([data.labels, data.labels[:AGAIN]]).numpy(),
         calibration_inputs=data.train_images[:100].numpy(),
     )
 

@@ -41,7 +41,7 @@ def data_type(array: Array) -> DataType:
     if found is None:
         raise ContractError(
             "source-invalid",
-            f"Arrays of {array.dtype.name} cannot be given to a model.",
+            f"Arrays of {array.dtype.name} can neither be given to a served model nor answered by one.",
             hint=f"Use one of {', '.join(get_args(DataType))}.",
         )
     return found

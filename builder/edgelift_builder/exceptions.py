@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from edgelift_contract.errors import disk_code
+
+#: What onnxruntime puts before its sentence: itself, a number, and the path of a file that may be a copy.
+_ONNXRUNTIME = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (Load model from .*? failed:\s*)?")
 
 
 def shortage_of(error: BaseException) -> str:
@@ -19,6 +24,8 @@ def shortage_of(error: BaseException) -> str:
 
 def summarise(error: BaseException) -> str:
     """An exception in one line of at most 300 characters: its kind and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _ONNXRUNTIME.sub("", str(error)).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith("following indices"):
+        lines[0] = f"{lines[0]}: {lines[1]}"
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return (text if len(text) <= 300 else text[:297] + "…").rstrip(".")

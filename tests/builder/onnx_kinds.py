@@ -96,6 +96,30 @@ for _opset, _ir in ((6, 3), (7, 3), (9, 4), (11, 6), (15, 8), (21, 10), (23, 11)
 
 
 @kind
+def graph_without_a_name() -> Kind:
+    nodes, constants = dense()
+    made = model(nodes, [ROWS], [SCORES], constants)
+    made.graph.name = ""
+    return Kind(made, X, FIRST)
+
+
+@kind
+def free_axes_written_as_0() -> Kind:
+    nodes, constants = dense()
+    return Kind(model(nodes, [port("x", [0, 8])], [port("y", [0, 3])], constants), X, FIRST, runs=False)
+
+
+@kind
+def normalised_by_an_old_opset() -> Kind:
+    nodes, constants = dense("n")
+    constants |= {name: floats(8) ** 2 + 1 for name in ("scale", "bias", "mean", "variance")}
+    inputs = ["x", "scale", "bias", "mean", "variance"]
+    nodes[0] = node("MatMul", ["n", "w1"], ["h"])
+    nodes.insert(0, node("BatchNormalization", inputs, ["n"], is_test=1))
+    return Kind(model(nodes, [ROWS], [SCORES], constants, opset=6, ir=3), X, FIRST, runs=False)
+
+
+@kind
 def nodes_out_of_order() -> Kind:
     nodes, constants = dense()
     return Kind(model(nodes[::-1], [ROWS], [SCORES], constants), X, FIRST)
@@ -430,4 +454,35 @@ def missing_without_a_use() -> Refused:
     holes = np.where(X["x"] > 1, np.nan, X["x"]).astype(np.float32)
     return Refused(
         model(nodes, [ROWS], [SCORES], constants), "source-invalid", "of the input x holds NaN", {"x": holes}
+    )
+
+
+@refused
+def of_4_bits() -> Refused:
+    nodes, constants = dense("wide")
+    nodes.insert(0, node("Cast", ["x"], ["wide"], to=FLOAT))
+    made = model(nodes, [port("x", ["N", 8], TensorProto.INT4)], [SCORES], constants, opset=21, ir=10)
+    return Refused(made, "source-invalid", "x of given.onnx is of int4, which a request can neither give nor be")
+
+
+@refused
+def too_old_to_raise() -> Refused:
+    nodes, constants = dense()
+    nodes[0] = node("Gemm", ["x", "w1", "b1"], ["h"], broadcast=1)
+    made = model(nodes, [ROWS], [SCORES], constants, opset=5, ir=3)
+    return Refused(made, "unsupported-operator", "is of opset 5, and onnxruntime has Gemm from 7 on")
+
+
+@refused
+def of_a_later_form() -> Refused:
+    nodes, constants = dense()
+    return Refused(model(nodes, [ROWS], [SCORES], constants, ir=99), "load-failed", "is of IR version 99, which")
+
+
+@refused
+def another_type_than_it_says() -> Refused:
+    nodes, constants = dense()
+    made = model(nodes, [ROWS], [port("y", ["N", 3], INT64)], constants)
+    return Refused(
+        made, "load-failed", "cannot open given.onnx: Fail: Type Error: Type (tensor(int64)) of output arg (y)"
     )

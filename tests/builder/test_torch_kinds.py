@@ -178,3 +178,42 @@ def test_what_a_module_does_to_its_samples_or_with_its_mode_is_no_matter(name: s
     samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
     (found,) = session.run(None, samples)
     assert largest_difference({"output_0": found}, answers) < 1e-5
+
+
+class Choosing(nn.Linear):
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor | None = None, more: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        made = super().forward(x if mask is None else x * mask)
+        return made if more is None else made + more
+
+
+class Boxed(nn.Linear):
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return super().forward(batch["x"])
+
+
+class Named(nn.Module):
+    @torch.jit.export
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+def test_what_a_device_could_not_call_is_refused_in_words(tmp_path: Path) -> None:
+    program = torch.export.export(Boxed(8, 3).eval(), ({"x": torch.zeros(1, 8)},))
+    torch.export.save(program, tmp_path / "boxed.pt2")
+    with pytest.raises(ContractError, match="takes tensors inside of batch, a dict or a list"):
+        taken(tmp_path / "boxed.pt2", tmp_path / "boxed")
+    program = torch.export.export(Choosing(8, 3).eval(), (torch.zeros(1, 8), None, torch.zeros(1, 3)))
+    torch.export.save(program, tmp_path / "chosen.pt2")
+    with pytest.raises(ContractError, match="was exported with None or a constant for mask"):
+        taken(tmp_path / "chosen.pt2", tmp_path / "chosen")
+    torch.jit.script(Named().eval()).save(str(tmp_path / "named.pt"))
+    with pytest.raises(ContractError, match=r"named\.pt has no forward"):
+        taken(tmp_path / "named.pt", tmp_path / "named")
+
+
+def test_a_script_may_be_called_pth(tmp_path: Path) -> None:
+    torch.jit.script(nn.Linear(8, 3).eval()).save(str(tmp_path / "net.pth"))
+    np.savez(tmp_path / "data.npz", input=np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
+    assert taken(tmp_path / "net.pth", tmp_path / "sets", tmp_path / "data.npz").formats == ("torchscript",)

@@ -10,6 +10,7 @@ Everything here treats the file as hostile: nothing in it is run as Python, no p
 from __future__ import annotations
 
 import hashlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ FORMATS: dict[str, tuple[Format, ...]] = {
     ".tflite": ("tflite",),
     ".pt2": ("onnx", "tflite"),
     ".pt": ("torchscript",),
+    ".pth": ("torchscript",),
 }
 
 
@@ -89,7 +91,11 @@ def _open_program(path: Path) -> tuple[Any, list[Port]]:
         raise ContractError(
             "source-invalid", f"torch.export cannot read {path.name}: {summarise(error)}."
         ) from error
-    named = dict(zip(program.graph_signature.user_inputs, _placeholders(program), strict=False))
+    module = program.module(check_guards=False)
+    _check_flat(module, path)
+    _check_given(program, path)
+    given = program.graph_signature.user_inputs
+    named = dict(zip(given, _placeholders(program), strict=False))
     ports = [
         Port(
             name,
@@ -98,9 +104,51 @@ def _open_program(path: Path) -> tuple[Any, list[Port]]:
         )
         for name, value in named.items()
     ]
-    module = program.module(check_guards=False)
     module.training = False  # dropout and the like were fixed when it was exported; its eval() only raises
     return module, ports
+
+
+def _check_flat(module: Any, path: Path) -> None:
+    """Refuse a program that takes tensors inside of dicts or lists: requests have a name for each.
+
+    Raises:
+        ContractError: `source-invalid`.
+    """
+    listed, named = module._in_spec.children()
+    places = inspect.signature(module.forward).parameters
+    inside = [
+        name
+        for name, spec in (
+            *zip(places, listed.children(), strict=False),
+            *zip(named.context, named.children(), strict=True),
+        )
+        if not spec.is_leaf() and spec.num_leaves
+    ]
+    if inside:
+        raise ContractError(
+            "source-invalid",
+            f"{path.name} takes tensors inside of {', '.join(inside)}, a dict or a list; requests name each.",
+            hint="Export a module whose forward has a parameter for each tensor.",
+        )
+
+
+def _check_given(program: Any, path: Path) -> None:
+    """Refuse a program that was exported with None, or a number, in the place of a tensor: it takes nothing else there.
+
+    Raises:
+        ContractError: `source-invalid`.
+    """
+    fixed = [
+        spec.arg.name
+        for spec in program.graph_signature.input_specs
+        if spec.kind.name == "USER_INPUT" and hasattr(spec.arg, "value")
+    ]
+    if fixed:
+        raise ContractError(
+            "source-invalid",
+            f"{path.name} was exported with None or a constant for {', '.join(fixed)}, and takes nothing else there.",
+            hint="Export it with its tensors alone: by name (`kwargs=`) where one before them is left out.",
+        )
 
 
 def _placeholders(program: Any) -> list[Any]:
@@ -113,8 +161,15 @@ def _open_script(path: Path) -> Any:
 
     safe_torch.kind_of(path)
     try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
+        script = torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:
         raise ContractError(
             "source-invalid", f"{path.name} is not a TorchScript model: {summarise(error)}."
         ) from error
+    if not hasattr(script, "forward"):
+        raise ContractError(
+            "source-invalid",
+            f"{path.name} has no forward, which is what a device would call.",
+            hint="Script a module of your own around it, whose forward takes and returns tensors.",
+        )
+    return script

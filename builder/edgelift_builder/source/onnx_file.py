@@ -9,13 +9,18 @@ from edgelift_builder.exceptions import summarise
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.onnx_maps import without_maps
 from edgelift_builder.source.onnx_quantised import is_quantised
-from edgelift_builder.source.onnx_refusal import not_opened
+from edgelift_builder.source.onnx_refusal import not_opened, too_new
 from edgelift_builder.source.onnx_tidy import tidy
-from edgelift_builder.source.onnx_walk import messages, nodes
+from edgelift_builder.source.onnx_walk import messages, nodes, opset_of
 from edgelift_contract.errors import ContractError
 
 #: Operators to which NaN is a value that is missing, not a fault of the data.
 _TAKES_NAN = {"IsNaN", "Imputer", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"}
+
+#: Element types that requests may have.
+_SERVED = {
+    "FLOAT", "DOUBLE", "FLOAT16", "BOOL", "STRING", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
+}  # fmt: skip
 
 #: A changed copy keeps its weights inside up to this size, bytes; protobuf's limit for one file is 2 GB.
 _INSIDE_BYTES = 1 << 30
@@ -36,6 +41,8 @@ def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
 
     try:
         proto = onnx.load(path, load_external_data=False)
+        if proto.ir_version > onnx.IR_VERSION:
+            raise too_new(path.name, f"IR version {proto.ir_version}")
         external_files(path)
         proto, taken = without_maps(proto)
         proto, done = tidy(proto, path.resolve().parent)
@@ -64,7 +71,7 @@ def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
     try:
         model.open()
     except ContractError as error:
-        raise not_opened(path.name, error.__cause__ or error) from error
+        raise not_opened(path.name, error.__cause__ or error, opset_of(proto)) from error
     return model
 
 
@@ -106,12 +113,26 @@ def _check_ports(path: Path, proto: Any) -> None:
                 f"{value.name} of {path.name} is not a tensor ({kind}), and a model is served by its tensors alone.",
                 hint="Export it with tensors only.",
             )
+        _check_type(path, value)
         if not value.type.tensor_type.HasField("shape"):
             raise ContractError(
                 "source-invalid",
                 f"{path.name} does not say how many axes {value.name} has, and nothing else tells.",
                 hint="Export it with shapes; an axis of any length is a name in them.",
             )
+
+
+def _check_type(path: Path, value: Any) -> None:
+    """Refuse element types that no client can give, or be answered in: of 4 bits, float8, complex."""
+    import onnx
+
+    kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    if kind not in _SERVED:
+        raise ContractError(
+            "source-invalid",
+            f"{value.name} of {path.name} is of {kind.lower()}, which a request can neither give nor be answered in.",
+            hint="Cast it inside the model, from or to float or whole numbers of 8 bits.",
+        )
 
 
 def _port(value: Any) -> Port:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from edgelift_builder.exceptions import summarise
+from edgelift_builder.source.onnx_walk import OLDEST_OPSET
 from edgelift_contract.errors import ContractError
 
 _UNKNOWN = re.compile(r"Fatal error: ([\w.]*):(\w+)\(-?\d+\) is not a registered|No [Oo]p registered for (\w+)")
@@ -13,8 +14,8 @@ _BAD_TYPE = re.compile(r"Type '(tensor\([^']*\))' of input parameter \(([^)]*)\)
 _OPSET = re.compile(r"Opset (\d+) is under development.*?up to (?:opset )?(\d+)|Opset (\d+) is under development")
 
 
-def not_opened(name: str, error: BaseException) -> ContractError:
-    """Onnxruntime's refusal of the file `name`, `load-failed` or `unsupported-operator`."""
+def not_opened(name: str, error: BaseException, opset: int) -> ContractError:
+    """Onnxruntime's refusal of the file `name`, which is of that opset: `load-failed` or `unsupported-operator`."""
     text = str(error)
     if found := _UNKNOWN.search(text):
         operator = f"{found[1]}.{found[2]}".lstrip(".") if found[2] else found[3]
@@ -25,6 +26,12 @@ def not_opened(name: str, error: BaseException) -> ContractError:
         )
     if found := _NO_KERNEL.search(text):
         node = f" (node {found[2]})" if found[2] else ""
+        if 0 < opset < OLDEST_OPSET:
+            return ContractError(
+                "unsupported-operator",
+                f"{name} is of opset {opset}, and onnxruntime has {found[1]}{node} from {OLDEST_OPSET} on.",
+                hint=f"Export it with opset {OLDEST_OPSET} or later; raising this one failed.",
+            )
         return ContractError(
             "unsupported-operator",
             f"onnxruntime cannot compute {found[1]}{node} of {name} on a processor for the types that it is given there.",
@@ -37,9 +44,14 @@ def not_opened(name: str, error: BaseException) -> ContractError:
             hint="Export it in float32.",
         )
     if found := _OPSET.search(text):
-        return ContractError(
-            "load-failed",
-            f"{name} is of opset {found[1] or found[3]}, which the onnxruntime of this machine does not read yet.",
-            hint="Export it with an older opset.",
-        )
+        return too_new(name, f"opset {found[1] or found[3]}")
     return ContractError("load-failed", f"onnxruntime cannot open {name}: {summarise(error)}.")
+
+
+def too_new(name: str, what: str) -> ContractError:
+    """The file `name` is of a later `what` than is known here."""
+    return ContractError(
+        "load-failed",
+        f"{name} is of {what}, which the onnxruntime of this machine does not read yet.",
+        hint="Export it with an older opset.",
+    )

@@ -2,7 +2,8 @@
 
 Writers of files are looser than the specification, and onnxruntime follows them: nodes out of order, constants that old
 files list as inputs or don't list at all, sparse constants, the standard operators under their long name, outputs without
-a shape. bfloat16, for which no processor's kernels exist, becomes float32. What a graph computes stays as it was.
+a shape, graphs without a name, free axes written as 0. bfloat16, for which no processor's kernels exist, becomes float32;
+operators that are too old are raised. What a graph computes stays as it was.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgelift_builder.source.onnx_norms import without_foreign_norms
-from edgelift_builder.source.onnx_walk import graphs, messages, nodes, reads
+from edgelift_builder.source.onnx_walk import OLDEST_OPSET, graphs, messages, nodes, opset_of, reads
 
 #: From this IR version on a constant need not be an input.
 _FREE_CONSTANTS = 4
@@ -90,6 +91,39 @@ def _sorted(nodes: list[Any]) -> list[Any]:
         done.update(ready)
         left = [k for k in left if k not in done]
     return [nodes[k] for k in order]
+
+
+def _graphs_have_names(model: Any, _home: Path) -> Iterator[str]:
+    bare = [graph for graph in graphs(model) if not graph.name]
+    for graph in bare:
+        graph.name = "graph"
+    if bare:
+        yield ""
+
+
+def _free_axes_are_free(model: Any, _home: Path) -> Iterator[str]:
+    # To onnxruntime an axis of 0 is empty; whoever gives nothing there may, with a free one.
+    ends = (*model.graph.input, *model.graph.output)
+    dims = [d for value in ends if value.type.HasField("tensor_type") for d in value.type.tensor_type.shape.dim]
+    closed = [d for d in dims if d.HasField("dim_value") and d.dim_value <= 0]
+    for dim in closed:
+        dim.ClearField("dim_value")
+    if closed:
+        yield ""
+
+
+def _operators_that_are_known(model: Any, _home: Path) -> Iterator[str]:
+    import onnx
+
+    opset = opset_of(model)
+    if not 0 < opset < OLDEST_OPSET:
+        return
+    try:
+        raised = onnx.version_converter.convert_version(model, OLDEST_OPSET)
+    except Exception:  # noqa: BLE001 - it may run as it is; where it does not, the refusal names its opset
+        return
+    model.CopyFrom(raised)
+    yield f"The file is of opset {opset}, and was raised to {OLDEST_OPSET}, the oldest that runtimes have."
 
 
 def _own_names(model: Any, _home: Path) -> Iterator[str]:
@@ -176,6 +210,6 @@ def _replace(field: Any, values: list[Any]) -> None:
 
 
 _WORKS: tuple[Callable[[Any, Path], Iterator[str]], ...] = (
-    _short_domain, _dense, _constants_are_no_inputs, _in_order, _own_names, _standard_norms, _float_for_bfloat,
-    _locale_everywhere, _shaped_outputs,
+    _short_domain, _dense, _constants_are_no_inputs, _graphs_have_names, _free_axes_are_free, _in_order, _own_names,
+    _operators_that_are_known, _standard_norms, _float_for_bfloat, _locale_everywhere, _shaped_outputs,
 )  # fmt: skip

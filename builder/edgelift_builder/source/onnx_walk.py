@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+#: The oldest opset whose operators onnxruntime has (its docs/Versioning.md).
+OLDEST_OPSET = 7
+
 
 def messages(message: Any) -> Iterator[Any]:
     """A protobuf message and all below it."""
@@ -34,3 +37,8 @@ def reads(node: Any) -> Iterator[str]:
 def nodes(model: Any) -> Iterator[Any]:
     """Every node, sub-graphs and functions included."""
     return (m for m in messages(model) if m.DESCRIPTOR.name == "NodeProto")
+
+
+def opset_of(model: Any) -> int:
+    """Of the standard operators; 0 where there are none."""
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from edgelift_builder.judge.judgement import Judgement, Verdict
 from edgelift_builder.judge.panel import Judgements, Opinion
 from edgelift_builder.measure.emulated_guest import Emulation
@@ -19,7 +21,7 @@ from edgelift_builder.measure.latency import Latency, Ratio
 from edgelift_builder.measure.memory import Cost
 from edgelift_builder.measure.runtimes import RUNTIMES, ModelSpec
 from edgelift_builder.piece import Piece
-from edgelift_builder.recipe import AS_IT_CAME, FLOAT, Variant
+from edgelift_builder.recipe import AS_IT_CAME, FLOATS, Variant
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.hardware import HardwareClass
@@ -47,7 +49,7 @@ class Candidate:
     @property
     def is_float(self) -> bool:
         """Is it what the others of its format are compared with."""
-        return self.variant.name == FLOAT
+        return self.variant.name in FLOATS
 
     @property
     def as_it_came(self) -> bool:
@@ -60,8 +62,11 @@ class Candidate:
         return f"{self.variant.name} {self.variant.format} for {self.target.name}"
 
     def made(self, piece: Piece, spec: ModelSpec, size_bytes: int) -> Made:
-        """The next stage."""
-        return Made(**_held(self, Candidate), piece=piece, spec=spec, size_bytes=size_bytes)
+        """The next stage; float is called by what its graph holds from here on."""
+        held = _held(self, Candidate)
+        if self.is_float and piece.precision in FLOATS:
+            held["variant"] = msgspec.structs.replace(self.variant, name=piece.precision)
+        return Made(**held, piece=piece, spec=spec, size_bytes=size_bytes)
 
 
 @dataclass(frozen=True, eq=False)

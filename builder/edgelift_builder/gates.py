@@ -15,6 +15,7 @@ from typing import TypeVar
 from edgelift_builder.candidate import Decided, Examined, Failed, Outcome, Rejected, Shipped, find_float
 from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE, QUANTUM
+from edgelift_builder.recipe import FLOAT
 from edgelift_builder.targets import MUST_BE_FASTER
 
 #: What counts as smaller (share of float's bytes) and as faster (float's time ÷ this one's, the lower end of its
@@ -107,6 +108,8 @@ def rank(shipped: Sequence[S]) -> list[S]:
 
 
 def _order(candidate: Examined) -> tuple[bool, float, tuple[bool, bool, int, int, bool]]:
-    known = candidate.known_latency
-    own = candidate.target.order(candidate.variant.name, candidate.piece.computes, candidate.runtime)
-    return known is None, known.p50_us if known else 0.0, own
+    known, target = candidate.known_latency, candidate.target
+    name, computes = candidate.variant.name, candidate.piece.computes
+    if candidate.is_float and computes not in target.precisions:
+        name = computes = FLOAT  # a processor without float16 computes what came so in float32
+    return known is None, known.p50_us if known else 0.0, target.order(name, computes, candidate.runtime)

@@ -20,7 +20,7 @@ from edgelift_builder import cache
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, PieceFormat
-from edgelift_builder.recipe import StepCall
+from edgelift_builder.recipe import FLOAT, FLOATS, StepCall
 from edgelift_builder.targets import Target
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, EdgeliftError
@@ -144,13 +144,14 @@ def _run(step: Step, piece: Piece, settings: dict[str, Any], context: StepContex
     return result
 
 
-def demand(step: str, piece: Piece, format: PieceFormat, precision: str = "float32") -> None:  # noqa: A002 - the word
-    """Refuse a piece of another format or precision.
+def demand(step: str, piece: Piece, format: PieceFormat, precision: str = FLOAT) -> None:  # noqa: A002 - the word
+    """Refuse a piece of another format or precision; float16 is as good as float32, see `widen`.
 
     Raises:
         ContractError: `step-failed`.
     """
-    if piece.format != format or piece.precision != precision:
+    taken = FLOATS if precision == FLOAT else (precision,)
+    if piece.format != format or piece.precision not in taken:
         raise ContractError(
             "step-failed",
             f"The step {step} works on a {precision} {format}, not on a {piece.precision} {piece.format}.",

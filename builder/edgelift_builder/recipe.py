@@ -31,6 +31,9 @@ from edgelift_contract.manifest import Format
 
 FLOAT = "float32"
 
+#: What that variant is called once it is made: by the floats that its graph really holds.
+FLOATS = (FLOAT, "float16")
+
 #: The one variant of a model that comes quantised.
 AS_IT_CAME = "int8-as-it-came"
 
@@ -151,6 +154,13 @@ def _parse(file: str, text: bytes) -> Recipe:
             "unknown-recipe",
             f"The recipe {file} has {'both variants and' if found.family else 'neither variants nor'} a recipe by family.",
             hint="Give it [[variant]] tables, or one [family] table that names other recipes.",
+        )
+    kept = [v.name for v in found.variant if v.name in FLOATS and v.name != FLOAT]
+    if kept:
+        raise ContractError(
+            "unknown-recipe",
+            f"The recipe {file} makes a variant {kept[0]}, which is what {FLOAT} is called of a model that came so.",
+            hint="Give it another name, as fp16.",
         )
     variants = [
         Variant(v.name, v.format, [_call(file, v.name, s) for s in v.steps], v.required, v.where)

@@ -92,6 +92,7 @@ def _recipe(steps: str, *, first: str = "", name: str = "float32", format_name: 
         (_recipe('"export-onnx"', name="int8"), "no float32"),
         (_recipe("{ x = 1 }"), "has no name"),
         (_recipe('{ step = "export-onnx", opset = 9 }'), "no option 'opset'"),
+        (_recipe('"export-onnx"', name="float16"), "what float32 is called"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_field(tmp_path: Path, text: str, words: str) -> None:

@@ -6,26 +6,37 @@ rounded to float16. onnxruntime on a processor computes the same graph in float3
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from edgelift_agent.artifact.goldens import check_goldens
-from edgelift_builder import data
+from edgelift_builder import data, gates
+from edgelift_builder.build import build
+from edgelift_builder.candidate import Shipped
 from edgelift_builder.facts import EVALUATION, REFERENCE
 from edgelift_builder.measure import golden
 from edgelift_builder.measure.examine import examine, run_each
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
 from edgelift_builder.optimise import fp16
+from edgelift_builder.recipe import Variant
+from edgelift_builder.report.progress import Quiet
+from edgelift_builder.request import Request
+from edgelift_builder.targets import load_target
 from edgelift_contract import ContractError
 from edgelift_contract.golden import parse_goldens
 from edgelift_contract.manifest import SessionOptions, Tolerance
+from tests.builder.conftest import BuiltFolder
+from tests.builder.test_gates import candidate
 
 pytestmark = [pytest.mark.builder, pytest.mark.onnx]
 
@@ -104,3 +115,54 @@ def test_the_tolerance_of_float16_is_that_of_its_rounding() -> None:
     overflowed = {"y": np.where(np.arange(10) == 3, np.float32(np.inf), wide["y"])}
     assert golden.nearness(wide, wide, wide, int8=False, halved=overflowed).atol == near.atol
     assert golden.nearness(wide, wide, wide, int8=False).atol == pytest.approx(1e-5 * 8, rel=0.02)
+
+
+STEPS = {
+    "int8-static": "static-int8",
+    "int8-dynamic": "dynamic-int8-onnx",
+    "weights": "weight-only",
+    "fp16": "fp16",
+}
+
+
+@pytest.mark.parametrize("wide_ends", [True, False])
+def test_what_comes_in_float16_is_called_so_and_quantised_from_float32(
+    wide_ends: bool, tmp_path: Path, float_recipe: Path
+) -> None:
+    """Right answers are those of the float32 net that it was rounded from."""
+    x = np.random.default_rng(1).normal(size=(300, WIDTH)).astype(np.float32)
+    kind = np.float32 if wide_ends else np.float16
+    onnx.save(convert_float_to_float16(perceptron(), keep_io_types=wide_ends), tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=x.astype(kind))
+    more = [
+        f'[[variant]]\nname = "{n}"\nformat = "onnx"\nsteps = ["export-onnx", "{s}"]\n' for n, s in STEPS.items()
+    ]
+    float_recipe.write_text(float_recipe.read_text() + "".join(more))
+    request = Request(
+        str(tmp_path / "net.onnx"), ["x86-64"], data=str(tmp_path / "data.npz"), recipe=str(float_recipe),
+        out=tmp_path / "out", accept=True,
+    )  # fmt: skip
+    build(request, Quiet())
+    built = BuiltFolder(tmp_path / "out", json.loads((tmp_path / "out" / "report.json").read_bytes()), "")
+    reasons = {c["variant"]: c["reason"] for c in built.report["candidates"]}
+    assert reasons.keys() == {"float16", *STEPS}
+    assert "came in float16" in reasons["fp16"], reasons
+    assert {m.variant for m in built.manifests.values()} == {"float16", *STEPS} - {"fp16"}, reasons
+    wanted = ort.InferenceSession(perceptron().SerializeToString()).run(None, {"x": x})[0]
+    for artifact, manifest in built.manifests.items():
+        built.unpack(artifact, tmp_path / artifact)
+        found = ort.InferenceSession(str(tmp_path / artifact / "model.onnx")).run(None, {"x": x.astype(kind)})[0]
+        assert found.dtype == kind
+        off = np.linalg.norm(found.astype(np.float32) - wanted) / np.linalg.norm(wanted)
+        assert off < (0.005 if manifest.variant == "float16" else 0.1), (manifest.variant, off)
+
+
+def test_a_float16_model_stands_where_float_does_until_it_is_measured() -> None:
+    """float16 comes first on a Jetson; x86 computes it in float32, first where int8 has to be measured faster."""
+    for target, first in (("x86-64", "float16"), ("x86-64-vnni", "int8"), ("jetson-orin-nano", "float16")):
+        both = []
+        for name, precision in (("float16", "float16"), ("int8", "int8")):
+            made = candidate(name, 500, None, target=load_target(target))
+            piece, variant = replace(made.piece, precision=precision), Variant(name, "onnx", made.variant.steps)
+            both.append(Shipped(replace(made, piece=piece, variant=variant), "", ""))
+        assert [gates.rank(order)[0].candidate.variant.name for order in (both, both[::-1])] == [first, first]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.calls import Axes
+from edgelift_builder.convert import float_kind
 from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, graph_files
@@ -49,7 +50,7 @@ class ExportOnnx:
             on_failure=on_step_failure(self.name),
         )
         roles = graph_files(files)
-        precision = "int8" if context.facts.quantised else "float32"
+        precision = "int8" if context.facts.quantised else float_kind.of_file(folder / files[0])
         return StepOutput(Piece("onnx", "", folder, roles, precision), changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:

@@ -14,6 +14,7 @@ from edgelift_builder.optimise import prepare
 from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.targets import Target
+from edgelift_contract.errors import ContractError
 
 
 class Fp16:
@@ -26,8 +27,12 @@ class Fp16:
         return check_options(self.name, options, {})
 
     def requires(self, piece: Piece) -> None:
-        """Only a float ONNX graph."""
+        """Only a float ONNX graph that is not in float16 yet."""
         demand(self.name, piece, "onnx")
+        if piece.precision == "float16":
+            raise ContractError(
+                "step-failed", "The model came in float16: there is nothing for the step fp16 to do."
+            )
 
     def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
         """Convert in the child.

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgelift_builder.optimise import opset
 from edgelift_builder.optimise.onnx_types import typed
+from edgelift_builder.optimise.widen import widened
 from edgelift_contract.errors import ContractError
 
 #: Operators whose narrow form saves time; anything else in float is not worth a remark.
@@ -22,7 +23,7 @@ LIMIT_BYTES = (2 << 30) - (16 << 20)
 
 
 def prepare(model: Path, folder: Path) -> Path:
-    """Write the folded graph to `folder/ready.onnx`, weights inside.
+    """Write the folded graph to `folder/ready.onnx`, weights inside, in float32.
 
     Raises:
         ContractError: `too-large` for models over 2 GB; what `opset.raised` raises.
@@ -38,7 +39,7 @@ def prepare(model: Path, folder: Path) -> Path:
         )
     ready, whole = folder / "ready.onnx", folder / "whole.onnx"
     # Weights inside the file: onnxruntime leaves those it did not change where they were, beside the old graph.
-    onnx.save(opset.raised(onnx.load(model)), whole)
+    onnx.save(opset.raised(widened(onnx.load(model))), whole)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(ready)

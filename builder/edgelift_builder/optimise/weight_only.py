@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder.convert import strip
+from edgelift_builder.convert import float_kind, strip
 from edgelift_builder.optimise import opset, prepare, unquantisable
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
@@ -87,7 +87,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     import onnx
 
     path, folded = Path(model), None
-    if settings.get("stored", False) or _is_old(path):
+    if settings.get("stored", False) or _is_old(path) or float_kind.of_file(path) == "float16":
         # Weights that come out of other nodes, as an exported LSTM's, are constants once those are folded.
         path = folded = prepare.prepare(path, Path(folder))
     proto = onnx.load(path, load_external_data=False)

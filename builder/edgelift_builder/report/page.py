@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from edgelift_builder.recipe import FLOATS
 from edgelift_builder.report import pictures, unmeasured
 from edgelift_builder.report.report import BuildReport, CandidateReport
 
@@ -118,7 +119,7 @@ def _pictures(report: BuildReport, mine: Sequence[Numbered]) -> list[pictures.Sc
 def _kind(c: CandidateReport) -> str:
     if not c.shipped:
         return "rejected"
-    return "float" if c.variant == "float32" else "ships"
+    return "float" if c.variant in FLOATS else "ships"
 
 
 def _cells(number: int, c: CandidateReport) -> list[str]:

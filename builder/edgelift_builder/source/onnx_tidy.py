@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelift_builder.source.onnx_floats import as_float32
 from edgelift_builder.source.onnx_norms import without_foreign_norms
 from edgelift_builder.source.onnx_walk import OLDEST_OPSET, graphs, messages, nodes, opset_of, reads
 
@@ -140,21 +141,7 @@ def _own_names(model: Any, _home: Path) -> Iterator[str]:
 def _float_for_bfloat(model: Any, home: Path) -> Iterator[str]:
     import onnx
 
-    narrow, wide = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
-    found = False
-    for message in messages(model):
-        kind = message.DESCRIPTOR.name
-        if kind == "TensorProto" and message.data_type == narrow:
-            if message.external_data:
-                onnx.external_data_helper.load_external_data_for_tensor(message, str(home))
-            values = onnx.numpy_helper.to_array(message).astype(np.float32)
-            message.CopyFrom(onnx.numpy_helper.from_array(values, message.name))
-            found = True
-        elif kind == "Tensor" and message.elem_type == narrow:
-            message.elem_type, found = wide, True
-        elif kind == "AttributeProto" and message.name in ("to", "dtype") and message.i == narrow:
-            message.i, found = wide, True
-    if found:
+    if as_float32(model, onnx.TensorProto.BFLOAT16, str(home)):
         yield "The file holds bfloat16, which was made float32: runtimes on devices compute in that."
 
 

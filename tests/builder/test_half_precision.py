@@ -27,7 +27,7 @@ from edgelift_builder.facts import EVALUATION, REFERENCE
 from edgelift_builder.measure import golden
 from edgelift_builder.measure.examine import examine, run_each
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
-from edgelift_builder.optimise import fp16
+from edgelift_builder.optimise import fp16, prepare, weight_only
 from edgelift_builder.recipe import Variant
 from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
@@ -166,3 +166,13 @@ def test_a_float16_model_stands_where_float_does_until_it_is_measured() -> None:
             piece, variant = replace(made.piece, precision=precision), Variant(name, "onnx", made.variant.steps)
             both.append(Shipped(replace(made, piece=piece, variant=variant), "", ""))
         assert [gates.rank(order)[0].candidate.variant.name for order in (both, both[::-1])] == [first, first]
+
+
+def test_what_is_too_large_only_in_float32_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.save(convert_float_to_float16(perceptron()), tmp_path / "net.onnx")
+    size = (tmp_path / "net.onnx").stat().st_size
+    monkeypatch.setattr(prepare, "LIMIT_BYTES", int(1.5 * size))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ContractError, match="once it is float32") as caught:
+        weight_only.quantise(str(tmp_path / "net.onnx"), {"bits": 8, "group": 32}, str(tmp_path / "out"))
+    assert caught.value.code == "too-large" and "Export it in float32" in caught.value.hint

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from edgelift_builder.convert import float_kind
 from edgelift_builder.optimise import opset
 from edgelift_builder.optimise.onnx_types import typed
 from edgelift_builder.optimise.widen import widened
@@ -26,16 +27,21 @@ def prepare(model: Path, folder: Path) -> Path:
     """Write the folded graph to `folder/ready.onnx`, weights inside, in float32.
 
     Raises:
-        ContractError: `too-large` for models over 2 GB; what `opset.raised` raises.
+        ContractError: `too-large` for models over 2 GB in float32; what `opset.raised` raises.
     """
     import onnx
     import onnxruntime as ort
 
-    if sum(p.stat().st_size for p in model.parent.iterdir()) > LIMIT_BYTES:
+    size = sum(p.stat().st_size for p in model.parent.iterdir())
+    half = 2 * size > LIMIT_BYTES and float_kind.of_file(model) == "float16"
+    if size > LIMIT_BYTES or half:
+        way = "Use the step weight-only, which goes tensor by tensor."
         raise ContractError(
             "too-large",
-            "The model is over 2 GB, which this step would need in one piece.",
-            hint="Use the step weight-only, which goes tensor by tensor.",
+            f"The model is over 2 GB{' once it is float32' if half else ''}, which this step would need in one piece.",
+            hint="Export it in float32, and use the step weight-only, which takes that tensor by tensor."
+            if half
+            else way,
         )
     ready, whole = folder / "ready.onnx", folder / "whole.onnx"
     # Weights inside the file: onnxruntime leaves those it did not change where they were, beside the old graph.

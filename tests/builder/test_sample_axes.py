@@ -123,7 +123,7 @@ def _streamed(path: Path) -> data.DataSet:
 
 
 def test_samples_of_different_kinds_are_refused() -> None:
-    with pytest.raises(ContractError, match="float32 of 1 axes, int64 of 1 axes"):
+    with pytest.raises(ContractError, match="float32 of 1 axis, int64 of 1 axis"):
         ragged.stack([np.zeros(2, np.float32), np.zeros(3, np.int64)])
 
 

@@ -144,12 +144,15 @@ def _recurrent(x: Any) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("INT64", np.int64), ("INT32", np.int32), ("", np.int64)])
-def test_whole_numbers_come_back_in_the_sources_width(tmp_path: Path, kind: Any, expected: Any) -> None:
+@pytest.mark.parametrize(("width", "wanted"), [("FP32", np.float32), ("FP64", np.float64)])
+def test_numbers_come_back_in_the_sources_width(
+    tmp_path: Path, kind: Any, expected: Any, width: Any, wanted: Any
+) -> None:
     path = kinds.tokens().write(tmp_path / "t.tflite")
     spec = ModelSpec(
         "litert", path, SessionOptions(), ("ids",), ("scores", "best"), batch_free=False,
-        kinds={"best": kind, "scores": "FP32"},
+        kinds={"best": kind, "scores": width},
     )  # fmt: skip
     found = open_session(spec).run({"ids": np.array([[1, 2, 3, 4, 5]])})
-    assert found["best"].dtype == expected and found["scores"].dtype == np.float32
+    assert found["best"].dtype == expected and found["scores"].dtype == wanted
     assert found["best"][0] == found["scores"].argmax()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgelift_builder import data
-from edgelift_builder.convert import onnx_export, tflite
+from edgelift_builder.convert import export_refusal, onnx_export, tflite
 from edgelift_builder.facts import EVALUATION, REFERENCE, SourceFacts
 from edgelift_builder.measure.evaluate import largest_difference
 from edgelift_builder.source import load
@@ -20,7 +20,7 @@ from edgelift_contract import ContractError
 
 pytestmark = [
     pytest.mark.builder, pytest.mark.onnx,
-    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore:# The axis name"),
 ]  # fmt: skip
 
 
@@ -155,11 +155,51 @@ class Masked(nn.Linear):
     def forward(self, x):
         return torch.where(x[:, :3] > 0, super().forward(x), -torch.inf)
 
+class Masking(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(20, 8)
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+    def forward(self, ids, mask):
+        return self.layers(self.table(ids), src_key_padding_mask=mask == 0)
+
+class OneHead(nn.Linear):
+    def forward(self, x, mask):
+        query, key, value = super().forward(x).chunk(3, -1)
+        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, :])
+
+class Any(nn.Linear):
+    def forward(self, *given, **named):
+        return super().forward(given[0] + given[1]) * named["scale"]
+
 def writes_into_its_input():
     return Source("writing", Writing(8, 3).eval(), (X[:1],), X)
 
 def answers_minus_infinity():
     return Source("masked", Masked(8, 3).eval(), (X[:1],), X)
+
+def attends_over_padding():
+    rng = np.random.default_rng(0)
+    ids, mask = rng.integers(0, 20, (40, 6)), (np.arange(6) < rng.integers(2, 6, (40, 1))).astype(np.int64)
+    return Source("masking", Masking().eval(), (ids[:1], mask[:1]), (ids, mask))
+
+def attends_with_one_head():
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(40, 6, 8)).astype(np.float32), np.arange(6) < rng.integers(1, 6, (40, 1))
+    return Source("head", OneHead(8, 24).eval(), (x[:1], mask[:1]), (x, mask))
+
+def takes_anything():
+    named = {"scale": X[:, :3]}
+    return Source("any", Any(8, 3).eval(), (X[:1], X[:1], {"scale": X[:1, :3]}), (X, X[::-1].copy(), named))
+
+def in_a_wrapper():
+    return Source("wrapped", nn.DataParallel(torch.optim.swa_utils.AveragedModel(nn.Linear(8, 3))).eval(), (X[:1],), X)
+
+def of_another_byte_order():
+    return Source("swapped", nn.Linear(8, 3).eval(), (X[:1].astype(">f4"),), X.astype(">f4"))
+
+def of_pythons_numbers():
+    return Source("numbers", nn.Linear(8, 3).eval(), (X[:1].tolist(),), X.tolist())
 
 def a_part_in_training_mode():
     images = np.random.default_rng(0).normal(size=(40, 3, 4, 4)).astype(np.float32)
@@ -169,8 +209,14 @@ def a_part_in_training_mode():
 """
 
 
-@pytest.mark.parametrize("name", ["writes_into_its_input", "answers_minus_infinity", "a_part_in_training_mode"])
-def test_what_a_module_does_to_its_samples_or_with_its_mode_is_no_matter(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "writes_into_its_input", "answers_minus_infinity", "a_part_in_training_mode", "attends_over_padding",
+        "attends_with_one_head", "takes_anything", "in_a_wrapper", "of_another_byte_order", "of_pythons_numbers",
+    ],
+)  # fmt: skip
+def test_an_odd_module_comes_in_and_its_onnx_answers_as_it_does(name: str, tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(ODD)
     facts = taken(tmp_path / "odd.py", tmp_path / "sets", function=name)
     assert facts.batch_free
@@ -217,3 +263,71 @@ def test_a_script_may_be_called_pth(tmp_path: Path) -> None:
     torch.jit.script(nn.Linear(8, 3).eval()).save(str(tmp_path / "net.pth"))
     np.savez(tmp_path / "data.npz", input=np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
     assert taken(tmp_path / "net.pth", tmp_path / "sets", tmp_path / "data.npz").formats == ("torchscript",)
+
+
+REFUSED = """
+import numpy as np, torch
+from torch import nn
+from edgelift_builder import Source
+
+X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+
+class Noisy(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + 1e-4 * torch.randn(1, 3)
+
+class Complex(nn.Module):
+    def forward(self, x):
+        return torch.fft.rfft(x)
+
+def noise(): return Source("n", Noisy(8, 3).eval(), (X[:1],), X)
+def complex_numbers(): return Source("n", Complex(), (X[:1],), X)
+def float64(): return Source("n", nn.Linear(8, 3), (X[:1].astype(np.float64),), X.astype(np.float64))
+def objects(): return Source("n", nn.Linear(8, 3), (X[:1],), X.astype(object))
+def loader(): return Source("n", nn.Linear(8, 3), (X[:1],), torch.utils.data.TensorDataset(torch.from_numpy(X)))
+def yielded(): return Source("n", nn.Linear(8, 3), (X[:1],), (x for x in X))
+def program():
+    return Source("n", torch.export.export(nn.Linear(8, 3), (torch.zeros(1, 8),)), (X[:1],), X)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("noise", "answers the same sample otherwise each time"),
+        ("complex_numbers", "answers in complex64, which no client can be given"),
+        ("float64", r"input float64\[1, 8\] is of another type than the model computes in"),
+        ("objects", "came as an array of Python objects"),
+        ("loader", "Samples came as TensorDataset, not as arrays"),
+        ("yielded", "are a generator, not arrays"),
+        ("program", "is ExportedProgram, not a torch.nn.Module"),
+    ],
+)
+def test_what_cannot_be_asked_or_judged_is_refused_in_words(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(REFUSED)
+    with pytest.raises(ContractError, match=words):
+        taken(tmp_path / "odd.py", tmp_path / "sets", function=name)
+
+
+def test_a_script_as_a_module_becomes_what_a_script_can(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        ODD + "\n\ndef traced():\n"
+        "    return Source('t', torch.jit.trace(nn.Linear(8, 3).eval(), torch.zeros(1, 8)), (X[:1],), X)\n"
+    )
+    assert taken(tmp_path / "script.py", tmp_path / "sets", function="traced").formats == ("torchscript",)
+
+
+class Packing(nn.Module):
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True).data
+
+
+def test_why_a_converter_failed_is_told_by_what_the_model_does() -> None:
+    with pytest.raises(RuntimeError, match="length") as caught:
+        Packing()(torch.zeros(2, 5, 8), torch.tensor([5, 9]))
+    assert "packs its sequences" in export_refusal.explain(caught.value, "ONNX").message
+    lacking = ValueError(
+        "Failed: /some/where.py:1: error: failed to legalize operation 'mhlo.convolution' that was"
+    )
+    assert "TFLite has no operator for mhlo.convolution" in export_refusal.explain(lacking, "TFLite").message
+    assert "in complex numbers" in export_refusal.explain(KeyError("torch.complex64"), "TFLite").message

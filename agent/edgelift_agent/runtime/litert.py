@@ -158,8 +158,9 @@ def _bind(names: list[str], signed: dict[str, Any], details: list[dict[str, Any]
 def _other_width(
     specs: Sequence[TensorSpec], bound: dict[str, dict[str, Any]], choose: Callable[[Any, Any], Any]
 ) -> dict[str, Any]:
-    """Tensors of whole numbers that the manifest states in another width than the file has: converters make int32 of
-    int64, and a slot's clients are not to notice which runtime answers them. `choose` says which of both is wanted.
+    """Tensors of numbers that the manifest states in another width than the file has: converters make int32 of int64 and
+    float32 of float64, and a slot's clients are not to notice which runtime answers them. `choose` says which of both is
+    wanted.
     """
     from edgelift_agent.runtime.tensors import NUMPY  # late: brings numpy
 
@@ -167,7 +168,7 @@ def _other_width(
     return {
         name: choose(stated, taken)
         for name, (stated, taken) in pairs.items()
-        if stated != taken and stated.kind in "iu"
+        if stated != taken and (stated.kind in "iu" or (stated.name, taken.__name__) == ("float64", "float32"))
     }
 
 

@@ -57,7 +57,7 @@ class TorchScriptModel:
             # Arrays that came over the wire are read-only, which torch warns of: give it its own.
             result = self._module(*(torch.from_numpy(inputs[name].copy()) for name in self._inputs))
         results = result if isinstance(result, tuple | list) else (result,)
-        arrays = {name: tensor.numpy() for name, tensor in zip(self._outputs, results, strict=True)}
+        arrays = {name: tensor.numpy(force=True) for name, tensor in zip(self._outputs, results, strict=True)}
         return {name: arrays[name] for name in outputs} if outputs else arrays
 
     def close(self) -> None:

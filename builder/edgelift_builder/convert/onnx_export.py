@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 from edgelift_builder.calls import Axes
 from edgelift_builder.convert import float_kind
-from edgelift_builder.exceptions import summarise
+from edgelift_builder.convert.export_refusal import explain
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
@@ -83,6 +84,7 @@ def export(handle: str, facts: SourceFacts, folder: str, opset: int) -> list[str
 def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
     import torch
 
+    from edgelift_builder.convert.attention import AttentionOfFourAxes
     from edgelift_builder.source import tensors
 
     example, axes = tensors.example(), facts.axes
@@ -98,22 +100,49 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         free = [k for k, length in enumerate(spec.shape) if length == -1 and k != axes[spec.name]]
         dynamic.setdefault(spec.name, {}).update(dict.fromkeys(free, torch.export.Dim.AUTO))
     dynamic = {n: dynamic[n] or None for n in example} if any(dynamic.values()) else {}
+    model = _with_names(model, list(example))
     listed, named = parameters(model).arguments(example)
     try:
-        return torch.onnx.export(
-            model,
-            tuple(listed),
-            kwargs=named,
-            dynamo=True,
-            opset_version=opset,
-            input_names=[spec.name for spec in facts.inputs],
-            output_names=[spec.name for spec in facts.outputs],
-            dynamic_shapes=dynamic or None,
-            optimize=True,
-            verbose=False,
-        )
+        with AttentionOfFourAxes():
+            return torch.onnx.export(
+                model,
+                tuple(listed),
+                kwargs=named,
+                dynamo=True,
+                opset_version=opset,
+                input_names=[spec.name for spec in facts.inputs],
+                output_names=[spec.name for spec in facts.outputs],
+                dynamic_shapes=dynamic or None,
+                optimize=True,
+                verbose=False,
+            )
     except Exception as error:
         raise explain(error, "ONNX") from error
+
+
+def _with_names(model: Any, names: list[str]) -> Any:
+    """`model`, or around one whose forward has `*args` or `**kwargs` a module that has a parameter for each of `names`, by
+    which `torch.export` is told what axes are free.
+    """
+    import torch
+
+    from edgelift_builder.source import tensors
+
+    kinds = {parameter.kind for parameter in inspect.signature(model.forward).parameters.values()}
+    if hasattr(model, "_in_spec") or not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        return model
+
+    class WithNames(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *given: Any) -> Any:
+            return tensors.run(self.model, dict(zip(names, given, strict=True)))
+
+    listed = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *names)]
+    WithNames.forward.__signature__ = inspect.Signature(listed)  # type: ignore[attr-defined]  # of a function
+    return WithNames().eval()
 
 
 def _fixed_batch(path: Path, axes: Axes) -> bool:
@@ -122,47 +151,6 @@ def _fixed_batch(path: Path, axes: Axes) -> bool:
     graph = onnx.load(path, load_external_data=False).graph
     counted = [(i.type.tensor_type.shape.dim, axes.get(i.name, 0)) for i in graph.input]
     return any(axis is not None and dims[axis].HasField("dim_value") for dims, axis in counted)
-
-
-def explain(error: BaseException, format_name: str) -> ContractError:
-    """A converter's exception in the user's terms: which operator, or which construct."""
-    text = "\n".join(str(e) for e in _chain(error))
-    operator = re.search(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'", text)
-    operator = operator or re.search(r"[Nn]o (?:lowering|decomposition)[^'\n]*['<]([\w.:]+)", text)
-    operator = operator or re.search(r"Lowering not found: ([\w.:]+)", text)
-    if operator:
-        return ContractError(
-            "unsupported-operator",
-            f"{format_name} has no operator for {operator[1]}, which the model uses.",
-            hint="Use operators that are supported in its place, or leave this format out of the recipe.",
-        )
-    if re.search(r"data-dependent|GuardOnDataDependent|dynamic control flow|torch\.cond", text):
-        return ContractError(
-            "conversion-failed",
-            f"The model cannot be exported to {format_name}: its control flow depends on the data.",
-            hint="Replace the `if` or loop on tensor values by torch.where or torch.cond.",
-        )
-    if "dynamic_shapes" in text or "Constraints violated" in text or "specialized" in text:
-        return ContractError(
-            "conversion-failed",
-            f"The model cannot be exported to {format_name} with a free batch axis: it fixes the batch size.",
-            hint="Use x.shape[0] or flatten(1) in place of a number written into forward.",
-        )
-    last = list(_chain(error))[-1]
-    return ContractError(
-        "conversion-failed",
-        f"The model could not be converted to {format_name}: {summarise(last)}.",
-        hint="Run again with --debug for the converter's own words.",
-    )
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    seen: BaseException | None = error
-    while seen is not None and len(found) < 10:
-        found.append(seen)
-        seen = seen.__cause__ or seen.__context__
-    return found
 
 
 def _check_free(path: Path, facts: SourceFacts) -> None:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder.convert.onnx_export import explain
+from edgelift_builder.convert.export_refusal import explain
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure

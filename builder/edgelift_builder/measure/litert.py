@@ -33,7 +33,7 @@ class LitertSession:
             path: the file.
             threads: 0 lets the runtime decide.
             outputs: names of those to return; all where none are named.
-            kinds: element types that whole numbers are to be returned in; none for as they come.
+            kinds: element types that numbers are to be returned in; none for as they come.
             other_kernels: without XNNPACK.
         """
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -71,6 +71,8 @@ class LitertSession:
 
     def _widened(self, name: str, array: Array) -> Array:
         kind = self._kinds.get(name, "")
+        if array.dtype == np.float32 and kind == "FP64":
+            return array.astype(np.float64)
         if array.dtype.kind not in "iu" or not kind.lstrip("U").startswith("INT"):
             return array
         return array.astype(np.dtype(kind.lower()), copy=False)

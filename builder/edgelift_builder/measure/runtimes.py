@@ -163,7 +163,7 @@ class _Torch:
             # A model may write into what it is given: samples stay as they are.
             result = self._model(*(self._torch.from_numpy(inputs[name].copy()) for name in self._inputs))
         listed = result if isinstance(result, list | tuple) else [result]
-        return {name: tensor.numpy() for name, tensor in zip(self._outputs, listed, strict=True)}
+        return {name: tensor.numpy(force=True) for name, tensor in zip(self._outputs, listed, strict=True)}
 
     def _set_up(self) -> _TorchSettings:
         return _TorchSettings(self._torch, self._threads, self._engine, self._usual)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelift_builder import calls, data
-from edgelift_builder.convert.onnx_export import explain
+from edgelift_builder.convert.export_refusal import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.optimise import tflite_bias, tflite_choice, tflite_ends, tflite_prepare, tflite_ranges

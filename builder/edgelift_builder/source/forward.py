@@ -58,6 +58,13 @@ def _tensors(result: Any) -> list[Tensor]:
 
 
 def _array(made: Tensor) -> data.Array:
+    if made.layout is not torch.strided or made.is_complex():
+        kind = "a sparse tensor" if made.layout is not torch.strided else str(made.dtype).removeprefix("torch.")
+        raise ContractError(
+            "source-invalid",
+            f"The model answers in {kind}, which no client can be given.",
+            hint="Return it as plain numbers: to_dense(), or torch.view_as_real.",
+        )
     array: data.Array = (made.detach().float() if made.dtype is torch.bfloat16 else made.detach()).numpy()
     return array
 

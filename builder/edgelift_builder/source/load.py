@@ -19,6 +19,7 @@ from edgelift_builder.source.model_file import FORMATS, open_model
 from edgelift_builder.source.model_file import digest as model_digest
 from edgelift_builder.source.named import check_data
 from edgelift_builder.source.user_code import call, code_digest, seed
+from edgelift_builder.source.wrapped import is_script, unwrapped
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
 
@@ -51,7 +52,9 @@ def load_source(file: str, function: str, data_text: str, folder: str) -> Source
 def _from_function(path: Path, function: str) -> tuple[Source, list[Port], dict[str, Any]]:
     source = call(path, function)
     _check(source, f"{function} in {path.name}")
-    return source, [], {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "code": code_digest(path)}
+    source.model = unwrapped(source.model)
+    about = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "code": code_digest(path)}
+    return source, [], about | ({"formats": FORMATS[".pt"]} if is_script(source.model) else {})
 
 
 def _from_file(
@@ -101,6 +104,12 @@ def _check(source: Any, what: str) -> None:
 
     if not isinstance(source.model, torch.nn.Module):
         kind = "a state dict" if isinstance(source.model, dict) else type(source.model).__name__
+        if hasattr(source.model, "module") and hasattr(source.model, "graph_signature"):
+            raise ContractError(
+                "source-invalid",
+                f"The model of {what} is {kind}, not a torch.nn.Module.",
+                hint="Return its module: program.module().",
+            )
         raise ContractError(
             "source-invalid",
             f"The model of {what} is {kind}, not a torch.nn.Module.",
@@ -109,6 +118,12 @@ def _check(source: Any, what: str) -> None:
     check_name("model", source.name)
     for label in ("example_inputs", "evaluation_inputs"):
         value = getattr(source, label)
+        if value is not None and not hasattr(value, "__len__"):
+            raise ContractError(
+                "source-invalid",
+                f"The {label} of {what} are a {type(value).__name__}, not arrays.",
+                hint="Put what it yields into arrays first, as numpy.stack does.",
+            )
         if value is None or not len(value):
             raise ContractError(
                 "source-invalid", f"The source of {what} has no {label}.", hint="See edgelift_builder.Source."

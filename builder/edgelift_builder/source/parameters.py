@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,9 @@ class Parameters:
             listed.append(given[parameter.name])
         rest = list(given)[len(listed) :]
         if self.any_position and len(listed) == len(self.known):
-            return [*listed, *(given[name] for name in rest)], {}
+            # What came by position beyond them bears its place's number; with `**kwargs`, too, the rest came by name.
+            numbered = [name for name in rest if not self.any_name or re.fullmatch(r"input_\d+", name)]
+            return [*listed, *map(given.__getitem__, numbered)], {n: given[n] for n in rest if n not in numbered}
         return listed, {name: given[name] for name in rest}
 
     def _positions(self, count: int, what: str) -> list[str]:
@@ -95,7 +98,7 @@ def parameters(model: Any) -> Parameters:
     """What `model` takes: as a model file names it (`input_names`), as TorchScript's schema or Python's signature says."""
     if hasattr(model, "input_names"):
         return Parameters(tuple(Parameter(name) for name in model.input_names))
-    if type(model).__name__ == "RecursiveScriptModule":
+    if hasattr(model.forward, "schema"):
         arguments = model.forward.schema.arguments[1:]
         return Parameters(tuple(Parameter(a.name, not a.has_default_value(), a.kwarg_only) for a in arguments))
     kinds = inspect.Parameter

@@ -101,6 +101,8 @@ def _alike(reference: data.DataSet) -> Iterator[str]:
 def _taken(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:
     """The source's samples, all of a kind that its model takes; the model in evaluation mode and float32."""
     _put_into_evaluation_mode(source.model, remarks)
+    # The fast way of nn.TransformerEncoder answers 0 where padding is, and no export does.
+    torch.backends.mha.set_fastpath_enabled(False)
     samples = take(source, ports, remarks, as_float32=to_float32(source.model, remarks))
     held.keep_example(samples.example, samples.axes)
     forward(source.model, samples.example, "example input")
@@ -120,7 +122,7 @@ def _put_into_evaluation_mode(model: Any, remarks: list[str]) -> None:
     if not training:
         return
     model.eval()
-    what = "The model was" if "" in training else f"{', '.join(training[:5])} of the model was"
+    what = "The model was" if "" in training else f"A part of the model ({', '.join(training[:5])}) was"
     remarks.append(f"{what} in training mode and was put into evaluation mode.")
 
 

@@ -30,6 +30,12 @@ def arrays(values: Mapping[str, Any]) -> dict[str, Given]:
 
 
 def _array(value: Any) -> Given:
+    if not (hasattr(value, "__array__") or isinstance(value, list | tuple | float | int | str | bytes)):
+        raise ContractError(
+            "source-invalid",
+            f"Samples came as {type(value).__name__}, not as arrays.",
+            hint="Put what it holds into arrays first, as numpy.stack does.",
+        )
     if isinstance(value, list | tuple) and value and all(hasattr(item, "shape") for item in value):
         return [_plain(item) for item in value]
     return _plain(value)
@@ -37,9 +43,22 @@ def _array(value: Any) -> Given:
 
 def _plain(value: Any) -> Array:
     if not hasattr(value, "detach"):
-        return plain(value)
+        return _native(plain(value), given=hasattr(value, "dtype"))
     tensor = value.detach().cpu()
     return plain(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)  # numpy has no bfloat16
+
+
+def _native(array: Array, *, given: bool) -> Array:
+    """In this machine's byte order; Python's own numbers, which have no width that was `given`, in float32."""
+    if array.dtype.kind == "O":
+        raise ContractError(
+            "source-invalid",
+            "Samples came as an array of Python objects.",
+            hint="Give numbers of one type; samples of different shapes as a list of arrays.",
+        )
+    if array.dtype == np.float64 and not given:
+        return array.astype(np.float32)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def find(example: Mapping[str, Shape], given: Mapping[str, Given]) -> dict[str, int | None]:

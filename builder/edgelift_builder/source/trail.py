@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from edgelift_builder import data
 from edgelift_builder.exceptions import summarise
 from edgelift_contract.errors import ContractError
+
+#: What in it says that element types are.
+_TYPES = re.compile(r"same dtype|expected scalar type|type .* and (weight|bias) type .* should be the same")
 
 #: What in an exception's text says that shapes, not code, are at fault.
 _SHAPE_WORDS = ("shape", "size", "dimension", "channels", "multiplied", "expected input", "broadcast")
@@ -40,6 +44,12 @@ class Trail:
     def explain(self, error: Exception, inputs: data.DataSet, what: str) -> ContractError:
         """The error in words: `shape-mismatch` with the layer, or `source-raised`."""
         given = ", ".join(f"{n} {a.dtype.name}{list(a.shape)}" for n, a in inputs.items())
+        if _TYPES.search(str(error)):
+            return ContractError(
+                "source-raised",
+                f"The {what} {given} is of another type than the model computes in: {summarise(error)}.",
+                hint="Give float32 samples, as with .astype(numpy.float32), to a model in float32.",
+            )
         if not any(word in str(error).lower() for word in _SHAPE_WORDS):
             return ContractError(
                 "source-raised",

@@ -13,7 +13,7 @@ from pathlib import Path
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 FIGURES = re.compile(
     r"`(?P<model>\w+)`(?P<gap>\s+)(?P<variant>[\w-]+)(?:\s+(?P<format>tflite|torchscript))?:"
-    r"\s+size\s+÷[\d.]+,\s+latency\s+÷[\d.]+,\s+[+-][\d.]+\s+points\s+\(-?[\d.]+\s+to\s+-?[\d.]+\)(\s+\((?!channels|with|one)[a-z-]+\))?"
+    r"\s+size\s+÷[\d.]+,\s+latency\s+÷[\d.]+,\s+[+-][\d.]+\s+(?:points|%)\s+\(-?[\d.]+\s+to\s+-?[\d.]+\)(\s+\((?!channels|with|one)[a-z-]+\))?"
 )
 
 
@@ -41,7 +41,7 @@ def _chosen(m: dict) -> str:
     return (
         f"| `{m['name']}` | {m['family']} | {m['parameters'] / 1e6:.2f} M | `{m['recipe']}` {m['format']} |"
         f" {m['size_ratio']:.2f} | {m['latency_ratio']:.2f} | {m['fastest_float_ratio']:.2f} |"
-        f" {m['loss']:.2f} ({low:.2f} … {high:.2f}) | {m['budget']:g} |"
+        f" {m['loss']:.2f} ({low:.2f} … {high:.2f}) | {m['budget']:g}{'' if m['unit'] == 'points' else ' %'} |"
     )
 
 
@@ -50,7 +50,7 @@ def _beside(m: dict) -> str:
     ours, best = (next(p for p in m["peers"] if p["name"] == name) for name in ("ours", m["peer"]))
     return (
         f"| `{m['name']}` | `{m['peer']}` | {value:.3f} ({low:.3f} … {high:.3f}) | {m['default_latency_ratio'][0]:.3f} |"
-        f" {best['size_bytes'] / ours['size_bytes']:.2f} | {m['peer_loss']:+.2f} |"
+        f" {best['size_bytes'] / ours['size_bytes']:.2f} | {m['peer_loss']:+.2f}{'' if m['unit'] == 'points' else ' %'} |"
     )
 
 
@@ -82,11 +82,12 @@ def _one(match: re.Match[str], made: dict, missing: list[str]) -> str:
         missing.append(f"{match['model']} {match['variant']} {form}")
         return match[0]
     low, high = c["loss_interval"]
+    unit = "points" if c["unit"] == "points" else "%"
     code = f" ({c['code']})" if c.get("code") else ""
     named = f"{match['variant']} {match['format']}" if match["format"] else match["variant"]
     return (
         f"`{match['model']}`{match['gap']}{named}: size ÷{c['size_ratio']:.2f}, latency"
-        f" ÷{c['latency_ratio']:.2f}, {c['loss']:+.2f} points ({low:.2f} to {high:.2f}){code}"
+        f" ÷{c['latency_ratio']:.2f}, {c['loss']:+.2f} {unit} ({low:.2f} to {high:.2f}){code}"
     )
 
 

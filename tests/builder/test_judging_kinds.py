@@ -402,3 +402,28 @@ def test_an_answer_without_end_fails() -> None:
 def test_of_a_few_samples_nothing_is_told_and_nothing_breaks(count: int) -> None:
     (found,) = judged(case(SCORES[:count]), SCORES[:count])
     assert found.verdict == "cannot-tell" and found.loss == 0 and found.samples_needed
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        (SCORES, np.full(N, -100)),
+        (one_hot(FRAMES, 5), np.full((80, 5), -1)),
+        (one_hot(PIXELS, 3), np.full(PIXELS.shape, 255)),
+    ],
+)
+def test_labels_of_which_none_counts_are_refused(outputs: Array, labels: Array) -> None:
+    task = {1: "classification", 2: "sequence", 3: "segmentation"}[labels.ndim]
+    with pytest.raises(ContractError, match=f"None of the {labels.size} evaluation labels is to be judged"):
+        telling.judging(case(outputs, labels), task)
+
+
+def test_a_weak_model_that_is_better_beyond_chance_is_no_constant() -> None:
+    known, drawn = np.random.default_rng(0), np.random.default_rng(5)
+    signal = known.normal(0, 0.3, (400, 1))
+    noise = known.normal(0, 1, (400, 1))  # the error is 5 % below a constant's; by itself it is known to 8 %
+    labels = signal + noise
+    assert "MAE" in panel.check_float(telling.judging(case(signal, labels), ""), {"y": signal})
+    with pytest.raises(ContractError, match="always giving one answer"):
+        shuffled = drawn.permutation(labels)
+        panel.check_float(telling.judging(case(signal, shuffled), ""), {"y": signal})

@@ -39,6 +39,7 @@ class Metric:
         words: which output is looked at and how, for people.
         constant: the score of the best answer that looks at no input; None where that is not known.
         beside: further measures of the same outputs, for the report alone.
+        always: what that answer scores, sample by sample, where it is known.
         looks_at: outputs that it says all of; the values of every other one are held to float's, see `agreement`.
     """
 
@@ -48,6 +49,7 @@ class Metric:
     constant: float | None = None
     beside: Mapping[str, Callable[[DataSet], float]] = field(default_factory=dict)
     looks_at: tuple[str, ...] = ()
+    always: Scored | None = None
 
 
 #: One way to read a model's outputs: metrics that all have to hold, the first of which is the one to show.

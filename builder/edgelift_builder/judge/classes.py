@@ -16,7 +16,7 @@ from edgelift_builder.data import Array, DataSet, is_text
 from edgelift_builder.judge import agreement
 from edgelift_builder.judge.case import Case, Metric, Reading, fitting, in_rows, numbers
 from edgelift_builder.judge.judgement import interval
-from edgelift_builder.judge.labelled import are_yes_or_no, column, whole
+from edgelift_builder.judge.labelled import are_yes_or_no, check_some, column, whole
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import PerSample, RankedBy, Scored, Sums, value
 
@@ -40,6 +40,7 @@ def classification(case: Case) -> Iterator[Reading]:
     right = whole(column(labels)) if labels.size == len(labels) else labels.argmax(-1)
     if right is None or labels.ndim > 2:
         return
+    check_some(right >= 0)
     for name in fitting(case, lambda a: _one_each(a, labels, int(right.max(initial=0)))):
         yield (_of(name, right),)
 

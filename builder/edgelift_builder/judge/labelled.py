@@ -60,6 +60,20 @@ def marked_axis(labels: Array) -> int | None:
     return None
 
 
+def check_some(judged: Array) -> None:
+    """Refuse labels of which none is to be judged.
+
+    Raises:
+        ContractError: `source-invalid`.
+    """
+    if judged.size and not judged.any():
+        raise ContractError(
+            "source-invalid",
+            f"None of the {judged.size} evaluation labels is to be judged: all say that they don't count.",
+            hint="Class numbers begin at 0; below it, and 255 in pictures, is what is passed over.",
+        )
+
+
 def check(case: Case, numbered: Callable[[int], int] = int) -> None:
     """Refuse labels, and answers of the float model, with which no comparison says anything.
 

@@ -9,7 +9,7 @@ from math import inf
 from edgelift_builder.data import DataSet
 from edgelift_builder.judge import worst
 from edgelift_builder.judge.case import Metric
-from edgelift_builder.judge.judgement import Judgement, interval, judge
+from edgelift_builder.judge.judgement import LEAST_SAMPLES, Judgement, interval, judge
 from edgelift_builder.judge.labelled import gone
 from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_builder.judge.scored import Scored, value
@@ -146,7 +146,12 @@ def _or_another_task(judging: Judging) -> str:
 
 
 def _no_better(metric: Metric, answers: Scored) -> bool:
-    """Does what is sure of its score reach what a constant answer gets: more than chance could have shown."""
+    """Does what is sure of its score reach what a constant answer gets: more than chance could have shown.
+
+    In pairs where that answer's score is known of every sample: one that is hard for both says nothing of which is better.
+    """
+    if metric.always is not None and answers.count >= LEAST_SAMPLES:
+        return judge(metric.measure, answers, metric.always, 0.0).loss_high >= 0
     low, high = interval(answers)
     assert metric.constant is not None
     return low <= metric.constant if metric.measure.better == "higher" else high >= metric.constant

@@ -14,7 +14,7 @@ from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet, is_text
 from edgelift_builder.judge.case import Case, Metric, Reading, fitting
 from edgelift_builder.judge.classes import ACCURACY, most, ratio, threshold_of
-from edgelift_builder.judge.labelled import VOID, marked_axis, whole
+from edgelift_builder.judge.labelled import VOID, check_some, marked_axis, whole
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import Sums
 
@@ -30,6 +30,7 @@ def sequence(case: Case) -> Iterator[Reading]:
     for (name, axis), labels in _found(case):
         if labels.ndim >= 2:
             judged = labels >= 0
+            check_some(judged)
             yield (_every_place(name, axis, chooser(case.reference[name], axis), labels, judged),)
 
 
@@ -78,6 +79,7 @@ def segmentation(case: Case) -> Iterator[Reading]:
         return
     for (name, axis), labels in _found(case):
         judged = (labels >= 0) & (labels != VOID)
+        check_some(judged)
         array = case.reference[name]
         choose = chooser(array, axis)
         count = array.shape[axis] if axis is not None else 1 + int(choose(array).max(initial=1))

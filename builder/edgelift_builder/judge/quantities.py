@@ -11,7 +11,7 @@ from edgelift_builder.data import Array, DataSet, is_text
 from edgelift_builder.judge import agreement
 from edgelift_builder.judge.case import Case, Metric, Reading, fitting, numbers
 from edgelift_builder.judge.measure import Measure, Numbers
-from edgelift_builder.judge.scored import PerSample
+from edgelift_builder.judge.scored import PerSample, value
 
 #: An error below this share of the labels' spread counts as that much: of a model without any error, every loss would be
 #: infinitely many per cent.
@@ -50,16 +50,18 @@ def _off(name: str, right: Numbers, axes: int) -> Metric:
     least = LEAST_ERROR * float((spread / scale).mean()) or 1e-12
     measure = Measure("MAE ÷ spread" if unlike else "MAE", better="lower", unit="percent", least=least)
     words = f"{name} against the labels" + (", each target by its own spread" if unlike else "")
+    always = PerSample((np.abs(right - np.median(right, axis=0)) / scale).mean(axis=1))
     return Metric(
         measure,
         lambda out: PerSample(np.abs(off(out)).mean(axis=1)),
         words,
-        float((np.abs(right - np.median(right, axis=0)) / scale).mean()),
+        value(always),
         {
             "RMSE": lambda out: float(np.sqrt((off(out) ** 2).mean())),
             "R²": lambda out: _r2(right, off(out) * scale),
         },
         (name,),
+        always,
     )
 
 

@@ -136,6 +136,20 @@ def samples(split):
     x = _normal(N, 3, 32)
     return x, _answers(x)[:, 0].numpy() + 0.5 * _normal(N, seed=1)
 """,
+    "Outputs by name": """
+class Fruit(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort, self.weight = nn.Linear(3072, 4), nn.Linear(3072, 1)
+    def forward(self, x):
+        seen = x.flatten(1)
+        return {"sort": self.sort(seen), "weight": 90 + 20 * self.weight(seen)}
+MODEL = Fruit()
+def samples(split):
+    x = _normal(N, 3, 32, 32)
+    said = _answers(x)
+    return x, said["sort"].argmax(1).numpy(), said["weight"].numpy() + _normal(N, 1, seed=1)
+""",
     "No labels at all": """
 MODEL = nn.Conv2d(1, 1, 3, padding=1)
 def samples(split):

@@ -100,7 +100,7 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         free = [k for k, length in enumerate(spec.shape) if length == -1 and k != axes[spec.name]]
         dynamic.setdefault(spec.name, {}).update(dict.fromkeys(free, torch.export.Dim.AUTO))
     dynamic = {n: dynamic[n] or None for n in example} if any(dynamic.values()) else {}
-    model = _with_names(model, list(example))
+    model = _with_names(tensors.in_row(model), list(example))
     listed, named = parameters(model).arguments(example)
     try:
         with AttentionOfFourAxes():

@@ -11,10 +11,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from edgelift_builder.exceptions import summarise
+from edgelift_builder.convert.script_refusal import explain
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
-from edgelift_builder.source.held import module
+from edgelift_builder.source.held import example, module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -46,8 +46,12 @@ class ExportTorchScript:
         Raises:
             ContractError: `conversion-failed`.
         """
-        context.child.call(export, piece.handle, str(folder / MODEL), on_failure=on_step_failure(self.name))
-        return StepOutput(Piece("torchscript", "", folder, ((MODEL, "model"),)), changed=True)
+        context.child.call(
+            export, piece.handle, str(folder / MODEL), context.facts.batch_free,
+            on_failure=on_step_failure(self.name),
+        )  # fmt: skip
+        precision = "int8" if context.facts.quantised else "float32"
+        return StepOutput(Piece("torchscript", "", folder, ((MODEL, "model"),), precision), changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
         """An archive without debug records."""
@@ -65,13 +69,72 @@ def check_archive(step: str, path: Path) -> None:
             raise failed(step, "the archive still holds debug records")
 
 
-def export(handle: str, path: str) -> None:
+def export(handle: str, path: str, batch_free: bool) -> None:
     """In the child: script a module; what is TorchScript already is written as it is."""
-    script(module(handle), Path(path))
+    script(module(handle), Path(path), batch_free=batch_free)
 
 
-def script(model: Any, path: Path) -> None:
-    """Script `model` and write it, path-free, to `path`.
+def script(model: Any, path: Path, *, batch_free: bool = False) -> None:
+    """Make TorchScript of `model` and write it, path-free, to `path`.
+
+    Args:
+        model: a module that takes the source's inputs.
+        path: of the file to write.
+        batch_free: must it take several samples at once.
+
+    Raises:
+        ContractError: `conversion-failed`.
+    """
+    from edgelift_builder.source import tensors
+
+    made = _scripted(model) if tensors.by_position(model) is None else _traced(model, batch_free=batch_free)
+    raw = path.with_suffix(".raw")
+    try:
+        made.save(str(raw))
+    except Exception as error:
+        raise explain(error, "written") from error
+    repack(raw, path)
+    raw.unlink()
+
+
+def _scripted(model: Any) -> Any:
+    import torch
+
+    try:
+        return torch.jit.script(model)
+    except Exception as error:
+        _forget_types()
+        raise explain(error, "scripted") from error
+
+
+def _traced(model: Any, *, batch_free: bool) -> Any:
+    """A trace of what a script cannot be: it takes its inputs by position and answers with a row of tensors, where the model
+    takes or gives names. Inside it is a script where there is one, whose branches and loops stay what they are.
+    """
+    import torch
+
+    from edgelift_builder.source import tensors
+
+    try:
+        inside = [_scripted(model), model]
+    except ContractError:
+        inside = [model]
+    example = tuple(tensors.example().values())
+    for one in inside:
+        try:
+            made = torch.jit.trace(tensors.by_position(one), example)
+        except Exception as error:
+            if one is model:
+                raise explain(error, "traced") from error
+            continue
+        if batch_free:
+            _check_batch(made, tensors.by_position(model))
+        return made
+    raise AssertionError("the model itself is the last")
+
+
+def _check_batch(made: Any, model: Any) -> None:
+    """Refuse a trace that the number of samples was written into.
 
     Raises:
         ContractError: `conversion-failed`.
@@ -80,24 +143,29 @@ def script(model: Any, path: Path) -> None:
 
     from edgelift_builder.source import tensors
 
-    try:
-        in_order = tensors.in_order(model)
-        scripted = (
-            torch.jit.script(model)
-            if in_order is None
-            else torch.jit.trace(in_order, tuple(tensors.example().values()))
-        )
-    except Exception as error:
-        _forget_types()
+    _, axes = example()
+    both = [t if (k := axes.get(n, 0)) is None else torch.cat([t, t], k) for n, t in tensors.example().items()]
+    with torch.no_grad():
+        wanted = model(*both)
+        try:
+            found = made(*both)
+        except Exception:  # noqa: BLE001 - whatever torch raises for shapes that don't fit
+            found = ()
+    rows = [[answer] if isinstance(answer, torch.Tensor) else answer for answer in (found, wanted)]
+    if len(rows[0]) != len(rows[1]) or not all(map(_alike, *rows)):
         raise ContractError(
             "conversion-failed",
-            f"The model could not be converted to TorchScript: {summarise(error)}.",
-            hint="torch.jit.script takes a part of Python only; leave this format out of the recipe.",
-        ) from error
-    raw = path.with_suffix(".raw")
-    scripted.save(str(raw))
-    repack(raw, path)
-    raw.unlink()
+            "The model could not be traced for TorchScript: the trace has the example's number of samples written into it.",
+            hint="Use x.shape[0] and sizes taken from x in place of numbers written into forward, or ship ONNX.",
+        )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    import torch
+
+    return one.shape == other.shape and bool(
+        torch.allclose(one.float(), other.float(), 1e-3, 1e-4, equal_nan=True)
+    )
 
 
 def _forget_types() -> None:

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from edgelift_builder import data
 from edgelift_builder.exceptions import summarise
-from edgelift_builder.source import tensors
+from edgelift_builder.source import answers, tensors
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.trail import Trail
 from edgelift_contract.errors import ContractError
 
 
 def forward(model: Any, call: data.DataSet, what: str) -> data.DataSet:
-    """One call of the model; outputs are named `output_0` … in their order, or as a model file names them.
+    """One call of the model; outputs are named as `answers` says, or as a model file names them.
 
     Args:
         model: a module or a `FileModel`.
@@ -32,29 +32,12 @@ def forward(model: Any, call: data.DataSet, what: str) -> data.DataSet:
     trail = Trail(model)
     try:
         with torch.no_grad():
-            result = tensors.run(model, tensors.tensors(call))
+            result = tensors.ask(model, tensors.tensors(call))
     except Exception as error:
         raise trail.explain(error, call, what) from error
     finally:
         trail.remove()
-    return {f"output_{i}": _array(made) for i, made in enumerate(_tensors(result))}
-
-
-def _tensors(result: Any) -> list[Tensor]:
-    made = [result] if isinstance(result, Tensor) else list(result) if isinstance(result, tuple | list) else []
-    if made and all(isinstance(one, Tensor) for one in made):
-        return made
-    if result is None:
-        raise ContractError(
-            "source-invalid", "The model's forward returns nothing.", hint="Does its forward end in a `return`?"
-        )
-    kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in made))
-    said = f"{type(result).__name__} of {kinds}" if kinds else type(result).__name__
-    raise ContractError(
-        "source-invalid",
-        f"The model returns {said}; only tensors, or a tuple of them, can be converted.",
-        hint="Wrap the model in a module whose forward returns tensors.",
-    )
+    return {name: _array(made) for name, made in answers.named(result, call).items()}
 
 
 def _array(made: Tensor) -> data.Array:

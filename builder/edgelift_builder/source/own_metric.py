@@ -120,7 +120,7 @@ def _scores(outputs: data.DataSet, labels: Any) -> Numbers:
         raise ContractError(
             "source-raised",
             f"The source's metric asked for {error.args[0]!r}; the outputs are {', '.join(outputs)}.",
-            hint="Names are output_0, output_1 … in the order in which forward returns them, or as its file names them.",
+            hint="Names are output_0, output_1 … in the order in which forward returns them, its keys, or its file's.",
         ) from error
     if given.dtype.kind not in "bfiu":
         raise ContractError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,10 +25,17 @@ def tensors(call: Mapping[str, data.Array]) -> dict[str, Any]:
     return {name: tensor(array) for name, array in call.items()}
 
 
-def run(model: Any, call: Mapping[str, Any]) -> Any:
-    """What `model` returns for one call."""
+def ask(model: Any, call: Mapping[str, Any]) -> Any:
+    """What `model` returns for one call, as it returns it."""
     listed, named = parameters(model).arguments(call)
     return model(*listed, **named)
+
+
+def run(model: Any, call: Mapping[str, Any]) -> Any:
+    """What `model` returns for one call: a tensor, or a row of them; see `answers.listed`."""
+    from edgelift_builder.source import answers
+
+    return answers.listed(ask(model, call))
 
 
 def several(samples: data.DataSet, indexes: data.Array) -> dict[str, Any]:
@@ -43,10 +51,15 @@ def example() -> dict[str, Any]:
 
 
 def by_name(model: Any) -> Any:
-    """A module that takes the source's inputs by name: a `torch.export` program takes them only as it was exported."""
+    """A module that takes the source's inputs by name, and answers by name where `model` does: a `torch.export` program
+    takes them only as it was exported.
+    """
     import torch
 
-    if not hasattr(model, "_in_spec"):
+    from edgelift_builder.source import answers
+
+    plain = _answers_plainly(model)
+    if plain and not hasattr(model, "_in_spec"):
         return model
 
     class ByName(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
@@ -55,22 +68,51 @@ def by_name(model: Any) -> Any:
             self.model = model
 
         def forward(self, **given: Any) -> Any:
-            return run(self.model, given)
+            answer = ask(self.model, given)
+            return answer if plain else answers.named(answer, given)
 
     wrapper = ByName()
     wrapper.training = False  # without telling the program inside: its own eval() only raises
     return wrapper
 
 
-def in_order(model: Any) -> Any:
-    """A module that takes the source's inputs by position; None where `model` itself does."""
+def in_row(model: Any) -> Any:
+    """A module that takes what `model` takes, and answers with a tensor or a row of them; `model` where it does so."""
+    import torch
+
+    from edgelift_builder.source import answers
+
+    if _answers_plainly(model):
+        return model
+
+    class InRow(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *given: Any, **named: Any) -> Any:
+            return answers.listed(self.model(*given, **named))
+
+    # An exporter looks at the signature to tell which axis of what is free.
+    taken = inspect.signature(model.forward)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    InRow.forward.__signature__ = taken.replace(parameters=[own, *taken.parameters.values()])  # type: ignore[attr-defined]  # as inspect documents it
+    wrapper = InRow()
+    wrapper.training = False
+    if hasattr(model, "_in_spec"):
+        wrapper._in_spec = model._in_spec
+    return wrapper
+
+
+def by_position(model: Any) -> Any:
+    """A module that takes the source's inputs by position, and answers as `in_row` does; None where `model` itself does."""
     import torch
 
     names = list(example())
-    if not parameters(model).arguments(example())[1]:
+    if not parameters(model).arguments(example())[1] and _answers_plainly(model):
         return None
 
-    class InOrder(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
+    class ByPosition(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -78,4 +120,15 @@ def in_order(model: Any) -> Any:
         def forward(self, *given: Any) -> Any:
             return run(self.model, dict(zip(names, given, strict=True)))
 
-    return InOrder()
+    wrapper = ByPosition()
+    wrapper.training = False
+    return wrapper
+
+
+def _answers_plainly(model: Any) -> bool:
+    import torch
+
+    from edgelift_builder.source import answers
+
+    with torch.no_grad():
+        return answers.is_plain(ask(model, example()))

@@ -11,9 +11,12 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from edgelift_builder.convert.script_refusal import explain
 from edgelift_builder.convert.torchscript import MODEL, check_archive, script
+from edgelift_builder.exceptions import summarise
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.source import tensors
 from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
@@ -43,8 +46,9 @@ class DynamicInt8:
         """
         path = str(folder / MODEL)
         quantised, left = context.child.call(
-            quantise, piece.handle, settings["layers"], path, on_failure=on_step_failure(self.name)
-        )
+            quantise, piece.handle, settings["layers"], path, context.facts.batch_free,
+            on_failure=on_step_failure(self.name),
+        )  # fmt: skip
         made = Piece(
             "torchscript", "", folder, ((MODEL, "model"),), precision="int8", left_float=tuple(left),
             remarks=(f"int8 weights in {', '.join(quantised)}",),
@@ -58,7 +62,7 @@ class DynamicInt8:
             raise failed(self.name, "nothing was quantised")
 
 
-def quantise(handle: str, layers: list[str], path: str) -> tuple[list[str], list[str]]:
+def quantise(handle: str, layers: list[str], path: str, batch_free: bool) -> tuple[list[str], list[str]]:
     """In the child: write the quantised script; return the layers quantised, and those asked for but left float.
 
     Raises:
@@ -67,20 +71,65 @@ def quantise(handle: str, layers: list[str], path: str) -> tuple[list[str], list
     import torch
 
     model = module(handle)
-    wanted = {name: kind for name, kind in _kinds(model).items() if kind in layers}
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ContractError(
+            "conversion-failed",
+            "The model is TorchScript already, whose layers torch can no longer put others in place of.",
+            hint="Quantise the module (torch.ao.quantization.quantize_dynamic) before it is scripted: it ships as it comes.",
+        )
+    kinds = _kinds(model)
+    wanted = {name: kind for name, kind in kinds.items() if kind in layers}
     able = {getattr(torch.nn, kind) for kind in layers if kind in DYNAMIC}
     quantised = [name for name, kind in wanted.items() if kind in DYNAMIC]
     left = [f"{name} ({kind})" for name, kind in wanted.items() if kind not in DYNAMIC]
     if not quantised:
-        raise ContractError(
-            "conversion-failed",
-            f"No layer of the model can be quantised dynamically: {', '.join(DYNAMIC)} could.",
-            hint="Use static-int8, which quantises convolutions too.",
-        )
-    made = torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), able, dtype=torch.qint8)
-    script(made, Path(path))
+        raise ContractError("conversion-failed", _nothing(layers, kinds), hint=_OTHER_INT8)
+    try:
+        made = torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), able, dtype=torch.qint8)
+    except Exception as error:
+        raise explain(error, "quantised") from error
+    _try(made)
+    script(made, Path(path), batch_free=batch_free)
     return quantised, left
 
 
+def _try(made: Any) -> None:
+    """Refuse what no longer runs: it looks at weights that a quantised layer has no more.
+
+    Raises:
+        ContractError: `conversion-failed`.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            tensors.ask(made, tensors.example())
+    except Exception as error:
+        raise ContractError(
+            "conversion-failed",
+            f"With its layers quantised by torch the model no longer runs: {summarise(error)}.",
+            hint=f"It looks at what a layer in int8 does not have, its weights as a tensor. {_OTHER_INT8}",
+        ) from error
+
+
+_OTHER_INT8 = "Static int8 quantises convolutions, and ONNX and TFLite have dynamic int8 of their own."
+
+
+def _nothing(layers: list[str], kinds: dict[str, str]) -> str:
+    """What was looked for, and what there is."""
+    asked = ", ".join(kind for kind in layers if kind in DYNAMIC) or "none"
+    there = ", ".join(dict.fromkeys(kinds.values())) or "none"
+    return (
+        f"torch quantises {asked} dynamically, of what was asked for, and the model has none; its layers: {there}."
+    )
+
+
 def _kinds(model: Any) -> dict[str, str]:
-    return {name: type(layer).__name__ for name, layer in model.named_modules() if name}
+    """Layer → its class in torch.nn; another class of the same name is another, and torch leaves it alone."""
+    import torch
+
+    return {
+        name: type(layer).__name__
+        for name, layer in model.named_modules()
+        if name and getattr(torch.nn, type(layer).__name__, None) is type(layer)
+    }

@@ -78,13 +78,13 @@ def make(source_process: Child, facts: SourceFacts, work: Work) -> list[Made | F
 
 
 #: How a file becomes an artifact when nothing is done to it.
-_EXPORTS = {"onnx": "export-onnx", "tflite": "export-tflite"}
+_EXPORTS = {"onnx": "export-onnx", "tflite": "export-tflite", "torchscript": "export-torchscript"}
 
 
 def _as_they_came(facts: SourceFacts) -> list[Variant]:
     """What comes quantised is shipped as it is: quantising it again could only lose."""
-    known = [name for name in facts.formats if name in _EXPORTS]
-    return [Variant(AS_IT_CAME, name, [StepCall(_EXPORTS[name])], required=True) for name in known]
+    alone = len(facts.formats) == 1
+    return [Variant(AS_IT_CAME, name, [StepCall(_EXPORTS[name])], required=alone) for name in facts.formats]
 
 
 def step_context(source_process: Child, facts: SourceFacts, target: Target, work: Work) -> StepContext:

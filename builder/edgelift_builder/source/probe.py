@@ -18,7 +18,7 @@ from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, S
 from edgelift_builder.judge import telling
 from edgelift_builder.judge.labelled import are_all_alike
 from edgelift_builder.judge.panel import check_float
-from edgelift_builder.source import held, held_out, own_metric, trial
+from edgelift_builder.source import held, held_out, own_metric, torch_quantised, trial
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.source.forward import forward
@@ -69,7 +69,7 @@ def survey(
         formats=about.get("formats", ("onnx", "tflite", "torchscript")),
         batch_free=answers.batch_free,
         guessed=about.get("guessed", False),
-        quantised=getattr(source.model, "quantised", False),
+        quantised=_quantised(source.model),
         inputs=inputs,
         outputs=_outputs(answers, source.model),
         axes=samples.axes | answers.axes,
@@ -183,10 +183,15 @@ def _counted(shape: list[int], axis: int | None, *, batch_free: bool) -> list[in
     return [*shape[:axis], -1 if batch_free else 1, *shape[axis + 1 :]]
 
 
+def _quantised(model: Any) -> bool:
+    return model.quantised if isinstance(model, FileModel) else torch_quantised.is_quantised(model)
+
+
 def _weights_digest(model: Any) -> str:
     if isinstance(model, FileModel):
         return ""  # the file's own digest says it
-    held = {n: t.detach().cpu() for n, t in model.state_dict().items() if isinstance(t, Tensor)}
+    # Tensors of other packages, as torchao's, may have no bytes of their own; the answers tell them apart.
+    held = {n: t.detach().cpu() for n, t in model.state_dict().items() if type(t) is Tensor}
     plain = {
         n: (t if t.dtype != torch.bfloat16 else t.float()).numpy() for n, t in held.items() if not t.is_quantized
     }

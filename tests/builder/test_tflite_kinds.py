@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgelift_builder.build import build
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
+from edgelift_builder.report.progress import Quiet
+from edgelift_builder.request import Request
 from edgelift_builder.source import tflite_graph
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.tflite_file import open_tflite
@@ -113,6 +116,29 @@ def test_what_came_in_8_bits_is_known(tmp_path: Path, make: Callable[[], Net]) -
 @pytest.mark.parametrize("make", [kinds.bytes_in_and_out, kinds.half_weights, kinds.plain])
 def test_what_is_float_within_is_known(tmp_path: Path, make: Callable[[], Net]) -> None:
     assert not opened(make(), tmp_path)[0].quantised
+
+
+def test_weights_in_float16_are_called_so_and_quantised(tmp_path: Path) -> None:
+    kinds.half_weights().write(tmp_path / "net.tflite")
+    np.savez(tmp_path / "data.npz", x=np.concatenate([drawn(n) for n in range(60)]))
+    variants = {
+        "float32": "",
+        "int8-static": ', "tflite-static-int8"',
+        "int8-weight-only": ', "tflite-weight-only"',
+    }
+    (tmp_path / "r.toml").write_text(
+        'name = "r"\n' + "".join(
+            f'[[variant]]\nname = "{name}"\nformat = "tflite"\nsteps = ["export-tflite"{more}]\n'
+            for name, more in variants.items()
+        )
+    )  # fmt: skip
+    request = Request(
+        str(tmp_path / "net.tflite"), ["rpi4"], data=str(tmp_path / "data.npz"), recipe=str(tmp_path / "r.toml"),
+        out=tmp_path / "out",
+    )  # fmt: skip
+    found = {one.variant: one for one in build(request, Quiet()).report.candidates}
+    assert found["float16"].shipped and found.keys() == {"float16", "int8-static", "int8-weight-only"}
+    assert not any("works on a float32" in one.reason for one in found.values())
 
 
 def test_a_free_length_is_free_and_may_be_longer_than_the_file_starts_with(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from edgelift_builder.convert.export_refusal import explain
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.source import tflite_graph
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
@@ -38,11 +39,13 @@ class ExportTflite:
         Raises:
             ContractError: `unsupported-operator` or `conversion-failed`.
         """
-        context.child.call(
+        kind = context.child.call(
             export, piece.handle, context.facts, str(folder / MODEL), on_failure=on_step_failure(self.name)
         )
-        precision = "int8" if context.facts.quantised else "float32"
-        return StepOutput(Piece("tflite", "", folder, ((MODEL, "model"),), precision), changed=True)
+        precision = "int8" if context.facts.quantised else kind
+        # LiteRT widens weights in float16 itself.
+        made = Piece("tflite", "", folder, ((MODEL, "model"),), precision, widened=precision == "float16")
+        return StepOutput(made, changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
         """A TFLite flatbuffer."""
@@ -60,12 +63,14 @@ def check_flatbuffer(step: str, path: Path) -> None:
             raise failed(step, "what it wrote is not a TFLite file")
 
 
-def export(handle: str, facts: SourceFacts, path: str) -> None:
-    """In the child: convert a module with one sample as its shape."""
+def export(handle: str, facts: SourceFacts, path: str) -> str:
+    """In the child: convert a module with one sample as its shape, or take the source's own TFLite file; return which floats
+    its weights are in.
+    """
     model = module(handle)
     if isinstance(model, FileModel):
         shutil.copyfile(model.path, path)
-        return
+        return tflite_graph.float_kind(tflite_graph.read(model.path))
     free = [s.name for s in facts.inputs if any(n == -1 for k, n in enumerate(s.shape) if k != facts.axes[s.name])]
     if free:
         raise ContractError(
@@ -82,3 +87,4 @@ def export(handle: str, facts: SourceFacts, path: str) -> None:
         converted.export(path)
     except Exception as error:
         raise explain(error, "TFLite") from error
+    return tflite_graph.float_kind(tflite_graph.read(Path(path)))

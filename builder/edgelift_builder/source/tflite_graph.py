@@ -7,6 +7,7 @@ Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs.
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,20 @@ def is_quantised(model: Any) -> bool:
             if scaled and tensor.type in narrow and index not in ends:
                 return True
     return False
+
+
+def float_kind(model: Any) -> str:
+    """`float16` where more of its constants are stored in that than in float32, by their number of elements; else
+    `float32`.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    held = {schema.TensorType.FLOAT16: 0, schema.TensorType.FLOAT32: 0}
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        content = model.buffers[tensor.buffer].data
+        if tensor.type in held and content is not None and len(content):
+            held[tensor.type] += prod(_listed(tensor.shape))
+    return "float16" if held[schema.TensorType.FLOAT16] > held[schema.TensorType.FLOAT32] else "float32"
 
 
 def _name_operators(model: Any) -> bool:

@@ -427,3 +427,24 @@ def test_a_weak_model_that_is_better_beyond_chance_is_no_constant() -> None:
     with pytest.raises(ContractError, match="always giving one answer"):
         shuffled = drawn.permutation(labels)
         panel.check_float(telling.judging(case(signal, shuffled), ""), {"y": signal})
+
+
+@pytest.mark.parametrize("axes", [(N, 32), (N, 32, 1, 1), (N, 1, 32)])
+def test_a_vector_is_one_however_it_lies(axes: tuple[int, ...]) -> None:
+    vectors = DRAWN.normal(size=axes)
+    near = vectors + DRAWN.normal(0, 0.01, axes)
+    for labels in (None, vectors):
+        first = judged(case(vectors, labels), near, "embedding")[0]
+        assert first.verdict == "holds" and first.value == pytest.approx(0.99995, abs=1e-5)
+
+
+def test_several_labels_may_stand_between_axes_of_one() -> None:
+    many = (SCORES > 1).astype(np.int64)
+    assert told(SCORES[:, :, None, None], many) == "multilabel"
+    assert told(FRAMES[..., None] * 1.0, FRAMES > 2) == "sequence"
+
+
+def test_bytes_say_255_for_what_is_not_judged() -> None:
+    scores = one_hot(FRAMES, 5)
+    padded = np.where(np.arange(5) > 2, 255, FRAMES).astype(np.uint8)
+    assert judged(case(scores, padded), scores, "sequence")[0].value == 1

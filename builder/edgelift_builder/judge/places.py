@@ -29,7 +29,10 @@ def sequence(case: Case) -> Iterator[Reading]:
         return
     for (name, axis), labels in _found(case):
         if labels.ndim >= 2:
-            judged = labels >= 0
+            may_be = (
+                axis is None or case.reference[name].shape[axis] > VOID
+            )  # else it is no class: bytes have no -1
+            judged = (labels >= 0) & ((labels != VOID) | may_be)
             check_some(judged)
             yield (_every_place(name, axis, chooser(case.reference[name], axis), labels, judged),)
 

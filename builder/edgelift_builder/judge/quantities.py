@@ -9,7 +9,7 @@ import numpy as np
 from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet, is_text
 from edgelift_builder.judge import agreement
-from edgelift_builder.judge.case import Case, Metric, Reading, fitting, numbers
+from edgelift_builder.judge.case import Case, Metric, Reading, fitting, in_rows, numbers
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import PerSample, value
 
@@ -101,6 +101,7 @@ def _flat(array: Array) -> Array:
 
 def cosine(one: Array, other: Array) -> Numbers:
     """Cosine of each sample's vectors, float64[n], the mean over several of one sample; of nothing with anything 0."""
+    one, other = in_rows(one), in_rows(other)  # [n, size, 1, 1] is one vector, not many of one number
     one, other = one.reshape(len(one), -1, one.shape[-1]), other.reshape(len(other), -1, other.shape[-1])
     lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
     made: Numbers = ((one * other).sum(-1) / np.maximum(lengths, 1e-30)).mean(axis=1)

@@ -117,7 +117,10 @@ def _by_places(labels: Array, outputs: list[Array]) -> _Told:
         same = _bare(array.shape) == _bare(labels.shape) and len(_bare(labels.shape)) > 1
         if same and array.dtype.kind in "iu":
             return _of_places(len(_bare(labels.shape)), "class numbers, chosen inside the model,")
-        if same and array.ndim >= 3 and np.isin(numbered, (0, 1, VOID)).all():
+        places = (
+            array.ndim == 3 or in_rows(array).ndim >= 3
+        )  # and [n, labels, 1, 1] are several labels of each sample
+        if same and places and np.isin(numbered, (0, 1, VOID)).all():
             return _of_places(len(_bare(labels.shape)), "yes or no")
     return None
 

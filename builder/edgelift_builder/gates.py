@@ -40,8 +40,7 @@ def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, s
     examined = candidate.examination
     if candidate.is_float or candidate.as_it_came:
         if examined.float_distance > (FLOAT_TOLERANCE if candidate.is_float else QUANTUM):
-            share = f"{100 * examined.float_distance:.2g} %"
-            return "conversion-failed", f"Its outputs differ from the source's own by {share} of their range."
+            return "conversion-failed", f"Its outputs differ from the source's own {_by(examined.float_distance)}."
         return "", ""
     for judged in candidate.judgements:
         if judged.verdict == "fails":
@@ -55,6 +54,12 @@ def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, s
             "as it is with --accept."
         )
     return _gain(outcomes, candidate)
+
+
+def _by(distance: float) -> str:
+    if distance == float("inf"):
+        return "in a shape, a text, or where one is NaN or infinite and the other is not"
+    return f"by {100 * distance:.2g} % of their range"
 
 
 def _loss(judged: Judgement) -> str:

@@ -50,6 +50,17 @@ def candidate(
 
 
 @pytest.mark.parametrize(
+    ("distance", "words"),
+    [(0.25, "by 25 % of their range."), (float("inf"), "in a shape, a text, or where one is NaN")],
+)
+def test_how_a_float_one_differs_is_said(distance: float, words: str) -> None:
+    made = candidate("float32", 1000, None)
+    far = replace(made, examination=replace(made.examination, float_distance=distance))
+    (decided,) = gates.decide([far], accept=False)
+    assert isinstance(decided, Rejected) and words in decided.reason
+
+
+@pytest.mark.parametrize(
     ("size", "ratio", "ships"),
     [
         (400, Ratio(1.0, 0.99, 1.01), True),

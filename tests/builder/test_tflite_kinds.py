@@ -99,6 +99,7 @@ def test_a_graph_that_is_brought_forward_keeps_its_branches(tmp_path: Path) -> N
     ("make", "words"),
     [
         (lambda: kinds.several_signatures("main"), "2 signatures, and a device serves one: other, main"),
+        (kinds.of_text, "x of net.tflite is text, which LiteRT is not given here"),
         (kinds.remembers, "keeps a variable from one call to the next"),
     ],
 )
@@ -106,6 +107,23 @@ def test_what_cannot_be_served_is_told_in_a_sentence(tmp_path: Path, make: Calla
     with pytest.raises(ContractError, match=words) as caught:
         opened(make(), tmp_path)
     assert caught.value.code == "source-invalid" and caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["MyOwn", "FlexErf"])
+def test_an_operator_that_is_not_built_in_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ContractError, match=f"LiteRT cannot load net.tflite: it lacks the operator {name}[.]"):
+        opened(kinds.of_an_operator(name.encode()), tmp_path)
+
+
+def test_a_file_that_is_cut_or_has_no_ends_is_told(tmp_path: Path) -> None:
+    whole = kinds.plain().write(tmp_path / "whole.tflite").read_bytes()
+    (tmp_path / "cut.tflite").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ContractError, match=r"cut\.tflite is cut short"):
+        open_tflite(tmp_path / "cut.tflite", tmp_path, [])
+    endless = kinds.plain()
+    endless.graph.outputs = []
+    with pytest.raises(ContractError, match="has no outputs"):
+        opened(endless, tmp_path)
 
 
 @pytest.mark.parametrize("make", [kinds.own_dynamic, kinds.own_static])

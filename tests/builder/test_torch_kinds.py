@@ -280,6 +280,11 @@ class Complex(nn.Module):
     def forward(self, x):
         return torch.fft.rfft(x)
 
+class Narrow(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).bfloat16()
+
+def bfloat16(): return Source("n", Narrow(8, 3), (X[:1],), X)
 def noise(): return Source("n", Noisy(8, 3).eval(), (X[:1],), X)
 def complex_numbers(): return Source("n", Complex(), (X[:1],), X)
 def float64(): return Source("n", nn.Linear(8, 3), (X[:1].astype(np.float64),), X.astype(np.float64))
@@ -295,6 +300,7 @@ def program():
     ("name", "words"),
     [
         ("noise", "answers the same sample otherwise each time"),
+        ("bfloat16", "answers in bfloat16, which no client can be given"),
         ("complex_numbers", "answers in complex64, which no client can be given"),
         ("float64", r"input float64\[1, 8\] is of another type than the model computes in"),
         ("objects", "came as an array of Python objects"),

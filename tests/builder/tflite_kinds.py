@@ -177,6 +177,26 @@ def remembers() -> Net:
     return net
 
 
+def of_an_operator(name: bytes) -> Net:
+    """A layer after an operator that is not built in; those of TensorFlow itself begin with `Flex`."""
+    net = Net()
+    net.tensor("x", (1, 8))
+    net.tensor("y", (1, 8))
+    net.op("CUSTOM", ["x"], ["y"])
+    net.model.operatorCodes[0].customCode = name
+    net.ends(["x"], ["y"])
+    return net
+
+
+def of_text() -> Net:
+    """Text in, and the same out."""
+    net = Net()
+    net.tensor("x", (1, 8))
+    net.graph.tensors[0].type = schema.TensorType.STRING
+    net.ends(["x"], ["x"])
+    return net
+
+
 def no_batch_axis() -> Net:
     """`x: float32[8]` → `y: float32[3]`: one sample is a vector, and nothing counts samples."""
     net, ws = Net(), weights()

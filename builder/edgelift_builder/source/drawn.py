@@ -72,7 +72,9 @@ def sample_axis(port: Port, ports: Sequence[Port], answers: Sequence[Port]) -> i
     others_free = any(p.shape[0] is None for p in ports if p.shape and p is not port)
     words = {p.symbols[0] for p in firsts if p.symbols and p.shape[0] is None} | {""}
     free = [k for k, n in enumerate(shape) if n is None]
-    named = [k for k in free if _word(port, k) in words or _word(port, k).lower() in _SAMPLES_CALLED]
+    # One without a word may count samples where the first cannot: beside a first axis of 1 it is a length.
+    known = words if shape[0] != 1 else words - {""}
+    named = [k for k in free if _word(port, k) in known or _word(port, k).lower() in _SAMPLES_CALLED]
     if named:
         return named[0]
     if shape[0] == 1:

@@ -41,14 +41,14 @@ def forward(model: Any, call: data.DataSet, what: str) -> data.DataSet:
 
 
 def _array(made: Tensor) -> data.Array:
-    if made.layout is not torch.strided or made.is_complex():
+    if made.layout is not torch.strided or made.is_complex() or made.dtype is torch.bfloat16:
         kind = "a sparse tensor" if made.layout is not torch.strided else str(made.dtype).removeprefix("torch.")
         raise ContractError(
             "source-invalid",
             f"The model answers in {kind}, which no client can be given.",
-            hint="Return it as plain numbers: to_dense(), or torch.view_as_real.",
+            hint="Return it as plain numbers: with float(), to_dense(), or torch.view_as_real.",
         )
-    array: data.Array = (made.detach().float() if made.dtype is torch.bfloat16 else made.detach()).numpy()
+    array: data.Array = made.detach().numpy()
     return array
 
 

@@ -3,7 +3,7 @@
     edgelift build builder/examples/fullsize.py:resnet18 --target x86-64
     edgelift build builder/examples/fullsize.py:bert6 --target x86-64 --recipe int8-dynamic
 
-`resnet18` and `mobilenetv2` learn the digits for half a minute, most of it on small images. `bert6` keeps its
+`resnet18` and `mobilenetv2` learn the digits for half a minute or a whole one, most of it on small images. `bert6` keeps its
 random weights, but for a last layer fitted in closed form so that its answers are not chance; it is judged by how
 often an artifact agrees with float.
 """
@@ -119,7 +119,7 @@ def mobilenetv2() -> Source:
     # The usual head has 1,000 classes; ten of them are digits, and the others stay unused.
     model = Pooled(nn.Sequential(*layers, *_conv(before, 1280, 1), nn.ReLU6()), 1280)
     model.head = nn.Linear(1280, 1000)
-    return _taught("mobilenetv2", model, rate=4e-3, epochs_at_size=6)
+    return _taught("mobilenetv2", model, rate=4e-3, epochs_at_size=6, epochs=24)
 
 
 def bert6() -> Source:
@@ -143,13 +143,13 @@ def bert6() -> Source:
     )
 
 
-def _taught(name: str, model: nn.Module, *, rate: float, epochs_at_size: int) -> Source:
-    for size, epochs, share in (
-        (SMALL, 8, 1.0),
+def _taught(name: str, model: nn.Module, *, rate: float, epochs_at_size: int, epochs: int = 8) -> Source:
+    for size, times, share in (
+        (SMALL, epochs, 1.0),
         (SIZE, epochs_at_size, 0.5),
     ):  # convolutions don't mind the size of an image
         data = _coloured(size)
-        train(model, data.train_images, data.train_labels, epochs=epochs, rate=share * rate, change=shifted)
+        train(model, data.train_images, data.train_labels, epochs=times, rate=share * rate, change=shifted)
     again = torch.roll(data.images[:AGAIN], (MOVED, MOVED), dims=(2, 3))
     return Source(
         name=name,

@@ -65,7 +65,7 @@ def decomposed() -> Any:
                 torch.ops.quantized_decomposed.dequantize_per_tensor(small, 0.03, 0, -128, 127, torch.int8)
             )
 
-    return torch.export.export(Rounded().eval(), (X[:1],)).module()
+    return torch.export.export(Rounded().eval(), (X[:1],))
 
 
 X = torch.from_numpy(np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32))
@@ -82,7 +82,7 @@ SERIES = X.reshape(4, 16, 32)
         (lambda: torch.jit.script(statically()), True),
         (dynamic, True),
         (statically, True),
-        (decomposed, True),
+        (lambda: decomposed().module(), True),
         (dense, False),
         (lambda: torch.jit.script(dense()), False),
         (lambda: torch.jit.freeze(torch.jit.script(Listener().eval())), False),
@@ -155,3 +155,15 @@ def _unpacked(release: Path, folder: Path) -> Path:
     for file in json.loads(manifest.read_text())["files"]:
         (folder / file["path"]).write_bytes((release / "blobs" / file["sha256"]).read_bytes())
     return folder / "model.pt"
+
+
+def test_an_archive_of_a_quantised_program_becomes_quantised_files(tmp_path: Path) -> None:
+    """ONNX and TFLite have forms for its rounding; it is not rounded again."""
+    torch.export.save(decomposed(), tmp_path / "net.pt2")
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(2).normal(size=(60, 32)).astype(np.float32))
+    request = Request(
+        str(tmp_path / "net.pt2"), ["x86-64"], data=str(tmp_path / "data.npz"), out=tmp_path / "release"
+    )
+    candidates = build(request, Quiet()).report.candidates
+    assert {c.variant for c in candidates} == {"int8-as-it-came"}
+    assert ("onnx", True) in {(c.format, c.shipped) for c in candidates}

@@ -117,11 +117,13 @@ _OTHER_INT8 = "Static int8 quantises convolutions, and ONNX and TFLite have dyna
 
 def _nothing(layers: list[str], kinds: dict[str, str]) -> str:
     """What was looked for, and what there is."""
-    asked = ", ".join(kind for kind in layers if kind in DYNAMIC) or "none"
+    asked = " or ".join(kind for kind in layers if kind in DYNAMIC)
+    if not asked:
+        return (
+            f"torch has no dynamic int8 of {', '.join(layers) or 'no layer'}: it has it of {', '.join(DYNAMIC)}."
+        )
     there = ", ".join(dict.fromkeys(kinds.values())) or "none"
-    return (
-        f"torch quantises {asked} dynamically, of what was asked for, and the model has none; its layers: {there}."
-    )
+    return f"The model has no {asked} layer, which torch could quantise dynamically; its layers: {there}."
 
 
 def _kinds(model: Any) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,10 @@ def _open_program(path: Path) -> tuple[Any, list[Port]]:
     import torch
 
     safe_torch.check_program(path)
+    with warnings.catch_warnings():  # that this part of torch moves to another package
+        warnings.simplefilter("ignore")
+        # A quantised program calls operators that torch knows only once this is loaded.
+        import torch.ao.quantization.fx._decomposed
     try:
         program = torch.export.load(path)
     except Exception as error:

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from edgelift_builder import data
+from edgelift_builder import calls, data
 from edgelift_builder.convert import export_refusal, onnx_export, tflite
 from edgelift_builder.facts import EVALUATION, REFERENCE, SourceFacts
 from edgelift_builder.measure.evaluate import largest_difference
+from edgelift_builder.measure.runtimes import ModelSpec, open_session
 from edgelift_builder.source import load
 from edgelift_contract import ContractError
+from edgelift_contract.manifest import SessionOptions
 
 pytestmark = [
     pytest.mark.builder, pytest.mark.onnx,
@@ -321,6 +323,32 @@ def test_a_script_as_a_module_becomes_what_a_script_can(tmp_path: Path) -> None:
         "    return Source('t', torch.jit.trace(nn.Linear(8, 3).eval(), torch.zeros(1, 8)), (X[:1],), X)\n"
     )
     assert taken(tmp_path / "script.py", tmp_path / "sets", function="traced").formats == ("torchscript",)
+
+
+def test_a_forward_of_any_arguments_becomes_tflite(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    facts = taken(tmp_path / "odd.py", tmp_path / "sets", function="takes_anything")
+    tflite.export("", facts, str(tmp_path / "made.tflite"))
+    names = tuple(spec.name for spec in facts.inputs)
+    session = open_session(
+        ModelSpec("litert", tmp_path / "made.tflite", SessionOptions(), names, ("output_0",), batch_free=False)
+    )
+    samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
+    found = session.run(calls.one(samples, 3, facts.axes))
+    np.testing.assert_allclose(found["output_0"], answers["output_0"][3:4], atol=1e-5)
+
+
+def test_weights_may_be_sparse(tmp_path: Path) -> None:
+    (tmp_path / "sparse.py").write_text(
+        ODD + "\n\nclass Sparse(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        return torch.sparse.mm(self.table.t(), x.t()).t()\n\n"
+        "def sparse():\n"
+        "    model = Sparse(8, 3).eval()\n"
+        "    model.register_buffer('table', torch.eye(8).to_sparse())\n"
+        "    return Source('s', model, (X[:1],), X)\n"
+    )
+    assert taken(tmp_path / "sparse.py", tmp_path / "sets", function="sparse").key
 
 
 class Packing(nn.Module):

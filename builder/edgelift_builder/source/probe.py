@@ -191,7 +191,7 @@ def _weights_digest(model: Any) -> str:
     if isinstance(model, FileModel):
         return ""  # the file's own digest says it
     # Tensors of other packages, as torchao's, may have no bytes of their own; the answers tell them apart.
-    held = {n: t.detach().cpu() for n, t in model.state_dict().items() if type(t) is Tensor}
+    held = {n: t.detach().to_dense().cpu() for n, t in model.state_dict().items() if type(t) is Tensor}
     plain = {
         n: (t if t.dtype != torch.bfloat16 else t.float()).numpy() for n, t in held.items() if not t.is_quantized
     }

@@ -59,7 +59,7 @@ def by_name(model: Any) -> Any:
     from edgelift_builder.source import answers
 
     plain = _answers_plainly(model)
-    if plain and not hasattr(model, "_in_spec"):
+    if plain and not hasattr(model, "_in_spec") and _takes_names(model):
         return model
 
     class ByName(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
@@ -123,6 +123,12 @@ def by_position(model: Any) -> Any:
     wrapper = ByPosition()
     wrapper.training = False
     return wrapper
+
+
+def _takes_names(model: Any) -> bool:
+    """Can every input be given by a name of its own: not what goes into `*args`, or before a `/`."""
+    kinds = {parameter.kind for parameter in inspect.signature(model.forward).parameters.values()}
+    return not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY}
 
 
 def _answers_plainly(model: Any) -> bool:

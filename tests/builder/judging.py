@@ -1,4 +1,4 @@
-"""What tests of the judge share: a case of arrays, its judgements, the task that is told."""
+"""What tests of the judge share: a case of arrays, its judgements, the task that is told, labels to answer."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ def told(outputs: DataSet | Array, labels: Any) -> str:
 
 def one_hot(classes: Array, count: int) -> Array:
     return np.eye(count, dtype=np.float32)[classes]
+
+
+N = 1000
+_DRAWN = np.random.default_rng(1)
+CLASSES = _DRAWN.integers(0, 4, N)
+#: Logits by which `CLASSES` are found.
+SCORES = one_hot(CLASSES, 4) * 3 + _DRAWN.normal(0, 0.5, (N, 4)).astype(np.float32)
+PIXELS = _DRAWN.integers(0, 3, (40, 8, 8))
+MASK = _DRAWN.integers(0, 2, (40, 8, 8))
+FRAMES = _DRAWN.integers(0, 5, (80, 5))

@@ -15,7 +15,7 @@ from edgelift_builder.optimise import opset, prepare
 from edgelift_builder.optimise.onnx_types import typed
 from edgelift_builder.optimise.unfuse import DOMAIN, unfused
 from edgelift_builder.source.onnx_norms import without_foreign_norms
-from tests.builder.onnx_kinds import floats, model, node, port, weights
+from tests.builder.onnx_parts import floats, model, node, port, weights
 
 pytestmark = [pytest.mark.builder, pytest.mark.onnx]
 

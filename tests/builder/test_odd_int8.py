@@ -12,7 +12,8 @@ import pytest
 from edgelift_builder.build import build
 from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
-from tests.builder.onnx_kinds import COUNT, KINDS, Kind, floats, model, node, port, weights
+from tests.builder.onnx_kinds import KINDS
+from tests.builder.onnx_parts import COUNT, Kind, floats, model, node, port, weights
 
 pytestmark = [pytest.mark.builder, pytest.mark.onnx]
 

@@ -18,8 +18,9 @@ from edgelift_builder.convert import onnx_export
 from edgelift_builder.source import load
 from edgelift_builder.source.onnx_quantised import is_quantised
 from edgelift_contract import ContractError
-from tests.builder import onnx_kinds
-from tests.builder.onnx_kinds import COUNT, FLOAT, KINDS, REFUSED, dense, model, node, port
+from tests.builder.onnx_kinds import KINDS
+from tests.builder.onnx_parts import COUNT, FLOAT, ROWS, X, dense, floats, model, node, port, weights
+from tests.builder.onnx_refused import REFUSED
 
 pytestmark = [pytest.mark.builder, pytest.mark.onnx]
 
@@ -100,9 +101,7 @@ def test_what_cannot_be_served_is_refused_in_words(name: str, tmp_path: Path) ->
 
 def test_what_onnxruntime_fused_is_taken_as_it_is(tmp_path: Path) -> None:
     nodes = [node("Conv", ["x", "k"], ["c"]), node("Relu", ["c"], ["y"])]
-    plain = model(
-        nodes, [port("x", ["N", 3, 6, 6])], [port("y", ["N", 4, 4, 4])], {"k": onnx_kinds.weights(4, 3, 3, 3)}
-    )
+    plain = model(nodes, [port("x", ["N", 3, 6, 6])], [port("y", ["N", 4, 4, 4])], {"k": weights(4, 3, 3, 3)})
     onnx.save(plain, tmp_path / "plain.onnx")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -112,7 +111,7 @@ def test_what_onnxruntime_fused_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "sets").mkdir()
     facts = load.load_source(str(tmp_path / "given.onnx"), "", "", str(tmp_path / "sets"))
     graph, *_ = onnx_export.export("", facts, str(tmp_path), onnx_export.OPSET)
-    x = {"x": onnx_kinds.floats(COUNT, 3, 6, 6)}
+    x = {"x": floats(COUNT, 3, 6, 6)}
     for one, other in zip(
         answers(tmp_path / graph, x, {"x": 0}), answers(tmp_path / "plain.onnx", x, {"x": 0}), strict=True
     ):
@@ -141,7 +140,7 @@ def test_a_sequence_and_pieces_become_outputs(tmp_path: Path) -> None:
     nodes += [node("SequenceConstruct", ["y", "h"], ["both"]), node("SplitToSequence", ["y"], ["pieces"], axis=1)]
     kind = onnx.helper.make_sequence_type_proto(onnx.helper.make_tensor_type_proto(FLOAT, None))
     outputs = [onnx.helper.make_value_info(name, kind) for name in ("both", "pieces")]
-    onnx.save(model(nodes, [onnx_kinds.ROWS], outputs, constants), tmp_path / "given.onnx")
+    onnx.save(model(nodes, [ROWS], outputs, constants), tmp_path / "given.onnx")
     (tmp_path / "sets").mkdir()
     facts = load.load_source(str(tmp_path / "given.onnx"), "", "", str(tmp_path / "sets"))
     assert [(s.name, s.shape) for s in facts.outputs] == [
@@ -152,7 +151,7 @@ def test_a_sequence_and_pieces_become_outputs(tmp_path: Path) -> None:
     assert any("its tensors are the outputs both_0, both_1" in said for said in facts.remarks)
     (tmp_path / "made").mkdir()
     graph, *_ = onnx_export.export("", facts, str(tmp_path / "made"), onnx_export.OPSET)
-    x = onnx_kinds.X["x"][:1]
+    x = X["x"][:1]
     made = opened(tmp_path / "made" / graph).run(None, {"x": x})
     both, pieces = opened(tmp_path / "given.onnx").run(None, {"x": x})
     for one, other in zip(made, [*both, np.concatenate(pieces, axis=1)], strict=True):

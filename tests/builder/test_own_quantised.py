@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgelift_builder.build import build
 from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
-from tests.builder.onnx_kinds import dense, floats, model, node, port
+from tests.builder.onnx_parts import dense, floats, model, node, port
 
 pytestmark = [pytest.mark.builder, pytest.mark.onnx]
 

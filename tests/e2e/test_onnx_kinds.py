@@ -14,7 +14,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from tests.builder import test_scikit
-from tests.builder.onnx_kinds import COUNT, KINDS
+from tests.builder.onnx_kinds import KINDS
+from tests.builder.onnx_parts import COUNT
 from tests.e2e.serving import asked, served
 from tests.simulators.device import Device
 

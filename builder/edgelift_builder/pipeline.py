@@ -11,7 +11,7 @@ Steps don't touch the model themselves: they call functions in the child process
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -173,11 +173,14 @@ def demand_data(step: str, facts: SourceFacts) -> None:
         )
 
 
-def check_options(step: str, options: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """`known` (option → default) with the recipe's values in place of the defaults.
+def check_options(
+    step: str, options: dict[str, Any], known: dict[str, Any], choices: Mapping[str, Sequence[Any]] | None = None
+) -> dict[str, Any]:
+    """`known` (option → default) with the recipe's values in place of the defaults; `choices` (option → values) where not
+    every value of a type will do.
 
     Raises:
-        ContractError: `unknown-recipe` for an option the step does not have, or of another type.
+        ContractError: `unknown-recipe` for an option the step does not have, of another type, or not among its choices.
     """
     for name, value in options.items():
         if name not in known:
@@ -188,6 +191,13 @@ def check_options(step: str, options: dict[str, Any], known: dict[str, Any]) -> 
         if type(value) is not type(known[name]):
             kind = type(known[name]).__name__
             raise ContractError("unknown-recipe", f"The option {name} of the step {step} must be a {kind}.")
+        allowed = (choices or {}).get(name)
+        if allowed is not None and value not in allowed:
+            raise ContractError(
+                "unknown-recipe",
+                f"The option {name} of the step {step} can't be {value!r}.",
+                hint=f"It can be one of: {', '.join(map(str, allowed))}.",
+            )
     return known | options
 
 

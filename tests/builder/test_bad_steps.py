@@ -64,9 +64,11 @@ def test_an_operator_that_tflite_lacks_is_named(build_tiny: Callable[..., BuiltF
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ('{ step = "static-int8", calibration = "guess" }', "no calibration 'guess'"),
-        ('{ step = "static-int8", granularity = "row" }', "no granularity 'row'"),
-        ('{ step = "weight-only", bits = 3 }', "no weights of 3 bits"),
+        ('{ step = "static-int8", calibration = "guess" }', "step static-int8 can't be 'guess'"),
+        ('{ step = "static-int8", granularity = "row" }', "It can be one of: target, tensor, channel"),
+        ('{ step = "tflite-static-int8", calibration = "guess" }', "It can be one of: best, "),
+        ('{ step = "weight-only", bits = 3 }', "bits of the step weight-only can't be 3"),
+        ('{ step = "weight-only", group = 7 }', "group of the step weight-only can't be 7"),
         ('{ step = "prune-weights", pattern = "4:2" }', "no pattern '4:2'"),
         ('{ step = "prune-channels", amount = 1.5 }', "between 0 and 1"),
         ('{ step = "prune-layers", count = 0 }', "at least 1"),

@@ -55,14 +55,7 @@ class StaticInt8:
         go back to float to keep the accuracy budget.
         """
         known = {"calibration": "minmax", "percentile": 99.99, "granularity": "target", "revert": 0}
-        chosen = check_options(self.name, options, known)
-        for name, choices in _CHOICES.items():
-            if chosen[name] not in choices:
-                raise ContractError(
-                    "unknown-recipe",
-                    f"The step {self.name} has no {name} {chosen[name]!r}.",
-                    hint=f"It has {', '.join(choices)}.",
-                )
+        chosen = check_options(self.name, options, known, _CHOICES)
         scheme = target.int8.get("onnxruntime")
         if scheme is None:
             raise ContractError(

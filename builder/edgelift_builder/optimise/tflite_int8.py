@@ -46,14 +46,8 @@ class TfliteStaticInt8:
         """`calibration`: `best` or one of `tflite_ranges.METHODS`; `revert`: most layers that may go back to float where
         the answers would be off. XNNPACK wants the same scheme on every processor.
         """
-        chosen = check_options(self.name, options, {"calibration": BEST, "revert": 4})
-        if chosen["calibration"] not in (BEST, *METHODS):
-            raise ContractError(
-                "unknown-recipe",
-                f"The step {self.name} has no calibration {chosen['calibration']!r}.",
-                hint=f"It has {', '.join((BEST, *METHODS))}.",
-            )
-        return chosen
+        known = {"calibration": BEST, "revert": 4}
+        return check_options(self.name, options, known, {"calibration": (BEST, *METHODS)})
 
     def requires(self, piece: Piece) -> None:
         """Only a float TFLite file."""

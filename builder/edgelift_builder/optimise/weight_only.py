@@ -40,14 +40,8 @@ class WeightOnly:
         """`bits`: 8 or 4; `group`: weights that share a scale: 16, 32, 64, 128 or 256; `stored`: products too are only
         stored in 8 bits, with a scale per channel, and widened at load.
         """
-        chosen = check_options(self.name, options, {"bits": 8, "group": 32, "stored": False})
-        if chosen["bits"] not in _SINCE or chosen["group"] not in (16, 32, 64, 128, 256):
-            raise ContractError(
-                "unknown-recipe",
-                f"The step {self.name} has no weights of {chosen['bits']} bits in groups of {chosen['group']}.",
-                hint="It has 8 and 4 bits in groups of 16, 32, 64, 128 or 256.",
-            )
-        return chosen
+        known = {"bits": 8, "group": 32, "stored": False}
+        return check_options(self.name, options, known, {"bits": [*_SINCE], "group": (16, 32, 64, 128, 256)})
 
     def requires(self, piece: Piece) -> None:
         """Only a float ONNX graph."""

@@ -144,6 +144,7 @@ CODES: dict[str, str] = {
     "source-invalid": "the source does not return what a source must",
     "shape-mismatch": "the example inputs do not fit the model",
     "unknown-target": "no target has this name",
+    "unknown-metric": "a budget names a metric that the source is not judged by",
     "unknown-recipe": "no recipe has this name, or it names an unknown step",
     "unsupported-operator": "a format or a runtime has no kernel for one of the model's operators",
     "conversion-failed": "a converter could not convert the model",

@@ -11,6 +11,7 @@ from edgelift_builder.case_data import read_case
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import EVALUATION, REFERENCE
 from edgelift_builder.judge import panel, telling
+from edgelift_builder.judge.budgets import Allowed
 from edgelift_builder.judge.judgement import Judgement, Verdict
 from edgelift_builder.measure import examine
 from edgelift_builder.measure.runtimes import ModelSpec, open_session
@@ -43,7 +44,7 @@ class Judge:
         case = read_case(data_folder, built.facts.task)
         judging = telling.judging(case, built.facts.task)
         self._data, self._reference = data_folder, data.load(data_folder / REFERENCE)
-        self._panel = panel.Panel(judging, case.reference, panel.budgets(points, None, judging.metrics[0].measure))
+        self._panel = panel.Panel(judging, case.reference, Allowed(points).judging)
 
     def floats(self) -> Answered:
         """What float's answers are worth: they are those that all others are held to, by a gate of the build."""

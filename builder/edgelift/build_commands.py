@@ -39,13 +39,12 @@ def _build(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
     budget: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
             "--budget",
-            min=0,
-            max=100,
-            help="Most that a variant may lose of the first metric, instead of what is usual: points of a share "
-            "(accuracy, F1, IoU), per cent of float's value of an error (MAE, RMSE).",
+            metavar="[METRIC=]NUMBER",
+            help="Most that a variant may lose instead of what is usual: 2, of the first metric, or 'box overlap=3'; "
+            "repeat for more. Points of a share (accuracy, F1, IoU), per cent of float's value of an error (MAE, RMSE).",
         ),
     ] = None,
     search: Annotated[
@@ -64,12 +63,13 @@ def _build(
     ] = "",
 ) -> None:
     """Build a release: convert, quantise, measure, and package a model for one or more boards."""
-    from edgelift_builder.request import Request
+    from edgelift_builder.request import Request, parse_budgets
 
+    main, named = parse_budgets(budget or [])
     request = Request(
         source=source, targets=target, recipe=recipe, version=version, counter=counter, model=model, out=out,
-        budget=budget, search_s=seconds(search) if search else 0.0, timeout_s=timeout, accept=accept, emulate=emulate,
-        force=force, data=data,
+        budget=main, budgets=named, search_s=seconds(search) if search else 0.0, timeout_s=timeout, accept=accept,
+        emulate=emulate, force=force, data=data,
     )  # fmt: skip
     built = _run(request, quiet=as_json)
     hint = f"The release is in {built.folder}."

@@ -47,7 +47,8 @@ class Assessor:
         judging = (
             own_metric.by_own(facts.own, self._own_scores) if facts.own else telling.judging(case, facts.task)
         )
-        budgets = work.budgets(judging) if samples is None else work.choosing_budgets(facts.unit)
+        allowed = work.allowed(facts)
+        budgets = allowed.judging if samples is None else allowed.choosing
         self._panel = Panel(judging, case.reference, budgets)
         self._count, self._count_of_samples = 0, data.length(case.reference)
         self._reference = case.reference

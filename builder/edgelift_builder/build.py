@@ -33,7 +33,7 @@ from edgelift_builder.recipe import Recipe, Variant, load_recipe
 from edgelift_builder.report import page
 from edgelift_builder.report.describe import write_report
 from edgelift_builder.report.report import BuildReport
-from edgelift_builder.request import Request, release_counter
+from edgelift_builder.request import Request, check_budgets, release_counter
 from edgelift_builder.source.named import check_data, split_source
 from edgelift_builder.staging import put_in_place, refuse_existing, staging
 from edgelift_builder.steps import check_recipe
@@ -72,6 +72,7 @@ def build(request: Request, progress: BuildProgress, data_to: Path | None = None
     recipe = _recipe(request, targets)
     counter = release_counter(request)
     machine = emulate.find_root() if request.emulate else None
+    check_budgets(request.budget, request.budgets)
     path, function = split_source(request.source)
     check_data("" if function else request.data)
     parent = request.out.absolute().parent if request.out else Path("releases").absolute()
@@ -86,6 +87,7 @@ def build(request: Request, progress: BuildProgress, data_to: Path | None = None
         with Child(folder / "source.log") as source_process:
             with work.stage("load", f"Running {function} in {path.name}" if function else f"Opening {path.name}"):
                 facts = load_source(source_process, path, function, work)
+            work.allowed(facts)  # a budget of a metric that there isn't is refused before anything is made
             facts = choose_recipe(source_process, facts, work)
             progress.total(_stages(facts, work))
             name = check_name("model", request.model or facts.name)

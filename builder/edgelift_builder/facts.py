@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgelift_builder.judge.budgets import Named
 from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_contract.manifest import Format, TensorSpec
 
@@ -23,6 +24,7 @@ class SourceFacts:
         held_out: are none of the calibration samples, which choose, among those that judge.
         task, told: what it is for, as the source names it, empty where it does not; and as it is judged.
         metric, unit: what is measured first, as `accuracy`, and in what unit it loses.
+        metrics: all that it is judged by, the first first.
         judged: how it is judged, and what the float model scores, for people.
         own: the source's own metric, where it brings one.
         data_sha256: digest of evaluation inputs and labels.
@@ -46,6 +48,7 @@ class SourceFacts:
     told: str = ""
     judged: str = ""
     unit: Unit = "points"
+    metrics: tuple[Named, ...] = ()
     own: Measure | None = None
     key: str = ""
     formats: tuple[Format, ...] = ("onnx", "tflite", "torchscript")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from edgelift_builder.candidate import Decided, Examined, Failed, Outcome, Rejected, Shipped, find_float
-from edgelift_builder.judge.judgement import Judgement
+from edgelift_builder.judge import advice
 from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE, QUANTUM
 from edgelift_builder.recipe import FLOAT
 from edgelift_builder.targets import MUST_BE_FASTER
@@ -42,12 +42,10 @@ def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, s
         if examined.float_distance > (FLOAT_TOLERANCE if candidate.is_float else QUANTUM):
             return "conversion-failed", f"Its outputs differ from the source's own {_by(examined.float_distance)}."
         return "", ""
-    for judged in candidate.judgements:
-        if judged.verdict == "fails":
-            return "accuracy-over-budget", f"It loses {_loss(judged)} against float, over {_budget(judged)}."
-    for judged in candidate.judgements:
-        if judged.verdict == "cannot-tell":
-            return "not-enough-data", _too_few(judged)
+    if candidate.verdict == "fails":
+        return "accuracy-over-budget", advice.failed(candidate.judgements)
+    if candidate.verdict == "cannot-tell":
+        return "not-enough-data", advice.too_few(candidate.judgements)
     if candidate.guessed:
         return "no-data", (
             "It was judged on inputs that were drawn, which say little about real ones: give some with --data, or ship it "
@@ -60,25 +58,6 @@ def _by(distance: float) -> str:
     if distance == float("inf"):
         return "in a shape, a text, or where one is NaN or infinite and the other is not"
     return f"by {100 * distance:.2g} % of their range"
-
-
-def _loss(judged: Judgement) -> str:
-    unit = "points of" if judged.unit == "points" else "% of"
-    return f"{judged.loss:+.2f} {unit} {judged.metric} ({judged.loss_low:+.2f} to {judged.loss_high:+.2f})"
-
-
-def _budget(judged: Judgement) -> str:
-    return f"the budget of {judged.budget:g} {'points' if judged.unit == 'points' else '%'}"
-
-
-def _too_few(judged: Judgement) -> str:
-    needed = judged.samples_needed
-    said = f"With {judged.n} samples it cannot be told whether its loss, {_loss(judged)}, keeps {_budget(judged)}."
-    room = "ive it more room with --budget, or ship it as it is with --accept."
-    if needed:
-        return f"{said} About {needed} samples would tell: add some, g{room}"
-    less = "would likely show that it does not" if judged.loss > judged.budget else "would not tell"
-    return f"{said} More samples like these {less}. G{room}"
 
 
 def _gain(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:

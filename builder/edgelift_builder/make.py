@@ -89,8 +89,8 @@ def _as_they_came(facts: SourceFacts) -> list[Variant]:
 
 def step_context(source_process: Child, facts: SourceFacts, target: Target, work: Work) -> StepContext:
     """What the steps for one target work with."""
-    budget, fresh = (work.recipe.accuracy_drop_pp, work.request.budget), work.request.force
-    return StepContext(source_process, facts, work.folder, target, budget, fresh, work.done)
+    fresh = work.request.force
+    return StepContext(source_process, facts, work.folder, target, work.allowed(facts), fresh, work.done)
 
 
 def make_one(candidate: Candidate, context: StepContext, work: Work) -> Made | Failed:

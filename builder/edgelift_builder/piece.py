@@ -66,6 +66,7 @@ class Piece:
         runtime_range: versions of the runtime that may load it, where narrower than its format's.
         widened: are its narrow weights only stored so, and widened while it loads: then it computes in float.
         sensitivity, ranges: what quantising found out, for the report.
+        wider: where layers had to go back to float, with what budgets none would have; see `advice.more_room`.
     """
 
     format: PieceFormat
@@ -80,6 +81,7 @@ class Piece:
     widened: bool = False
     sensitivity: tuple[LayerLoss, ...] = ()
     ranges: tuple[Range, ...] = ()
+    wider: str = ""
 
     @property
     def computes(self) -> str:

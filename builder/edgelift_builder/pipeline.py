@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from edgelift_builder import cache
 from edgelift_builder.child import Child, OnFailure
 from edgelift_builder.facts import SourceFacts
+from edgelift_builder.judge.budgets import Allowed
 from edgelift_builder.piece import Piece, PieceFormat
 from edgelift_builder.recipe import FLOAT, FLOATS, StepCall
 from edgelift_builder.targets import Target
@@ -43,8 +44,7 @@ class StepContext:
         facts: what is known of the source.
         folder: scratch space; data sets lie in it, results of steps below it.
         target: for whom this variant is made.
-        budget: what the variant may lose, for steps that keep to it themselves: the recipe's points, and what was asked
-            of the first measure; see `panel.budgets`.
+        allowed: what the variant may lose, for steps that keep to it themselves.
         fresh: leave aside what earlier builds left in the cache.
         done: results of this build.
     """
@@ -53,7 +53,7 @@ class StepContext:
     facts: SourceFacts
     folder: Path
     target: Target
-    budget: tuple[float, float | None] = (0.5, None)
+    allowed: Allowed = field(default_factory=Allowed)
     fresh: bool = False
     done: dict[str, StepOutput] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ def _plan(
         settings = step.settings(call.options, context.target)
         parts: list[Any] = [key, step.name, settings]
         if getattr(step, "keeps_budget", False):
-            parts.append(context.budget)
+            parts.append(context.allowed)
         key = codec.digest(codec.canonical_json(parts))
         planned.append((step, settings, key))
     return planned

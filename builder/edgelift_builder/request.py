@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import LARGEST_COUNT, parse_release
 
 DEFAULT_TIMEOUT_S = 600.0
+
+#: Points, or per cent.
+LARGEST_BUDGET = 100.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Request:
         version: of the release; counter: its number, needed where the version is none.
         model: instead of the source's own name.
         out: the release folder; `releases/<model>@<version>` when None.
-        budget: most that a variant may lose against float, in the unit of the first measure; the recipe's when None.
+        budget: most that a variant may lose against float of the first metric, in its unit; the recipe's when None.
+        budgets: the same of other metrics, by name, as the report has them.
         emulate: run ARM artifacts on their target's emulated processor.
         search_s: how long to search for recipes beyond the named one, seconds; 0 is not at all.
         timeout_s: how long the user's code may take.
@@ -38,6 +43,7 @@ class Request:
     model: str = ""
     out: Path | None = None
     budget: float | None = None
+    budgets: Mapping[str, float] = field(default_factory=dict)
     emulate: bool = False
     search_s: float = 0.0
     timeout_s: float = DEFAULT_TIMEOUT_S
@@ -67,3 +73,42 @@ def release_counter(request: Request) -> int:
         f"The version {request.version!r} is not a number, so it does not say which release is newer.",
         hint="Add --counter N, higher than that of every earlier release of the model.",
     )
+
+
+def parse_budgets(texts: Sequence[str]) -> tuple[float | None, dict[str, float]]:
+    """`2`, of the first metric, and `box overlap=3`, of another: as `Request.budget` and `Request.budgets`.
+
+    Raises:
+        ContractError: `malformed`.
+    """
+    named: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        name = name.strip()
+        try:
+            budget = float(number)
+        except ValueError:
+            raise _no_budget(f"{text!r} is no budget.") from None
+        if named.setdefault(name, budget) != budget:
+            raise _no_budget(
+                f"Two budgets are given for {name or 'the first metric'}: {named[name]:g} and {budget:g}."
+            )
+    main = named.pop("", None)
+    check_budgets(main, named)
+    return main, named
+
+
+def check_budgets(main: float | None, named: Mapping[str, float]) -> None:
+    """Refuse budgets that are none.
+
+    Raises:
+        ContractError: `malformed`.
+    """
+    for name, budget in ([] if main is None else [("", main)]) + list(named.items()):
+        if not 0 <= budget <= LARGEST_BUDGET:
+            raise _no_budget(f"A budget of {budget:g}{f' for {name}' if name else ''} is none.")
+
+
+def _no_budget(message: str) -> ContractError:
+    hint = f'Write --budget 2 for the first metric, --budget "box overlap=3" for another; from 0 to {LARGEST_BUDGET:g}.'
+    return ContractError("malformed", message, hint=hint)

@@ -9,9 +9,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from edgelift_builder.judge import panel
-from edgelift_builder.judge.measure import Unit
-from edgelift_builder.judge.telling import Judging
+from edgelift_builder.facts import SourceFacts
+from edgelift_builder.judge import budgets
 from edgelift_builder.pipeline import StepOutput
 from edgelift_builder.recipe import Recipe
 from edgelift_builder.request import Request
@@ -51,13 +50,15 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     done: dict[str, StepOutput] = field(default_factory=dict)
 
-    def budgets(self, judging: Judging) -> panel.Budgets:
-        """What a variant may lose of each measure."""
-        return panel.budgets(self.recipe.accuracy_drop_pp, self.request.budget, judging.metrics[0].measure)
+    def allowed(self, facts: SourceFacts) -> budgets.Allowed:
+        """What a variant may lose of each metric.
 
-    def choosing_budgets(self, unit: Unit) -> panel.Budgets:
-        """The same for those that choose; `unit`: of the source's first measure."""
-        return panel.choosing_budgets(self.recipe.accuracy_drop_pp, self.request.budget, unit)
+        Raises:
+            ContractError: what `budgets.resolve` raises.
+        """
+        return budgets.resolve(
+            facts.metrics, self.recipe.accuracy_drop_pp, self.request.budget, self.request.budgets
+        )
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:

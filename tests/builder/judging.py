@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgelift_builder.data import Array, DataSet
-from edgelift_builder.judge import panel, telling
+from edgelift_builder.judge import budgets, panel, telling
 from edgelift_builder.judge.case import Case
 from edgelift_builder.judge.judgement import Judgement
 
@@ -18,9 +18,9 @@ def case(outputs: DataSet | Array, labels: Any = None, inputs: DataSet | None = 
 
 def judged(given: Case, outputs: DataSet | Array, task: str = "", asked: float | None = None) -> list[Judgement]:
     found = telling.judging(given, task)
-    budgets = panel.budgets(0.5, asked, found.metrics[0].measure)
+    allowed = budgets.resolve(budgets.named(found.metrics), 0.5, asked)
     outputs = outputs if isinstance(outputs, dict) else {"y": outputs}
-    return list(panel.Panel(found, given.reference, budgets).judge(outputs))
+    return list(panel.Panel(found, given.reference, allowed.judging).judge(outputs))
 
 
 def told(outputs: DataSet | Array, labels: Any) -> str:

@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 
 from edgelift_builder.optimise import accuracy_control
+from edgelift_builder.optimise.static_int8 import StaticInt8
+from edgelift_builder.piece import LayerLoss, Piece
+from edgelift_builder.pipeline import StepOutput
+from edgelift_contract.errors import ContractError
+from edgelift_contract.manifest import FileRole
 from tests.builder.conftest import BuiltFolder
 
 pytestmark = pytest.mark.builder
@@ -66,4 +71,19 @@ def test_what_keeps_its_budget_only_as_large_as_float_is_not_made(build_tiny: Bu
     found = int8(build_tiny("lossy_shallow", recipe(tmp_path / "r.toml", 8)))
     assert (found["shipped"], found["code"]) == (False, "no-gain"), found["reason"]
     assert "(Gemm) would have to stay float" in found["reason"]
-    assert "--budget" in found["reason"]  # the way on
+    # It loses all 100 points, where always saying one class would lose 50: no budget is the way on.
+    assert "Take fp16 or weight-only, which lose less" in found["reason"] and "--budget" not in found["reason"]
+
+
+def test_with_what_budget_nothing_had_to_go_back_is_said(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    files: tuple[tuple[str, FileRole], ...] = (("model.onnx", "model"),)
+    wider = "give it more room with --budget 'box overlap=3'"
+    made = Piece(
+        "onnx", "k", tmp_path, files, sensitivity=(LayerLoss("a (Conv)", 1.0, reverted=True),), wider=wider
+    )
+    with pytest.raises(ContractError) as caught:
+        StaticInt8().ensures(Piece("onnx", "k", tmp_path, files), StepOutput(made, changed=True))
+    assert caught.value.hint.startswith(
+        "Give it more room with --budget 'box overlap=3', take fp16 or weight-only"
+    )

@@ -9,6 +9,7 @@ import pytest
 
 from edgelift_builder import gates
 from edgelift_builder.candidate import Candidate, Examined, Failed, Rejected, Shipped
+from edgelift_builder.judge import advice
 from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.judge.panel import Opinion
 from edgelift_builder.measure.examine import Examination
@@ -164,7 +165,7 @@ def test_more_samples_are_no_way_on_for_what_lies_over_its_budget() -> None:
     judged = Judgement(
         "accuracy", "points", 1200, 0.9067, 0.889, 0.922, 0.915, 0.83, 0.21, 1.62, 0.5, 15, 5, "", "cannot-tell"
     )
-    assert gates._too_few(judged).endswith(
-        "More samples like these would likely show that it does not. Give it more room with --budget, or ship it as "
-        "it is with --accept."
+    assert advice.too_few([judged]).endswith(
+        "More samples like these would likely show that it does not. Give it more room with --budget 1.62, or "
+        "ship it as it is with --accept."
     )

@@ -7,7 +7,7 @@ import pytest
 
 from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet
-from edgelift_builder.judge import layouts, panel, telling
+from edgelift_builder.judge import budgets, layouts, panel, telling
 from edgelift_builder.judge.case import Case
 from edgelift_builder.judge.judgement import Judgement, judge
 from edgelift_builder.judge.measure import Measure
@@ -30,9 +30,9 @@ def case(outputs: DataSet | Array, labels: object = None, inputs: DataSet | None
 
 def judged(given: Case, outputs: DataSet | Array, task: str = "", asked: float | None = None) -> list[Judgement]:
     found = telling.judging(given, telling.check_task(task))
-    budgets = panel.budgets(0.5, asked, found.metrics[0].measure)
+    allowed = budgets.resolve(budgets.named(found.metrics), 0.5, asked)
     outputs = outputs if isinstance(outputs, dict) else {"y": outputs}
-    return list(panel.Panel(found, given.reference, budgets).judge(outputs))
+    return list(panel.Panel(found, given.reference, allowed.judging).judge(outputs))
 
 
 CLASSES = DRAWN.integers(0, 5, N)

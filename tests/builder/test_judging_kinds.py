@@ -7,7 +7,7 @@ import pytest
 
 from edgelift_builder import ragged
 from edgelift_builder.judge import labelled, panel, telling
-from edgelift_builder.judge.agreement import SAME
+from edgelift_builder.judge.budgets import Allowed
 from edgelift_contract.errors import ContractError
 from tests.builder.judging import CLASSES, PIXELS, SCORES, N, case, judged, one_hot
 
@@ -81,7 +81,7 @@ def test_what_is_no_number_is_no_answer(kind: str) -> None:
     given = panel.Panel(
         telling.judging(wanted, kind if kind == "anomaly" else ""),
         wanted.reference,
-        panel.budgets(0.5, None, SAME),
+        Allowed().judging,
     )
     assert given.holds(wanted.reference) and given.keeps(wanted.reference)
     assert not given.holds({"y": spoilt}) and not given.keeps({"y": spoilt})

@@ -14,6 +14,7 @@ from torch import nn
 from edgelift_builder import Source, data, ragged
 from edgelift_builder.facts import EVALUATION, LABELS, REFERENCE
 from edgelift_builder.judge import panel
+from edgelift_builder.judge.budgets import Allowed
 from edgelift_builder.judge.case import Case
 from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.source import held, held_out, own_metric
@@ -37,8 +38,7 @@ def alone() -> Iterator[None]:
 def judged(metric: Any, outputs: data.DataSet, better: str = "", reference: data.DataSet = FLOAT) -> Judgement:
     held.hold(Source("x", nn.Identity(), None, None, metric=metric, metric_name="own", metric_better=better))
     found = own_metric.judging(Case({}, reference, LABELS_), "")
-    budgets = panel.budgets(0.5, None, found.metrics[0].measure)
-    return panel.Panel(found, reference, budgets).judge(outputs)[0]
+    return panel.Panel(found, reference, Allowed().judging).judge(outputs)[0]
 
 
 def negative(outputs: Any, labels: Any) -> Any:

@@ -270,3 +270,28 @@ class _Convolutions(nn.Module):
 def convolutions() -> Source:
     torch.manual_seed(0)
     return _source(_Convolutions().eval(), evaluation_labels=None)
+
+
+class _TwoHeads(nn.Module):
+    """Classes that 8 bits keep, and values of which they keep a part: a weight far larger than the others is their scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = _fitted()
+        self.values = nn.Linear(64, 2, bias=False)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"kind": self.classes(x), "values": self.values(torch.flatten(x, 1))}
+
+
+def two_heads() -> Source:
+    torch.manual_seed(0)
+    model = _TwoHeads().eval()
+    source = _source(model.classes)
+    images, labels = source.evaluation_inputs.copy(), source.evaluation_labels
+    images[:, 0, 0, 0] = 0
+    with torch.no_grad():
+        model.values.weight[:, 0] = 8.0
+    return _source(
+        model, evaluation_inputs=images, evaluation_labels={"kind": labels}, calibration_inputs=images[:50]
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,8 @@ class Judgement:
         method: which interval.
         verdict: against the budget.
         samples_needed: about how many would tell, where the verdict is `cannot-tell` and a number would do.
+        called: as a budget is asked for by, see `budgets.Named`.
+        room: the widest budget that there is for it: with more, an answer that looks at no input would do.
     """
 
     metric: str
@@ -61,6 +64,18 @@ class Judgement:
     method: str
     verdict: Verdict
     samples_needed: int | None = None
+    called: str = ""
+    room: float = inf
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.called or self.metric
+
+    @property
+    def amount(self) -> str:
+        """Its budget in words: `0.5 points`."""
+        return f"{self.budget:g} {'points' if self.unit == 'points' else '%'}"
 
 
 @dataclass(frozen=True)
@@ -192,7 +207,8 @@ def _needed(told: _Told, n: int, loss: float, budget: float) -> int | None:
     their number itself (see `scored.unseen`).
     """
     if told.method.startswith("Tango"):
-        return intervals.tango_samples(told.lost, told.gained, n, budget / 100)
+        told_by = intervals.tango_samples(told.lost, told.gained, n, budget / 100)
+        return None if told_by is None else max(LEAST_SAMPLES, told_by)
     room = budget - loss
     if room <= 0 or not np.isfinite(told.half):
         return None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from edgelift_builder.data import DataSet
 from edgelift_builder.judge import worst
+from edgelift_builder.judge.budgets import ASKED_ROOM, Budgets, named
 from edgelift_builder.judge.case import Metric
 from edgelift_builder.judge.judgement import LEAST_SAMPLES, Judgement, interval, judge
 from edgelift_builder.judge.labelled import gone
-from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_builder.judge.scored import Scored, value
 from edgelift_builder.judge.telling import Judging
 from edgelift_builder.judge.worst import Worst
@@ -19,14 +19,6 @@ from edgelift_contract.errors import ContractError
 
 #: Judgements of one artifact, the one to show first.
 Judgements = tuple[Judgement, ...]
-
-
-#: (measure, how much better float is than an answer that looks at no input, in its unit) → what a variant may lose.
-Budgets = Callable[[Measure, float], float]
-
-#: Share of what float is better than a constant answer that a variant may lose at most: where float gets 99.2 % and always
-#: saying one class 99.0 %, half a point is no small loss. Of a budget that somebody asked for, all of it.
-ROOM, ASKED_ROOM = 0.1, 1.0
 
 
 @dataclass(frozen=True)
@@ -56,16 +48,19 @@ class Panel:
     def __init__(self, judging: Judging, reference: DataSet, budgets: Budgets) -> None:
         self.judging, self._answers = judging, reference
         self._reference = [metric.score(reference) for metric in judging.metrics]
-        self._budgets = [
-            budgets(metric.measure, _room(metric, scored))
-            for metric, scored in zip(judging.metrics, self._reference, strict=True)
-        ]
+        self._rooms = [_room(*held) for held in zip(judging.metrics, self._reference, strict=True)]
+        self._budgets = [budgets(*held) for held in zip(judging.metrics, self._rooms, strict=True)]
+        self._called = [one.called for one in named(judging.metrics)]
 
     def judge(self, outputs: DataSet) -> Judgements:
         """One judgement for each metric."""
         held = zip(self.judging.metrics, self._reference, self._budgets, strict=True)
-        return tuple(
+        found = [
             judge(metric.measure, metric.score(outputs), reference, budget) for metric, reference, budget in held
+        ]
+        return tuple(
+            replace(one, called=called, room=ASKED_ROOM * room)
+            for one, called, room in zip(found, self._called, self._rooms, strict=True)
         )
 
     def opinion(self, outputs: DataSet) -> Opinion:
@@ -155,29 +150,3 @@ def _no_better(metric: Metric, answers: Scored) -> bool:
     low, high = interval(answers)
     assert metric.constant is not None
     return low <= metric.constant if metric.measure.better == "higher" else high >= metric.constant
-
-
-def choosing_budgets(recipe_points: float, asked: float | None, unit: Unit) -> Budgets:
-    """For those that choose by agreement with float: what was `asked` is of another metric, but points are points."""
-    points = recipe_points if asked is None or unit != "points" else asked
-
-    def budget(measure: Measure, room: float = inf) -> float:
-        usual = points if measure.unit == "points" and measure.usual is None else measure.budget
-        return min(usual, ROOM * room)
-
-    return budget
-
-
-def budgets(recipe_points: float, asked: float | None, main: Measure) -> Budgets:
-    """What a variant may lose: what was `asked` of the main measure; else a measure's usual, or the recipe's points.
-
-    Never so much that looking at no input would do.
-    """
-
-    def budget(measure: Measure, room: float = inf) -> float:
-        if asked is not None and measure == main:
-            return min(asked, ASKED_ROOM * room)
-        usual = recipe_points if measure.unit == "points" and measure.usual is None else measure.budget
-        return min(usual, ROOM * room)
-
-    return budget

@@ -21,7 +21,7 @@ import numpy as np
 from edgelift_builder import calls, data, ragged
 from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION
-from edgelift_builder.judge import panel, telling
+from edgelift_builder.judge import advice, panel, telling
 from edgelift_builder.judge.case import Case
 from edgelift_builder.measure.runtimes import session_options
 from edgelift_builder.optimise import prepare
@@ -48,13 +48,14 @@ class Quantiser(Protocol):
         """The quantised ModelProto."""
 
 
-def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[LayerLoss]]:
-    """The quantised model that keeps the budget, or the last one tried; and what each layer costs.
+def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) -> tuple[Any, list[LayerLoss], str]:
+    """The quantised model that keeps the budget, or the last one tried; what each layer costs; and with what budgets nothing
+    would have had to go back, see `advice.more_room`.
 
     Args:
         quantiser: of the prepared graph.
         data_folder: where the data sets lie.
-        settings: `revert`, `budget`, `session`, and the source's `axes`, `task`, `told`, `unit` and `held_out`.
+        settings: `revert`, `allowed`, `session`, and the source's `axes`, `task`, `told` and `held_out`.
     """
     import onnx
 
@@ -63,9 +64,11 @@ def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) ->
     judge = Judge(data_folder, settings) if settings["revert"] else None
     # Whether it holds is the judge's to say once, as of any candidate. Where float itself can't be told to hold (few
     # samples, or a model that was pruned), reverting won't help.
-    lost = judge is not None and not judge.holds(whole) and judge.holds(onnx.load(quantiser.ready))
+    keeps = judge is None or judge.holds(whole)
+    wider = advice.more_room(judge.judgements) if judge is not None and not keeps else ""
+    lost = judge is not None and not keeps and judge.holds(onnx.load(quantiser.ready))
     if not (small or lost):
-        return whole, []
+        return whole, [], ""
     graph = onnx.load(quantiser.ready, load_external_data=False).graph
     losses = sensitivity(quantiser, prepare.layers(graph), data_folder, settings)
     back: list[str] = []
@@ -79,7 +82,7 @@ def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) ->
             whole = quantiser.make(leaving=[_node(layer) for layer in back])
         if not enough(whole):  # then what went back only made it larger
             whole, back = quantiser.make(), []
-    return whole, [_marked(loss, back) for loss in losses]
+    return whole, [_marked(loss, back) for loss in losses], wider
 
 
 def _marked(loss: LayerLoss, back: list[str]) -> LayerLoss:
@@ -139,8 +142,7 @@ class ByCalibration:
         self._inputs = next(data.stream(folder / CALIBRATION, CHOOSERS))
         reference = outputs(ready.read_bytes(), self._inputs, settings)
         judging = telling.judging(Case(self._inputs, reference), settings["told"])
-        points, asked = settings["budget"]
-        self._panel = panel.Panel(judging, reference, panel.choosing_budgets(points, asked, settings["unit"]))
+        self._panel = panel.Panel(judging, reference, settings["allowed"].choosing)
 
     def keeps(self, model: Any) -> bool:
         """Does it agree with float as well as its budget asks."""
@@ -155,10 +157,12 @@ class Judge:
         self._inputs = data.load(folder / EVALUATION)
         case = read_case(folder, settings["task"])
         judging = own_metric.judging(case, settings["task"])
-        points, asked = settings["budget"]
-        budgets = panel.budgets(points, asked, judging.metrics[0].measure)
-        self._panel = panel.Panel(judging, case.reference, budgets)
+        self._panel = panel.Panel(judging, case.reference, settings["allowed"].judging)
+        #: What was said of the model that was asked of last.
+        self.judgements: panel.Judgements = ()
 
     def holds(self, model: Any) -> bool:
         """Does the whole interval of its loss keep the budget, by every metric."""
-        return self._panel.holds(outputs(model.SerializeToString(), self._inputs, self._settings))
+        answers = outputs(model.SerializeToString(), self._inputs, self._settings)
+        self.judgements = self._panel.judge(answers)
+        return self._panel.holds(answers)

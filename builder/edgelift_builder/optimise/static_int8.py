@@ -89,12 +89,12 @@ class StaticInt8:
                 "step-failed", f"The step {self.name} works on numbers; {', '.join(text)} of the model is text."
             )
         facts = context.facts
-        about = {name: getattr(facts, name) for name in ("axes", "task", "told", "unit", "held_out")}
+        about = {name: getattr(facts, name) for name in ("axes", "task", "told", "held_out")}
         made = context.child.call(
             quantise,
             str(piece.model_path),
             str(context.folder),
-            settings | about | {"budget": context.budget},
+            settings | about | {"allowed": context.allowed},
             str(folder),
             on_failure=on_step_failure(self.name),
         )
@@ -110,12 +110,13 @@ class StaticInt8:
             for piece in (before, result.piece)
         )
         if back and narrow >= wide:
+            way = f"{result.piece.wider}, take fp16" if result.piece.wider else "take fp16"
             raise ContractError(
                 "no-gain",
                 f"To keep the accuracy budget {', '.join(back)} would have to stay float, and then 8 bits save nothing: "
                 f"{narrow} against float's {wide} bytes.",
-                hint="Give it more room with --budget, take fp16 or weight-only, which lose less, or have a module "
-                "trained for 8 bits by the recipe qat-int8.",
+                hint=f"{way[0].upper()}{way[1:]} or weight-only, which lose less, or have a module trained for 8 bits by "
+                "the recipe qat-int8.",
             )
 
 
@@ -145,7 +146,7 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     boundless = [name for name in wanted if name not in ranges]
     kept = [*rows, *kept_float.tail(proto.graph), *kept_float.touching(proto.graph, boundless)]
     graph_quantiser = GraphQuantiser(ready, ranges, settings, kept)
-    raw, losses = accuracy_control.settle(graph_quantiser, Path(data_folder), settings)
+    raw, losses, wider = accuracy_control.settle(graph_quantiser, Path(data_folder), settings)
     onnx.save(raw, out / "raw.onnx")
     files = strip.store(out / "raw.onnx", out)
     for path in (ready, out / "raw.onnx"):
@@ -156,7 +157,7 @@ def quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str
     roles = graph_files(files)
     return Piece(
         "onnx", "", out, roles, precision="int8", left_float=tuple(prepare.left_float(graph)),
-        sensitivity=tuple(losses), ranges=tuple(ranges.values()),
+        sensitivity=tuple(losses), ranges=tuple(ranges.values()), wider=wider,
         remarks=(*remark(tied), *_remarks(losses, held_out=settings["held_out"])),
     )  # fmt: skip
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgelift_builder.candidate import Candidate, Decided, Examined, Made, Measured, Packaged, Shipped
+from edgelift_builder.judge import advice
+from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.judge.worst import Worst
 from edgelift_builder.measure import runtimes
 from edgelift_builder.package import Identity, tools
 from edgelift_builder.pareto import Objectives, pareto
-from edgelift_builder.report.report import BuildReport, CandidateReport
+from edgelift_builder.report.report import BuildReport, CandidateReport, JudgementReport
 from edgelift_builder.search import Trial
 from edgelift_builder.source import held_out
 from edgelift_contract.release import REPORT_FILE
@@ -84,7 +87,8 @@ def _answers(candidate: Candidate, *, set_aside: bool) -> dict[str, Any]:
         "unit": judged.unit if judged else "",
         "n": judged.n if judged else 0,
         "method": judged.method if judged else "",
-        "samples_needed": judged.samples_needed if judged else None,
+        "samples_needed": advice.samples_needed(examined.judgements) if examined else None,
+        "judgements": [_judgement(one) for one in examined.judgements] if examined else [],
         "beside": dict(examined.opinion.beside) if examined else {},
         "worst": _numbered(examined.opinion.worst, set_aside=set_aside) if examined else None,
         "golden_atol": near.atol if near else None,
@@ -92,6 +96,15 @@ def _answers(candidate: Candidate, *, set_aside: bool) -> dict[str, Any]:
         "golden_kernels_apart": near.kernels_apart if near else None,
         "emulation": examined.emulation if examined else None,
     }
+
+
+def _judgement(judged: Judgement) -> JudgementReport:
+    found: dict[str, Any] = {
+        n: getattr(judged, n) for n in JudgementReport.__struct_fields__ if hasattr(judged, n)
+    }
+    found["largest_budget"] = judged.room
+    ended: dict[str, Any] = {n: None if isinstance(v, float) and not isfinite(v) else v for n, v in found.items()}
+    return JudgementReport(**ended)
 
 
 def _costs(candidate: Candidate, host: str) -> dict[str, Any]:

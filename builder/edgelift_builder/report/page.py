@@ -13,7 +13,7 @@ import jinja2
 
 from edgelift_builder.recipe import FLOATS
 from edgelift_builder.report import pictures, unmeasured
-from edgelift_builder.report.report import BuildReport, CandidateReport
+from edgelift_builder.report.report import BuildReport, CandidateReport, JudgementReport
 
 PAGE_FILE = "report.html"
 
@@ -34,6 +34,7 @@ def render(report: BuildReport) -> str:
             unmeasured=unmeasured.remarks(report),
             targets=[_target(report, name, numbered) for name in report.targets],
             furthest=[_furthest(n, c) for n, c in numbered if c.worst],
+            judged=[row for n, c in numbered if len(c.judgements) > 1 for row in _judged(n, c)],
             beside=[row for n, c in numbered for row in _beside(n, c)],
             sensitivity=_sensitivity(numbered),
             ranges=_ranges(numbered),
@@ -141,7 +142,7 @@ def _cells(number: int, c: CandidateReport) -> list[str]:
     ]
 
 
-def _lost(c: CandidateReport) -> str:
+def _lost(c: CandidateReport | JudgementReport) -> str:
     if c.loss is None or c.loss_low is None or c.loss_high is None:
         return "–"
     return f"{c.loss:.2f} ({c.loss_low:.2f} … {c.loss_high:.2f})"
@@ -158,6 +159,17 @@ def _furthest(number: int, c: CandidateReport) -> list[str]:
     samples = ", ".join(f"{moved.sample} ({moved.error:.3g} %)" for moved in c.worst.samples)
     name = f"{c.variant} {c.format} for {c.target}"
     return [str(number), name, c.worst.output, c.worst.channel, f"{c.worst.error:.3g} %", samples]
+
+
+def _judged(number: int, c: CandidateReport) -> list[list[str]]:
+    """All metrics of a candidate: every one has to hold."""
+    name = f"{c.variant} {c.format} for {c.target}"
+    return [
+        [str(number), name, j.name, *(j.measure.shown(v) if v is not None else "–" for v in (j.value, j.baseline)),
+         _lost(j), f"{j.budget:g} {'points' if j.unit == 'points' else '%'}",
+         j.verdict, f"{j.samples_needed:,}" if j.samples_needed else "–"]
+        for j in c.judgements
+    ]  # fmt: skip
 
 
 def _beside(number: int, c: CandidateReport) -> list[list[str]]:

@@ -17,6 +17,40 @@ from edgelift_builder.piece import LayerLoss, Range
 from edgelift_builder.search import Trial
 
 
+class JudgementReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of a candidate; see `judgement.Judgement`.
+
+    Attributes:
+        name: as `--budget` has it.
+        value … loss_high: None where it has no end.
+        largest_budget: that there is for it; None where there is no such.
+    """
+
+    name: str
+    metric: str
+    unit: str
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+    baseline: float | None
+    loss: float | None
+    loss_low: float | None
+    loss_high: float | None
+    lost: int
+    gained: int
+    method: str
+    budget: float
+    largest_budget: float | None
+    verdict: str
+    samples_needed: int | None
+
+    @property
+    def measure(self) -> Measure:
+        """What its figures are told in."""
+        return Measure(self.metric, unit="percent" if self.unit == "percent" else "points")
+
+
 class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     """One candidate. None where it was not reached or could not be measured on this machine.
 
@@ -28,7 +62,8 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
         artifact: its id, when shipped.
         size_bytes: graph and weights; size_ratio: float's ÷ this one's.
         metric … method: see `judgement.Judgement`; of the first metric.
-        samples_needed: about how many samples would tell, where these cannot.
+        samples_needed: about how many samples would tell of every metric, where these cannot; see `advice.samples_needed`.
+        judgements: by every metric, the first first.
         beside: further measures, which decide nothing: name → the artifact's, and float's.
         worst: where it lies furthest from float, and the samples that moved most, numbered as the source gave them.
         p50_us, p95_us, float_ratio, load_ms, peak_memory_bytes: on this machine, batch 1, warm; `float_ratio` with
@@ -71,6 +106,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     budget: float | None
     verdict: str
     samples_needed: int | None
+    judgements: list[JudgementReport]
     beside: dict[str, tuple[float, float]]
     worst: Worst | None
     p50_us: float | None

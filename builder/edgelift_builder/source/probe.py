@@ -16,6 +16,7 @@ from edgelift_builder import calls, data, ragged
 from edgelift_builder.case_data import read_case
 from edgelift_builder.facts import CALIBRATION, EVALUATION, LABELS, REFERENCE, SourceFacts
 from edgelift_builder.judge import telling
+from edgelift_builder.judge.budgets import named
 from edgelift_builder.judge.labelled import are_all_alike
 from edgelift_builder.judge.panel import check_float
 from edgelift_builder.source import held, held_out, own_metric, torch_quantised, trial
@@ -81,6 +82,7 @@ def survey(
         told=judging.task,
         metric=first.name,
         unit=first.unit,
+        metrics=tuple(named(judging.metrics)),
         judged=f"{judging.words} Float: {scored}.",
         own=first if source.metric is not None else None,
         data_sha256=judged,

@@ -43,8 +43,19 @@ class Tries(Base):
 
 
 class Varied(Base):
+    """In a part of it: what takes any arguments itself is traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Anything()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.part(x))
+
+
+class Anything(nn.Module):
     def forward(self, *given: torch.Tensor) -> torch.Tensor:
-        return self.layer(given[0])
+        return given[0]
 
 
 class Holder(Base):

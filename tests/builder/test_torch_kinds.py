@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
 
-from edgelift_builder import calls, data
-from edgelift_builder.convert import export_refusal, onnx_export, tflite
-from edgelift_builder.facts import EVALUATION, REFERENCE, SourceFacts
-from edgelift_builder.measure.evaluate import largest_difference
-from edgelift_builder.measure.runtimes import ModelSpec, open_session
-from edgelift_builder.source import load
+from edgelift_builder.convert import export_refusal, tflite
 from edgelift_contract import ContractError
-from edgelift_contract.manifest import SessionOptions
+from tests.builder.taking import exported, taken
 
 pytestmark = [
     pytest.mark.builder, pytest.mark.onnx,
@@ -47,19 +41,8 @@ class Listener(nn.Module):
         return self.out(heard[:, -1]), state
 
 
-def taken(path: Path, folder: Path, data: Path | str = "", function: str = "") -> SourceFacts:
-    folder.mkdir()
-    return load.load_source(str(path), function, str(data), str(folder))
-
-
 def shapes(specs: list[Any]) -> list[tuple[str, str, list[int]]]:
     return [(spec.name, spec.dtype, spec.shape) for spec in specs]
-
-
-def exported(facts: SourceFacts, folder: Path) -> Any:
-    folder.mkdir()
-    graph, *_ = onnx_export.export("", facts, str(folder), onnx_export.OPSET)
-    return ort.InferenceSession(str(folder / graph), providers=["CPUExecutionProvider"])
 
 
 def test_what_an_archive_leaves_free_stays_free(tmp_path: Path) -> None:
@@ -140,92 +123,6 @@ def test_a_script_in_bfloat16_becomes_float32(tmp_path: Path) -> None:
     assert facts.outputs[0].dtype == "FP32" and any(
         "holds bfloat16, which was made" in said for said in facts.remarks
     )
-
-
-ODD = """
-import numpy as np, torch
-from torch import nn
-from edgelift_builder import Source
-
-X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
-
-class Writing(nn.Linear):
-    def forward(self, x):
-        return super().forward(x.mul_(2))
-
-class Masked(nn.Linear):
-    def forward(self, x):
-        return torch.where(x[:, :3] > 0, super().forward(x), -torch.inf)
-
-class Masking(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.table = nn.Embedding(20, 8)
-        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
-    def forward(self, ids, mask):
-        return self.layers(self.table(ids), src_key_padding_mask=mask == 0)
-
-class OneHead(nn.Linear):
-    def forward(self, x, mask):
-        query, key, value = super().forward(x).chunk(3, -1)
-        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, :])
-
-class Any(nn.Linear):
-    def forward(self, *given, **named):
-        return super().forward(given[0] + given[1]) * named["scale"]
-
-def writes_into_its_input():
-    return Source("writing", Writing(8, 3).eval(), (X[:1],), X)
-
-def answers_minus_infinity():
-    return Source("masked", Masked(8, 3).eval(), (X[:1],), X)
-
-def attends_over_padding():
-    rng = np.random.default_rng(0)
-    ids, mask = rng.integers(0, 20, (40, 6)), (np.arange(6) < rng.integers(2, 6, (40, 1))).astype(np.int64)
-    return Source("masking", Masking().eval(), (ids[:1], mask[:1]), (ids, mask))
-
-def attends_with_one_head():
-    rng = np.random.default_rng(0)
-    x, mask = rng.normal(size=(40, 6, 8)).astype(np.float32), np.arange(6) < rng.integers(1, 6, (40, 1))
-    return Source("head", OneHead(8, 24).eval(), (x[:1], mask[:1]), (x, mask))
-
-def takes_anything():
-    named = {"scale": X[:, :3]}
-    return Source("any", Any(8, 3).eval(), (X[:1], X[:1], {"scale": X[:1, :3]}), (X, X[::-1].copy(), named))
-
-def in_a_wrapper():
-    return Source("wrapped", nn.DataParallel(torch.optim.swa_utils.AveragedModel(nn.Linear(8, 3))).eval(), (X[:1],), X)
-
-def of_another_byte_order():
-    return Source("swapped", nn.Linear(8, 3).eval(), (X[:1].astype(">f4"),), X.astype(">f4"))
-
-def of_pythons_numbers():
-    return Source("numbers", nn.Linear(8, 3).eval(), (X[:1].tolist(),), X.tolist())
-
-def a_part_in_training_mode():
-    images = np.random.default_rng(0).normal(size=(40, 3, 4, 4)).astype(np.float32)
-    model = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 3)).eval()
-    model[0].train()
-    return Source("left", model, (images[:1],), images)
-"""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "writes_into_its_input", "answers_minus_infinity", "a_part_in_training_mode", "attends_over_padding",
-        "attends_with_one_head", "takes_anything", "in_a_wrapper", "of_another_byte_order", "of_pythons_numbers",
-    ],
-)  # fmt: skip
-def test_an_odd_module_comes_in_and_its_onnx_answers_as_it_does(name: str, tmp_path: Path) -> None:
-    (tmp_path / "odd.py").write_text(ODD)
-    facts = taken(tmp_path / "odd.py", tmp_path / "sets", function=name)
-    assert facts.batch_free
-    session = exported(facts, tmp_path / "made")
-    samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
-    (found,) = session.run(None, samples)
-    assert largest_difference({"output_0": found}, answers) < 1e-5
 
 
 class Choosing(nn.Linear):
@@ -315,40 +212,6 @@ def test_what_cannot_be_asked_or_judged_is_refused_in_words(name: str, words: st
     (tmp_path / "odd.py").write_text(REFUSED)
     with pytest.raises(ContractError, match=words):
         taken(tmp_path / "odd.py", tmp_path / "sets", function=name)
-
-
-def test_a_script_as_a_module_becomes_what_a_script_can(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(
-        ODD + "\n\ndef traced():\n"
-        "    return Source('t', torch.jit.trace(nn.Linear(8, 3).eval(), torch.zeros(1, 8)), (X[:1],), X)\n"
-    )
-    assert taken(tmp_path / "script.py", tmp_path / "sets", function="traced").formats == ("torchscript",)
-
-
-def test_a_forward_of_any_arguments_becomes_tflite(tmp_path: Path) -> None:
-    (tmp_path / "odd.py").write_text(ODD)
-    facts = taken(tmp_path / "odd.py", tmp_path / "sets", function="takes_anything")
-    tflite.export("", facts, str(tmp_path / "made.tflite"))
-    names = tuple(spec.name for spec in facts.inputs)
-    session = open_session(
-        ModelSpec("litert", tmp_path / "made.tflite", SessionOptions(), names, ("output_0",), batch_free=False)
-    )
-    samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
-    found = session.run(calls.one(samples, 3, facts.axes))
-    np.testing.assert_allclose(found["output_0"], answers["output_0"][3:4], atol=1e-5)
-
-
-def test_weights_may_be_sparse(tmp_path: Path) -> None:
-    (tmp_path / "sparse.py").write_text(
-        ODD + "\n\nclass Sparse(nn.Linear):\n"
-        "    def forward(self, x):\n"
-        "        return torch.sparse.mm(self.table.t(), x.t()).t()\n\n"
-        "def sparse():\n"
-        "    model = Sparse(8, 3).eval()\n"
-        "    model.register_buffer('table', torch.eye(8).to_sparse())\n"
-        "    return Source('s', model, (X[:1],), X)\n"
-    )
-    assert taken(tmp_path / "sparse.py", tmp_path / "sets", function="sparse").key
 
 
 class Packing(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.held import module
-from edgelift_builder.source.parameters import parameters
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -99,50 +97,21 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         # What is as long as what, the exporter finds out; what it takes for fixed, `_check_free` does.
         free = [k for k, length in enumerate(spec.shape) if length == -1 and k != axes[spec.name]]
         dynamic.setdefault(spec.name, {}).update(dict.fromkeys(free, torch.export.Dim.AUTO))
-    dynamic = {n: dynamic[n] or None for n in example} if any(dynamic.values()) else {}
-    model = _with_names(tensors.in_row(model), list(example))
-    listed, named = parameters(model).arguments(example)
     try:
         with AttentionOfFourAxes():
             return torch.onnx.export(
-                model,
-                tuple(listed),
-                kwargs=named,
+                tensors.by_position(model),
+                tuple(example.values()),
                 dynamo=True,
                 opset_version=opset,
                 input_names=[spec.name for spec in facts.inputs],
                 output_names=[spec.name for spec in facts.outputs],
-                dynamic_shapes=dynamic or None,
+                dynamic_shapes=tuple(dynamic[n] or None for n in example) if any(dynamic.values()) else None,
                 optimize=True,
                 verbose=False,
             )
     except Exception as error:
         raise explain(error, "ONNX") from error
-
-
-def _with_names(model: Any, names: list[str]) -> Any:
-    """`model`, or around one whose forward has `*args` or `**kwargs` a module that has a parameter for each of `names`, by
-    which `torch.export` is told what axes are free.
-    """
-    import torch
-
-    from edgelift_builder.source import tensors
-
-    kinds = {parameter.kind for parameter in inspect.signature(model.forward).parameters.values()}
-    if hasattr(model, "_in_spec") or not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
-        return model
-
-    class WithNames(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *given: Any) -> Any:
-            return tensors.run(self.model, dict(zip(names, given, strict=True)))
-
-    listed = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *names)]
-    WithNames.forward.__signature__ = inspect.Signature(listed)  # type: ignore[attr-defined]  # of a function
-    return WithNames().eval()
 
 
 def _fixed_batch(path: Path, axes: Axes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import shutil
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,13 @@ def export(handle: str, facts: SourceFacts, path: str) -> str:
             "conversion-failed",
             f"{', '.join(free)} of the model may have any length; a TFLite file made of a module has the example's alone.",
             hint="Give samples of one length, or ship ONNX.",
+        )
+    odd = [s.name for s in facts.inputs if not s.name.isidentifier() or keyword.iskeyword(s.name)]
+    if odd:
+        raise ContractError(
+            "conversion-failed",
+            f"The converter to TFLite takes no inputs called {', '.join(odd)}: it writes them as names of Python's.",
+            hint="Call them otherwise, or ship ONNX.",
         )
     from edgelift_builder.source import tensors
 

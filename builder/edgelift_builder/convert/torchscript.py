@@ -87,7 +87,7 @@ def script(model: Any, path: Path, *, batch_free: bool = False) -> None:
     """
     from edgelift_builder.source import tensors
 
-    made = _scripted(model) if tensors.by_position(model) is None else _traced(model, batch_free=batch_free)
+    made = _scripted(model) if tensors.by_position(model) is model else _traced(model, batch_free=batch_free)
     raw = path.with_suffix(".raw")
     try:
         made.save(str(raw))

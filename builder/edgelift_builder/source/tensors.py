@@ -72,45 +72,19 @@ def by_name(model: Any) -> Any:
             return answer if plain else answers.named(answer, given)
 
     wrapper = ByName()
-    wrapper.training = False  # without telling the program inside: its own eval() only raises
-    return wrapper
-
-
-def in_row(model: Any) -> Any:
-    """A module that takes what `model` takes, and answers with a tensor or a row of them; `model` where it does so."""
-    import torch
-
-    from edgelift_builder.source import answers
-
-    if _answers_plainly(model):
-        return model
-
-    class InRow(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *given: Any, **named: Any) -> Any:
-            return answers.listed(self.model(*given, **named))
-
-    # An exporter looks at the signature to tell which axis of what is free.
-    taken = inspect.signature(model.forward)
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    InRow.forward.__signature__ = taken.replace(parameters=[own, *taken.parameters.values()])  # type: ignore[attr-defined]  # as inspect documents it
-    wrapper = InRow()
-    wrapper.training = False
-    if hasattr(model, "_in_spec"):
-        wrapper._in_spec = model._in_spec
+    wrapper.training = False  # see `by_position`
     return wrapper
 
 
 def by_position(model: Any) -> Any:
-    """A module that takes the source's inputs by position, and answers as `in_row` does; None where `model` itself does."""
+    """A module that takes the source's inputs by position, each as a parameter, and answers with a tensor or a row of them;
+    `model` where it does so.
+    """
     import torch
 
-    names = list(example())
-    if not parameters(model).arguments(example())[1] and _answers_plainly(model):
-        return None
+    taken, names = parameters(model), list(example())
+    if not (taken.any_position or taken.any_name or taken.arguments(example())[1]) and _answers_plainly(model):
+        return model
 
     class ByPosition(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
         def __init__(self) -> None:
@@ -120,8 +94,13 @@ def by_position(model: Any) -> Any:
         def forward(self, *given: Any) -> Any:
             return run(self.model, dict(zip(names, given, strict=True)))
 
+    # An exporter asks the signature how many there are. Names of inputs may be no names of Python's.
+    listed = ["self", *(f"input_{k}" for k in range(len(names)))]
+    ByPosition.forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as inspect documents it
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in listed]
+    )
     wrapper = ByPosition()
-    wrapper.training = False
+    wrapper.training = False  # without telling a program inside: its own eval() only raises
     return wrapper
 
 

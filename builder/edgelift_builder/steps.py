@@ -16,7 +16,8 @@ from edgelift_builder.optimise.prune_layers import PRUNE_LAYERS
 from edgelift_builder.optimise.prune_weights import PRUNE_WEIGHTS
 from edgelift_builder.optimise.qat import QUANTISATION_AWARE
 from edgelift_builder.optimise.static_int8 import StaticInt8
-from edgelift_builder.optimise.tflite_int8 import DYNAMIC, WEIGHT_ONLY, TfliteStaticInt8
+from edgelift_builder.optimise.tflite_int8 import TfliteStaticInt8
+from edgelift_builder.optimise.tflite_weights import DYNAMIC, WEIGHT_ONLY
 from edgelift_builder.optimise.training_steps import DISTIL, FINE_TUNE
 from edgelift_builder.optimise.weight_only import WeightOnly
 from edgelift_builder.pipeline import Step

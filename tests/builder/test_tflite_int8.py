@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgelift_builder import calls, data
 from edgelift_builder.judge import agreement
 from edgelift_builder.measure.litert import LitertSession
-from edgelift_builder.optimise import tflite_int8, tflite_prepare, tflite_ranges
+from edgelift_builder.optimise import tflite_int8, tflite_prepare, tflite_ranges, tflite_weights
 from edgelift_builder.piece import Piece
 from edgelift_builder.source.tflite_file import open_tflite
 from edgelift_contract.errors import ContractError
@@ -32,16 +32,24 @@ def samples(count: int = 200, seed: int = 1, rare: float = 1.0) -> data.DataSet:
 
 
 def quantised(
-    net: Net, folder: Path, given: data.DataSet, axes: calls.Axes | None = None, **settings: Any
+    net: Net,
+    folder: Path,
+    given: data.DataSet,
+    axes: calls.Axes | None = None,
+    *,
+    holds: bool = False,
+    **settings: Any,
 ) -> tuple[Piece, float]:
-    """What the step makes of a file, and its worst channel's error on other samples than it calibrated with."""
+    """What the step makes of a file, and its worst channel's error on other samples than it calibrated with; `holds`: what
+    the judge says of all of it in 8 bits.
+    """
     (folder / "copy").mkdir(exist_ok=True)
     file = open_tflite(net.write(folder / "net.tflite"), folder / "copy", []).path
     half = data.length(given) // 2
-    data.save(folder / "c.npz", data.sample(given, 0, half))
     made = folder / "made"
     made.mkdir(exist_ok=True)
-    piece = tflite_int8.quantise(str(file), str(folder / "c.npz"), axes or {}, SETTINGS | settings, str(made))
+    chosen = SETTINGS | settings | {"axes": axes or {}}
+    piece = tflite_int8.quantise(file, data.sample(given, 0, half), chosen, lambda _: holds, made)
     return piece, error(file, piece.model_path, data.sample(given, half, 2 * half), axes)
 
 
@@ -91,6 +99,12 @@ def test_scores_beside_pixels_are_not_crushed(tmp_path: Path) -> None:
     tail = tflite_prepare.tail(model)
     assert {"y;", "boxes;", "scores/share;"} <= {*tail} and "hidden;" not in tail
     assert [scope for scope, _ in tflite_prepare.layers(model)] == ["hidden;", "boxes/raw;", "scores/raw;"]
+
+
+def test_nothing_stays_float_that_the_judge_does_not_ask_for(tmp_path: Path) -> None:
+    piece, off = quantised(boxes_and_scores(), tmp_path, samples(), holds=True)
+    assert off > agreement.LIMIT / 100
+    assert len(piece.remarks) == 1 and "Calibrated by" in piece.remarks[0]
 
 
 def masked() -> Net:
@@ -159,7 +173,7 @@ def _narrow(path: Path) -> int:
 def test_weights_are_quantised_without_data(tmp_path: Path, make: Callable[[], Net], kind: str) -> None:
     (tmp_path / "copy").mkdir()
     file = open_tflite(make().write(tmp_path / "net.tflite"), tmp_path / "copy", []).path
-    tflite_int8.quantise_weights(str(file), kind, "", {}, str(tmp_path / "made.tflite"))
+    tflite_weights.quantise_weights(str(file), kind, "", {}, str(tmp_path / "made.tflite"))
     name = "input_0" if make is kinds.nameless else "x"
     assert _narrow(tmp_path / "made.tflite") == 2
     assert error(file, tmp_path / "made.tflite", {name: samples()["x"]}) < 0.05
@@ -172,7 +186,7 @@ def test_biases_take_up_what_narrow_weights_change_on_average(tmp_path: Path) ->
     data.save(tmp_path / "c.npz", data.sample(given, 0, 200))
     errors, sizes = [], []
     for file_of_samples in ("", str(tmp_path / "c.npz")):
-        tflite_int8.quantise_weights(str(file), "weight_only_wi8_afp32", file_of_samples, {}, str(made))
+        tflite_weights.quantise_weights(str(file), "weight_only_wi8_afp32", file_of_samples, {}, str(made))
         errors.append(error(file, made, data.sample(given, 200, 400)))
         sizes.append(made.stat().st_size)
     assert errors[1] < 0.7 * errors[0] and sizes[1] <= sizes[0] + 64
@@ -207,7 +221,7 @@ def test_an_output_that_stays_float_and_is_read_in_8_bits(tmp_path: Path) -> Non
     content = tflite_prepare.packed(tflite_prepare.prepare(file))
     ranges = tflite_ranges.Ranges(content, tflite_int8._recipe(()), [{"x": s[None]} for s in samples()["x"]])
     made = tmp_path / "made.tflite"
-    made.write_bytes(tflite_int8._make(content, tflite_int8._recipe(["hidden;"]), ranges.by("minmax")))
+    made.write_bytes(tflite_int8.make(content, tflite_int8._recipe(["hidden;"]), ranges.by("minmax")))
     assert _ends(made) == [("hidden", (1, 16), "float32"), ("y", (1, 3), "float32")] and _narrow(made) == 1
     assert error(file, made, samples(seed=2)) < agreement.LIMIT / 100
 

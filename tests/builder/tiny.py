@@ -295,3 +295,19 @@ def two_heads() -> Source:
     return _source(
         model, evaluation_inputs=images, evaluation_labels={"kind": labels}, calibration_inputs=images[:50]
     )
+
+
+def quiet_score(**changes: object) -> Source:
+    """A fifth score hardly varies beside the others, and never is the largest."""
+    model = _fitted()
+    wide = nn.Linear(model.fc.in_features, 5)
+    with torch.no_grad():
+        wide.weight.copy_(torch.cat([model.fc.weight, 0.003 * model.fc.weight[:1]]))
+        wide.bias.copy_(torch.cat([model.fc.bias, torch.tensor([-5.0])]))
+    model.fc = wide
+    return _source(model, **changes)
+
+
+def quiet_score_unlabelled() -> Source:
+    """Where nobody says what is right, that score counts as any other."""
+    return quiet_score(evaluation_labels=None)

@@ -19,14 +19,12 @@ import msgspec
 import numpy as np
 
 from edgelift_builder import calls, data, ragged
-from edgelift_builder.case_data import read_case
-from edgelift_builder.facts import CALIBRATION, EVALUATION
+from edgelift_builder.facts import CALIBRATION
 from edgelift_builder.judge import advice, panel, telling
 from edgelift_builder.judge.case import Case
 from edgelift_builder.measure.runtimes import session_options
-from edgelift_builder.optimise import prepare
+from edgelift_builder.optimise import prepare, verdict
 from edgelift_builder.piece import LayerLoss
-from edgelift_builder.source import own_metric
 from edgelift_contract.manifest import SessionOptions
 
 #: Samples that noise is measured on.
@@ -61,7 +59,7 @@ def settle(quantiser: Quantiser, data_folder: Path, settings: dict[str, Any]) ->
 
     whole = quantiser.make()
     small = quantiser.ready.stat().st_size < ALWAYS_BELOW_BYTES
-    judge = Judge(data_folder, settings) if settings["revert"] else None
+    judge = _Judge(data_folder, settings) if settings["revert"] else None
     # Whether it holds is the judge's to say once, as of any candidate. Where float itself can't be told to hold (few
     # samples, or a model that was pruned), reverting won't help.
     keeps = judge is None or judge.holds(whole)
@@ -149,20 +147,13 @@ class ByCalibration:
         return self._panel.keeps(outputs(model.SerializeToString(), self._inputs, self._settings))
 
 
-class Judge:
-    """Holds a model against its budget on the evaluation data."""
-
+class _Judge:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self._settings = settings
-        self._inputs = data.load(folder / EVALUATION)
-        case = read_case(folder, settings["task"])
-        judging = own_metric.judging(case, settings["task"])
-        self._panel = panel.Panel(judging, case.reference, settings["allowed"].judging)
+        self._verdict, self._settings = verdict.Verdict(folder, settings), settings
         #: What was said of the model that was asked of last.
         self.judgements: panel.Judgements = ()
 
     def holds(self, model: Any) -> bool:
-        """Does the whole interval of its loss keep the budget, by every metric."""
-        answers = outputs(model.SerializeToString(), self._inputs, self._settings)
-        self.judgements = self._panel.judge(answers)
-        return self._panel.holds(answers)
+        answers = outputs(model.SerializeToString(), self._verdict.inputs, self._settings)
+        self.judgements = self._verdict.judgements(answers)
+        return self._verdict.holds(answers)

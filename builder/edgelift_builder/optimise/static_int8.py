@@ -23,6 +23,7 @@ from edgelift_builder.optimise import (
     kept_float,
     prepare,
     unquantisable,
+    verdict,
 )
 from edgelift_builder.optimise.untie import remark, untie
 from edgelift_builder.piece import LayerLoss, Piece, Range, graph_files
@@ -88,13 +89,11 @@ class StaticInt8:
             raise ContractError(
                 "step-failed", f"The step {self.name} works on numbers; {', '.join(text)} of the model is text."
             )
-        facts = context.facts
-        about = {name: getattr(facts, name) for name in ("axes", "task", "told", "held_out")}
         made = context.child.call(
             quantise,
             str(piece.model_path),
             str(context.folder),
-            settings | about | {"allowed": context.allowed},
+            settings | verdict.about(context.facts, context.allowed),
             str(folder),
             on_failure=on_step_failure(self.name),
         )

@@ -1,4 +1,4 @@
-"""int8 of a TFLite model, by ai-edge-quantizer: static, dynamic, or of the weights alone; weights always per channel.
+"""Static int8 of a TFLite model, by ai-edge-quantizer, weights per channel.
 
 Its static recipe also makes the inputs and outputs int8; ours keeps them float, so that a device can change between
 variants without its clients noticing. Which calibration is used and what stays float is `tflite_choice`'s.
@@ -11,13 +11,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgelift_builder import calls, data
 from edgelift_builder.convert.export_refusal import explain
 from edgelift_builder.convert.tflite import MODEL, check_flatbuffer
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import tflite_bias, tflite_choice, tflite_ends, tflite_prepare, tflite_ranges
+from edgelift_builder.optimise import (
+    tflite_bias,
+    tflite_choice,
+    tflite_ends,
+    tflite_prepare,
+    tflite_ranges,
+    verdict,
+)
 from edgelift_builder.optimise.tflite_ranges import BOUND, METHODS, Ranges
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import (
@@ -41,6 +48,7 @@ class TfliteStaticInt8:
     """float TFLite → int8 TFLite with float inputs and outputs."""
 
     name = "tflite-static-int8"
+    keeps_budget = True
 
     def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
         """`calibration`: `best` or one of `tflite_ranges.METHODS`; `revert`: most layers that may go back to float where
@@ -60,75 +68,53 @@ class TfliteStaticInt8:
             ContractError: `no-data`, `conversion-failed`, `unsupported-operator`, or `source-invalid` for NaN in a sample.
         """
         demand_data(self.name, context.facts)
+        about = verdict.about(context.facts, context.allowed)
         made = context.child.call(
-            quantise, str(piece.model_path), str(context.folder / CALIBRATION), context.facts.axes, settings, str(folder),
+            judge_and_quantise, str(piece.model_path), str(context.folder), settings | about, str(folder),
             on_failure=on_step_failure(self.name),
         )  # fmt: skip
         return StepOutput(made, changed=True)
 
     def ensures(self, before: Piece, result: StepOutput) -> None:
         """A TFLite file, smaller than before."""
-        _check(self.name, before, result)
+        check(self.name, before, result)
 
 
-class TfliteWeights:
-    """float TFLite → TFLite with weights in 8 bits, which needs no calibration: activations stay float, or are quantised
-    while running.
+def check(step: str, before: Piece, result: StepOutput) -> None:
+    """A TFLite file, smaller than before.
+
+    Raises:
+        ContractError: `conversion-failed`.
     """
-
-    def __init__(self, name: str, kind: Literal["dynamic_wi8_afp32", "weight_only_wi8_afp32"]) -> None:
-        """`kind`: a recipe of ai-edge-quantizer's."""
-        self.name, self._kind = name, kind
-
-    def settings(self, options: dict[str, Any], _target: Target) -> dict[str, Any]:
-        """No options."""
-        return check_options(self.name, options, {})
-
-    def requires(self, piece: Piece) -> None:
-        """Only a float TFLite file."""
-        demand(self.name, piece, "tflite")
-
-    def run(self, piece: Piece, _settings: dict[str, Any], context: StepContext, folder: Path) -> StepOutput:
-        """Quantise in the child.
-
-        Raises:
-            ContractError: `conversion-failed` or `unsupported-operator`.
-        """
-        samples = "" if context.facts.guessed else str(context.folder / CALIBRATION)
-        context.child.call(
-            quantise_weights, str(piece.model_path), self._kind, samples, context.facts.axes, str(folder / MODEL),
-            on_failure=on_step_failure(self.name),
-        )  # fmt: skip
-        widened = self._kind == "weight_only_wi8_afp32"  # LiteRT widens them itself
-        made = Piece("tflite", "", folder, ((MODEL, "model"),), precision="int8", widened=widened)
-        return StepOutput(made, changed=True)
-
-    def ensures(self, before: Piece, result: StepOutput) -> None:
-        """A TFLite file, smaller than before."""
-        _check(self.name, before, result)
-
-
-#: Weights in 8 bits, activations quantised while running; and weights in 8 bits, everything computed in float.
-DYNAMIC = TfliteWeights("tflite-dynamic-int8", "dynamic_wi8_afp32")
-WEIGHT_ONLY = TfliteWeights("tflite-weight-only", "weight_only_wi8_afp32")
-
-
-def _check(step: str, before: Piece, result: StepOutput) -> None:
     path = result.piece.model_path
     check_flatbuffer(step, path)
     if path.stat().st_size >= before.model_path.stat().st_size:
         raise failed(step, "the int8 file is not smaller than the float file")
 
 
-def quantise(model: str, calibration_file: str, axes: calls.Axes, settings: dict[str, Any], folder: str) -> Piece:
-    """In the child: calibrate, choose, write the quantised model."""
-    samples = data.load(Path(calibration_file))
+def judge_and_quantise(model: str, data_folder: str, settings: dict[str, Any], folder: str) -> Piece:
+    """In the child: `quantise` with the build's data, and its judge."""
+    holds = _Holds(Path(data_folder), settings, Path(folder))
+    return quantise(Path(model), data.load(Path(data_folder) / CALIBRATION), settings, holds, Path(folder))
+
+
+def quantise(
+    model: Path, samples: data.DataSet, settings: dict[str, Any], holds: tflite_choice.Holds, out: Path
+) -> Piece:
+    """Calibrate, choose, write the quantised model.
+
+    Args:
+        model: a float file.
+        samples: to calibrate with, and to compare ways on.
+        settings: the step's, and the source's `axes`.
+        holds: see `tflite_choice.choose`.
+        out: the folder to write into.
+    """
     check_numbers(samples, "Calibration sample")
-    out = Path(folder)
     try:
         with warnings.catch_warnings():  # that all tensors are kept and take memory, which is what is asked for
             warnings.simplefilter("ignore", UserWarning)
-            chosen, ranges, layers = _chosen(Path(model), samples, axes, settings, out)
+            chosen, ranges, layers = _chosen(model, samples, settings, holds, out)
         (out / MODEL).write_bytes(chosen.model)
     except ContractError:
         raise
@@ -142,13 +128,26 @@ def quantise(model: str, calibration_file: str, axes: calls.Axes, settings: dict
     )  # fmt: skip
 
 
+class _Holds:
+    """Would the judge be content with a file."""
+
+    def __init__(self, data_folder: Path, settings: dict[str, Any], folder: Path) -> None:
+        self._data_folder, self._settings, self._folder = data_folder, settings, folder
+
+    def __call__(self, model: bytes) -> bool:
+        judge, axes = verdict.Verdict(self._data_folder, self._settings), self._settings["axes"]
+        answers = tflite_choice.answers(model, calls.each(judge.inputs, axes), self._folder)
+        return judge.holds(calls.together(answers, axes))
+
+
 def _chosen(
-    model: Path, samples: data.DataSet, axes: calls.Axes, settings: dict[str, Any], folder: Path
+    model: Path, samples: data.DataSet, settings: dict[str, Any], holds: tflite_choice.Holds, folder: Path
 ) -> tuple[tflite_choice.Chosen, Ranges, list[tuple[str, str]]]:
     """What came out best, the ranges it is one of, and the layers."""
+    axes = settings["axes"]
     ready = tflite_prepare.prepare(model, calls.one(samples, 0, axes))
     layers, content = tflite_prepare.layers(ready), tflite_prepare.packed(ready)
-    taken = _as_taken(content, samples, axes)
+    taken = as_taken(content, samples, axes)
     ranges = Ranges(content, _recipe(()), taken)
     if not ranges.seen:
         heavy = ", ".join(dict.fromkeys(kind for _, kind in layers)) or "none"
@@ -159,12 +158,13 @@ def _chosen(
     never = tflite_prepare.touching(ready, [*ranges.boundless, *tflite_prepare.beyond(ready, BOUND)])
     trial = tflite_choice.Comparison(content, samples, axes, folder)
     chosen = tflite_choice.choose(
-        lambda method, kept: _make(content, _recipe(kept), ranges.by(method)),
+        lambda method, kept: make(content, _recipe(kept), ranges.by(method)),
         trial,
         METHODS if settings["calibration"] == BEST else (settings["calibration"],),
         [[*never, *kept] for kept in _spared(ready, layers)],
         layers,
         settings["revert"],
+        holds,
     )
     moved = tflite_bias.corrected(chosen.model, ready, tflite_ranges.means(content, taken))
     return replace(chosen, model=tflite_choice.nearer(trial, chosen.model, moved)), ranges, layers
@@ -190,28 +190,8 @@ def _remarks(chosen: tflite_choice.Chosen, left: Sequence[str]) -> tuple[str, ..
     return tuple(said)
 
 
-def quantise_weights(model: str, kind: str, calibration_file: str, axes: calls.Axes, path: str) -> None:
-    """In the child: write the model with narrow weights, and biases moved by what they change where there are samples."""
-    from ai_edge_quantizer import recipe
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            samples = data.load(Path(calibration_file)) if calibration_file else None
-            example = calls.one(samples, 0, axes) if samples is not None else None
-            ready = tflite_prepare.prepare(Path(model), example)
-            content = tflite_prepare.packed(ready)
-            made = _make(content, getattr(recipe, kind)(), None)
-            if samples is not None:
-                trial = tflite_choice.Comparison(content, samples, axes, Path(path).parent)
-                means = tflite_ranges.means(content, _as_taken(content, samples, axes))
-                made = tflite_choice.nearer(trial, made, tflite_bias.corrected(made, ready, means))
-        Path(path).write_bytes(made)
-    except Exception as error:
-        raise explain(error, "int8 TFLite") from error
-
-
-def _make(model: bytes, steps: Any, ranges: Any) -> bytes:
+def make(model: bytes, steps: Any, ranges: Any) -> bytes:
+    """The file quantised by a recipe; `ranges` where that needs them."""
     from ai_edge_quantizer import quantizer
 
     made = quantizer.Quantizer(tflite_ends.apart(model))
@@ -233,7 +213,7 @@ def _recipe(kept_float: Sequence[str]) -> Any:
     return manager.get_quantization_recipe()
 
 
-def _as_taken(model: bytes, samples: data.DataSet, axes: calls.Axes) -> list[data.DataSet]:
+def as_taken(model: bytes, samples: data.DataSet, axes: calls.Axes) -> list[data.DataSet]:
     """Every sample as a call, whole numbers in the width that the file has for them."""
     from ai_edge_litert.interpreter import Interpreter
 

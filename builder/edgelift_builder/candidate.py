@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from edgelift_builder.exceptions import as_reason
 from edgelift_builder.judge.judgement import Judgement, Verdict
 from edgelift_builder.judge.panel import Judgements, Opinion
 from edgelift_builder.measure.emulated_guest import Emulation
@@ -176,6 +177,9 @@ class Failed:
 
     candidate: Candidate
     error: EdgeliftError
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", as_reason(self.error))
 
 
 #: What the stages leave for the gates.

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgelift_builder import ragged
+from edgelift_builder.exceptions import in_short
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import DataType
 
@@ -75,7 +76,7 @@ def plain(values: Any) -> Array:
         for item in text:
             item.encode()
     except UnicodeError as error:
-        raise ContractError("source-invalid", f"Text must be UTF-8: {error}.") from error
+        raise ContractError("source-invalid", f"Text must be UTF-8: {in_short(str(error))}.") from error
     if any(item.endswith("\0") for item in text):
         raise ContractError("source-invalid", "Text that ends in a NUL character cannot be kept.")
     return np.array(text, dtype=np.str_).reshape(array.shape)

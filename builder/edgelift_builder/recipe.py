@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from edgelift_builder.exceptions import in_short
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import Name
@@ -146,7 +147,7 @@ def _parse(file: str, text: bytes) -> Recipe:
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise ContractError(
             "unknown-recipe",
-            f"The recipe {file} is not valid: {error}.".replace("..", "."),
+            f"The recipe {file} is not valid: {in_short(str(error))}.",
             hint="The fields are told in edgelift_builder/recipes/README.md.",
         ) from error
     if bool(found.variant) == bool(found.family):

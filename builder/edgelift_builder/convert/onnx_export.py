@@ -83,6 +83,7 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
     import torch
 
     from edgelift_builder.convert.attention import AttentionOfFourAxes
+    from edgelift_builder.convert.projected_lstm import ProjectedLstm
     from edgelift_builder.source import tensors
 
     example, axes = tensors.example(), facts.axes
@@ -98,7 +99,7 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         free = [k for k, length in enumerate(spec.shape) if length == -1 and k != axes[spec.name]]
         dynamic.setdefault(spec.name, {}).update(dict.fromkeys(free, torch.export.Dim.AUTO))
     try:
-        with AttentionOfFourAxes():
+        with AttentionOfFourAxes(), ProjectedLstm():
             return torch.onnx.export(
                 tensors.by_position(model),
                 tuple(example.values()),

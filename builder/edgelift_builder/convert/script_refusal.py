@@ -10,6 +10,7 @@ import re
 from pathlib import PurePath
 from typing import NamedTuple
 
+from edgelift_builder.exceptions import in_short
 from edgelift_contract.errors import ContractError
 
 
@@ -71,6 +72,16 @@ _KNOWN = (
         "Annotate the arguments and results of your functions that are no tensors (x: int, y: Optional[Tensor]).",
     ),
     _Known(
+        r"Tensor cannot be used as a tuple",
+        "a tensor is taken apart there into several names, and a script does not know how many there are",
+        "Write `a, b = x.unbind(0)`.",
+    ),
+    _Known(
+        r'Expected a default value of type \w+ \(inferred\) on parameter "(\w+)"',
+        "its argument {0} has a default that is no tensor, and no type",
+        "Annotate it with its type: `{0}: bool = False`, `{0}: Optional[Tensor] = None`.",
+    ),
+    _Known(
         r"expected type comment but found",
         "a comment in it that begins with `type:`, as `type: ignore[…]`, is read as the types of its arguments",
         "Take that comment out of the function, or write `type: ignore` alone.",
@@ -108,9 +119,8 @@ def _reason(text: str, kind: str) -> tuple[str, str]:
         found = re.search(known.pattern, first, re.DOTALL)
         if found:
             groups = [group for group in found.groups() if group is not None]
-            return known.reason.format(*groups, *("it", "it")), known.hint
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = lines[0][:200].rstrip(" .:;,") if lines else ""
+            return known.reason.format(*groups, *("it", "it")), known.hint.format(*groups)
+    said = in_short(text)
     return (f"{kind}: {said}" if said else kind), "Change what torch names there; --debug shows all it says."
 
 

@@ -86,12 +86,14 @@ def export(handle: str, facts: SourceFacts, path: str) -> str:
             f"The converter to TFLite takes no inputs called {', '.join(odd)}: it writes them as names of Python's.",
             hint="Call them otherwise, or ship ONNX.",
         )
+    from edgelift_builder.convert.padding import PaddingInNumbers
     from edgelift_builder.source import tensors
 
     try:
         import litert_torch
 
-        converted = litert_torch.convert(tensors.by_name(model), sample_kwargs=tensors.example())
+        with PaddingInNumbers():
+            converted = litert_torch.convert(tensors.by_name(model), sample_kwargs=tensors.example())
         converted.export(path)
     except Exception as error:
         raise explain(error, "TFLite") from error

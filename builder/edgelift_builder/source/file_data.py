@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgelift_builder import data
+from edgelift_builder.exceptions import in_short
 from edgelift_builder.source.given import Data
 from edgelift_contract.errors import ContractError
 
@@ -36,7 +37,9 @@ def read_npz(path: Path, names: list[str]) -> Data:
                 f"{path.name} was not opened: it holds pickled objects, and opening it could run code.",
                 hint="Save plain arrays with numpy.savez.",
             ) from error
-        raise ContractError("source-invalid", f"{path.name} is not an .npz file: {error}.") from error
+        raise ContractError(
+            "source-invalid", f"{path.name} is not an .npz file: {in_short(str(error))}."
+        ) from error
     except (OSError, zipfile.BadZipFile) as error:
         raise ContractError("source-invalid", f"{path.name} is not an .npz file.") from error
     # An input of that name comes first: then labels come by a function.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelift_builder.exceptions import summarise
+from edgelift_builder.exceptions import in_short, summarise
 from edgelift_builder.source.named import no_function
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError
@@ -67,7 +67,7 @@ def seed() -> None:
         raise ContractError("tool-missing", f"{error.name} is not installed.", hint=hint) from error
     except ImportError as error:  # it is there: its libraries can't be loaded, as where memory is short
         code = "no-memory" if re.search("memory|map segment", str(error)) else "load-failed"
-        raise DeviceError(code, f"torch cannot be loaded: {error}.") from error
+        raise DeviceError(code, f"torch cannot be loaded: {in_short(str(error))}.") from error
     torch.manual_seed(0)
 
 
@@ -94,4 +94,4 @@ def _raised(error: BaseException, path: Path, what: str) -> ContractError:
     else:
         where = f" at line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
     hint = f"It happened in {path.name}{where}. Run again with --debug for the whole traceback."
-    return ContractError("source-raised", f"{what} raised {summarise(error)}.", hint=hint)
+    return ContractError("source-raised", f"{what} raised {summarise(error, with_paths=True)}.", hint=hint)

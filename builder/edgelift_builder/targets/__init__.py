@@ -17,6 +17,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from edgelift_builder.exceptions import in_short
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.hardware import HardwareClass
 from edgelift_contract.ids import check_name
@@ -212,7 +213,7 @@ def _parse(name: str, text: bytes) -> Target:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ContractError(
             "unknown-target",
-            f"The target file {name}.toml is not valid: {error}.",
+            f"The target file {name}.toml is not valid: {in_short(str(error))}.",
             hint="See docs/targets.md; edgelift targets rpi4 shows one.",
         ) from error
     precisions = found.precisions or _usual(found.hardware_class.value)

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from edgelift_builder import data, emulate
 from edgelift_builder.candidate import Examined, Failed, Made, Outcome, find_float
 from edgelift_builder.case_data import read_case
@@ -87,10 +85,10 @@ class Assessor:
             "The source's metric", raised="source-raised", hung="source-hung", died="source-raised"
         )
         timeout_s = self._work.request.timeout_s
-        scores = self._source.call(
+        found = self._source.call(
             own_metric.scores, str(file), str(self._work.folder), on_failure=on_failure, timeout_s=timeout_s
         )
-        return own_metric.scored(np.asarray(scores, dtype=np.float64), data.length(outputs))
+        return own_metric.scored(found, data.length(outputs))
 
     def chooser(self) -> Assessor:
         """Who judges what a search tries: by calibration samples, so that what judges in the end was not searched by.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgelift_builder.judge import intervals
 from edgelift_builder.judge.measure import Measure, Numbers, Unit
-from edgelift_builder.judge.scored import PerSample, Resampled, Scored, unseen, value
+from edgelift_builder.judge.scored import UNSEEN, PerSample, Resampled, Scored, unseen, value
 
 Verdict = Literal["holds", "fails", "cannot-tell"]
 
@@ -165,19 +165,21 @@ def _tell(measure: Measure, own: Scored, reference: Scored) -> _Told:
     if isinstance(own, PerSample) and isinstance(reference, PerSample) and measure.unit == "points":
         if own.is_right_or_wrong and reference.is_right_or_wrong:
             return _paired_proportions(own.scores, reference.scores)
-        low, high = intervals.mean_t(100 * (reference.scores - own.scores))
-        return _Told(*interval(own), low, high, "paired t interval", (high - low) / 2)
+        return _paired_shares(own, reference)
     if isinstance(own, Resampled) and isinstance(reference, Resampled):
-        losses = measure.loss(reference.drawn, own.drawn)
-        # Where nothing moved in any of them, what so few samples can't show remains.
-        least = 100 * unseen(own) if measure.unit == "points" and not losses.any() else 0.0
-        low, high = _middle(losses)
-        method, half = (
-            f"paired bootstrap, {len(own.drawn)} draws",
-            high - float(measure.loss(value(reference), value(own))),
-        )
-        return _Told(*_middle(own.drawn), low - least, high + least, method, half, least)
+        return _redrawn(measure, own, reference)
     return _bootstrap(measure, own, reference)
+
+
+#: Where no more samples moved than this, Student's t has nothing to go by.
+_FEW = 5
+
+
+def _paired_shares(own: PerSample, reference: PerSample) -> _Told:
+    lost = 100 * (reference.scores - own.scores)
+    low, high = intervals.mean_t(lost)
+    least = 100 * UNSEEN / len(lost) if np.count_nonzero(lost) <= _FEW else 0.0
+    return _Told(*interval(own), low - least, high + least, "paired t interval", (high - low) / 2, least)
 
 
 def _paired_proportions(own: Numbers, reference: Numbers) -> _Told:
@@ -185,6 +187,31 @@ def _paired_proportions(own: Numbers, reference: Numbers) -> _Told:
     low, high = intervals.tango(lost, gained, len(own))
     method, half = "Tango 1998, paired score interval", 100 * high - 100 * (lost - gained) / len(own)
     return _Told(*interval(PerSample(own)), 100 * low, 100 * high, method, half, lost=lost, gained=gained)
+
+
+#: With fewer of a metric's draws than this share nothing is told: it has none of the others.
+_ENOUGH_DRAWS = 0.5
+
+
+def _redrawn(measure: Measure, own: Resampled, reference: Resampled) -> _Told:
+    """By draws; and where in some of them nothing moved, hardly any sample moved the metric at all (of k, e^-k of all draws
+    hold none): then as many more may be lost as so few samples can't show.
+    """
+    losses = measure.loss(reference.drawn, own.drawn)
+    losses = losses[np.isfinite(losses)]
+    method = f"paired bootstrap, {len(own.drawn)} draws"
+    if len(losses) < _ENOUGH_DRAWS * len(own.drawn):
+        return _Told(-np.inf, np.inf, -np.inf, np.inf, f"{method}, most of which have no score", np.inf)
+    low, high = _middle(losses)
+    least = UNSEEN * _loss_of(measure, reference) if not losses.all() else 0.0
+    half = high - float(measure.loss(value(reference), value(own)))
+    return _Told(*_middle(own.drawn), low - least, high + least, method, half, least)
+
+
+def _loss_of(measure: Measure, reference: Resampled) -> float:
+    """What one sample that goes wrong loses."""
+    step = -reference.step if measure.better == "higher" else reference.step
+    return float(measure.loss(reference.whole, reference.whole + step))
 
 
 def _bootstrap(measure: Measure, own: Scored, reference: Scored) -> _Told:
@@ -212,6 +239,8 @@ def _needed(told: _Told, n: int, loss: float, budget: float) -> int | None:
     room = budget - loss
     if room <= 0 or not np.isfinite(told.half):
         return None
-    unseen_in = np.log1p(-told.least / 100) / np.log1p(-room / 100) if told.least and room < 100 else 0.0
-    needed = max(LEAST_SAMPLES, int(np.ceil(_SPARE * n * max((told.half / room) ** 2, unseen_in))))
+    # half / √times + least / times is the room
+    root = np.sqrt(told.half**2 + 4 * told.least * room) - told.half if told.least else 0.0
+    times = (2 * told.least / root) ** 2 if root > 0 else (told.half / room) ** 2
+    needed = max(LEAST_SAMPLES, int(np.ceil(_SPARE * n * times)))
     return needed if needed <= intervals.MOST_SAMPLES else None

@@ -6,7 +6,7 @@ One for all is asked for again on samples drawn with replacement, so that how su
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgelift_builder.judge.case import Case, Metric
 from edgelift_builder.judge.judgement import drawn_samples
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.quantities import LEAST_ERROR
-from edgelift_builder.judge.scored import PerSample, Resampled, Scored
+from edgelift_builder.judge.scored import PerSample, Resampled, Scored, step
 from edgelift_builder.judge.telling import Judging
 from edgelift_builder.source.given import Source
 from edgelift_builder.source.held import current
@@ -27,6 +27,9 @@ from edgelift_contract.errors import ContractError
 
 #: How often a score of all samples is asked for again.
 REDRAWN = 200
+
+#: How often some of the answers are exchanged, and how many of them, to see what one that is wrong costs.
+RESPOILT, SPOILT = 50, 0.1
 
 #: How far a share may leave [0, 1]: a cosine of float32 numbers is 1.0000001 now and then.
 _ROUNDING = 1e-6
@@ -48,13 +51,30 @@ def by_own(own: Measure, score: Callable[[data.DataSet], Scored]) -> Judging:
     return Judging("", "the source brings its metric", (metric,))
 
 
-def scored(found: Numbers, count: int) -> Scored:
-    """What `scores` found for `count` samples."""
-    return PerSample(found) if len(found) == count else Resampled(float(found[0]), found[1:], count)
+@dataclass(frozen=True)
+class Found:
+    """What a source's metric says of outputs.
+
+    Attributes:
+        scores: float64[n], one for each sample, or float64[1], of all.
+        drawn, spoilt: of all, of samples drawn with replacement, and with some answers exchanged; see `Resampled`.
+    """
+
+    scores: Numbers
+    drawn: Numbers | None = None
+    spoilt: Numbers | None = None
 
 
-def scores(outputs_file: str, folder: str) -> list[float]:
-    """Scores of an artifact's outputs in a file, one per sample or see `_scores`; `folder` has the other data sets.
+def scored(found: Found, count: int) -> Scored:
+    """The same for the judge; `count` samples."""
+    if found.drawn is None or found.spoilt is None:
+        return PerSample(found.scores)
+    whole = float(found.scores[0])
+    return Resampled(whole, found.drawn, count, step(whole, found.spoilt, SPOILT))
+
+
+def scores(outputs_file: str, folder: str) -> Found:
+    """What the metric says of an artifact's outputs in a file; `folder` has the other data sets.
 
     Raises:
         ContractError: `accuracy-over-budget` where they are no scores: float's were.
@@ -67,13 +87,13 @@ def scores(outputs_file: str, folder: str) -> list[float]:
         if error.code != "source-invalid":
             raise
         raise ContractError("accuracy-over-budget", f"Of its answers: {error.message}", hint=error.hint) from error
-    bad = len(_not_numbers(found, data.length(outputs)))
+    bad = int((~np.isfinite(found.scores)).sum())
     if bad:
         raise ContractError(
             "accuracy-over-budget",
             f"By the source's metric {bad} of the scores of its {data.length(outputs)} answers are NaN or infinite.",
         )
-    return [float(score) for score in found]
+    return found
 
 
 def measure(case: Case, numbered: Callable[[int], int] = int) -> Measure:
@@ -87,8 +107,8 @@ def measure(case: Case, numbered: Callable[[int], int] = int) -> Measure:
         raise ContractError(
             "source-invalid", f"metric_better is {source.metric_better!r}.", hint='Write "higher" or "lower".'
         )
-    found = _scores(case.reference, case.labels)
-    bad = _not_numbers(found, data.length(case.reference))
+    found = _scores(case.reference, case.labels).scores
+    bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):
         raise ContractError(
             "source-invalid",
@@ -108,8 +128,8 @@ def _told(source: Source, found: Numbers) -> Measure:
     return replace(Measure(name, unit="percent", least=least), better=source.metric_better)  # type: ignore[arg-type]  # checked
 
 
-def _scores(outputs: data.DataSet, labels: Any) -> Numbers:
-    """One for each sample; or that of all, and those of `REDRAWN` data sets drawn from it."""
+def _scores(outputs: data.DataSet, labels: Any) -> Found:
+    """One for each sample; or that of all, of `REDRAWN` data sets drawn from it and of `RESPOILT` spoilt ones."""
     source, n = current(), data.length(outputs)
     assert source.metric is not None
     try:
@@ -129,32 +149,37 @@ def _scores(outputs: data.DataSet, labels: Any) -> Numbers:
             hint="It must return one number for each sample, or one for all.",
         )
     if given.size == 1 and n > 1:
-        return _in_range(source, _redrawn(source, given, outputs, labels), "one number")
+        whole = _in_range(source, given.astype(np.float64).reshape(1), "one number")
+        return Found(whole, *_again(source, outputs, labels))
     if given.size != n:
         raise ContractError(
             "source-invalid",
             f"The source's metric returned {given.dtype.name}{list(given.shape)} for {n} samples.",
             hint="It must return one number for each sample, as (outputs['y'].argmax(-1) == labels), or one for all.",
         )
-    return _in_range(source, given.astype(np.float64).reshape(n), f"{given.dtype.name}{list(given.shape)}")
+    return Found(_in_range(source, given.astype(np.float64).reshape(n), f"{given.dtype.name}{list(given.shape)}"))
 
 
-def _redrawn(source: Source, whole: Any, outputs: data.DataSet, labels: Any) -> Numbers:
+def _again(source: Source, outputs: data.DataSet, labels: Any) -> tuple[Numbers, Numbers]:
+    """Of samples drawn with replacement; and of all samples, some of which have another one's answer."""
+    n, chance = data.length(outputs), np.random.default_rng(0)
+    drawn = [
+        _once(source, {name: column[rows] for name, column in outputs.items()}, _rows(labels, rows))
+        for rows in drawn_samples(n, REDRAWN)
+    ]
+    spoilt = []
+    for _ in range(RESPOILT):
+        rows = np.where(chance.random(n) < SPOILT, chance.permutation(n), np.arange(n))
+        spoilt.append(_once(source, {name: column[rows] for name, column in outputs.items()}, labels))
+    return np.array(drawn), np.array(spoilt)
+
+
+def _once(source: Source, outputs: data.DataSet, labels: Any) -> float:
     assert source.metric is not None
-    found = [float(whole.reshape(()))]
-    for rows in drawn_samples(data.length(outputs), REDRAWN):
-        some = {name: column[rows] for name, column in outputs.items()}
-        try:
-            found.append(float(np.asarray(source.metric(some, _rows(labels, rows))).reshape(())))
-        except Exception:  # noqa: BLE001 - a user's code, of samples that happen to have one class only
-            found.append(np.nan)
-    return np.array(found)
-
-
-def _not_numbers(found: Numbers, count: int) -> data.Array:
-    """Places of scores that are none; what was drawn may have some, as where one class is all that was drawn."""
-    bad = ~np.isfinite(found) if len(found) == count else ~np.isfinite(found[:1])
-    return np.flatnonzero(bad)
+    try:
+        return float(np.asarray(source.metric(outputs, labels)).reshape(()))
+    except Exception:  # noqa: BLE001 - a user's code, of samples that happen to have one class only
+        return np.nan
 
 
 def _rows(labels: Any, rows: data.Array) -> Any:

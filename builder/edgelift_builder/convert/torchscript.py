@@ -100,6 +100,8 @@ def script(model: Any, path: Path, *, batch_free: bool = False) -> None:
 def _scripted(model: Any) -> Any:
     import torch
 
+    if hasattr(model, "apart"):  # it has what no script has; what is inside may well become one
+        return model.around(_scripted(model.model))
     try:
         return torch.jit.script(model)
     except Exception as error:

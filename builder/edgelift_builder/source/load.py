@@ -41,7 +41,7 @@ def load_source(file: str, function: str, data_text: str, folder: str) -> Source
     seed()
     remarks: list[str] = []
     source, ports, about = (
-        _from_function(path, function) if function else _from_file(path, data_text, Path(folder), remarks)
+        _from_function(path, function, remarks) if function else _from_file(path, data_text, Path(folder), remarks)
     )
     held.hold(source)
     from edgelift_builder.source import probe  # imports torch, which the parent never does
@@ -49,10 +49,13 @@ def load_source(file: str, function: str, data_text: str, folder: str) -> Source
     return probe.survey(source, ports, about, remarks, Path(folder))
 
 
-def _from_function(path: Path, function: str) -> tuple[Source, list[Port], dict[str, Any]]:
+def _from_function(path: Path, function: str, remarks: list[str]) -> tuple[Source, list[Port], dict[str, Any]]:
     source = call(path, function)
     _check(source, f"{function} in {path.name}")
     source.model = unwrapped(source.model)
+    from edgelift_builder.source import apart  # imports torch, which the parent never does
+
+    source = apart.taken_apart(source, remarks)
     about = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "code": code_digest(path)}
     return source, [], about | ({"formats": FORMATS[".pt"]} if is_script(source.model) else {})
 

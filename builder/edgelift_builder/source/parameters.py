@@ -43,7 +43,7 @@ class Parameters:
         Raises:
             ContractError: `source-invalid` for a name that forward lacks, one that is given twice or missing.
         """
-        listed, named = _taken_apart(values)
+        listed, named = self._taken_apart(values)
         given = dict(zip(self._positions(len(listed), what), listed, strict=True))
         for name, value in named.items():
             if given.get(name) is not None:
@@ -75,6 +75,21 @@ class Parameters:
             return [*listed, *map(given.__getitem__, numbered)], {n: given[n] for n in rest if n not in numbered}
         return listed, {name: given[name] for name in rest}
 
+    def _taken_apart(self, values: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        if isinstance(values, Mapping):
+            return (), values
+        if not isinstance(values, tuple | list):
+            return (values,), {}
+        if values and isinstance(values[-1], Mapping) and not self._is_value(values[-1], len(values)):
+            return values[:-1], values[-1]
+        return values, {}
+
+    def _is_value(self, last: Mapping[str, Any], count: int) -> bool:
+        """Is a dict at the end what a parameter takes, not others by name: it names none, and there is a place for it."""
+        names = [p.name for p in self.known]
+        by_place = sum(not p.only_by_name for p in self.known)
+        return not self.any_name and bool(last) and count <= by_place and not any(key in names for key in last)
+
     def _positions(self, count: int, what: str) -> list[str]:
         names = [p.name for p in self.known if not p.only_by_name]
         if count > len(names) and not self.any_position:
@@ -95,7 +110,11 @@ class Parameters:
 
 
 def parameters(model: Any) -> Parameters:
-    """What `model` takes: as a model file names it (`input_names`), as TorchScript's schema or Python's signature says."""
+    """What `model` takes: as a model file names it (`input_names`), as what was taken `apart` tells, as TorchScript's
+    schema or Python's signature says.
+    """
+    if hasattr(model, "apart"):
+        return model.apart  # type: ignore[no-any-return]  # of `apart.Apart`, which is above this
     if hasattr(model, "input_names"):
         return Parameters(tuple(Parameter(name) for name in model.input_names))
     if hasattr(model.forward, "schema"):
@@ -113,16 +132,6 @@ def parameters(model: Any) -> Parameters:
         any_position=any(p.kind is kinds.VAR_POSITIONAL for p in found),
         any_name=any(p.kind is kinds.VAR_KEYWORD for p in found),
     )
-
-
-def _taken_apart(values: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    if isinstance(values, Mapping):
-        return (), values
-    if not isinstance(values, tuple | list):
-        return (values,), {}
-    if values and isinstance(values[-1], Mapping):
-        return values[:-1], values[-1]
-    return values, {}
 
 
 def _exported_by_name(model: Any) -> Sequence[str]:

@@ -85,10 +85,13 @@ def _narrowed(values: Any) -> Any:
     return values.astype(np.float32) if getattr(values, "dtype", None) == np.float64 else values
 
 
+def bound(takes: Parameters, values: Any, what: str) -> dict[str, Any]:
+    """A source's samples by the name of their parameter, see `Parameters.bind`; a plain list is the only parameter's."""
+    return takes.bind((list(values),) if _are_samples(takes, values) else values, what)
+
+
 def _given(takes: Parameters, values: Any, what: str) -> dict[str, sample_axes.Given]:
-    if _are_samples(takes, values):
-        values = (list(values),)
-    return sample_axes.arrays(takes.bind(values, what))
+    return sample_axes.arrays(bound(takes, values, what))
 
 
 def _are_samples(takes: Parameters, values: Any) -> bool:

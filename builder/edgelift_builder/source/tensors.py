@@ -83,7 +83,9 @@ def by_position(model: Any) -> Any:
     import torch
 
     taken, names = parameters(model), list(example())
-    if not (taken.any_position or taken.any_name or taken.arguments(example())[1]) and _answers_plainly(model):
+    if not (
+        hasattr(model, "apart") or taken.any_position or taken.any_name or taken.arguments(example())[1]
+    ) and _answers_plainly(model):
         return model
 
     class ByPosition(torch.nn.Module):  # type: ignore[misc]  # mypy sees no types of torch
@@ -105,7 +107,9 @@ def by_position(model: Any) -> Any:
 
 
 def _takes_names(model: Any) -> bool:
-    """Can every input be given by a name of its own: not what goes into `*args`, or before a `/`."""
+    """Can every input be given by a parameter of its name: not what goes into `*args`, or before a `/`."""
+    if hasattr(model, "apart"):
+        return False
     kinds = {parameter.kind for parameter in inspect.signature(model.forward).parameters.values()}
     return not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY}
 

@@ -65,7 +65,7 @@ def _gain(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, str]:
     if float_one is None:
         return "", ""
     ratio = candidate.known_ratio
-    narrow = candidate.piece.computes != "float32"
+    narrow = candidate.piece.computes not in ("float32", "float64")
     smaller = candidate.size_bytes < SMALLER * float_one.size_bytes
     if ratio is not None and ratio.low > FASTER:
         return "", ""

@@ -59,7 +59,7 @@ class Piece:
         format: `source` is a module in the child; anything else lies in `folder`.
         key: digest of all that led here.
         folder, files: where it lies; each file's path in it, and role. A module's handle is its folder's name.
-        precision: `float32`, `float16`, `int8` or `int4`: the narrowest numbers in it.
+        precision: `float32`, `float16`, `float64`, `int8` or `int4`: the narrowest numbers in it.
         steps: names of the steps so far.
         left_float: layers or operators that stayed float although the step was to quantise.
         remarks: for people.

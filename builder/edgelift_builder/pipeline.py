@@ -145,7 +145,7 @@ def _run(step: Step, piece: Piece, settings: dict[str, Any], context: StepContex
 
 
 def demand(step: str, piece: Piece, format: PieceFormat, precision: str = FLOAT) -> None:  # noqa: A002 - the word
-    """Refuse a piece of another format or precision; float16 is as good as float32, see `widen`.
+    """Refuse a piece of another format or precision; other floats are as good as float32, see `widen`.
 
     Raises:
         ContractError: `step-failed`.

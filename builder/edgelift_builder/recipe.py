@@ -33,7 +33,7 @@ from edgelift_contract.manifest import Format
 FLOAT = "float32"
 
 #: What that variant is called once it is made: by the floats that its graph really holds.
-FLOATS = (FLOAT, "float16")
+FLOATS = (FLOAT, "float16", "float64")
 
 #: The one variant of a model that comes quantised.
 AS_IT_CAME = "int8-as-it-came"

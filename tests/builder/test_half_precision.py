@@ -168,11 +168,58 @@ def test_a_float16_model_stands_where_float_does_until_it_is_measured() -> None:
         assert [gates.rank(order)[0].candidate.variant.name for order in (both, both[::-1])] == [first, first]
 
 
-def test_what_is_too_large_only_in_float32_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    onnx.save(convert_float_to_float16(perceptron()), tmp_path / "net.onnx")
-    size = (tmp_path / "net.onnx").stat().st_size
+@pytest.mark.parametrize("outside", [True, False])
+def test_what_is_too_large_only_in_float32_is_narrowed_tensor_by_tensor(
+    outside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = convert_float_to_float16(perceptron())
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "net.onnx"
+    onnx.save(half, path, save_as_external_data=outside, location="net.bin", size_threshold=0)
+    size = sum(file.stat().st_size for file in path.parent.iterdir())
     monkeypatch.setattr(prepare, "LIMIT_BYTES", int(1.5 * size))
     (tmp_path / "out").mkdir()
-    with pytest.raises(ContractError, match="once it is float32") as caught:
-        weight_only.quantise(str(tmp_path / "net.onnx"), {"bits": 8, "group": 32}, str(tmp_path / "out"))
-    assert caught.value.code == "too-large" and "Export it in float32" in caught.value.hint
+    files, *_ = weight_only.quantise(str(path), {"bits": 8, "group": 32}, str(tmp_path / "out"))
+    assert {file.name for file in (tmp_path / "out").iterdir()} == set(files)
+    x = np.random.default_rng(1).normal(size=(300, WIDTH)).astype(np.float16)
+    wanted, found = (
+        ort.InferenceSession(made).run(None, {"x": given})[0].astype(np.float32)
+        for made, given in (
+            (perceptron().SerializeToString(), x.astype(np.float32)),
+            (str(tmp_path / "out" / files[0]), x),
+        )
+    )
+    assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 0.03
+    with pytest.raises(ContractError, match="over 2 GB once it is float32, which this step would need") as caught:
+        prepare.prepare(path, tmp_path / "out")
+    assert "step weight-only" in caught.value.hint
+
+
+def test_what_comes_in_float64_is_called_so_and_quantised_from_float32(tmp_path: Path, float_recipe: Path) -> None:
+    net = perceptron()
+    for tensor in net.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+    for port in (*net.graph.input, *net.graph.output):
+        port.type.tensor_type.elem_type = TensorProto.DOUBLE
+    onnx.save(net, tmp_path / "net.onnx")
+    x = np.random.default_rng(1).normal(size=(300, WIDTH))
+    np.savez(tmp_path / "data.npz", x=x)
+    more = [
+        f'[[variant]]\nname = "{n}"\nformat = "onnx"\nsteps = ["export-onnx", "{s}"]\n' for n, s in STEPS.items()
+    ]
+    float_recipe.write_text(float_recipe.read_text() + "".join(more))
+    request = Request(
+        str(tmp_path / "net.onnx"), ["x86-64"], data=str(tmp_path / "data.npz"), recipe=str(float_recipe),
+        out=tmp_path / "out", accept=True,
+    )  # fmt: skip
+    build(request, Quiet())
+    built = BuiltFolder(tmp_path / "out", json.loads((tmp_path / "out" / "report.json").read_bytes()), "")
+    reasons = {c["variant"]: c["reason"] for c in built.report["candidates"]}
+    assert {m.variant for m in built.manifests.values()} == {"float64", *STEPS}, reasons
+    wanted = ort.InferenceSession(net.SerializeToString()).run(None, {"x": x})[0]
+    for artifact, manifest in built.manifests.items():
+        built.unpack(artifact, tmp_path / artifact)
+        found = ort.InferenceSession(str(tmp_path / artifact / "model.onnx")).run(None, {"x": x})[0]
+        assert found.dtype == np.float64
+        off = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+        assert off < (1e-6 if manifest.variant == "float64" else 0.1), (manifest.variant, off)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from edgelift_builder import data
-from edgelift_builder.convert import tflite
+from edgelift_builder.convert import tflite, torchscript
 from edgelift_builder.facts import EVALUATION, REFERENCE, SourceFacts
 from edgelift_builder.measure.evaluate import largest_difference
 from edgelift_contract import ContractError
@@ -44,6 +45,48 @@ class Padded(nn.Module):
     def forward(self, x):
         return self.last(self.odd(self.even(x)).relu())
 
+class Casting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            made = self.layer(x)
+        return made.float()
+
+class Decorated(Casting):
+    @torch.autocast("cpu", dtype=torch.bfloat16)
+    def forward(self, x):
+        return self.layer(x).relu().float()
+
+def casting():
+    return Source("casting", Casting().eval(), (X[:1],), X)
+
+def casting_all():
+    return Source("casting", Decorated().eval(), (X[:1],), X)
+
+def half():
+    return Source("half", nn.Linear(8, 3).eval().half(), (X[:1].astype("f2"),), X.astype("f2"))
+
+def double_script():
+    return Source("double", torch.jit.script(nn.Linear(8, 3).eval().double()), (X[:1].astype("f8"),), X.astype("f8"))
+
+def without_weights():
+    with torch.device("meta"):
+        model = nn.Linear(8, 3)
+    return Source("meta", model.eval(), (X[:1],), X)
+
+class Traced(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = torch.jit.trace(nn.Sequential(nn.Conv1d(5, 4, 3), nn.ReLU()), torch.zeros(1, 5, 8))
+        self.last = nn.Linear(6, 3)
+    def forward(self, x):
+        return self.last(self.part(x))
+
+def traced():
+    return Source("traced", Traced().eval(), (X[:1],), X)
+
 def projected():
     return Source("projected", Projected().eval(), (X[:1, :2],), X[:, :2])
 
@@ -63,8 +106,8 @@ def source(folder: Path, function: str) -> SourceFacts:
     return taken(folder / "modules.py", folder / "sets", function=function)
 
 
-@pytest.mark.parametrize("name", ["projected", "projected_both_ways"])
-def test_a_projected_lstm_becomes_onnx_that_answers_as_it_does(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["projected", "projected_both_ways", "traced"])
+def test_a_layer_of_its_own_kind_becomes_onnx_that_answers_as_it_does(name: str, tmp_path: Path) -> None:
     facts = source(tmp_path, name)
     session = exported(facts, tmp_path / "made")
     samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
@@ -78,10 +121,36 @@ def test_a_projected_lstm_over_any_length_is_refused_in_words(tmp_path: Path) ->
         exported(facts, tmp_path / "made")
 
 
-def test_padding_by_name_becomes_tflite(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["padded", "traced"])
+def test_padding_by_name_and_traced_parts_become_tflite(name: str, tmp_path: Path) -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    tflite.export("", source(tmp_path, "padded"), str(tmp_path / "model.tflite"))
+    tflite.export("", source(tmp_path, name), str(tmp_path / "model.tflite"))
     runner = interpreter.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()
     samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
     found = np.concatenate([runner(x=one[None])["output_0"] for one in samples["x"]])
     assert largest_difference({"output_0": found}, answers) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["casting", "casting_all"])
+def test_what_turns_autocast_on_is_built_in_float32(name: str, tmp_path: Path) -> None:
+    facts = source(tmp_path, name)
+    assert any("turns torch.autocast on (bfloat16), which is left off" in remark for remark in facts.remarks)
+    samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
+    (found,) = exported(facts, tmp_path / "made").run(None, samples)
+    assert largest_difference({"output_0": found}, answers) < 1e-5
+    torchscript.export("", str(tmp_path / "model.pt"), facts.batch_free)
+    found = torch.jit.load(str(tmp_path / "model.pt"))(torch.from_numpy(samples["x"])).detach().numpy()
+    assert largest_difference({"output_0": found}, answers) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("half", "float16"), ("double_script", "float64"), ("padded", "float32")]
+)
+def test_a_script_is_called_by_the_floats_that_it_holds(name: str, kind: str, tmp_path: Path) -> None:
+    facts = source(tmp_path, name)
+    assert torchscript.export("", str(tmp_path / "model.pt"), facts.batch_free) == kind
+
+
+def test_a_model_without_weights_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="The model has no weights: weight is on torch's meta device"):
+        source(tmp_path, "without_weights")

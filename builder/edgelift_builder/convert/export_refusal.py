@@ -51,12 +51,9 @@ _KNOWN = (
         ": its control flow depends on the data",
         "Replace the `if` or loop on tensor values by torch.where or torch.cond.",
     ),
-    _Known(
-        r"dynamic_shapes|Constraints violated|specialized",
-        " with a free batch axis: it fixes the batch size",
-        "Use x.shape[0] or flatten(1) in place of a number written into forward.",
-    ),
 )
+
+_FIXED = r"dynamic_shapes|Constraints violated|specialized"
 
 
 def explain(error: BaseException, format_name: str) -> ContractError:
@@ -78,11 +75,22 @@ def explain(error: BaseException, format_name: str) -> ContractError:
     known = next((one for one in _KNOWN if re.search(one.pattern, text)), None)
     if known:
         return ContractError("conversion-failed", f"{cannot}{known.reason}.", hint=known.hint)
+    if re.search(_FIXED, text):
+        return fixed_batch(format_name)
     last = list(_chain(error))[-1]
     return ContractError(
         "conversion-failed",
         f"The model could not be converted to {format_name}: {summarise(last)}.",
         hint="Run again with --debug for the converter's own words.",
+    )
+
+
+def fixed_batch(format_name: str) -> ContractError:
+    """What is exported takes as many samples as the example alone."""
+    return ContractError(
+        "conversion-failed",
+        f"The model cannot be exported to {format_name} with a free batch axis: it fixes the batch size.",
+        hint="Use x.shape[0] or flatten(1) in place of a number written into forward, and no Python loop over samples.",
     )
 
 

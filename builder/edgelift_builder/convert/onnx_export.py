@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.calls import Axes
-from edgelift_builder.convert import float_kind
-from edgelift_builder.convert.export_refusal import explain
+from edgelift_builder.convert import float_kind, traced_parts
+from edgelift_builder.convert.export_refusal import explain, fixed_batch
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece, graph_files
-from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, on_step_failure
 from edgelift_builder.source.file_model import FileModel
 from edgelift_builder.source.held import module
 from edgelift_builder.targets import Target
@@ -74,7 +74,7 @@ def export(handle: str, facts: SourceFacts, folder: str, opset: int) -> list[str
     for left in Path(folder).glob("raw.onnx*"):
         left.unlink()
     if facts.batch_free and _fixed_batch(Path(folder) / files[0], facts.axes):
-        raise failed(ExportOnnx.name, "the batch axis is fixed")
+        raise fixed_batch("ONNX")
     _check_free(Path(folder) / files[0], facts)
     return files
 
@@ -98,6 +98,7 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         # What is as long as what, the exporter finds out; what it takes for fixed, `_check_free` does.
         free = [k for k, length in enumerate(spec.shape) if length == -1 and k != axes[spec.name]]
         dynamic.setdefault(spec.name, {}).update(dict.fromkeys(free, torch.export.Dim.AUTO))
+    traced_parts.for_onnx()
     try:
         with AttentionOfFourAxes(), ProjectedLstm():
             return torch.onnx.export(

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from edgelift_builder.convert import traced_parts
 from edgelift_builder.convert.export_refusal import explain
 from edgelift_builder.facts import SourceFacts
 from edgelift_builder.piece import Piece
@@ -92,6 +93,7 @@ def export(handle: str, facts: SourceFacts, path: str) -> str:
     try:
         import litert_torch
 
+        traced_parts.for_tflite()
         with PaddingInNumbers():
             converted = litert_torch.convert(tensors.by_name(model), sample_kwargs=tensors.example())
         converted.export(path)

@@ -46,11 +46,11 @@ class ExportTorchScript:
         Raises:
             ContractError: `conversion-failed`.
         """
-        context.child.call(
+        kind = context.child.call(
             export, piece.handle, str(folder / MODEL), context.facts.batch_free,
             on_failure=on_step_failure(self.name),
         )  # fmt: skip
-        precision = "int8" if context.facts.quantised else "float32"
+        precision = "int8" if context.facts.quantised else kind
         return StepOutput(Piece("torchscript", "", folder, ((MODEL, "model"),), precision), changed=True)
 
     def ensures(self, _before: Piece, result: StepOutput) -> None:
@@ -69,9 +69,13 @@ def check_archive(step: str, path: Path) -> None:
             raise failed(step, "the archive still holds debug records")
 
 
-def export(handle: str, path: str, batch_free: bool) -> None:
-    """In the child: script a module; what is TorchScript already is written as it is."""
-    script(module(handle), Path(path), batch_free=batch_free)
+def export(handle: str, path: str, batch_free: bool) -> str:
+    """In the child: script a module; what is TorchScript already is written as it is. Return which floats it is in."""
+    from edgelift_builder.convert import float_kind
+
+    model = module(handle)
+    script(model, Path(path), batch_free=batch_free)
+    return float_kind.of_module(model)
 
 
 def script(model: Any, path: Path, *, batch_free: bool = False) -> None:
@@ -85,9 +89,10 @@ def script(model: Any, path: Path, *, batch_free: bool = False) -> None:
     Raises:
         ContractError: `conversion-failed`.
     """
-    from edgelift_builder.source import tensors
+    from edgelift_builder.source import precision, tensors
 
-    made = _scripted(model) if tensors.by_position(model) is model else _traced(model, batch_free=batch_free)
+    plain = tensors.by_position(model) is model and not precision.autocast_met()
+    made = _scripted(model) if plain else _traced(model, batch_free=batch_free)
     raw = path.with_suffix(".raw")
     try:
         made.save(str(raw))
@@ -102,8 +107,13 @@ def _scripted(model: Any) -> Any:
 
     if hasattr(model, "apart"):  # it has what no script has; what is inside may well become one
         return model.around(_scripted(model.model))
+    from edgelift_builder.source import precision
+
+    if precision.autocast_met():
+        raise ContractError("conversion-failed", "A script would compute under torch.autocast, which is left off.")
     try:
-        return torch.jit.script(model)
+        with precision.autocast_as_it_is():
+            return torch.jit.script(model)
     except Exception as error:
         _forget_types()
         raise explain(error, "scripted") from error
@@ -111,7 +121,7 @@ def _scripted(model: Any) -> Any:
 
 def _traced(model: Any, *, batch_free: bool) -> Any:
     """A trace of what a script cannot be: it takes its inputs by position and answers with a row of tensors, where the model
-    takes or gives names. Inside it is a script where there is one, whose branches and loops stay what they are.
+    takes or gives names, or turns autocast on. Inside is a script where there is one, whose branches stay what they are.
     """
     import torch
 

@@ -32,16 +32,12 @@ def prepare(model: Path, folder: Path) -> Path:
     import onnx
     import onnxruntime as ort
 
-    size = sum(p.stat().st_size for p in model.parent.iterdir())
-    half = 2 * size > LIMIT_BYTES and float_kind.of_file(model) == "float16"
-    if size > LIMIT_BYTES or half:
-        way = "Use the step weight-only, which goes tensor by tensor."
+    over = over_limit(model)
+    if over:
         raise ContractError(
             "too-large",
-            f"The model is over 2 GB{' once it is float32' if half else ''}, which this step would need in one piece.",
-            hint="Export it in float32, and use the step weight-only, which takes that tensor by tensor."
-            if half
-            else way,
+            f"The model is {over}, which this step would need in one piece.",
+            hint="Use the step weight-only, which goes tensor by tensor.",
         )
     ready, whole = folder / "ready.onnx", folder / "whole.onnx"
     # Weights inside the file: onnxruntime leaves those it did not change where they were, beside the old graph.
@@ -54,6 +50,15 @@ def prepare(model: Path, folder: Path) -> Path:
     whole.unlink()
     _name_nodes(ready)
     return ready
+
+
+def over_limit(model: Path) -> str:
+    """`over 2 GB`, and whether that is so once it is float32; empty where it is smaller."""
+    size = sum(p.stat().st_size for p in model.parent.iterdir())
+    if size > LIMIT_BYTES:
+        return "over 2 GB"
+    half = 2 * size > LIMIT_BYTES and float_kind.of_file(model) == "float16"
+    return "over 2 GB once it is float32" if half else ""
 
 
 def _name_nodes(path: Path) -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_builder.convert import float_kind, strip
-from edgelift_builder.optimise import opset, prepare, unquantisable
+from edgelift_builder.optimise import opset, prepare, unquantisable, widen
 from edgelift_builder.optimise.narrow_nodes import NodeRewriter
 from edgelift_builder.optimise.tensor_file import TensorFile, Weights
 from edgelift_builder.piece import Piece, graph_files
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, failed, on_step_failure
+from edgelift_builder.recipe import FLOAT
 from edgelift_builder.targets import Target
 from edgelift_contract.errors import ContractError
 
@@ -81,7 +82,10 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
     import onnx
 
     path, folded = Path(model), None
-    if settings.get("stored", False) or _is_old(path) or float_kind.of_file(path) == "float16":
+    other = float_kind.of_file(path) != FLOAT
+    if other and prepare.over_limit(path) and not settings.get("stored", False):
+        path = folded = widen.by_tensor(path, Path(folder))
+    elif other or settings.get("stored", False) or _is_old(path):
         # Weights that come out of other nodes, as an exported LSTM's, are constants once those are folded.
         path = folded = prepare.prepare(path, Path(folder))
     proto = onnx.load(path, load_external_data=False)
@@ -100,6 +104,7 @@ def quantise(model: str, settings: dict[str, Any], folder: str) -> tuple[list[st
         rewriter.finish()
     if folded is not None:
         folded.unlink()
+        (Path(folder) / widen.WEIGHTS).unlink(missing_ok=True)
     if not done:
         raise unquantisable.classical(proto.graph) or ContractError(
             "conversion-failed",

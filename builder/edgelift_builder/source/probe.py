@@ -25,7 +25,7 @@ from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.source.forward import forward
 from edgelift_builder.source.given import Source
 from edgelift_builder.source.labels import labels_of
-from edgelift_builder.source.precision import to_float32
+from edgelift_builder.source.precision import autocast_met, leave_autocast_off, to_float32, to_processor
 from edgelift_builder.source.samples import Samples, check_alike, take
 from edgelift_contract import codec
 from edgelift_contract.manifest import TensorSpec
@@ -102,12 +102,18 @@ def _alike(reference: data.DataSet) -> Iterator[str]:
 
 def _taken(source: Source, ports: Sequence[Port], remarks: list[str]) -> Samples:
     """The source's samples, all of a kind that its model takes; the model in evaluation mode and float32."""
+    to_processor(source.model, remarks)
     _put_into_evaluation_mode(source.model, remarks)
+    leave_autocast_off()
     # The fast way of nn.TransformerEncoder answers 0 where padding is, and no export does.
     torch.backends.mha.set_fastpath_enabled(False)
     samples = take(source, ports, remarks, as_float32=to_float32(source.model, remarks))
     held.keep_example(samples.example, samples.axes)
     forward(source.model, samples.example, "example input")
+    if autocast_met():
+        remarks.append(
+            f"The model turns torch.autocast on ({', '.join(autocast_met())}), which is left off: it computes in float32."
+        )
     check_alike(samples, ports)
     if not getattr(source.model, "takes_nan", False):
         check_numbers(samples.evaluation, "Evaluation sample")

@@ -25,7 +25,10 @@ class Trail:
     def __init__(self, model: nn.Module) -> None:
         self._inside: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
         self._handles = []
-        for name, layer in model.named_modules() if not isinstance(model, torch.jit.ScriptModule) else ():
+        own = (
+            model.model if hasattr(model, "apart") else model
+        )  # layers are called as the user's module calls them
+        for name, layer in own.named_modules() if not isinstance(own, torch.jit.ScriptModule) else ():
             if name and not list(layer.children()):
                 self._handles.append(layer.register_forward_pre_hook(self._enter(name)))
                 self._handles.append(layer.register_forward_hook(self._leave))

@@ -115,7 +115,9 @@ class Examined(Made):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all metrics."""
+        """The worst of all metrics; `fails` where a class is gone, too."""
+        if self.opinion.a_class_is_gone:
+            return "fails"
         return next((v for v in _WORST_FIRST if any(j.verdict == v for j in self.judgements)), "holds")
 
     @property

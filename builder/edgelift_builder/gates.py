@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from edgelift_builder.candidate import Decided, Examined, Failed, Outcome, Rejected, Shipped, find_float
-from edgelift_builder.judge import advice
+from edgelift_builder.judge import advice, vanished
 from edgelift_builder.measure.evaluate import FLOAT_TOLERANCE, QUANTUM
 from edgelift_builder.recipe import FLOAT
 from edgelift_builder.targets import MUST_BE_FASTER
@@ -43,7 +43,8 @@ def _objection(outcomes: Sequence[Outcome], candidate: Examined) -> tuple[str, s
             return "conversion-failed", f"Its outputs differ from the source's own {_by(examined.float_distance)}."
         return "", ""
     if candidate.verdict == "fails":
-        return "accuracy-over-budget", advice.failed(candidate.judgements)
+        said = (advice.failed(candidate.judgements), vanished.refusal(candidate.opinion.classes))
+        return "accuracy-over-budget", " ".join(filter(None, said))
     if candidate.verdict == "cannot-tell":
         return "not-enough-data", advice.too_few(candidate.judgements)
     if candidate.guessed:

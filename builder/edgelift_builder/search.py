@@ -181,7 +181,11 @@ def _learn(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
 def _outcome(tried: list[Outcome]) -> tuple[list[Examined], list[Trial]]:
     ran = {c.variant.name: c for c in tried if isinstance(c, Examined)}
     kept = pareto(
-        {name: objectives(c) for name, c in ran.items() if all(j.loss <= j.budget for j in c.judgements)}
+        {
+            name: objectives(c)
+            for name, c in ran.items()
+            if all(j.loss <= j.budget for j in c.judgements) and not c.opinion.a_class_is_gone
+        }
     )
     trials = [_trial(outcome, kept) for outcome in tried]
     return [c for name, c in ran.items() if name in kept], trials

@@ -311,3 +311,30 @@ def quiet_score(**changes: object) -> Source:
 def quiet_score_unlabelled() -> Source:
     """Where nobody says what is right, that score counts as any other."""
     return quiet_score(evaluation_labels=None)
+
+
+class _RareClass(nn.Module):
+    """Four classes that 8 bits keep, and a fifth whose one weight they lose beside a far larger one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = _fitted()
+        self.rare = nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.classes(x), self.rare(torch.flatten(x, 1))], 1)
+
+
+def rare_class() -> Source:
+    """One sample in 20 is of that class, and so loud that only its own weight tells it."""
+    model = _RareClass().eval()
+    source = _source(model.classes)
+    images, labels = source.evaluation_inputs.copy(), source.evaluation_labels.copy()
+    labels[::20] = 4
+    images[:, 0, 0, :2] = 0
+    images[::20, 0, 0, 1] = 8
+    with torch.no_grad():
+        model.rare.weight.zero_()
+        model.rare.weight[0, :2] = torch.tensor([3000.0, 10.0])
+        model.rare.bias.fill_(-40.0)
+    return _source(model, evaluation_inputs=images, evaluation_labels=labels, calibration_inputs=images[:50])

@@ -34,8 +34,10 @@ def too_few(judgements: Sequence[Judgement]) -> str:
 
 
 def failed(judgements: Sequence[Judgement]) -> str:
-    """A refusal for the metrics whose budgets are broken."""
+    """A refusal for the metrics whose budgets are broken; empty where none is."""
     broken = [j for j in judgements if j.verdict == "fails"]
+    if not broken:
+        return ""
     each = "; and ".join(f"{lost(j)} against float, over the budget of {j.amount}" for j in broken[:_SAID])
     return f"It loses {each}{_more(broken)}."
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from edgelift_builder import ragged
-from edgelift_builder.data import Array, is_text
+from edgelift_builder.data import Array, DataSet, is_text
 from edgelift_builder.judge.case import Case, Metric, in_rows, numbers
 from edgelift_builder.judge.channels import Channels, channels
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import PerSample, Sums, value
+from edgelift_builder.judge.vanished import Right
 
 #: Most that the worst channel may be off, per cent of its own variation: a cosine of 0.995 to float's.
 LIMIT = 10.0
@@ -66,12 +67,19 @@ def _are_quantities(array: Array) -> bool:
 def chosen(name: str, case: Case) -> Metric:
     """For class scores, beside their values: how often the largest is that of the same class."""
     wanted = in_rows(case.reference[name]).argmax(-1)
+
+    def same(out: DataSet) -> Array:
+        made: Array = in_rows(out[name]).argmax(-1) == wanted
+        return made
+
+    def rights(out: DataSet) -> Right:
+        hits = np.nonzero(same(out))
+        return Right(wanted[hits], hits[0])
+
     return Metric(
-        SAME,
-        lambda out: PerSample((in_rows(out[name]).argmax(-1) == wanted).astype(np.float64)),
-        f"{name}, the largest the same as float's",
-        looks_at=(name,),
-    )
+        SAME, lambda out: PerSample(same(out).astype(np.float64)), f"{name}, the largest the same as float's",
+        looks_at=(name,), rights=rights,
+    )  # fmt: skip
 
 
 def are_class_scores(array: Array) -> bool:
@@ -110,14 +118,14 @@ class _Against:
     def error(self, found: Array) -> Sums:
         """The relative error of the worst channel."""
         self._channels = self._channels or channels(self._wanted)
-        squares = _squares(found, self._wanted)
-        parts = [part for one in self._channels for part in one.parts(squares)]
+        off = squares(found, self._wanted)
+        parts = [part for one in self._channels for part in one.parts(off)]
         scale = np.concatenate([scale for _, scale in parts])
         table = np.concatenate([rows for rows, _ in parts], axis=1)
         return Sums(np.column_stack([table, np.ones(len(table))]), lambda sums: _worst(sums, scale))
 
 
-def _squares(found: Array, wanted: Array) -> Array:
+def squares(found: Array, wanted: Array) -> Array:
     """Squared differences; none where both are the same infinity, as in what a mask rules out."""
     one, other = numbers(found), numbers(wanted)
     with np.errstate(invalid="ignore"):
@@ -139,11 +147,11 @@ def relative_error(found: Array, wanted: Array) -> float:
 
 def worst_channel(found: Array, wanted: Array) -> tuple[str, float]:
     """The channel that decides, as `axis 2, channel 5`, and its relative error, per cent."""
-    squares = _squares(found, wanted)
+    off = squares(found, wanted)
     errors = {
         (one.axis, k): float(error)
         for one in channels(wanted)
-        for rows, scale in [next(one.parts(squares))]
+        for rows, scale in [next(one.parts(off))]
         for k, error in enumerate(np.sqrt(rows.mean(axis=0)) / scale)
     }
     (axis, channel), error = max(errors.items(), key=lambda item: item[1])
@@ -152,6 +160,6 @@ def worst_channel(found: Array, wanted: Array) -> tuple[str, float]:
 
 def by_sample(found: Array, wanted: Array) -> Numbers:
     """Mean square of each sample's difference, each channel of the last axis as a share of its variation: float64[n]."""
-    rows, scale = next(channels(wanted)[-1].parts(_squares(found, wanted)))
+    rows, scale = next(channels(wanted)[-1].parts(squares(found, wanted)))
     made: Numbers = (rows / scale**2).mean(axis=1)
     return made

@@ -12,6 +12,7 @@ from edgelift_builder import ragged
 from edgelift_builder.data import Array, DataSet
 from edgelift_builder.judge.measure import Measure
 from edgelift_builder.judge.scored import Scored
+from edgelift_builder.judge.vanished import Rights
 from edgelift_contract.errors import ContractError
 
 
@@ -39,6 +40,7 @@ class Metric:
         words: which output is looked at and how, for people.
         constant: the score of the best answer that looks at no input; None where that is not known.
         beside: further measures of the same outputs, for the report alone.
+        rights: which things of which class answers have right, where it is a share of those; see `vanished`.
         always: what that answer scores, sample by sample, where it is known.
         looks_at: outputs that it says all of; the values of every other one are held to float's, see `agreement`.
     """
@@ -50,6 +52,7 @@ class Metric:
     beside: Mapping[str, Callable[[DataSet], float]] = field(default_factory=dict)
     looks_at: tuple[str, ...] = ()
     always: Scored | None = None
+    rights: Rights | None = None
 
 
 #: One way to read a model's outputs: metrics that all have to hold, the first of which is the one to show.

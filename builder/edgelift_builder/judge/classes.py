@@ -19,6 +19,7 @@ from edgelift_builder.judge.judgement import interval
 from edgelift_builder.judge.labelled import are_yes_or_no, check_some, column, whole
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import PerSample, RankedBy, Scored, Sums, value
+from edgelift_builder.judge.vanished import Right
 
 ACCURACY = Measure("accuracy")
 BALANCED = Measure("balanced accuracy")
@@ -79,6 +80,10 @@ def chosen(found: Choose, right: Array, judged: Array, name: str, words: str) ->
     """
     kinds, counts = np.unique(right[judged], return_counts=True)
 
+    def rights(out: DataSet) -> Right:
+        hits = np.flatnonzero((found(out) == right) & judged)
+        return Right(right[hits], hits)
+
     def accuracy(out: DataSet) -> Scored:
         hits = (found(out) == right).astype(np.float64)
         return (
@@ -96,8 +101,10 @@ def chosen(found: Choose, right: Array, judged: Array, name: str, words: str) ->
     if most >= SKEWED and len(kinds) > 1:
         said = f"{words}: {100 * most:.1f} % of the samples are of one class"
         beside = {ACCURACY.name: lambda out: value(accuracy(out))}
-        return Metric(BALANCED, balanced, said, 1 / len(kinds), beside, (name,))
-    return Metric(ACCURACY, accuracy, words, most, {BALANCED.name: lambda out: value(balanced(out))}, (name,))
+        return Metric(BALANCED, balanced, said, 1 / len(kinds), beside, (name,), rights=rights)
+    return Metric(
+        ACCURACY, accuracy, words, most, {BALANCED.name: lambda out: value(balanced(out))}, (name,), rights=rights
+    )
 
 
 def ratio(sums: Numbers) -> Numbers:
@@ -194,8 +201,12 @@ def _several(case: Case, name: str, right: Array) -> Reading:
         held = [(found & right).sum(1), (found & ~right).sum(1), (~found & right).sum(1)]
         return Sums(np.stack(held, axis=1).astype(np.float64), f1, float(right.sum()))
 
+    def rights(out: DataSet) -> Right:
+        samples, labels = np.nonzero((numbers(out[name]).reshape(right.shape) > threshold) & right)
+        return Right(labels, samples)
+
     share, words = right.mean(), f"{name} above {threshold:g}, all labels together"
-    metric = Metric(Measure("F1"), parts, words, float(2 * share / (1 + share)), looks_at=(name,))
+    metric = Metric(Measure("F1"), parts, words, float(2 * share / (1 + share)), looks_at=(name,), rights=rights)
     return (metric, agreement.of(name, case.reference[name], agreement.BLIND))
 
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from edgelift_builder.data import DataSet
+from edgelift_builder.data import Array, DataSet
 from edgelift_builder.judge.boxes import CONFIDENCE, Found, overlap
 from edgelift_builder.judge.case import Case, Metric, Reading, numbers
 from edgelift_builder.judge.classes import f1, ratio
 from edgelift_builder.judge.layouts import Layout, detections, every_kind_of_box, likeliest, readings
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import Sums, value
+from edgelift_builder.judge.vanished import Right
 from edgelift_contract.errors import ContractError
 
 #: Least overlap of a detection with its object.
@@ -47,8 +48,9 @@ def detection(case: Case, *, known: bool = True) -> Iterator[Reading]:
             matches = _Matches(how, wanted)
             words = f"{how.words}, against the labels"
             first = Metric(
-                Measure("detection F1"), matches.counts, words, _constant(wanted), looks_at=how.looks_at
-            )
+                Measure("detection F1"), matches.counts, words, _constant(wanted), looks_at=how.looks_at,
+                rights=matches.rights,
+            )  # fmt: skip
             overlap_of = Measure("box overlap", usual=LESS_OVERLAP)
             yield (first, Metric(overlap_of, matches.overlaps, "what is rightly found", looks_at=how.looks_at))
         return
@@ -67,7 +69,7 @@ def _own(case: Case, how: Layout) -> Reading:
         )
     matches, words = _Matches(how, wanted), f"{how.words}, against float's own detections"
     return (
-        Metric(Measure("detection agreement", usual=OWN_DETECTIONS), matches.counts, words),
+        Metric(Measure("detection agreement", usual=OWN_DETECTIONS), matches.counts, words, rights=matches.rights),
         Metric(Measure("box overlap", usual=OWN_OVERLAP), matches.overlaps, "what is found again"),
     )
 
@@ -88,7 +90,7 @@ def _constant(wanted: Sequence[Found]) -> float:
     """What always finding the objects of one of the first pictures would get."""
 
     def always(answer: Found) -> float:
-        rows = np.array([_matched(answer, picture)[:3] for picture in wanted], dtype=np.float64)
+        rows = np.array([_matched(answer, picture)[0][:3] for picture in wanted], dtype=np.float64)
         return float(f1(rows.sum(axis=0, keepdims=True))[0])
 
     return max((always(answer) for answer in wanted[:_GUESSES]), default=0.0)
@@ -116,6 +118,7 @@ class _Matches:
         self._how, self._wanted = how, wanted
         self._of: DataSet | None = None
         self._rows: Numbers = np.empty((0, 4))
+        self._right: Sequence[Array] = ()
 
     def counts(self, outputs: DataSet) -> Sums:
         """F1."""
@@ -125,17 +128,24 @@ class _Matches:
         """How far detections that are right overlap their objects, on average."""
         return Sums(self._matched(outputs)[:, [3, 0]], ratio)
 
+    def rights(self, outputs: DataSet) -> Right:
+        """The objects that are found."""
+        self._matched(outputs)
+        classes = [picture.classes[found] for picture, found in zip(self._wanted, self._right, strict=True)]
+        return Right(np.concatenate(classes), np.repeat(np.arange(len(classes)), [len(one) for one in classes]))
+
     def _matched(self, outputs: DataSet) -> Numbers:
-        """See `_matched`, of every picture: float64[n, 4]. Both measures ask, one after the other."""
+        """See `_matched`, of every picture: float64[n, 4]. All measures ask, one after the other."""
         if self._of is not outputs:
             pairs = zip(detections(outputs, self._how), self._wanted, strict=True)
-            self._of, self._rows = outputs, np.array([_matched(f, w) for f, w in pairs], dtype=np.float64)
+            rows, self._right = zip(*(_matched(f, w) for f, w in pairs), strict=True)
+            self._of, self._rows = outputs, np.array(rows, dtype=np.float64)
         return self._rows
 
 
-def _matched(found: Found, wanted: Found) -> tuple[int, int, int, float]:
-    """(right, wrong, missed, sum of the overlaps of those that are right): the best detections first take the object of
-    their class that they overlap most.
+def _matched(found: Found, wanted: Found) -> tuple[tuple[int, int, int, float], Array]:
+    """(right, wrong, missed, sum of the overlaps of those that are right), and which objects were found: the best detections
+    first take the object of their class that they overlap most.
     """
     free, far = np.ones(len(wanted.boxes), dtype=bool), 0.0
     shares = overlap(found.boxes, wanted.boxes)
@@ -145,4 +155,4 @@ def _matched(found: Found, wanted: Found) -> tuple[int, int, int, float]:
             free[fits.argmax()] = False
             far += float(fits.max())
     right = int((~free).sum())
-    return right, len(found.boxes) - right, int(free.sum()), far
+    return (right, len(found.boxes) - right, int(free.sum()), far), ~free

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from edgelift_builder.data import DataSet
-from edgelift_builder.judge import worst
+from edgelift_builder.judge import vanished, worst
 from edgelift_builder.judge.budgets import ASKED_ROOM, Budgets, named
 from edgelift_builder.judge.case import Metric
 from edgelift_builder.judge.judgement import LEAST_SAMPLES, Judgement, interval, judge
 from edgelift_builder.judge.labelled import gone
 from edgelift_builder.judge.scored import Scored, value
 from edgelift_builder.judge.telling import Judging
+from edgelift_builder.judge.vanished import ClassLoss
 from edgelift_builder.judge.worst import Worst
 from edgelift_contract.errors import ContractError
 
@@ -29,11 +30,18 @@ class Opinion:
         judgements: one for each metric.
         beside: further measures, which decide nothing: name → the artifact's, and float's.
         worst: where it lies furthest from float; None where nothing moved.
+        classes: of which much is lost; one that is gone refuses the artifact, see `vanished`.
     """
 
     judgements: Judgements
     beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     worst: Worst | None = None
+    classes: tuple[ClassLoss, ...] = ()
+
+    @property
+    def a_class_is_gone(self) -> bool:
+        """Is one lost beyond chance."""
+        return any(one.gone for one in self.classes)
 
 
 class Panel:
@@ -50,6 +58,7 @@ class Panel:
         self._reference = [metric.score(reference) for metric in judging.metrics]
         self._rooms = [_room(*held) for held in zip(judging.metrics, self._reference, strict=True)]
         self._budgets = [budgets(*held) for held in zip(judging.metrics, self._rooms, strict=True)]
+        self._rights = [metric.rights(reference) if metric.rights else None for metric in judging.metrics]
         self._called = [one.called for one in named(judging.metrics)]
 
     def judge(self, outputs: DataSet) -> Judgements:
@@ -70,19 +79,32 @@ class Panel:
             for metric in self.judging.metrics
             for name, measure in metric.beside.items()
         }
-        return Opinion(self.judge(outputs), beside, worst.find(outputs, self._answers))
+        return Opinion(self.judge(outputs), beside, worst.find(outputs, self._answers), self._classes(outputs))
+
+    def _classes(self, outputs: DataSet) -> tuple[ClassLoss, ...]:
+        held = zip(self.judging.metrics, self._called, self._budgets, self._rights, strict=True)
+        return tuple(
+            lost
+            for metric, called, budget, theirs in held
+            if metric.rights is not None and theirs is not None
+            for lost in vanished.find(called, theirs, metric.rights(outputs), budget)
+        )
+
+    def _is_whole(self, outputs: DataSet) -> bool:
+        """Is there neither NaN in it, nor a class gone."""
+        return not gone(outputs, self._answers)[0] and not any(one.gone for one in self._classes(outputs))
 
     def keeps(self, outputs: DataSet) -> bool:
         """Does what is lost in each metric keep its budget, chance left aside: to choose by, not to judge."""
         held = zip(self.judging.metrics, self._reference, self._budgets, strict=True)
-        return not gone(outputs, self._answers)[0] and all(
+        return self._is_whole(outputs) and all(
             metric.measure.loss(value(reference), value(metric.score(outputs))) <= budget
             for metric, reference, budget in held
         )
 
     def holds(self, outputs: DataSet) -> bool:
         """Does every metric keep its budget, its whole interval."""
-        return not gone(outputs, self._answers)[0] and all(one.verdict == "holds" for one in self.judge(outputs))
+        return self._is_whole(outputs) and all(one.verdict == "holds" for one in self.judge(outputs))
 
 
 def _room(metric: Metric, scored: Scored) -> float:

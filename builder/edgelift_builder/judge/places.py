@@ -17,6 +17,7 @@ from edgelift_builder.judge.classes import ACCURACY, most, ratio, threshold_of
 from edgelift_builder.judge.labelled import VOID, check_some, marked_axis, whole
 from edgelift_builder.judge.measure import Measure, Numbers
 from edgelift_builder.judge.scored import Sums
+from edgelift_builder.judge.vanished import Right
 
 #: (output, axis of the classes; None where the output is classes, or one score, for each place)
 Places = tuple[str, int | None]
@@ -44,8 +45,12 @@ def _every_place(
         right = (choose(out[name]) == labels) & judged
         return Sums(np.stack([_each(right), _each(judged)], axis=1), ratio, float(judged.sum()))
 
+    def rights(out: DataSet) -> Right:
+        hits = (choose(out[name]) == labels) & judged
+        return Right(labels[hits].astype(np.int64), np.nonzero(hits)[0])
+
     words = f"{_words(name, axis)}, at every place"
-    return Metric(ACCURACY, parts, words, most(labels[judged]), looks_at=(name,))
+    return Metric(ACCURACY, parts, words, most(labels[judged]), looks_at=(name,), rights=rights)
 
 
 def _of_any_length(case: Case) -> Iterator[Reading]:
@@ -65,15 +70,31 @@ def _of_any_length(case: Case) -> Iterator[Reading]:
 def _ragged_metric(name: str, labels: list[Array], constant: float) -> Metric:
     judged = [one >= 0 for one in labels]
 
+    def hits(out: DataSet) -> list[Array]:
+        return [
+            (np.asarray(answer).argmax(-1) == one) & there
+            if np.shape(answer)[:-1] == one.shape
+            else np.zeros(one.shape, dtype=bool)
+            for answer, one, there in zip(out[name], labels, judged, strict=True)
+        ]
+
     def parts(out: DataSet) -> Sums:
-        rows = []
-        for answer, one, there in zip(out[name], labels, judged, strict=True):
-            found = np.asarray(answer).argmax(-1) if np.shape(answer)[:-1] == one.shape else np.full(one.shape, -1)
-            rows.append((((found == one) & there).sum(), there.sum()))
-        made = np.array(rows, dtype=np.float64)
+        made = np.array(
+            [(right.sum(), there.sum()) for right, there in zip(hits(out), judged, strict=True)], dtype=np.float64
+        )
         return Sums(made, ratio, float(made[:, 1].sum()))
 
-    return Metric(ACCURACY, parts, f"the largest of {name} at every place", constant, looks_at=(name,))
+    def rights(out: DataSet) -> Right:
+        found = hits(out)
+        classes = [one[right] for one, right in zip(labels, found, strict=True)]
+        return Right(
+            np.concatenate(classes).astype(np.int64),
+            np.repeat(np.arange(len(found)), [len(one) for one in classes]),
+        )
+
+    return Metric(
+        ACCURACY, parts, f"the largest of {name} at every place", constant, looks_at=(name,), rights=rights
+    )
 
 
 def segmentation(case: Case) -> Iterator[Reading]:

@@ -91,6 +91,7 @@ def _answers(candidate: Candidate, *, set_aside: bool) -> dict[str, Any]:
         "judgements": [_judgement(one) for one in examined.judgements] if examined else [],
         "beside": dict(examined.opinion.beside) if examined else {},
         "worst": _numbered(examined.opinion.worst, set_aside=set_aside) if examined else None,
+        "classes": list(examined.opinion.classes) if examined else [],
         "golden_atol": near.atol if near else None,
         "golden_quantum": near.quantum if near else None,
         "golden_kernels_apart": near.kernels_apart if near else None,

@@ -35,6 +35,7 @@ def render(report: BuildReport) -> str:
             targets=[_target(report, name, numbered) for name in report.targets],
             furthest=[_furthest(n, c) for n, c in numbered if c.worst],
             judged=[row for n, c in numbered if len(c.judgements) > 1 for row in _judged(n, c)],
+            classes=[row for n, c in numbered for row in _classes(n, c)],
             beside=[row for n, c in numbered for row in _beside(n, c)],
             sensitivity=_sensitivity(numbered),
             ranges=_ranges(numbered),
@@ -170,6 +171,23 @@ def _judged(number: int, c: CandidateReport) -> list[list[str]]:
          j.verdict, f"{j.samples_needed:,}" if j.samples_needed else "–"]
         for j in c.judgements
     ]  # fmt: skip
+
+
+def _classes(number: int, c: CandidateReport) -> list[list[str]]:
+    """Classes that a candidate hardly says any more."""
+    name = f"{c.variant} {c.format} for {c.target}"
+    return [
+        [
+            str(number),
+            name,
+            str(one.label),
+            one.metric,
+            str(one.theirs),
+            str(one.ours),
+            "gone" if one.gone else "may be chance",
+        ]
+        for one in c.classes
+    ]
 
 
 def _beside(number: int, c: CandidateReport) -> list[list[str]]:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import msgspec
 
 from edgelift_builder.judge.measure import Measure, Unit
+from edgelift_builder.judge.vanished import ClassLoss
 from edgelift_builder.judge.worst import Worst
 from edgelift_builder.measure.emulated_guest import Emulation
 from edgelift_builder.piece import LayerLoss, Range
@@ -66,6 +67,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
         judgements: by every metric, the first first.
         beside: further measures, which decide nothing: name → the artifact's, and float's.
         worst: where it lies furthest from float, and the samples that moved most, numbered as the source gave them.
+        classes: of which much is lost; a class that is gone beyond chance refuses it, see `vanished`.
         p50_us, p95_us, float_ratio, load_ms, peak_memory_bytes: on this machine, batch 1, warm; `float_ratio` with
             its 95 % interval, see `latency.ratio`.
         left_float: layers that were to be quantised and stayed float.
@@ -109,6 +111,7 @@ class CandidateReport(msgspec.Struct, frozen=True, kw_only=True):
     judgements: list[JudgementReport]
     beside: dict[str, tuple[float, float]]
     worst: Worst | None
+    classes: list[ClassLoss]
     p50_us: float | None
     p95_us: float | None
     rounds: int | None

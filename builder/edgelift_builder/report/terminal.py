@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgelift_builder.judge import vanished
 from edgelift_builder.judge.worst import Worst
 from edgelift_builder.report import unmeasured
 from edgelift_builder.report.report import BuildReport, CandidateReport
@@ -78,6 +79,9 @@ def remarks(report: BuildReport) -> list[str]:
         if c.reason:
             lines.append(f"{name}: {'shipped although: ' if c.shipped else 'rejected: '}{c.reason} ({c.code})")
         lines += [f"{c.variant} {c.format}: {remark}" for remark in c.remarks]
+        told = vanished.remark(tuple(c.classes))
+        if told:
+            lines.append(f"{name}: {told}")
         if c.worst and c.code in ("accuracy-over-budget", "not-enough-data"):
             lines.append(f"{name}: {furthest(c.worst)}")
     lines += _left_float(report)

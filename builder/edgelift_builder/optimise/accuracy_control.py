@@ -149,7 +149,7 @@ class ByCalibration:
 
 class _Judge:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self._verdict, self._settings = verdict.Verdict(folder, settings), settings
+        self._verdict, self._settings = verdict.BudgetJudge(folder, settings), settings
         #: What was said of the model that was asked of last.
         self.judgements: panel.Judgements = ()
 

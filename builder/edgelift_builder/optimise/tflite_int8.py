@@ -135,7 +135,7 @@ class _Holds:
         self._data_folder, self._settings, self._folder = data_folder, settings, folder
 
     def __call__(self, model: bytes) -> bool:
-        judge, axes = verdict.Verdict(self._data_folder, self._settings), self._settings["axes"]
+        judge, axes = verdict.BudgetJudge(self._data_folder, self._settings), self._settings["axes"]
         answers = tflite_choice.answers(model, calls.each(judge.inputs, axes), self._folder)
         return judge.holds(calls.together(answers, axes))
 

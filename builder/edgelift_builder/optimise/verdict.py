@@ -20,7 +20,7 @@ def about(facts: SourceFacts, allowed: Allowed) -> dict[str, Any]:
     return {name: getattr(facts, name) for name in ("axes", "task", "told", "held_out")} | {"allowed": allowed}
 
 
-class Verdict:
+class BudgetJudge:
     """Holds a model against its budget on the evaluation data.
 
     Once: to be asked of one candidate after another, and to take the best, would make its verdict better than it should be.

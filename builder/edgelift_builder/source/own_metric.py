@@ -52,7 +52,7 @@ def by_own(own: Measure, score: Callable[[data.DataSet], Scored]) -> Judging:
 
 
 @dataclass(frozen=True)
-class Found:
+class OwnScores:
     """What a source's metric says of outputs.
 
     Attributes:
@@ -65,7 +65,7 @@ class Found:
     spoilt: Numbers | None = None
 
 
-def scored(found: Found, count: int) -> Scored:
+def scored(found: OwnScores, count: int) -> Scored:
     """The same for the judge; `count` samples."""
     if found.drawn is None or found.spoilt is None:
         return PerSample(found.scores)
@@ -73,7 +73,7 @@ def scored(found: Found, count: int) -> Scored:
     return Resampled(whole, found.drawn, count, step(whole, found.spoilt, SPOILT))
 
 
-def scores(outputs_file: str, folder: str) -> Found:
+def scores(outputs_file: str, folder: str) -> OwnScores:
     """What the metric says of an artifact's outputs in a file; `folder` has the other data sets.
 
     Raises:
@@ -128,7 +128,7 @@ def _told(source: Source, found: Numbers) -> Measure:
     return replace(Measure(name, unit="percent", least=least), better=source.metric_better)  # type: ignore[arg-type]  # checked
 
 
-def _scores(outputs: data.DataSet, labels: Any) -> Found:
+def _scores(outputs: data.DataSet, labels: Any) -> OwnScores:
     """One for each sample; or that of all, of `REDRAWN` data sets drawn from it and of `RESPOILT` spoilt ones."""
     source, n = current(), data.length(outputs)
     assert source.metric is not None
@@ -150,14 +150,16 @@ def _scores(outputs: data.DataSet, labels: Any) -> Found:
         )
     if given.size == 1 and n > 1:
         whole = _in_range(source, given.astype(np.float64).reshape(1), "one number")
-        return Found(whole, *_again(source, outputs, labels))
+        return OwnScores(whole, *_again(source, outputs, labels))
     if given.size != n:
         raise ContractError(
             "source-invalid",
             f"The source's metric returned {given.dtype.name}{list(given.shape)} for {n} samples.",
             hint="It must return one number for each sample, as (outputs['y'].argmax(-1) == labels), or one for all.",
         )
-    return Found(_in_range(source, given.astype(np.float64).reshape(n), f"{given.dtype.name}{list(given.shape)}"))
+    return OwnScores(
+        _in_range(source, given.astype(np.float64).reshape(n), f"{given.dtype.name}{list(given.shape)}")
+    )
 
 
 def _again(source: Source, outputs: data.DataSet, labels: Any) -> tuple[Numbers, Numbers]:

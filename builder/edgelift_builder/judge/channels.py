@@ -16,7 +16,8 @@ from edgelift_builder.data import Array
 from edgelift_builder.judge.case import numbers
 from edgelift_builder.judge.measure import Numbers
 
-#: Shares of 1 vary by at least this much for the purpose: a class that never occurs among the samples varies by nothing.
+#: Shares of 1 vary by at least this much of the largest of them for the purpose: a class that never occurs among the samples
+#: varies by nothing. An output that is small as a whole has nothing else to be judged by.
 _LEAST_SHARE = 0.02
 
 #: A channel that is constant in float is held to its value: an error of a tenth is then this share of it as large. One that
@@ -44,6 +45,7 @@ class Channels:
         hidden: numbers of those whose tails hide the rest.
         inside: bool, in the values' shape with the axis last and only hidden channels: which are no tails.
         inner: float64[hidden channels], the range of the rest.
+        own: of shares of 1, float64[channels], by how much each varies itself; see `small`.
     """
 
     axis: int
@@ -51,6 +53,7 @@ class Channels:
     hidden: Array
     inside: Array | None = None
     inner: Numbers | None = None
+    own: Numbers | None = None
 
     def parts(self, squares: Array) -> Iterator[tuple[Numbers, Numbers]]:
         """Mean squares of each sample in each channel, float64[n, channels], and the channels' ranges.
@@ -87,7 +90,8 @@ def _along(wanted: Array, axis: int) -> Channels:
     clean = np.where(finite, values, 0.0)
     spread, size = _spread(clean, finite), np.abs(clean).max(axis=(0, 1))
     if bool(((values >= 0) & (values <= 1)).all()):
-        return Channels(axis, np.maximum(spread, _LEAST_SHARE), np.empty(0, np.int64))
+        least = _LEAST_SHARE * (float(size.max()) or 1.0)
+        return Channels(axis, np.maximum(spread, least), np.empty(0, np.int64), own=spread)
     constant = spread <= 1e-6 * size
     held = np.where(size > 0, size, _usual(spread[~constant]))
     scale = np.where(constant, np.maximum(_CONSTANT_SHARE * held, 1e-12), spread)

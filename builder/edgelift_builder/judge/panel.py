@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from edgelift_builder.data import DataSet
-from edgelift_builder.judge import vanished, worst
+from edgelift_builder.judge import small, vanished, worst
 from edgelift_builder.judge.budgets import ASKED_ROOM, Budgets, named
 from edgelift_builder.judge.case import Metric
 from edgelift_builder.judge.judgement import LEAST_SAMPLES, Judgement, interval, judge
@@ -30,6 +30,7 @@ class Opinion:
         judgements: one for each metric.
         beside: further measures, which decide nothing: name → the artifact's, and float's.
         worst: where it lies furthest from float; None where nothing moved.
+        remarks: on what decides nothing and a person should know, see `small`.
         classes: of which much is lost; one that is gone refuses the artifact, see `vanished`.
     """
 
@@ -37,6 +38,7 @@ class Opinion:
     beside: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     worst: Worst | None = None
     classes: tuple[ClassLoss, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def a_class_is_gone(self) -> bool:
@@ -79,7 +81,13 @@ class Panel:
             for metric in self.judging.metrics
             for name, measure in metric.beside.items()
         }
-        return Opinion(self.judge(outputs), beside, worst.find(outputs, self._answers), self._classes(outputs))
+        return Opinion(
+            self.judge(outputs),
+            beside,
+            worst.find(outputs, self._answers),
+            self._classes(outputs),
+            small.remarks(outputs, self._answers),
+        )
 
     def _classes(self, outputs: DataSet) -> tuple[ClassLoss, ...]:
         held = zip(self.judging.metrics, self._called, self._budgets, self._rights, strict=True)

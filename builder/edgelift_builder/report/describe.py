@@ -56,6 +56,7 @@ def describe(decided: Decided, float_bytes: int, about: Identity, rank: int | No
 def _files(candidate: Candidate, float_bytes: int) -> dict[str, Any]:
     made = candidate if isinstance(candidate, Made) else None
     piece, size = (made.piece, made.size_bytes) if made else (None, 0)
+    opinion = candidate.opinion if isinstance(candidate, Examined) else None
     return {
         "steps": list(piece.steps) if piece else [],
         "size_bytes": size,
@@ -63,7 +64,7 @@ def _files(candidate: Candidate, float_bytes: int) -> dict[str, Any]:
         "left_float": list(piece.left_float) if piece else [],
         "sensitivity": list(piece.sensitivity) if piece else [],
         "ranges": list(piece.ranges) if piece else [],
-        "remarks": list(piece.remarks) if piece else [],
+        "remarks": [*(piece.remarks if piece else ()), *(opinion.remarks if opinion else ())],
     }
 
 

@@ -32,6 +32,7 @@ def render(report: BuildReport) -> str:
         .render(
             r=report,
             unmeasured=unmeasured.remarks(report),
+            told=list(dict.fromkeys(f"{c.variant} {c.format}: {said}" for _, c in numbered for said in c.remarks)),
             targets=[_target(report, name, numbered) for name in report.targets],
             furthest=[_furthest(n, c) for n, c in numbered if c.worst],
             judged=[row for n, c in numbered if len(c.judgements) > 1 for row in _judged(n, c)],

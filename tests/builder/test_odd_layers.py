@@ -87,6 +87,33 @@ class Traced(nn.Module):
 def traced():
     return Source("traced", Traced().eval(), (X[:1],), X)
 
+class Causal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 1)
+    def forward(self, x):
+        return self.layers(x, mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]))
+
+class Grown(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(1, 2, 3, stride=2, padding=1, output_padding=(1, 0))
+    def forward(self, x):
+        return self.up(x[:, None])
+
+class Hot(nn.Linear):
+    def forward(self, x):
+        return super().forward(nn.functional.one_hot((x > 0).sum(1), 6).float())
+
+def causal():
+    return Source("causal", Causal().eval(), (X[:1],), X)
+
+def grown():
+    return Source("grown", Grown().eval(), (X[:1],), X)
+
+def hot():
+    return Source("hot", Hot(6, 3).eval(), (X[:1],), X)
+
 def projected():
     return Source("projected", Projected().eval(), (X[:1, :2],), X[:, :2])
 
@@ -106,7 +133,7 @@ def source(folder: Path, function: str) -> SourceFacts:
     return taken(folder / "modules.py", folder / "sets", function=function)
 
 
-@pytest.mark.parametrize("name", ["projected", "projected_both_ways", "traced"])
+@pytest.mark.parametrize("name", ["projected", "projected_both_ways", "traced", "causal"])
 def test_a_layer_of_its_own_kind_becomes_onnx_that_answers_as_it_does(name: str, tmp_path: Path) -> None:
     facts = source(tmp_path, name)
     session = exported(facts, tmp_path / "made")
@@ -121,8 +148,8 @@ def test_a_projected_lstm_over_any_length_is_refused_in_words(tmp_path: Path) ->
         exported(facts, tmp_path / "made")
 
 
-@pytest.mark.parametrize("name", ["padded", "traced"])
-def test_padding_by_name_and_traced_parts_become_tflite(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["padded", "traced", "grown", "hot"])
+def test_a_layer_of_its_own_kind_becomes_tflite_that_answers_as_it_does(name: str, tmp_path: Path) -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     tflite.export("", source(tmp_path, name), str(tmp_path / "model.tflite"))
     runner = interpreter.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()

@@ -1,10 +1,13 @@
-"""Attention of three axes as exporters take it: `[n, length, size]` is `[n, 1, length, size]`, one head."""
+"""Attention as exporters take it: with four axes, `[n, length, size]` as `[n, 1, length, size]`; its mask as it is given."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch.nn import functional
+from torch.nn.modules import transformer
 from torch.overrides import TorchFunctionMode
 
 #: Axes of queries, keys and values that exporters know: samples, heads, places, sizes.
@@ -30,3 +33,16 @@ def _attention(query: Any, key: Any, value: Any, attn_mask: Any = None, *rest: A
         attn_mask = attn_mask.unsqueeze(1)
     query, key, value = (part.unsqueeze(1) for part in (query, key, value))
     return functional.scaled_dot_product_attention(query, key, value, attn_mask, *rest, **named).squeeze(1)
+
+
+@contextmanager
+def mask_as_given() -> Iterator[None]:
+    """As a context: nn.Transformer's layers do not look whether a mask is the causal one, which no exporter can follow; it
+    only spares them the mask where it is.
+    """
+    looks = transformer._detect_is_causal_mask
+    transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: is_causal is True  # noqa: ARG005 - as torch calls it
+    try:
+        yield
+    finally:
+        transformer._detect_is_causal_mask = looks

@@ -82,7 +82,7 @@ def export(handle: str, facts: SourceFacts, folder: str, opset: int) -> list[str
 def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
     import torch
 
-    from edgelift_builder.convert.attention import AttentionOfFourAxes
+    from edgelift_builder.convert.attention import AttentionOfFourAxes, mask_as_given
     from edgelift_builder.convert.projected_lstm import ProjectedLstm
     from edgelift_builder.source import tensors
 
@@ -100,7 +100,7 @@ def _export(model: Any, facts: SourceFacts, opset: int) -> Any:
         dynamic.setdefault(spec.name, {}).update(dict.fromkeys(free, torch.export.Dim.AUTO))
     traced_parts.for_onnx()
     try:
-        with AttentionOfFourAxes(), ProjectedLstm():
+        with AttentionOfFourAxes(), mask_as_given(), ProjectedLstm():
             return torch.onnx.export(
                 tensors.by_position(model),
                 tuple(example.values()),

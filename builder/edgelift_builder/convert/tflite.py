@@ -87,6 +87,7 @@ def export(handle: str, facts: SourceFacts, path: str) -> str:
             f"The converter to TFLite takes no inputs called {', '.join(odd)}: it writes them as names of Python's.",
             hint="Call them otherwise, or ship ONNX.",
         )
+    from edgelift_builder.convert.attention import mask_as_given
     from edgelift_builder.convert.padding import PaddingInNumbers
     from edgelift_builder.source import tensors
 
@@ -94,7 +95,7 @@ def export(handle: str, facts: SourceFacts, path: str) -> str:
         import litert_torch
 
         traced_parts.for_tflite()
-        with PaddingInNumbers():
+        with PaddingInNumbers(), mask_as_given():
             converted = litert_torch.convert(tensors.by_name(model), sample_kwargs=tensors.example())
         converted.export(path)
     except Exception as error:

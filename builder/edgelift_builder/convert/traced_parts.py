@@ -15,10 +15,13 @@ def for_onnx() -> None:
 
 def for_tflite() -> None:
     """Let litert-torch do so."""
+    import torch
     from litert_torch.fx_infra import decomp
 
     for overload in _overloads():
         decomp.add_pre_convert_decomp(overload, _convolution)
+    # What checks values while it runs, as one_hot does its indices, checks nothing there.
+    decomp.add_pre_convert_decomp(torch.ops.aten._assert_async.msg, lambda *_: None)
 
 
 def _overloads() -> list[Any]:

@@ -40,7 +40,7 @@ steps = ["export-tflite", "tflite-static-int8"]
 def test_a_ratio_is_of_medians_within_sittings() -> None:
     drawn = np.random.default_rng(0)
     sittings = []
-    for speed in (1, 3, 10):  # what a sitting shares cancels out
+    for speed in (1, 2, 3, 5, 7, 8, 9, 10, 20):  # what a sitting shares cancels out
         base = speed * drawn.lognormal(0, 0.1, (200, 1))
         sittings.append(base * np.array([2.0, 1.0]) * drawn.lognormal(0, 0.01, (200, 2)))
     value, low, high = beside.ratio(sittings, 0, 1)
@@ -51,7 +51,19 @@ def test_a_ratio_is_of_medians_within_sittings() -> None:
 def test_sittings_that_disagree_make_the_interval_wide() -> None:
     sittings = [np.ones((100, 2)) * [ratio, 1] for ratio in (0.95, 0.97, 1.0, 1.02, 1.05)]
     value, low, high = beside.ratio(sittings, 0, 1)
-    assert value == 1 and low < 0.98 and high > 1.01
+    assert value == pytest.approx(1, abs=0.01) and low < 0.98 and high > 1.01
+
+
+def test_models_as_fast_as_the_plain_recipes_are_not_called_slower_by_chance() -> None:
+    """A per cent from sitting to sitting, as two sessions of one file differ; any of eleven below 1 fails a run."""
+    drawn = np.random.default_rng(0)
+
+    def slower(by: float) -> bool:
+        sittings = [np.tile([by * drawn.lognormal(0, 0.01), 1.0], (2, 1)) for _ in range(beside.SITTINGS)]
+        return beside.ratio(sittings, 0, 1)[2] < 1
+
+    assert np.mean([any(slower(1.0) for _ in ZOO) for _ in range(200)]) < 0.06
+    assert np.mean([slower(0.97) for _ in range(200)]) > 0.9
 
 
 def _model(**changes: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from tests import surroundings
@@ -91,6 +92,25 @@ def test_ai_edge_litert_serves_several_threads_at_once(tflite: Path) -> None:
         thread.join()
     assert wrong == []
     model.close()
+
+
+@pytest.mark.builder
+def test_doubles_are_taken_for_a_file_in_float32(tflite: Path) -> None:
+    """Converters make float32 of float64; a third is none of its numbers, and 1e300 is beyond them."""
+    wide = msgspec.structs.replace(
+        manifest("model.tflite", "litert", "tflite"),
+        inputs=[TensorSpec("x", "FP64", [1, 4])], outputs=[TensorSpec("y", "FP64", [1, 2])],
+    )  # fmt: skip
+    model, x = all_runtimes()["litert"].load(tflite.parent, wide), np.arange(4.0).reshape(1, 4)
+    thirds, whole = model.run({"x": x / 3})["y"], model.run({"x": x})["y"]
+    expected = np.array(json.loads((tflite.parent / "expected.json").read_text()))
+    np.testing.assert_allclose(whole, expected, atol=1e-5)
+    assert thirds.dtype == np.float64 and np.isfinite(thirds).all()
+    for odd in (np.nan, np.inf):
+        assert not np.isfinite(model.run({"x": np.full((1, 4), odd)})["y"]).any()
+    with pytest.raises(ContractError, match="does not fit into float32") as caught:
+        model.run({"x": x * 1e300})
+    assert caught.value.code == "bad-request"
 
 
 @pytest.mark.builder

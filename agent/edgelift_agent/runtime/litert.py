@@ -173,13 +173,17 @@ def _other_width(
 
 
 def _narrowed(name: str, array: Any, dtype: Any) -> Any:
-    """The same whole numbers in another width.
+    """The same numbers in another width: whole ones exactly, others as near as it has them.
 
     Raises:
         ContractError: `bad-request` for one that does not fit.
     """
-    made = array.astype(dtype)
-    if (made != array).any():
+    import numpy as np  # late: only where a request is answered
+
+    with np.errstate(over="ignore"):
+        made = array.astype(dtype)
+    lost = made != array if array.dtype.kind in "iu" else np.isinf(made) & np.isfinite(array)
+    if lost.any():
         raise ContractError("bad-request", f"A number of the input {name!r} does not fit into {dtype.__name__}.")
     return made
 

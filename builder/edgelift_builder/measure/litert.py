@@ -43,7 +43,7 @@ class LitertSession:
             model_path=str(path), num_threads=threads or None, experimental_op_resolver_type=resolver
         )
         runner = self._interpreter.get_signature_runner(next(iter(self._interpreter.get_signature_list())))
-        # Converters make int32 of int64: whole numbers are given in the width that the file has for them.
+        # Converters make int32 of int64 and float32 of float64: numbers are given in the width that the file has for them.
         self._inputs = {n: (d["index"], d["dtype"]) for n, d in runner.get_input_details().items()}
         found = runner.get_output_details()
         self._outputs = {n: found[n]["index"] for n in (found if outputs is None else outputs)}
@@ -55,7 +55,8 @@ class LitertSession:
         self._allocate({name: array.shape for name, array in inputs.items()})
         for name, array in inputs.items():
             index, dtype = self._inputs[name]
-            self._interpreter.set_tensor(index, array.astype(dtype) if array.dtype.kind in "iu" else array)
+            other = array.dtype.kind in "iu" or (array.dtype == np.float64 and dtype == np.float32)
+            self._interpreter.set_tensor(index, array.astype(dtype) if other else array)
         self._interpreter.reset_all_variables()
         self._interpreter.invoke()
         return {name: self._widened(name, self._interpreter.get_tensor(i)) for name, i in self._outputs.items()}

@@ -16,7 +16,7 @@ import pytest
 from tests.builder import test_scikit
 from tests.builder.onnx_kinds import KINDS
 from tests.builder.onnx_parts import COUNT
-from tests.e2e.serving import asked, served
+from tests.e2e.serving import Given, asked, served
 from tests.simulators.device import Device
 
 pytest.importorskip("tritonclient.http", reason="only in the developer's environment")
@@ -41,8 +41,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def device(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
-    data = {name: path.with_suffix(".npz") for name, path in files.items()}
-    with served(files, tmp_path_factory.mktemp("site"), data) as device:
+    given = {name: Given(path, data=path.with_suffix(".npz")) for name, path in files.items()}
+    with served(given, tmp_path_factory.mktemp("site")) as device:
         yield device
 
 
@@ -66,8 +66,8 @@ def test_all_the_others_are_served_too(tmp_path: Path) -> None:
     for name, (write, rows) in test_scikit.KINDS.items():
         files[name], inputs[name] = _written(tmp_path, name, write(), {"x": rows})
     (tmp_path / "site").mkdir()
-    data = {name: path.with_suffix(".npz") for name, path in files.items()}
-    with served(files, tmp_path / "site", data) as device:
+    given = {name: Given(path, data=path.with_suffix(".npz")) for name, path in files.items()}
+    with served(given, tmp_path / "site") as device:
         for name, path in files.items():
             axis = KINDS[name]().axes if name in KINDS else {}
             call = {n: np.take(array, [3], axis.get(n) or 0) for n, array in inputs[name].items()}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.builder import tflite_kinds
-from tests.e2e.serving import asked, served
+from tests.e2e.serving import Given, asked, served
 from tests.simulators.device import Device
 
 pytestmark = [pytest.mark.fleet, pytest.mark.builder, pytest.mark.onnx]
@@ -32,7 +32,8 @@ def device(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("site")
     windows = np.random.default_rng(5).normal(size=(40, 12, 8)).astype(np.float32)
     np.savez(folder / "window.npz", x=windows)
-    with served(files, folder, {"window": folder / "window.npz"}, "tflite") as started:
+    data = {"window": folder / "window.npz"}
+    with served({name: Given(path, "tflite", data.get(name)) for name, path in files.items()}, folder) as started:
         yield started
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -192,3 +193,12 @@ def loop() -> Kind:
     nodes.insert(0, node("Loop", ["times", "yes", "x"], ["looped"], body=body))
     more = {"times": np.array(4), "yes": np.array(True)}
     return Kind(model(nodes, [ROWS], [SCORES], constants | more), X, FIRST)
+
+
+def sequences() -> Any:
+    """Its outputs are no tensors: two in a sequence, and an answer in pieces."""
+    nodes, constants = dense()
+    nodes += [node("SequenceConstruct", ["y", "h"], ["both"]), node("SplitToSequence", ["y"], ["pieces"], axis=1)]
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None))
+    outputs = [helper.make_value_info(name, kind) for name in ("both", "pieces")]
+    return model(nodes, [ROWS], outputs, constants)

@@ -62,6 +62,11 @@ def perceptron() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def narrow(path: Path) -> None:
+    """The same in float16, from input to output."""
+    onnx.save(convert_float_to_float16(perceptron()), path)
+
+
 class Rounding:
     """A `ports.LoadedModel` in float16 throughout, as on a GPU."""
 

@@ -19,8 +19,9 @@ from edgelift_builder.source import load
 from edgelift_builder.source.onnx_quantised import is_quantised
 from edgelift_contract import ContractError
 from tests.builder.onnx_kinds import KINDS
-from tests.builder.onnx_parts import COUNT, FLOAT, ROWS, X, dense, floats, model, node, port, weights
+from tests.builder.onnx_parts import COUNT, X, dense, floats, model, node, port, weights
 from tests.builder.onnx_refused import REFUSED
+from tests.builder.onnx_written import sequences
 
 pytestmark = [pytest.mark.builder, pytest.mark.onnx]
 
@@ -136,11 +137,7 @@ def test_a_graph_that_only_takes_and_answers_integers_is_float() -> None:
 
 
 def test_a_sequence_and_pieces_become_outputs(tmp_path: Path) -> None:
-    nodes, constants = dense()
-    nodes += [node("SequenceConstruct", ["y", "h"], ["both"]), node("SplitToSequence", ["y"], ["pieces"], axis=1)]
-    kind = onnx.helper.make_sequence_type_proto(onnx.helper.make_tensor_type_proto(FLOAT, None))
-    outputs = [onnx.helper.make_value_info(name, kind) for name in ("both", "pieces")]
-    onnx.save(model(nodes, [ROWS], outputs, constants), tmp_path / "given.onnx")
+    onnx.save(sequences(), tmp_path / "given.onnx")
     (tmp_path / "sets").mkdir()
     facts = load.load_source(str(tmp_path / "given.onnx"), "", "", str(tmp_path / "sets"))
     assert [(s.name, s.shape) for s in facts.outputs] == [

@@ -17,6 +17,7 @@ from edgelift_builder.judge import intervals
 from edgelift_builder.judge.telling import TASKS
 from edgelift_contract import ContractError
 from tests.builder.conftest import ROOT
+from tests.builder.recipes import ONNX
 
 pytestmark = pytest.mark.builder
 
@@ -200,9 +201,7 @@ def test_a_template_is_judged_as_the_page_says(name: str, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINING)
 def test_a_template_builds(name: str, tmp_path: Path, build_tiny) -> None:
-    from tests.e2e.test_examples import RECIPE
-
-    (tmp_path / "onnx.toml").write_text(RECIPE)
+    (tmp_path / "onnx.toml").write_text(f'name = "onnx"\n{ONNX}')
     file, function = lay_out(tmp_path, name)
     built = build_tiny(f"{file}:{function}", tmp_path / "onnx.toml")
     assert {m.model for m in built.manifests.values()} == {function}

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, mean_absolute_error, roc_auc_score
 from tests.builder.conftest import ROOT, BuiltFolder, edgelift
+from tests.builder.recipes import ONNX, TFLITE
 from tests.simulators.device import PATIENT, Device
 from tests.waiting import LONG_S
 
@@ -147,22 +148,6 @@ TASKS = {
     "door": Example("door.py:motion", "binary", _door, 0.05),
     "sentences": Example("sentences.py:meaning", "embedding", _sentences, 0.01),
 }
-
-#: The quickest that has both: training and export take what time there is.
-ONNX = """
-[[variant]]
-name = "float32"
-format = "onnx"
-required = true
-steps = ["export-onnx"]
-[[variant]]
-name = "int8"
-format = "onnx"
-steps = ["export-onnx", "static-int8"]
-"""
-
-#: The same for LiteRT.
-TFLITE = ONNX.replace("static-int8", "tflite-static-int8").replace("onnx", "tflite")
 
 #: Who is served as TFLite, too: one in the quick suite; a detector, a recurrent model and one of tokens in the slow one.
 QUICK, SLOW = "door", ("detector", "sensor", "sentences")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 
 from edgelift_builder import data
 from edgelift_builder.convert import tflite, torchscript
@@ -144,9 +145,8 @@ def test_a_script_of_what_was_taken_apart_keeps_its_branches(tmp_path: Path) -> 
 
 
 def test_what_was_taken_apart_becomes_tflite(tmp_path: Path) -> None:
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     tflite.export("", source(tmp_path, "a_dict"), str(tmp_path / "model.tflite"))
-    runner = interpreter.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()
+    runner = Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()
     assert set(runner.get_input_details()) == {"batch_left", "batch_more_0"}
 
 

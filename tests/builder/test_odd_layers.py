@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 
 from edgelift_builder import data
 from edgelift_builder.convert import tflite, torchscript
@@ -150,9 +151,8 @@ def test_a_projected_lstm_over_any_length_is_refused_in_words(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["padded", "traced", "grown", "hot"])
 def test_a_layer_of_its_own_kind_becomes_tflite_that_answers_as_it_does(name: str, tmp_path: Path) -> None:
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     tflite.export("", source(tmp_path, name), str(tmp_path / "model.tflite"))
-    runner = interpreter.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()
+    runner = Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()
     samples, answers = (data.load(tmp_path / "sets" / file) for file in (EVALUATION, REFERENCE))
     found = np.concatenate([runner(x=one[None])["output_0"] for one in samples["x"]])
     assert largest_difference({"output_0": found}, answers) < 1e-5

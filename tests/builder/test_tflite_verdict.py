@@ -9,27 +9,17 @@ from typing import Any
 import pytest
 
 from tests.builder.conftest import BuiltFolder
+from tests.builder.recipes import TFLITE
 
 pytestmark = pytest.mark.builder
 
-RECIPE = """name = "verdict"
-accuracy_drop_pp = 1.5
-[[variant]]
-name = "float32"
-format = "tflite"
-required = true
-steps = ["export-tflite"]
-[[variant]]
-name = "int8-static"
-format = "tflite"
-steps = ["export-tflite", "tflite-static-int8"]
-"""
+RECIPE = f'name = "verdict"\naccuracy_drop_pp = 1.5\n{TFLITE}'
 
 
 def made(build_tiny: Callable[..., BuiltFolder], folder: Path, source: str) -> dict[str, Any]:
     (folder / "r.toml").write_text(RECIPE)
     report = build_tiny(source, folder / "r.toml").report
-    found: dict[str, Any] = next(c for c in report["candidates"] if c["variant"] == "int8-static")
+    found: dict[str, Any] = next(c for c in report["candidates"] if c["variant"] == "int8")
     return found
 
 

@@ -5,11 +5,19 @@ Times are seconds since 1970; latencies microseconds; names are the contract's.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
+from msgspec import Meta
 
 from edgelift_contract.assignment import Policy
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent
+
+#: Of a plan: at most thirty years, what JSON's readers count to, and no start after the year 2100.
+PlanSeconds = Annotated[float, Meta(ge=0, le=1e9)]
+PlanCount = Annotated[int, Meta(ge=0, le=2**53)]
+LAST_START = 4102444800
 
 
 class Quantiles(msgspec.Struct, frozen=True):
@@ -196,7 +204,7 @@ class RolloutView(msgspec.Struct, frozen=True):
     selector: str
     waves: list[str]
     soak_s: float
-    max_failures: int
+    max_failures: int | str
     deadline_s: float
     policy: Policy
     state: str
@@ -247,25 +255,58 @@ class TagsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remove: list[str] = []
 
 
-class RolloutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Start a rollout.
+class PlanOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a rollout is to go, but for its waves. Every default is what a plan without it means.
+
+    Attributes:
+        name, comment: for people.
+        soak_s: how long a wave must have served before the next begins, seconds.
+        max_failures: failed devices that are tolerated: a count, or a share of the cohort as `5%`.
+        max_offline: devices that may be offline, alike; any number when left out.
+        deadline_s: how long a silent device holds its wave before it counts as failed, seconds.
+        on_breach: what more failures bring: the wave gets its previous version back, or the rollout pauses.
+        keep_earlier: do waves that were proven keep the release when a later one goes back?
+        approval: does each wave after the first wait for a person's word?
+        retries: how often a device that failed for a passing reason is asked again.
+        retry_after_s: before the first such time, twice as long before each further one, seconds.
+        start_at: not before, seconds since 1970.
+        concurrency: devices that may be under way at once; 0 for any number.
+        rate_per_min: devices that may begin in a minute; 0 for any number.
+        bandwidth_bytes_s: bytes of artifacts that may be asked for in a second over the fleet; 0 for any number.
+        late_joiners: are devices that are selected only later taken `in`, or left `out`?
+    """
+
+    name: Annotated[str, Meta(max_length=100)] = ""
+    comment: Annotated[str, Meta(max_length=2000)] = ""
+    soak_s: PlanSeconds = 0.0
+    max_failures: PlanCount | Annotated[str, Meta(max_length=16)] = 0
+    max_offline: PlanCount | Annotated[str, Meta(max_length=16)] | None = None
+    deadline_s: PlanSeconds = 3600.0
+    on_breach: Literal["rollback", "pause"] = "rollback"
+    keep_earlier: bool = False
+    approval: bool = False
+    retries: Annotated[int, Meta(ge=0, le=10)] = 0
+    retry_after_s: PlanSeconds = 60.0
+    start_at: Annotated[float, Meta(ge=0, le=LAST_START)] = 0.0
+    concurrency: PlanCount = 0
+    rate_per_min: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    bandwidth_bytes_s: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    late_joiners: Literal["in", "out"] = "in"
+
+
+class RolloutRequest(PlanOptions, frozen=True):
+    """Start a rollout; how it is to go is said by the fields of `PlanOptions`, too.
 
     Attributes:
         release: as `digits@2`.
         to: `tag:key`, `tag:key=value` or `all`.
         waves: cumulative: counts (`1`) or shares (`25%`) of the cohort; the last is `100%`.
         slot: the model's name when empty.
-        soak_s: how long a wave must have served before the next begins, seconds.
-        max_failures: failed devices that are tolerated.
-        deadline_s: how long a silent device holds its wave before it counts as failed, seconds.
         policy: how each device updates.
     """
 
     release: str
     to: str
-    waves: list[str]
+    waves: Annotated[list[Annotated[str, Meta(max_length=16)]], Meta(max_length=100)]
     slot: str = ""
-    soak_s: float = 0.0
-    max_failures: int = 0
-    deadline_s: float = 3600.0
     policy: Policy = Policy()

@@ -15,12 +15,10 @@ from edgelift_fleet.rollout.decide import (
     Hold,
     Observations,
     Pause,
-    Plan,
     RollBack,
-    Wave,
     decide,
-    parse_waves,
 )
+from edgelift_fleet.rollout.plan import Plan, Wave, parse_waves
 
 pytestmark = pytest.mark.fleet
 

@@ -17,7 +17,7 @@ from edgelift_contract.assignment import Assignment
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.db import MIGRATIONS, Database
-from edgelift_fleet.rollout.orders import StoredPlan
+from edgelift_fleet.rollout.plan import StoredPlan
 from edgelift_fleet.server import serve
 from edgelift_fleet.site import create_site, load_site
 from edgelift_fleet.tables import Base, DeviceRow, TagRow

@@ -17,49 +17,17 @@ the order of choice.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edgelift_contract.errors import ContractError
+from edgelift_fleet.rollout.plan import Plan
 
 #: `restored` has the artifact again that it had before; `superseded` was taken away by a direct assignment.
 DeviceStatus = Literal["waiting", "updating", "committed", "failed", "superseded", "restored"]
 RolloutState = Literal["running", "paused", "rolling-back", "rolled-back", "done", "cancelled"]
 
 TERMINAL: frozenset[RolloutState] = frozenset({"rolled-back", "done", "cancelled"})
-
-
-@dataclass(frozen=True)
-class Wave:
-    """A cumulative share of the cohort: a `count` of devices, or a `share` of 1."""
-
-    count: int = 0
-    share: float = 0.0
-
-    def reach(self, cohort: int) -> int:
-        """How many devices of a cohort this wave reaches in all; a share reaches at least one."""
-        wanted = math.ceil(round(self.share * cohort, 9)) if self.share else self.count
-        return min(max(wanted, 1), cohort)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a rollout was asked to do.
-
-    Attributes:
-        waves: in order; the last reaches all.
-        soak_s: how long a wave must have been committed, seconds.
-        max_failures: failed devices that are tolerated, over the whole rollout.
-        deadline_s: how long a device may take, seconds from its assignment.
-    """
-
-    waves: tuple[Wave, ...]
-    soak_s: float = 0.0
-    max_failures: int = 0
-    deadline_s: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -229,34 +197,6 @@ def _is_silent(plan: Plan, device: DeviceSeen, now: float) -> bool:
 def _free(seen: Observations) -> list[str]:
     reached = {d.device for d in seen.devices}
     return [device for device in seen.cohort if device not in reached]
-
-
-def parse_waves(texts: Sequence[str]) -> tuple[Wave, ...]:
-    """Read waves as `["1", "25%", "100%"]`.
-
-    Raises:
-        ContractError: `malformed` when one isn't a count or a share, they don't grow, or the last isn't `100%`.
-    """
-    waves: list[Wave] = []
-    for text in texts:
-        match = re.match(r"^(\d+(?:\.\d+)?)(%?)\Z", text.strip())
-        wave = Wave(share=float(match[1]) / 100) if match and match[2] else None
-        if match and not match[2] and match[1].isdigit():
-            wave = Wave(count=int(match[1]))
-        if wave is None or not 0 <= wave.share <= 1 or (wave.count, wave.share) == (0, 0.0):
-            raise ContractError(
-                "malformed", f"{text!r} is not a wave.", hint="Write a count or a share of the cohort: 1,25%,100%."
-            )
-        waves.append(wave)
-    shares, counts = [w.share for w in waves if w.share], [w.count for w in waves if w.count]
-    grows = shares == sorted(set(shares)) and counts == sorted(set(counts))
-    if not waves or waves[-1].share != 1 or not grows:
-        raise ContractError(
-            "malformed",
-            f"The waves {','.join(texts)} must grow and end with 100%.",
-            hint="For example: 1,25%,100%.",
-        )
-    return tuple(waves)
 
 
 def _many(count: int) -> str:

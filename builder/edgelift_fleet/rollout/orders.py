@@ -16,10 +16,11 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen, check_selector
-from edgelift_fleet.messages import RolloutDeviceView, RolloutEvent, RolloutRequest, RolloutView
+from edgelift_fleet.messages import PlanOptions, RolloutDeviceView, RolloutEvent, RolloutRequest, RolloutView
 from edgelift_fleet.registry import get_release
-from edgelift_fleet.rollout.decide import TERMINAL, DeviceStatus, Plan, parse_waves
+from edgelift_fleet.rollout.decide import TERMINAL, DeviceStatus
 from edgelift_fleet.rollout.observe import Standing, cohort_of, rollout_id, standings
+from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_plan
 from edgelift_fleet.rollout.restore import restore
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
@@ -32,19 +33,9 @@ _ALLOWED = {
 }
 
 
-class StoredPlan(msgspec.Struct, frozen=True):
-    """A plan as its row keeps it; waves as they were written."""
-
-    waves: list[str]
-    soak_s: float
-    max_failures: int
-    deadline_s: float
-
-
 def plan_of(row: RolloutRow) -> Plan:
     """The plan of a rollout."""
-    kept = msgspec.json.decode(row.plan, type=StoredPlan)
-    return Plan(parse_waves(kept.waves), kept.soak_s, kept.max_failures, kept.deadline_s)
+    return to_plan(read_plan(row.plan))
 
 
 class Rollouts:
@@ -70,7 +61,7 @@ class Rollouts:
             ContractError: `not-found` (release, or no device is selected), `malformed`, `bad-id`, or `conflict`
                 when another rollout is under way on the same slot of one of these devices.
         """
-        _check(request)
+        plan = _to_keep(request)
         now = time.time()
         with self._db.write() as session:
             release = get_release(session, request.release)
@@ -83,7 +74,6 @@ class Rollouts:
                     hint="Tag some first: edgelift tag DEVICE KEY.",
                 )
             self._refuse_second(session, slot, set(cohort))
-            plan = StoredPlan(request.waves, request.soak_s, request.max_failures, request.deadline_s)
             row = RolloutRow(
                 model=release.model, version=release.version, slot=slot, selector=request.to,
                 plan=codec.canonical_json(plan).decode(), policy=codec.canonical_json(request.policy).decode(),
@@ -142,7 +132,7 @@ class Rollouts:
                 )
 
     def _view(self, session: Session, row: RolloutRow) -> RolloutView:
-        kept = msgspec.json.decode(row.plan, type=StoredPlan)
+        kept = read_plan(row.plan)
         found = standings(session, row)
         # What has ended is shown as it ended: later assignments are another story.
         ended = row.state in TERMINAL
@@ -186,17 +176,24 @@ def note(session: Session, row: RolloutRow, kind: str, text: str) -> None:
     session.add(RolloutEventRow(rollout=row.number, at=time.time(), kind=kind, text=text))
 
 
-def _check(request: RolloutRequest) -> None:
-    parse_waves(request.waves)
-    if not (0 <= request.soak_s <= 30 * 86400) or request.max_failures < 0:
-        raise ContractError("malformed", "The soak time and the failures allowed can't be negative.")
-    if request.deadline_s <= request.policy.probation_s:
+def _to_keep(request: RolloutRequest) -> StoredPlan:
+    """The plan of a request.
+
+    Raises:
+        ContractError: `malformed`.
+    """
+    kept = StoredPlan(
+        waves=request.waves, **{name: getattr(request, name) for name in PlanOptions.__struct_fields__}
+    )
+    to_plan(kept)
+    if kept.deadline_s <= request.policy.probation_s:
         raise ContractError(
             "malformed",
-            f"The deadline of {request.deadline_s:g} s is not longer than the probation of "
+            f"The deadline of {kept.deadline_s:g} s is not longer than the probation of "
             f"{request.policy.probation_s:g} s.",
             hint="A device may answer only after its probation: raise --deadline.",
         )
+    return kept
 
 
 def _as_kept(row: RolloutDeviceRow) -> Standing:

@@ -1,0 +1,175 @@
+"""A rollout's plan: what was asked for, as `decide` reads it and as its row keeps it.
+
+A plan is frozen when the rollout starts. A field that came later has a default that means what rollouts did before
+it was there, so that a row of any age is still read. Not here: what follows from a plan (`decide`), and which
+devices it is about (`cohorts`, `draw`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from edgelift_contract.errors import ContractError
+from edgelift_fleet.messages import PlanOptions
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A cumulative share of the cohort: a `count` of devices, or a `share` of 1."""
+
+    count: int = 0
+    share: float = 0.0
+
+    def reach(self, cohort: int) -> int:
+        """How many devices of a cohort this wave reaches in all; a share reaches at least one."""
+        wanted = math.ceil(round(self.share * cohort, 9)) if self.share else self.count
+        return min(max(wanted, 1), cohort)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rollout was asked to do.
+
+    Attributes:
+        waves: in order; the last reaches all.
+        soak_s: how long a wave must have been committed, seconds.
+        max_failures: failed devices that are tolerated, over the whole rollout.
+        deadline_s: how long a device may take, seconds from its assignment.
+        max_failures_share: the same as a share of the cohort, 0 to 1; the larger of the two counts.
+        max_offline: devices that may be offline; None for any number.
+        max_offline_share: the same as a share of the cohort; None for any number.
+        on_breach: what more failures than tolerated bring.
+        keep_earlier: do waves that were proven keep the release when a later one goes back?
+        approval: does each wave after the first wait for a person's word?
+        retries: how often a device that failed for a passing reason is asked again.
+        retry_after_s: before the first such time; twice as long before each further one, seconds.
+        start_at: not before, seconds since 1970; 0 for at once.
+        concurrency: devices that may be under way at once; 0 for any number.
+        rate_per_min: devices that may begin in a minute; 0 for any number.
+        bandwidth_bytes_s: bytes that may be asked for in a second, over the fleet; 0 for any number.
+        late_joiners: are devices that are selected later taken in?
+        seed: of the order in which devices are drawn; None for rollouts from before there was one.
+    """
+
+    waves: tuple[Wave, ...]
+    soak_s: float = 0.0
+    max_failures: int = 0
+    deadline_s: float = 3600.0
+    max_failures_share: float = 0.0
+    max_offline: int | None = None
+    max_offline_share: float | None = None
+    on_breach: Literal["rollback", "pause"] = "rollback"
+    keep_earlier: bool = False
+    approval: bool = False
+    retries: int = 0
+    retry_after_s: float = 60.0
+    start_at: float = 0.0
+    concurrency: int = 0
+    rate_per_min: float = 0.0
+    bandwidth_bytes_s: float = 0.0
+    late_joiners: Literal["in", "out"] = "in"
+    seed: int | None = None
+
+    def failures_allowed(self, cohort: int) -> int:
+        """How many failed devices a cohort of this size puts up with."""
+        return max(self.max_failures, _part(self.max_failures_share, cohort))
+
+    def offline_allowed(self, cohort: int) -> int | None:
+        """How many devices of a cohort of this size may be offline; None for any number."""
+        if self.max_offline is None and self.max_offline_share is None:
+            return None
+        return max(self.max_offline or 0, _part(self.max_offline_share or 0.0, cohort))
+
+
+class StoredPlan(PlanOptions, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=False):
+    """A plan as its row keeps it: as it was written, and the seed of its draw."""
+
+    waves: list[str]
+    seed: int | None = None
+
+
+def to_plan(kept: StoredPlan) -> Plan:
+    """The plan that was written.
+
+    Raises:
+        ContractError: `malformed`, naming what can't be understood.
+    """
+    failures, failures_share = parse_limit(kept.max_failures, "max_failures")
+    offline = offline_share = None
+    if kept.max_offline is not None:
+        offline, offline_share = parse_limit(kept.max_offline, "max_offline")
+    return Plan(
+        parse_waves(kept.waves), kept.soak_s, failures, kept.deadline_s, failures_share, offline, offline_share,
+        on_breach=kept.on_breach, keep_earlier=kept.keep_earlier, approval=kept.approval, retries=kept.retries,
+        retry_after_s=kept.retry_after_s, start_at=kept.start_at, concurrency=kept.concurrency,
+        rate_per_min=kept.rate_per_min, bandwidth_bytes_s=kept.bandwidth_bytes_s, late_joiners=kept.late_joiners,
+        seed=kept.seed,
+    )  # fmt: skip
+
+
+def read_plan(text: str) -> StoredPlan:
+    """What a row keeps; of any age."""
+    return msgspec.json.decode(text, type=StoredPlan)
+
+
+def parse_limit(value: int | str, what: str) -> tuple[int, float]:
+    """Read how many devices may be so: a count, or a share of the cohort as `5%`.
+
+    Returns:
+        The count, and the share of 1; one of them is 0.
+
+    Raises:
+        ContractError: `malformed`.
+    """
+    if isinstance(value, int):
+        return value, 0.0
+    match = re.match(r"^([0-9]{1,15}(?:\.[0-9]{1,6})?)(%?)\Z", value.strip())
+    if match and match[2] and float(match[1]) <= 100:
+        return 0, float(match[1]) / 100
+    if match and not match[2] and match[1].isdigit():
+        return int(match[1]), 0.0
+    raise ContractError(
+        "malformed",
+        f"{what} is {value!r}, which is no number of devices.",
+        hint="Write a count or a share: 3, 5%.",
+    )
+
+
+def parse_waves(texts: Sequence[str]) -> tuple[Wave, ...]:
+    """Read waves as `["1", "25%", "100%"]`.
+
+    Raises:
+        ContractError: `malformed` when one isn't a count or a share, they don't grow, or the last isn't `100%`.
+    """
+    waves = [_wave(text) for text in texts]
+    shares, counts = [w.share for w in waves if w.share], [w.count for w in waves if w.count]
+    grows = shares == sorted(set(shares)) and counts == sorted(set(counts))
+    if not waves or waves[-1].share != 1 or not grows:
+        raise ContractError(
+            "malformed",
+            f"The waves {','.join(texts) or '(none)'} must grow and end with 100%.",
+            hint="For example: 1,25%,100%.",
+        )
+    return tuple(waves)
+
+
+def _wave(text: str) -> Wave:
+    match = re.match(r"^([0-9]{1,15}(?:\.[0-9]{1,6})?)(%?)\Z", text.strip())
+    wave = Wave(share=float(match[1]) / 100) if match and match[2] else None
+    if match and not match[2] and match[1].isdigit():
+        wave = Wave(count=int(match[1]))
+    if wave is None or not 0 <= wave.share <= 1 or (wave.count, wave.share) == (0, 0.0):
+        raise ContractError(
+            "malformed", f"{text!r} is not a wave.", hint="Write a count or a share of the cohort: 1,25%,100%."
+        )
+    return wave
+
+
+def _part(share: float, cohort: int) -> int:
+    return math.floor(round(share * cohort, 9))

@@ -132,6 +132,8 @@ class Agent:
             self.degraded,
             self.clock,
             self.worker,
+            # The host believes a commit by what it sees itself: the window goes with the report, not a minute later.
+            on_committed=lambda: self.worker.post(self.telemetry.close_window),
             retry_delays=self.host.retry_delays,
             again_delays=self._again_delays,
         )

@@ -100,6 +100,8 @@ CODES: dict[str, str] = {
     "runtime-missing": "no runtime on this machine can load the artifact",
     "older-release": "the release counter is lower than one already accepted",
     "not-found": "the thing named does not exist",
+    "unreadable-row": "what the control plane has stored of a device, release or rollout can't be read",
+    "revisions-spent": "a device says that it has seen the last revision that an assignment may have",
     "conflict": "the thing named exists already, or is in a state that does not allow this",
     "bad-request": "an inference request is not what the model takes",
     "not-in-json": "an output holds what JSON can't: NaN, infinity, or bytes that are no text",

@@ -1,7 +1,8 @@
 """Judgements that both sides must make alike, as pure functions: no file, no socket, no clock.
 
 `choose` picks the artifact of a release for a device; `admit` is the device's own, last word on it. The
-control plane uses the first so that it never assigns what the second would refuse.
+control plane uses the first so that it never assigns what the second would refuse. `fails_as_often` is how a device in
+probation and the host that checks its word compare two shares of failed requests.
 """
 
 from __future__ import annotations
@@ -9,11 +10,17 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable, Sequence
+from math import sqrt
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import Manifest
 from edgelift_contract.release import ReleaseArtifact
 from edgelift_contract.report import DeviceFacts
+
+#: Requests of the old generation below which its share of failures says nothing.
+MIN_COMPARED = 20
+#: How many standard errors two shares must lie apart to count as different: 2.3 % of chance on one side.
+CLEARLY_APART = 2.0
 
 
 def choose(artifacts: Sequence[ReleaseArtifact], facts: DeviceFacts, *, what: str) -> ReleaseArtifact:
@@ -85,6 +92,19 @@ def admit(manifest: Manifest, facts: DeviceFacts, *, floor: int, allow_older: bo
             f"{name} has release counter {manifest.release_counter}; this device already ran {floor}.",
             hint="To go back on purpose, roll the release back rather than assign it.",
         )
+
+
+def fails_as_often(errors: int, requests: int, old_errors: int, old_requests: int) -> bool:
+    """Did the generation before fail as often as the new one, as far as its requests can tell?
+
+    The pooled two-proportion z statistic is at most `CLEARLY_APART`; always so where the old share is the higher one.
+    A generation before with fewer than `MIN_COMPARED` requests, or without a failure, excuses nothing.
+    """
+    if not old_errors or old_requests < MIN_COMPARED or not requests:
+        return False
+    difference = errors / requests - old_errors / old_requests
+    pooled = (errors + old_errors) / (requests + old_requests)
+    return difference <= CLEARLY_APART * sqrt(max(0.0, pooled * (1 - pooled)) * (1 / requests + 1 / old_requests))
 
 
 def in_range(version: str, wanted: str) -> bool:

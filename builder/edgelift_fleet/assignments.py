@@ -13,23 +13,43 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment, dump_assignment
 from edgelift_contract.errors import ContractError
-from edgelift_contract.ids import check_name
+from edgelift_contract.ids import LARGEST_COUNT, check_name
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.registry import get_release
+from edgelift_fleet.rows import SPENT, Fault, UnreadableRow, decode_row, read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow
 
 #: Highest revision that an assignment may have, as the contract says.
-_MAX_REVISION = 2**53
+_MAX_REVISION = LARGEST_COUNT
+_WHAT = "assignment"
 
 
 def get_assignment(session: Session, device: str) -> Assignment | None:
-    """What the device should run; None before the first assignment."""
+    """What the device should run; None before the first assignment. Raises ContractError `unreadable-row`."""
     row = session.get(AssignmentRow, device)
-    return msgspec.json.decode(row.body, type=Assignment) if row is not None else None
+    return decode_row(row.body, Assignment, owner=device, what=_WHAT) if row is not None else None
+
+
+def read_assignment(session: Session, device: str, into: list[Fault]) -> Assignment | None:
+    """The same; one that can't be read is added to `into`, and None."""
+    row = session.get(AssignmentRow, device)
+    return read_row(row.body, Assignment, owner=device, what=_WHAT, into=into) if row is not None else None
+
+
+def revisions_spent(device: DeviceRow) -> Fault | None:
+    """Why nothing can be assigned to a device any more, for it says that it has seen the last revision; else None."""
+    if device.revision_seen < _MAX_REVISION:
+        return None
+    message = f"{device.id} says that it has seen revision {device.revision_seen}: no assignment can follow that."
+    hint = (
+        f"Run: edgelift devices mend {device.id}. If it says so again, its state is damaged: stop its agent, remove"
+        " state.db from its state folder, and start it; it goes on serving what it has committed."
+    )
+    return Fault("revision", SPENT, message, hint)
 
 
 def pick(
@@ -38,10 +58,13 @@ def pick(
     """The assignment of the release's artifact that suits the device.
 
     Raises:
-        ContractError: `not-found`, `wrong-hardware-class`, `runtime-missing`.
+        ContractError: `not-found`, `wrong-hardware-class`, `runtime-missing`, or `unreadable-row` and
+            `revisions-spent` where the device is set apart.
     """
     found = get_release(session, release)
-    facts = msgspec.json.decode(device.facts, type=DeviceFacts)
+    if spent := revisions_spent(device):
+        raise UnreadableRow(spent)
+    facts = decode_row(device.facts, DeviceFacts, owner=device.id, what="facts")
     entry = choose(found.artifacts, facts, what=release)
     return SlotAssignment(entry.id, entry.manifest_bytes, found.model, found.version, policy, rollout)
 
@@ -69,6 +92,8 @@ def set_slot(
     if not again and _wish(slots.get(slot)) == _wish(wanted):
         return None
     # A device never goes back to a lower revision; one restored from a backup must not be stuck behind it.
+    if spent := revisions_spent(device):
+        raise UnreadableRow(spent)
     revision = max(current.revision if current else 0, device.revision_seen) + 1
     if wanted is None:
         slots.pop(slot, None)
@@ -104,7 +129,9 @@ def overtake(session: Session, device: DeviceRow, held: str) -> int | None:
         return None
     if device.revision_seen >= _MAX_REVISION:
         return None  # no honest device is there: it costs itself its assignments, and nobody else anything
-    current = msgspec.json.decode(row.body, type=Assignment)
+    current = read_row(row.body, Assignment, owner=device.id, what=_WHAT, into=[])
+    if current is None:
+        return None  # it is set apart until it is mended
     _write(session, device, device.revision_seen + 1, dict(current.slots))
     return device.revision_seen + 1
 
@@ -124,7 +151,9 @@ def has_failed(session: Session, device: str, slot: str, wanted: SlotAssignment)
     row = session.get(SlotStateRow, (device, slot))
     if row is None or not row.last_update or row.artifact == wanted.artifact:
         return False
-    update = msgspec.json.decode(row.last_update, type=UpdateReport)
+    update = read_row(row.last_update, UpdateReport, owner=device, what="last update", into=[])
+    if update is None:
+        return False
     failed = update.outcome in ("refused", "rolled-back", "inconsistent")
     return failed and update.artifact == wanted.artifact and update.revision >= wanted.asked
 

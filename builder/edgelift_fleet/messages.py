@@ -172,7 +172,10 @@ class ReleaseView(msgspec.Struct, frozen=True):
 
 
 class RolloutDeviceView(msgspec.Struct, frozen=True):
-    """A device that a rollout reached. `status`: waiting, updating, committed, failed, superseded or restored."""
+    """A device that a rollout reached. `status`: waiting, updating, committed, failed, superseded or restored.
+
+    `committed_by` is what its commit rests on: `requests` that the host has seen in its windows, or its `goldens` alone.
+    """
 
     device: str
     wave: int
@@ -183,6 +186,7 @@ class RolloutDeviceView(msgspec.Struct, frozen=True):
     code: str
     message: str
     previous: str
+    committed_by: str = ""
 
 
 class RolloutEvent(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -23,11 +22,13 @@ from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, R
 from edgelift_fleet.blobs import BlobBatch, BlobStore
 from edgelift_fleet.db import Database
 from edgelift_fleet.files import disk_errors
+from edgelift_fleet.rows import decode_row
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow
 
 #: release.json with its measurements; 50 artifacts are about 100 KB.
 MAX_RELEASE_BYTES = 8 << 20
+_OF_RELEASE = "Publish it again."
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _exists(db: Database, release: Release) -> bool:
         row = find_release_row(session, release.model, release.version)
         if row is None:
             return False
-        known = msgspec.json.decode(row.body, type=Release)
+        known = decode_row(row.body, Release, owner=_name(release), what="release", hint=_OF_RELEASE)
     if {a.id for a in known.artifacts} != {a.id for a in release.artifacts}:
         raise ContractError(
             "conflict",
@@ -184,7 +185,7 @@ def get_release(session: Session, name: str) -> Release:
     model, version = parse_release(name)
     row = find_release_row(session, model, version)
     if row is not None:
-        return msgspec.json.decode(row.body, type=Release)
+        return decode_row(row.body, Release, owner=name, what="release", hint=_OF_RELEASE)
     others = session.scalars(sa.select(ReleaseRow.version).filter_by(model=model).order_by(ReleaseRow.id)).all()
     hint = f"Published: {', '.join(f'{model}@{v}' for v in others[-5:])}." if others else "See: edgelift releases."
     raise ContractError("not-found", f"There is no release {name}.", hint=hint)

@@ -146,7 +146,9 @@ class RolloutRow(Base):
 
 
 class RolloutDeviceRow(Base):
-    """A device that a rollout reached. `previous` is the SlotAssignment to go back to; empty for none."""
+    """A device that a rollout reached. `previous` is the SlotAssignment to go back to; empty for none. `committed_by`
+    is what its commit rests on, `requests` or `goldens`; empty before.
+    """
 
     __tablename__ = "rollout_device"
     rollout: Mapped[int] = mapped_column(sa.ForeignKey("rollout.number"), primary_key=True)
@@ -161,6 +163,7 @@ class RolloutDeviceRow(Base):
     status_at: Mapped[float]
     code: Mapped[str] = mapped_column(sa.String(64), default="")
     message: Mapped[str] = mapped_column(sa.Text, default="")
+    committed_by: Mapped[str] = mapped_column(sa.String(16), default="", server_default="")
 
 
 class RolloutEventRow(Base):

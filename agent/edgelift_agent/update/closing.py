@@ -37,9 +37,11 @@ class Closing:
         clock: Clock,
         progress: Progress,
         post: Callable[[Callable[[], None]], None],
+        on_committed: Callable[[], None],
     ) -> None:
+        """Bind; `on_committed` is called once a new generation is committed, before that is reported."""
         self._journal, self._steps, self._exchange, self._clock = journal, steps, exchange, clock
-        self._progress, self._post = progress, post
+        self._progress, self._post, self._on_committed = progress, post, on_committed
 
     def observe(self, slot: str, update: UpdateRow, in_flight: InFlight) -> None:
         """OBSERVING: judge what the new generation served so far; wait, pass or fail."""
@@ -89,6 +91,7 @@ class Closing:
         self._exchange.settle(slot, in_flight, desired.policy.drain_timeout_s, on_gone)
         if current is None or current.key.artifact != desired.artifact:
             self._exchange.restore(slot, row)  # a power cut came between the commit's two halves
+        self._on_committed()
         self._progress.finish(slot, Event.DONE)
 
     def _note_committed(self, slot: str, update: UpdateRow, row: SlotRow, serving: int) -> None:

@@ -12,16 +12,11 @@ and only when both sides have enough requests to tell.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Literal
 
 from edgelift_agent.telemetry.latency import Served
 from edgelift_contract.assignment import Policy
-
-#: Requests on each side below which a comparison of medians says nothing, and of the old side for shares of errors.
-MIN_COMPARED = 20
-#: How many standard errors two shares must lie apart to count as different: 2.3 % of chance on one side.
-CLEARLY_APART = 2.0
+from edgelift_contract.rules import MIN_COMPARED, fails_as_often
 
 
 @dataclass(frozen=True)
@@ -66,15 +61,8 @@ def _errors(new: Served, old: Served | None, policy: Policy, *, final: bool) -> 
 
 
 def as_bad_before(new: Served, old: Served | None) -> bool:
-    """Did the generation before fail as often, as far as its requests can tell?
-
-    The pooled two-proportion z statistic is at most `CLEARLY_APART`; always so where the old share is the higher one.
-    """
-    if old is None or not old.errors or old.requests < MIN_COMPARED or not new.requests:
-        return False
-    difference = new.errors / new.requests - old.errors / old.requests
-    pooled = (new.errors + old.errors) / (new.requests + old.requests)
-    return difference <= CLEARLY_APART * sqrt(pooled * (1 - pooled) * (1 / new.requests + 1 / old.requests))
+    """Did the generation before fail as often, as far as its requests can tell? See `rules.fails_as_often`."""
+    return old is not None and fails_as_often(new.errors, new.requests, old.errors, old.requests)
 
 
 def _latency(new: Served, old: Served | None, policy: Policy) -> Verdict | None:

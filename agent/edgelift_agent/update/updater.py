@@ -68,6 +68,7 @@ class Updater:
         clock: Clock,
         threads: Threads,
         *,
+        on_committed: Callable[[], None] = lambda: None,
         retry_delays: Callable[[], Iterator[float]] = delays,
         again_delays: Callable[[], Iterator[float]] = lambda: delays(60.0, 3600.0),
     ) -> None:
@@ -78,7 +79,7 @@ class Updater:
         self._assigned = Assigned(
             device, journal, steps, exchange, clock, self._progress, degraded, again_delays=again_delays
         )
-        closing = Closing(journal, steps, exchange, clock, self._progress, threads.post)
+        closing = Closing(journal, steps, exchange, clock, self._progress, threads.post, on_committed)
         self._updates = Updates(
             journal, steps, exchange, self._progress, self._assigned, closing,
             pool=threads.pool, post=threads.post, retry_delays=retry_delays,

@@ -20,6 +20,8 @@ STATUS = {
     "not-found": 404,
     "missing-blob": 404,
     "conflict": 409,
+    "unreadable-row": 409,
+    "revisions-spent": 409,
     "wrong-hardware-class": 409,
     "runtime-missing": 409,
     "too-large": 413,

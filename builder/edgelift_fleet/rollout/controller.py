@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterable
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -27,6 +26,7 @@ from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Finish, H
 from edgelift_fleet.rollout.observe import Standing, cohort_of, observe, rollout_id, standings
 from edgelift_fleet.rollout.orders import note, plan_of, set_state
 from edgelift_fleet.rollout.restore import previous_of, restore
+from edgelift_fleet.rows import UnreadableRow, decode_row
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,11 @@ class Controller:
             active = sa.select(RolloutRow.number).where(RolloutRow.state.not_in(TERMINAL))
             numbers = list(session.scalars(active.order_by(RolloutRow.number)))
         for number in numbers:
-            if self._due(number):
-                self._act(number)
+            try:
+                if self._due(number):
+                    self._act(number)
+            except ContractError as error:  # what is stored of it can't be read: the others go on
+                log.warning("the rollout r%d waits code=%s %s", number, error.code, error.message)
 
     def _due(self, number: int) -> bool:
         """Would acting change anything? Judged without the write lock: mostly it wouldn't."""
@@ -140,7 +143,7 @@ class Controller:
 
 def _assign(session: Session, rollout: RolloutRow, devices: Iterable[str]) -> list[str]:
     changed = []
-    policy = msgspec.json.decode(rollout.policy, type=Policy)
+    policy = decode_row(rollout.policy, Policy, owner=rollout_id(rollout.number), what="policy")
     name, release = rollout_id(rollout.number), f"{rollout.model}@{rollout.version}"
     for device in devices:
         row = get_device(session, device)
@@ -157,6 +160,8 @@ def _assign(session: Session, rollout: RolloutRow, devices: Iterable[str]) -> li
             made.revision = set_slot(session, row, rollout.slot, wanted) or 0
             made.artifact = wanted.artifact
             changed.append(device)
+        except UnreadableRow as error:  # none of the release's failures
+            made.status, made.message = "superseded", str(error)
         except ContractError as error:
             made.status, made.code, made.message = "failed", error.code, error.message
             note(session, rollout, "failed", f"{device}: {error.message}")
@@ -193,3 +198,4 @@ def _remember(
         row.status_at = time.time()
         note(session, rollout, standing.status, _event_text(device, standing))
     row.status, row.code, row.message = standing.status, standing.code, standing.message
+    row.committed_by = standing.committed_by or row.committed_by

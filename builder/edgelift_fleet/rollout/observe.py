@@ -13,21 +13,26 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract.assignment import Assignment, SlotAssignment
+from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.report import UpdateReport
-from edgelift_fleet.assignments import get_assignment
+from edgelift_fleet.assignments import read_assignment, revisions_spent
 from edgelift_fleet.devices import LastSeen, is_online, select_devices
 from edgelift_fleet.rollout.decide import DeviceSeen, DeviceStatus, Observations, RolloutState
+from edgelift_fleet.rollout.evidence import Belief, Claim, judge_claims
+from edgelift_fleet.rows import Fault, decode_row, read_row
 from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SlotStateRow, UpdateHistoryRow
+
+_OF_ROLLOUT = "Cancel it: edgelift rollout cancel."
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a device stands, with the code and message of a failure."""
+    """Where a device stands, with the code and message of a failure, or what its commit rests on."""
 
     status: DeviceStatus
     code: str = ""
     message: str = ""
+    committed_by: str = ""
 
 
 def rollout_id(number: int) -> str:
@@ -60,6 +65,8 @@ def judge_device(
             return Standing("superseded", message="Another assignment took its place.")
         back = revision_seen >= row.revision and serving == previous
         return Standing("restored" if back else "updating", row.code, row.message)
+    if not row.artifact and row.status == "superseded":
+        return Standing("superseded", message=row.message)  # nothing could be assigned to it
     if not row.artifact:
         return Standing("failed", row.code, row.message)  # no artifact of the release suits it
     if desired is None or desired.rollout != rollout:
@@ -80,17 +87,31 @@ def judge_device(
 def standings(session: Session, rollout: RolloutRow) -> dict[str, tuple[RolloutDeviceRow, Standing]]:
     """Every device that a rollout reached, and where it stands now."""
     name = rollout_id(rollout.number)
+    now = time.time()
     rows = session.scalars(sa.select(RolloutDeviceRow).filter_by(rollout=rollout.number)).all()
     updates: dict[str, UpdateReport] = {}
-    for update in session.scalars(
+    faults: dict[str, list[Fault]] = {}
+    for past in session.scalars(
         sa.select(UpdateHistoryRow).filter_by(rollout=name, slot=rollout.slot).order_by(UpdateHistoryRow.id)
     ):
-        updates[update.device] = msgspec.json.decode(update.body, type=UpdateReport)
-    found = {}
+        into = faults.setdefault(past.device, [])
+        read = read_row(past.body, UpdateReport, owner=past.device, what="update history", into=into)
+        if read is not None:
+            updates[past.device] = read
+    found: dict[str, tuple[RolloutDeviceRow, Standing]] = {}
+    claims: dict[str, Claim] = {}
     for row in rows:
-        assignment: Assignment | None = get_assignment(session, row.device)
+        into = faults.setdefault(row.device, [])
+        assignment = read_assignment(session, row.device, into)
         device = session.get(DeviceRow, row.device)
         slot = session.get(SlotStateRow, (row.device, rollout.slot))
+        if device is not None and (spent := revisions_spent(device)):
+            into.append(spent)
+        if row.previous:
+            read_row(row.previous, SlotAssignment, owner=row.device, what="previous assignment", into=into)
+        if into:
+            found[row.device] = (row, _set_apart(into[0]))
+            continue
         standing = judge_device(
             row,
             rollout=name,
@@ -100,7 +121,26 @@ def standings(session: Session, rollout: RolloutRow) -> dict[str, tuple[RolloutD
             update=updates.get(row.device),
         )
         found[row.device] = (row, standing)
+        update = updates.get(row.device)
+        if standing.status == "committed" and row.status != "committed" and update is not None:
+            claims[row.device] = Claim(update, row.artifact, row.assigned_at)
+    if claims:
+        policy = decode_row(rollout.policy, Policy, owner=name, what="policy", hint=_OF_ROLLOUT)
+        for claimant, belief in judge_claims(session, rollout.slot, policy, claims, now).items():
+            found[claimant] = (found[claimant][0], _believed(belief))
     return found
+
+
+def _believed(belief: Belief) -> Standing:
+    """What a claim of having committed makes of a device."""
+    if belief.doubt:
+        return Standing("updating", message=f"It says committed; {belief.doubt}.")
+    return Standing("committed", committed_by=belief.by)
+
+
+def _set_apart(fault: Fault) -> Standing:
+    """A device that can't be judged for a reason of its own: no failure of the release."""
+    return Standing("superseded", message=f"{fault.message} {fault.hint}")
 
 
 def observe(

@@ -22,6 +22,7 @@ from edgelift_fleet.rollout.decide import TERMINAL, DeviceStatus
 from edgelift_fleet.rollout.observe import Standing, cohort_of, rollout_id, standings
 from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_plan
 from edgelift_fleet.rollout.restore import restore
+from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
 #: command → states in which it may be given.
@@ -197,11 +198,11 @@ def _to_keep(request: RolloutRequest) -> StoredPlan:
 
 
 def _as_kept(row: RolloutDeviceRow) -> Standing:
-    return Standing(msgspec.convert(row.status, DeviceStatus), row.code, row.message)
+    return Standing(msgspec.convert(row.status, DeviceStatus), row.code, row.message, row.committed_by)
 
 
 def _device_view(row: RolloutDeviceRow, standing: Standing) -> RolloutDeviceView:
-    previous = msgspec.json.decode(row.previous, type=SlotAssignment) if row.previous else None
+    previous = read_row(row.previous, SlotAssignment, owner=row.device, what="", into=[]) if row.previous else None
     return RolloutDeviceView(
         device=row.device,
         wave=row.wave + 1,
@@ -211,5 +212,6 @@ def _device_view(row: RolloutDeviceRow, standing: Standing) -> RolloutDeviceView
         revision=row.revision,
         code=standing.code,
         message=standing.message,
+        committed_by=standing.committed_by or (row.committed_by if standing.status == "committed" else ""),
         previous=f"{previous.model}@{previous.version}" if previous else "",
     )

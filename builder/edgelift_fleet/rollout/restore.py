@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import SlotAssignment
-from edgelift_fleet.assignments import get_assignment, set_slot
+from edgelift_fleet.assignments import get_assignment, read_assignment, set_slot
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.rollout.observe import rollout_id
+from edgelift_fleet.rows import Fault, read_row
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow, RolloutDeviceRow, RolloutRow, SlotStateRow
 
 
@@ -42,14 +43,21 @@ def restore(session: Session, rollout: RolloutRow, rows: Iterable[RolloutDeviceR
     """
     changed = []
     for row in rows:
-        assignment = get_assignment(session, row.device)
+        unreadable: list[Fault] = []
+        assignment = read_assignment(session, row.device, unreadable)
+        previous = None
+        if row.previous:
+            previous = read_row(
+                row.previous, SlotAssignment, owner=row.device, what="previous assignment", into=unreadable
+            )
+        if unreadable:
+            continue  # it is set apart: nothing is known to give back
         standing = assignment.slots.get(rollout.slot) if assignment else None
         if standing is None or standing.artifact != row.artifact:
             continue
         device = get_device(session, row.device)
         wanted = None
-        if row.previous:
-            previous = msgspec.json.decode(row.previous, type=SlotAssignment)
+        if previous is not None:
             policy = msgspec.structs.replace(previous.policy, allow_older=True)
             wanted = msgspec.structs.replace(previous, policy=policy, rollout=rollout_id(rollout.number))
         row.going_back, row.assigned_at = True, time.time()

@@ -225,6 +225,7 @@ class SimulatedDevice:
         outcome = self.behaviour.of(wanted.version)
         if old.artifact == wanted.artifact:
             self.slots[slot] = _with(old, self._update_report(wanted, assignment, "committed"))
+            self.deliver(self._proof(slot, wanted))
             return
         fetched = self._fetch_artifact(wanted) if self._fetch else 0
         if outcome == "silent":
@@ -248,7 +249,11 @@ class SimulatedDevice:
             "serving", old.generation + 1, wanted.artifact, wanted.model, wanted.version, time.time(), ended
         )
         self.slots[slot] = made
-        self.deliver(self._swap(slot, old, made, fetched), self.window(slot))
+        self.deliver(self._swap(slot, old, made, fetched), self._proof(slot, wanted))
+
+    def _proof(self, slot: str, wanted: SlotAssignment) -> Window:
+        """What the host asks for before it believes a commit: a window with enough requests, before the report."""
+        return self.window(slot, requests_made=max(50, wanted.policy.probation_min_requests))
 
     def _update_report(
         self, wanted: SlotAssignment, assignment: Assignment, outcome: str, fetched: int = 0

@@ -13,6 +13,8 @@ from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.intake import Intake
+from edgelift_fleet.parked import Parked
+from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.site import Site
 
@@ -32,6 +34,8 @@ class Fleet:
         self.work = threading.Event()
         self.changes = Changes()
         self.seen = LastSeen()
+        self.revisions = Revisions(db)
+        self.parked = Parked()
         self.blobs = BlobStore(site.blobs)
         self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
         self.assignments = Assignments(db, self.changes)
@@ -40,3 +44,5 @@ class Fleet:
         self.broker_state: Callable[[], str] = lambda: "none"
         # A direct assignment may take a device out of a rollout: have it looked at.
         self.changes.subscribe(lambda _device: self.work.set())
+        self.changes.subscribe(self.revisions.announce)
+        self.revisions.subscribe(self.parked.wake)

@@ -106,7 +106,7 @@ class AssignmentRow(Base):
     __tablename__ = "assignment"
     device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
     revision: Mapped[int] = mapped_column(sa.BigInteger)
-    issued_at: Mapped[float]
+    issued_at: Mapped[float] = mapped_column(index=True)
     body: Mapped[str] = mapped_column(sa.Text)
 
 

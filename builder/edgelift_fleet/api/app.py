@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from edgelift_contract import __version__
+from edgelift_fleet.api.device_document import SCHEMES, device_paths
 from edgelift_fleet.api.device_routes import device_routes
+from edgelift_fleet.api.device_side import DeviceSide
 from edgelift_fleet.api.errors import add_error_handlers
+from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.mark import Marked
 from edgelift_fleet.api.operator_routes import operator_routes
+from edgelift_fleet.api.polls import Polls
 from edgelift_fleet.api.rollout_routes import rollout_routes
 from edgelift_fleet.api.schema import add_schemas
 from edgelift_fleet.fleet import Fleet
@@ -24,14 +29,14 @@ Every refusal is JSON: `{"error": what was wrong, "code": stable and kebab-case,
 """
 
 
-def make_app(fleet: Fleet) -> FastAPI:
-    """The application for an open site."""
+def make_app(fleet: Fleet) -> ASGIApp:
+    """The application for an open site: what devices call in front, the operators' side behind it."""
     # No pages from elsewhere: the interactive documentation would load its scripts from a CDN.
     app = FastAPI(title="edgelift", version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None)
-    app.include_router(device_routes(fleet))
     app.include_router(operator_routes(fleet))
     app.include_router(rollout_routes(fleet))
     add_error_handlers(app)
-    add_schemas(app)
-    app.add_middleware(Marked)
-    return app
+    routes = device_routes(fleet)
+    add_schemas(app, device_paths(routes), SCHEMES)
+    bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
+    return Marked(DeviceSide(routes, Polls(fleet.revisions, fleet.parked, fleet.seen), bearer, rest=app))

@@ -44,12 +44,23 @@ def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
     return Response(body, status, headers, "application/json")
 
 
+def refusal_of(error: EdgeliftError) -> Response:
+    """The answer that tells an error."""
+    return refusal(status_of(error), error.code, error.message, error.hint)
+
+
+def fault(method: str, path: str, error: Exception) -> Response:
+    """The answer when something broke here; the server's log has the rest."""
+    log.error("fault in %s %s", method, path, exc_info=error)
+    return refusal(500, "internal", f"A fault in edgelift: {type(error).__name__}.", "See the server's log.")
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Make every failure of `app` an `ErrorReply`."""
 
     async def known(_request: Request, error: Exception) -> Response:
         assert isinstance(error, EdgeliftError)
-        return refusal(status_of(error), error.code, error.message, error.hint)
+        return refusal_of(error)
 
     async def routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -64,8 +75,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return refusal(400, "malformed", f"The request's {place} is not valid: {first['msg']}.")
 
     async def unknown(request: Request, error: Exception) -> Response:
-        log.error("fault in %s %s", request.method, request.url.path, exc_info=error)
-        return refusal(500, "internal", f"A fault in edgelift: {type(error).__name__}.", "See the server's log.")
+        return fault(request.method, request.url.path, error)
 
     app.add_exception_handler(EdgeliftError, known)
     app.add_exception_handler(HTTPException, routed)

@@ -28,15 +28,24 @@ def answers(kind: Any, description: str = "Done.") -> dict[int | str, dict[str, 
     return {200: {"description": description, "content": {"application/json": {"schema": _schema(kind)}}}}
 
 
-def add_schemas(app: FastAPI) -> None:
-    """Have `app`'s OpenAPI document contain the messages that its routes name."""
+def add_schemas(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str, Any]) -> None:
+    """Have `app`'s OpenAPI document contain the messages that its routes name, and what is answered in front of it.
+
+    Args:
+        app: of the operators' side.
+        paths: path → method → operation, of the devices' side.
+        schemes: name → security scheme, of the devices' side.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(_used)
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(_used)
+            components.setdefault("securitySchemes", {}).update(schemes)
+            document["paths"] = {**paths, **document["paths"]}
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -11,12 +11,11 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
-import sqlalchemy as sa
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -25,7 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgelift_contract import routes
 from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.tables import AssignmentRow
+from edgelift_fleet.revisions import Latest
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class BrokerConnection:
         return "connected" if self.connected.is_set() else "disconnected"
 
     def __enter__(self) -> BrokerConnection:
-        self._fleet.changes.subscribe(lambda device: self._work.put(lambda: self._publish(device)))
+        self._fleet.revisions.subscribe(lambda told: self._work.put(lambda: self._publish(told)))
         self._worker.start()
         self._connect(MQTTProtocolVersion.MQTTv5)
         return self
@@ -147,20 +146,16 @@ class BrokerConnection:
         elif rest == "up/state":
             intake.presence(device, payload)
 
-    def _publish(self, device: str) -> None:
-        with self._fleet.db.read() as session:
-            row = session.get(AssignmentRow, device)
-            body = row.body if row is not None else None
-        if body is not None:
-            self._send(device, body)
+    def _publish(self, told: Mapping[str, Latest]) -> None:
+        for device, latest in told.items():
+            self._send(device, latest.body)
 
     def _publish_all(self) -> None:
-        with self._fleet.db.read() as session:
-            rows = session.execute(sa.select(AssignmentRow.device, AssignmentRow.body)).all()
-        for device, body in rows:
-            self._send(device, body)
+        for device, latest in self._fleet.revisions.all().items():
+            if latest.revision:
+                self._send(device, latest.body)
 
-    def _send(self, device: str, body: str) -> None:
+    def _send(self, device: str, body: bytes) -> None:
         client = self._client
         if client is not None and self.connected.is_set():
-            client.publish(routes.desired_topic(device), body.encode(), qos=1, retain=True)
+            client.publish(routes.desired_topic(device), body, qos=1, retain=True)

@@ -1,0 +1,173 @@
+"""Polls of a running server a second and their p99: the client is a process of its own, on a core of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+#: The last core is the client's, the others are the server's: `pin_server` leaves it free.
+_CLIENT_CORE = max(os.sched_getaffinity(0))
+_PATIENCE_S = 60.0
+
+
+def measure_polls(
+    url: str, token: str, devices: Sequence[str], clients: int, seconds: float, *, core: int | None = _CLIENT_CORE
+) -> dict[str, Any]:
+    """Poll for `devices` in turns, first with what they know already (304), then without (200 with the body).
+
+    Args:
+        url: of the server.
+        token: to enrol with.
+        devices: which are enrolled; those with an assignment are answered with a body the second time.
+        clients: connections at once, each with one poll under way.
+        seconds: for each of the two.
+        core: the client's; None leaves it anywhere.
+
+    Returns:
+        `polls_per_s`, `poll_p50_ms`, `poll_p99_ms`, and the same with `body_` before them; `clients`.
+    """
+    host = urlsplit(url)
+    known = [_etag(host.hostname or "", host.port or 80, poll_request(token, one)) for one in devices]
+    matching = [poll_request(token, one, etag) for one, etag in zip(devices, known, strict=True)]
+    whole = [poll_request(token, one) for one in devices]
+    found = measure_requests(url, matching, clients, seconds, core=core)
+    bodies = measure_requests(url, whole, clients, seconds, core=core)
+    return {"clients": clients, **found, **{f"body_{name}": value for name, value in bodies.items()}}
+
+
+def poll_request(token: str, device: str, etag: str = "") -> bytes:
+    """A poll as an agent sends it, without a wait."""
+    headers = [
+        f"GET /v1/devices/{device}/desired HTTP/1.1", "Host: bench", "User-Agent: bench", "Accept: */*",
+        f"Authorization: Bearer {token}", f"Edgelift-Epoch: boot-of-{device}",
+    ]  # fmt: skip
+    if etag:
+        headers.append(f"If-None-Match: {etag}")
+    return ("\r\n".join(headers) + "\r\n\r\n").encode()
+
+
+def measure_requests(
+    url: str, requests: Sequence[bytes], clients: int, seconds: float, *, core: int | None = _CLIENT_CORE
+) -> dict[str, Any]:
+    """Send ready-made requests to any server for a while; gives `polls_per_s`, `poll_p50_ms`, `poll_p99_ms`.
+
+    Raises:
+        RuntimeError: an answer was neither 200 nor 304.
+    """
+    host = urlsplit(url)
+    order = {
+        "host": host.hostname, "port": host.port or 80, "clients": clients, "seconds": seconds, "core": core,
+        "requests": [one.decode("latin-1") for one in requests],
+    }  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, str(Path(__file__))],
+        input=json.dumps(order), capture_output=True, text=True, timeout=seconds + 2 * _PATIENCE_S, check=False,
+    )  # fmt: skip
+    if ran.returncode:
+        raise RuntimeError(f"the polling client failed: {ran.stderr[-2000:]}")
+    return json.loads(ran.stdout)
+
+
+def pin_server(pid: int) -> None:
+    """Keep a server, with all of its threads, off the client's core."""
+    others = os.sched_getaffinity(0) - {_CLIENT_CORE} or {_CLIENT_CORE}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            os.sched_setaffinity(int(task.name), others)
+        except ProcessLookupError:
+            pass  # that thread has just ended
+
+
+def _etag(host: str, port: int, request: bytes) -> str:
+    with socket.create_connection((host, port), timeout=_PATIENCE_S) as link:
+        link.sendall(request)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += link.recv(65536)
+    for line in head.decode("latin-1").split("\r\n"):
+        if line.lower().startswith("etag:"):
+            return line[5:].strip()
+    return ""
+
+
+class _Connection:
+    """One client: a request under way at a time."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.sock = socket.create_connection((host, port), timeout=_PATIENCE_S)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setblocking(False)
+        self.sent_at, self.buffer = 0.0, b""
+
+    def send(self, request: bytes) -> None:
+        self.sent_at = time.perf_counter()
+        self.sock.send(request)  # some hundred bytes on an empty socket: taken whole
+
+    def receive(self) -> bool:
+        """Is the answer whole now?"""
+        piece = self.sock.recv(262144)
+        if not piece:
+            raise RuntimeError("the server closed a connection")
+        self.buffer += piece
+        head, found, body = self.buffer.partition(b"\r\n\r\n")
+        if not found:
+            return False
+        status = head[9:12]
+        if status not in (b"200", b"304"):
+            raise RuntimeError(f"answered {self.buffer[:400]!r}")
+        if status == b"200" and len(body) < _length(head):
+            return False
+        self.buffer = b""
+        return True
+
+
+def _length(head: bytes) -> int:
+    at = head.lower().find(b"content-length:")
+    return int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+
+
+def _run(order: dict[str, Any]) -> dict[str, Any]:
+    if order["core"] is not None:
+        os.sched_setaffinity(0, {order["core"]})
+    requests = [one.encode("latin-1") for one in order["requests"]]
+    connections = [_Connection(order["host"], order["port"]) for _ in range(order["clients"])]
+    poller = select.epoll()
+    by_number = {one.sock.fileno(): one for one in connections}
+    for number in by_number:
+        poller.register(number, select.EPOLLIN)
+    began = time.perf_counter()
+    turn = 0
+    for one in connections:
+        one.send(requests[turn % len(requests)])
+        turn += 1
+    took: list[float] = []
+    warm_at, until = began + min(1.0, order["seconds"] / 5), began + order["seconds"]
+    while (now := time.perf_counter()) < until:
+        for number, _ in poller.poll(1.0):
+            one = by_number[number]
+            if one.receive():
+                now = time.perf_counter()
+                if now > warm_at:
+                    took.append(now - one.sent_at)
+                one.send(requests[turn % len(requests)])
+                turn += 1
+    took.sort()
+    lasted = until - warm_at
+    return {
+        "polls_per_s": round(len(took) / lasted, 1),
+        "poll_p50_ms": round(took[len(took) // 2] * 1000, 2),
+        "poll_p99_ms": round(took[int(len(took) * 0.99)] * 1000, 2),
+    }
+
+
+if __name__ == "__main__":
+    json.dump(_run(json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,48 @@
+"""The devices' side in the OpenAPI document: drawn from the routes' table, in the form that FastAPI gives the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from edgelift_fleet.api.device_routes import DeviceRoute
+from edgelift_fleet.api.schema import answers, takes
+
+SCHEME = "enrolment-token"
+SCHEMES = {SCHEME: {"type": "http", "scheme": "bearer"}}
+
+_WAIT = {
+    "name": "wait_s", "in": "query", "required": False, "description": "Seconds, ≤ 60.",
+    "schema": {"type": "number", "minimum": 0, "default": 0.0},
+}  # fmt: skip
+_NO_NEWS = {"304": {"description": "No news."}}
+_BYTES = {"200": {"description": "The file.", "content": {"application/octet-stream": {}}}}
+
+
+def device_paths(routes: Iterable[DeviceRoute]) -> dict[str, dict[str, Any]]:
+    """Path → method → operation."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return paths
+
+
+def _operation(route: DeviceRoute) -> dict[str, Any]:
+    names = re.findall(r"\{(\w+)\}", route.path)
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+    ]
+    gives = (
+        {str(status): answer for status, answer in answers(route.gives).items()} if route.gives else dict(_BYTES)
+    )
+    if route.handler is None:
+        parameters.append(dict(_WAIT))
+        gives |= _NO_NEWS
+    words = [word for word in route.path.split("/") if word and "{" not in word]
+    name = "_".join((route.method.lower(), *words[1:]))
+    made: dict[str, Any] = {
+        "tags": ["devices"], "summary": words[-1].title(), "description": route.about,
+        "operationId": name, "parameters": parameters, "responses": gives, "security": [{SCHEME: []}],
+    }  # fmt: skip
+    return made | takes(route.takes) if route.takes else made

@@ -1,0 +1,110 @@
+"""A device asks what it should run: answered from memory, or held until there is something new.
+
+This is most of what a server does all day, so it is plain ASGI: no request object, no thread, no database, unless the
+device is one that this process has not heard of.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Scope, Send
+
+from edgelift_contract.errors import ContractError
+from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
+from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.parked import Parked
+from edgelift_fleet.revisions import Latest, Revisions
+from edgelift_fleet.sightings import Caller
+
+MAX_WAIT_S = 60.0
+_MAX_EPOCH = 128
+
+_HELD, _EPOCH = ASSIGNMENT_HEADER.lower().encode(), EPOCH_HEADER.lower().encode()
+_FIXED = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+
+
+class Polls:
+    """Answers polls."""
+
+    def __init__(self, revisions: Revisions, parked: Parked, seen: LastSeen) -> None:
+        self._revisions, self._parked, self._seen = revisions, parked, seen
+
+    async def answer(self, device: str, scope: Scope, send: Send) -> None:
+        """Answer one poll.
+
+        Raises:
+            ContractError: `malformed` for a wait that is no number, `not-found` for a device that never enrolled.
+        """
+        wait_s = _wait_s(scope["query_string"])
+        known, held = _told(scope["headers"])
+        found = await self._look(device)
+        # Only what comes is a sighting: who waits here may be gone by the time that it is answered.
+        self._seen.touch(device, "http", caller_of(scope))
+        if not _is_other(found, known, held) and wait_s > 0:
+            found = await self._wait(device, known, held, min(wait_s, MAX_WAIT_S))
+        if _is_other(found, known, held):
+            body = found.body
+            headers = [
+                *_FIXED, (b"etag", found.etag.encode()), (b"content-length", b"%d" % len(body)),
+            ]  # fmt: skip
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        else:
+            body = b""
+            headers = [(b"etag", known.encode("latin-1"))] if known else []
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _look(self, device: str) -> Latest:
+        found = self._revisions.held(device)
+        return found if found is not None else await run_in_threadpool(self._revisions.ask, device)
+
+    async def _wait(self, device: str, known: str, held: str, wait_s: float) -> Latest:
+        deadline = time.monotonic() + wait_s
+        with self._parked.listening(device) as ear:
+            while True:
+                found = await self._look(device)
+                left_s = deadline - time.monotonic()
+                if _is_other(found, known, held) or left_s <= 0 or self._parked.closed:
+                    return found
+                await ear.wait(left_s)
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Which process of the device speaks, and from where."""
+    epoch = next((value for name, value in scope["headers"] if name == _EPOCH), b"")
+    client = scope.get("client")
+    return Caller(epoch.decode("latin-1")[:_MAX_EPOCH], client[0] if client else "")
+
+
+def _told(headers: list[tuple[bytes, bytes]]) -> tuple[str, str]:
+    """Which revision the device knows, as an ETag, and the digest of the assignment that it holds."""
+    known = held = b""
+    for name, value in headers:
+        if name == b"if-none-match":
+            known = value.removeprefix(b"W/")
+        elif name == _HELD:
+            held = value
+    return known.decode("latin-1"), held.decode("latin-1")
+
+
+def _is_other(found: Latest, known: str, held: str) -> bool:
+    """Is it another assignment than the device knows, by number or, where it says what it holds, by content?"""
+    return bool(found.revision) and (found.etag != known or held not in ("", found.digest))
+
+
+def _wait_s(query: bytes) -> float:
+    if not query:
+        return 0.0
+    from urllib.parse import parse_qs
+
+    given: Any = parse_qs(query.decode("latin-1")).get("wait_s", ["0"])[-1]
+    try:
+        wait_s = float(given)
+    except ValueError:
+        wait_s = -1.0
+    if not wait_s >= 0:
+        raise ContractError("malformed", "The request's wait_s is not a number of seconds from 0 to 60.")
+    return wait_s

@@ -104,6 +104,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
         runtimes: name → version of every runtime that can be loaded, as `{"onnxruntime": "1.32.0"}`.
         cores, memory_bytes, disk_free_bytes: of the whole machine.
         board, system: for people: the board's own name, the system's release.
+        timezone: where it stands, as `Europe/Vienna`: maintenance windows are meant in it; empty when it isn't told.
     """
 
     hardware_class: str
@@ -115,6 +116,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     board: str = ""
     system: str = ""
     python: str = ""
+    timezone: Annotated[str, Meta(max_length=64)] = ""
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -12,6 +12,7 @@ import typer
 from edgelift.output import printing
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import check_device_id
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
@@ -25,6 +26,15 @@ SiteOption = Annotated[
     Path | None, typer.Option("--site", metavar="DIR", help="The site folder [default: $EDGELIFT_SITE or ./site].")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+ToOption = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="SELECTOR",
+        help="Which devices: all, tag:KEY[=VALUE], class:CLASS, fact:NAME>=VALUE, id:DEVICE, runs:MODEL@VERSION, @FILE "
+        "of ids; joined by and, or, not and parentheses.",
+    ),
+]  # fmt: skip
 
 #: How a device updates; see `edgelift_contract.assignment.Policy`.
 ProbationOption = Annotated[
@@ -78,6 +88,28 @@ def seconds(text: str) -> float:
     if found > LONGEST_S:
         raise ContractError("malformed", f"{text[:20]}… is too long a time.", hint=f"At most {LONGEST_S} s.")
     return found
+
+
+def selector(text: str) -> str:
+    """A selector of devices as a person writes it: each `@FILE` stands for the ids in that file, one a line.
+
+    What follows a `#` in the file is left out.
+
+    Raises:
+        ContractError: `not-found` when a file can't be read, `bad-id` when it names nobody.
+    """
+    return re.sub(r"(?<![^\s(])@([^\s()]+)", lambda match: _ids_of(Path(match[1])), text)
+
+
+def _ids_of(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContractError("not-found", f"The list of devices {str(path)!r} cannot be read: {error}.") from error
+    ids = [line.partition("#")[0].strip() for line in lines]
+    if not any(ids):
+        raise ContractError("bad-id", f"The list {str(path)!r} names no device.", hint="Write one id a line.")
+    return f"ids:{','.join(check_device_id(one) for one in ids if one)}"
 
 
 def make_policy(

@@ -15,10 +15,12 @@ from edgelift.common import (
     MinRequestsOption,
     ProbationOption,
     SiteOption,
+    ToOption,
     make_policy,
     open_client,
     print_json,
     seconds,
+    selector,
 )
 from edgelift.output import ago, make_console, printable, printing, say, show_table
 from edgelift.rollout_progress import RolloutProgress, event_line, headline
@@ -45,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 def _start(
     release: Annotated[str, typer.Argument(help="model@version, as in digits@2.")],
-    to: Annotated[str, typer.Option("--to", help="Which devices: tag:KEY, tag:KEY=VALUE or all.")],
+    to: ToOption,
     waves: Annotated[
         str, typer.Option("--waves", help="Cumulative counts or shares of the devices; the last is 100%.")
     ] = "1,25%,100%",
@@ -74,7 +76,7 @@ def _start(
     from edgelift_fleet.messages import RolloutRequest, RolloutView
 
     request = RolloutRequest(
-        release=release, to=to, waves=[w.strip() for w in waves.split(",")], slot=slot, soak_s=seconds(soak),
+        release=release, to=selector(to), waves=[w.strip() for w in waves.split(",")], slot=slot, soak_s=seconds(soak),
         max_failures=max_failures, deadline_s=seconds(deadline),
         policy=make_policy(probation, min_requests, max_error_rate, max_latency_ratio),
     )  # fmt: skip

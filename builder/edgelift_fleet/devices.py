@@ -1,15 +1,15 @@
 """Devices: who enrolled, with which tags, and whether they are there.
 
 A device's own tags come from its configuration at enrolment and with each report; an operator's tag of the
-same key wins. Which devices a selector means is judged here and nowhere else.
+same key wins. Which devices a selector means is asked of `cohorts`.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_device_id, check_name
+from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.db import Database
 from edgelift_fleet.sightings import NOBODY, Caller, Sightings
 from edgelift_fleet.tables import DeviceRow, TagRow
@@ -46,15 +47,21 @@ def get_device(session: Session, device: str) -> DeviceRow:
 
 def enrol(session: Session, request: EnrolRequest) -> bool:
     """Take a device in, or take in what changed of it; returns whether it is new."""
-    facts = codec.canonical_json(request.facts).decode()
     row = session.get(DeviceRow, request.device)
+    new = row is None
     if row is None:
-        session.add(DeviceRow(id=request.device, enrolled_at=time.time(), last_seen=time.time(), facts=facts))
-        session.flush()
-    else:
-        row.facts = facts
+        row = DeviceRow(id=request.device, enrolled_at=time.time(), last_seen=time.time())
+        session.add(row)
+    set_facts(row, request.facts)
+    session.flush()
     set_device_tags(session, request.device, request.tags)
-    return row is None
+    return new
+
+
+def set_facts(row: DeviceRow, facts: DeviceFacts) -> None:
+    """What a device says of its machine; the columns by which devices are selected follow."""
+    row.facts = codec.canonical_json(facts).decode()
+    row.hardware_class, row.timezone = facts.hardware_class[:64], facts.timezone[:64]
 
 
 def set_device_tags(session: Session, device: str, tags: dict[str, str]) -> None:
@@ -115,38 +122,14 @@ def _check_tags(tags: dict[str, str]) -> None:
             raise ContractError("too-large", f"The tag {key!r} has a value of more than {_MAX_VALUE} characters.")
 
 
-_SELECTOR = re.compile(r"^tag:(?P<key>[^=]+)(=(?P<value>.*))?\Z", re.DOTALL)
+class Heard(Protocol):
+    """What is known of a device's being there: a `DeviceRow`, or a row of some of its columns."""
 
-
-def check_selector(selector: str) -> str:
-    """Return `selector` if it can be understood: `all`, `tag:key` or `tag:key=value`.
-
-    Raises:
-        ContractError: `bad-id`.
-    """
-    match = _SELECTOR.match(selector)
-    if match:
-        check_name("tag", match["key"])
-    elif selector != "all":
-        raise ContractError(
-            "bad-id", f"{selector!r} selects no devices.", hint="Write tag:KEY, tag:KEY=VALUE or all."
-        )
-    return selector
-
-
-def select_devices(session: Session, selector: str) -> list[DeviceRow]:
-    """The devices that a selector means, by id.
-
-    Raises:
-        ContractError: `bad-id`.
-    """
-    query = sa.select(DeviceRow).order_by(DeviceRow.id)
-    match = _SELECTOR.match(check_selector(selector))
-    if match:
-        query = query.join(TagRow, sa.and_(TagRow.device == DeviceRow.id, TagRow.key == match["key"]))
-        if match["value"] is not None:
-            query = query.where(TagRow.value == match["value"])
-    return list(session.scalars(query))
+    id: Any
+    last_seen: Any
+    transport: Any
+    presence_online: Any
+    gone_at: Any
 
 
 class LastSeen:
@@ -167,7 +150,7 @@ class LastSeen:
         if caller.epoch:
             self.sightings.hear(device, caller, via=transport)
 
-    def of(self, row: DeviceRow) -> tuple[float, str]:
+    def of(self, row: Heard) -> tuple[float, str]:
         """When the device was last heard of (seconds since 1970), and how."""
         with self._lock:
             return self._unwritten.get(row.id, (row.last_seen, row.transport))
@@ -188,7 +171,7 @@ class LastSeen:
             raise
 
 
-def is_online(row: DeviceRow, last_seen: float, now: float) -> bool:
+def is_online(row: Heard, last_seen: float, now: float) -> bool:
     """Is the device there? Its broker connection says so, or it spoke over HTTP lately, after any good-bye."""
     # What lies in the future was dated by a clock that has been set back since: it says nothing.
     after_good_bye = last_seen > row.gone_at or row.gone_at > now

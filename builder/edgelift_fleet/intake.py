@@ -26,7 +26,7 @@ from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import overtake
 from edgelift_fleet.db import Database
-from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags
+from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags, set_facts
 from edgelift_fleet.sightings import Caller
 from edgelift_fleet.tables import DeviceRow, SlotStateRow, UpdateHistoryRow
 
@@ -182,7 +182,7 @@ def _store_report(session: Session, row: DeviceRow, report: Report) -> None:
     row.agent_version = report.agent_version[:64]
     row.revision_seen, row.revision_applied = report.revision_seen, report.revision_applied
     if report.facts is not None:
-        row.facts = codec.canonical_json(report.facts).decode()
+        set_facts(row, report.facts)
     set_device_tags(session, row.id, report.tags)
     session.execute(
         sa.delete(SlotStateRow).where(SlotStateRow.device == row.id, SlotStateRow.slot.not_in(report.slots))

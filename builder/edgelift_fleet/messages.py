@@ -303,9 +303,10 @@ class RolloutRequest(PlanOptions, frozen=True):
 
     Attributes:
         release: as `digits@2`.
-        to: `tag:key`, `tag:key=value` or `all`.
+        to: a selector, as `tag:barn and class:arm64-*`.
         waves: cumulative: counts (`1`) or shares (`25%`) of the cohort; the last is `100%`.
         slot: the model's name when empty.
+        seed: of the order in which devices are drawn, as a preview named it; a new one when left out.
         policy: how each device updates.
     """
 
@@ -313,4 +314,5 @@ class RolloutRequest(PlanOptions, frozen=True):
     to: str
     waves: Annotated[list[Annotated[str, Meta(max_length=16)]], Meta(max_length=100)]
     slot: str = ""
+    seed: PlanCount | None = None
     policy: Policy = Policy()

@@ -56,6 +56,9 @@ class DeviceRow(Base):
     presence_epoch: Mapped[str] = mapped_column(sa.Text, default="")
     presence_connect: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     gone_at: Mapped[float] = mapped_column(default=0.0)
+    #: Of the facts, for selecting by them: `set_facts` keeps them alike.
+    hardware_class: Mapped[str] = mapped_column(sa.String(64), default="", index=True)
+    timezone: Mapped[str] = mapped_column(sa.String(64), default="")
 
 
 class TagRow(Base):

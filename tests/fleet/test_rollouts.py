@@ -1,5 +1,6 @@
 """Rollouts over a real server: waves, failures that go back, commands, restarts, late joiners."""
 
+import itertools
 import json
 import threading
 import zlib
@@ -15,13 +16,25 @@ from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.client import Client
+from edgelift_fleet.cohorts import Member
 from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, RolloutRequest, RolloutView
+from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.testing import Behaviour, FleetSimulator, SimulatedDevice, simulated_fleet, wait_until
 from tests.fleet.conftest import Server, edgelift, make_site
 
 pytestmark = pytest.mark.fleet
 
 QUICK = Policy(probation_s=0.1, probation_min_requests=0)
+
+
+def seed_in_order(prefix: str) -> int:
+    """A seed by which `pi-1` is drawn first, then `pi-2` and `pi-3`, of as many as there are up to `pi-6`."""
+
+    def drawn(seed: int, wave: int) -> list[str]:
+        members = [Member(f"{prefix}pi-{n}") for n in range(wave + 1, 7)]
+        return [device.removeprefix(f"{prefix}pi-") for device in order(members, seed, wave)]
+
+    return next(s for s in itertools.count() if drawn(s, 0)[0] == "1" and drawn(s, 1)[:2] == ["2", "3"])
 
 
 class Operator:
@@ -44,6 +57,7 @@ class Operator:
         return [slots[0].version if slots else "" for slots in found]
 
     def start(self, release: str, waves: str = "1,100%", **options: object) -> RolloutView:
+        options = {"seed": seed_in_order(self.prefix), **options}
         request = RolloutRequest(release, f"tag:{self.prefix}demo", waves.split(","), policy=QUICK, **options)
         return self.client.post("/v1/rollouts", request, RolloutView)
 

@@ -25,6 +25,8 @@ from tests.fleet.conftest import Server, edgelift, environment
 
 pytestmark = pytest.mark.fleet
 
+FACTS_JSON = '{"hardware_class":"arm64-neon"}'
+
 
 def test_init_makes_a_site_whose_secrets_are_secret(tmp_path: Path) -> None:
     made = edgelift("init", tmp_path / "site")
@@ -90,13 +92,19 @@ def test_a_database_of_the_first_release_is_migrated_with_all_that_is_in_it(tmp_
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         columns = connection.exec_driver_sql("SELECT name FROM pragma_table_info('device')").scalars()
-        row = dict.fromkeys(columns, 0) | {"id": "pi-1", "enrolled_at": 5.0, "facts": "{}", "past_epochs": "[]"}
+        row = dict.fromkeys(columns, 0) | {
+            "id": "pi-1",
+            "enrolled_at": 5.0,
+            "facts": FACTS_JSON,
+            "past_epochs": "[]",
+        }
         assert "reported_at" in row
         connection.execute(sa.text(f"INSERT INTO device VALUES ({', '.join(':' + n for n in row)})"), row)
         connection.exec_driver_sql("INSERT INTO device_tag VALUES ('pi-1', 'barn', '', 'device')")
     db.migrate()
     with db.read() as session:
-        assert session.get_one(DeviceRow, "pi-1").enrolled_at == 5.0
+        device = session.get_one(DeviceRow, "pi-1")
+        assert (device.enrolled_at, device.hardware_class, device.timezone) == (5.0, "arm64-neon", "")
         assert session.get_one(TagRow, ("pi-1", "barn")).source == "device"
     with db.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []

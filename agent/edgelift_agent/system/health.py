@@ -16,6 +16,7 @@ import psutil
 
 from edgelift_agent.system.board import Board
 from edgelift_agent.system.degraded import Degraded
+from edgelift_agent.system.timezone import timezone_name
 from edgelift_contract.errors import disk_code
 from edgelift_contract.hardware import ACCEPTS, HardwareClass
 from edgelift_contract.report import DeviceFacts
@@ -54,6 +55,7 @@ class Health:
             board=_read(self._board.model, ""),
             system=f"{platform.system()} {platform.release()}",
             python=platform.python_version(),
+            timezone=timezone_name(),
         )
 
     def available_memory_bytes(self) -> int:

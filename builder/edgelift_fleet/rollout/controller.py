@@ -108,7 +108,7 @@ class Controller:
     def _decide(
         self, session: Session, row: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Standing]]
     ) -> Decision:
-        cohort = cohort_of(session, row.selector, self._seen)
+        cohort = cohort_of(session, row, self._seen)
         return decide(plan_of(row), observe(row, found, cohort), time.time())
 
     def _carry_out(

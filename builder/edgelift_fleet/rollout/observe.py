@@ -16,9 +16,12 @@ from sqlalchemy.orm import Session
 from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.assignments import read_assignment, revisions_spent
-from edgelift_fleet.devices import LastSeen, is_online, select_devices
+from edgelift_fleet.cohorts import select_members
+from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.rollout.decide import DeviceSeen, DeviceStatus, Observations, RolloutState
+from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.rollout.evidence import Belief, Claim, judge_claims
+from edgelift_fleet.rollout.plan import read_plan
 from edgelift_fleet.rows import Fault, decode_row, read_row
 from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SlotStateRow, UpdateHistoryRow
 
@@ -156,11 +159,13 @@ def observe(
     return Observations(msgspec.convert(rollout.state, RolloutState), rollout.wave, cohort, devices)
 
 
-def cohort_of(session: Session, selector: str, seen: LastSeen) -> list[str]:
-    """The ids that a selector means now; devices that are there come first: they can answer."""
-    now = time.time()
-    rows = select_devices(session, selector)
-    return [row.id for row in sorted(rows, key=lambda r: (not is_online(r, seen.of(r)[0], now), r.id))]
+def cohort_of(session: Session, rollout: RolloutRow, seen: LastSeen) -> list[str]:
+    """The ids that a rollout means now, in the order in which its next devices are drawn."""
+    members = select_members(session, rollout.selector, seen, time.time())
+    seed = read_plan(rollout.plan, owner=rollout_id(rollout.number)).seed
+    if seed is None:  # from before there was a draw: it goes on as it began
+        return [m.device for m in sorted(members, key=lambda m: (not m.online, m.device))]
+    return order(members, seed, rollout.wave + 1)
 
 
 def _reason(standing: Standing) -> str:

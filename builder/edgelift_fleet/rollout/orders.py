@@ -14,12 +14,13 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
+from edgelift_fleet.cohorts import select_ids
 from edgelift_fleet.db import Database
-from edgelift_fleet.devices import LastSeen, check_selector
+from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import PlanOptions, RolloutDeviceView, RolloutEvent, RolloutRequest, RolloutView
 from edgelift_fleet.registry import get_release
 from edgelift_fleet.rollout.decide import TERMINAL, DeviceStatus
-from edgelift_fleet.rollout.observe import Standing, cohort_of, rollout_id, standings
+from edgelift_fleet.rollout.observe import Standing, rollout_id, standings
 from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_plan
 from edgelift_fleet.rollout.restore import restore
 from edgelift_fleet.rows import read_row
@@ -36,7 +37,7 @@ _ALLOWED = {
 
 def plan_of(row: RolloutRow) -> Plan:
     """The plan of a rollout."""
-    return to_plan(read_plan(row.plan))
+    return to_plan(read_plan(row.plan, owner=rollout_id(row.number)))
 
 
 class Rollouts:
@@ -67,7 +68,7 @@ class Rollouts:
         with self._db.write() as session:
             release = get_release(session, request.release)
             slot = check_name("slot", request.slot or release.model)
-            cohort = cohort_of(session, check_selector(request.to), self._seen)
+            cohort = select_ids(session, request.to)
             if not cohort:
                 raise ContractError(
                     "not-found",
@@ -123,7 +124,7 @@ class Rollouts:
     def _refuse_second(self, session: Session, slot: str, cohort: set[str]) -> None:
         active = sa.select(RolloutRow).where(RolloutRow.slot == slot, RolloutRow.state.not_in(TERMINAL))
         for row in session.scalars(active):
-            shared = cohort & set(cohort_of(session, row.selector, self._seen))
+            shared = cohort & set(select_ids(session, row.selector))
             if shared:
                 raise ContractError(
                     "conflict",
@@ -133,7 +134,7 @@ class Rollouts:
                 )
 
     def _view(self, session: Session, row: RolloutRow) -> RolloutView:
-        kept = read_plan(row.plan)
+        kept = read_plan(row.plan, owner=rollout_id(row.number))
         found = standings(session, row)
         # What has ended is shown as it ended: later assignments are another story.
         ended = row.state in TERMINAL
@@ -146,7 +147,7 @@ class Rollouts:
             waves=kept.waves, soak_s=kept.soak_s, max_failures=kept.max_failures, deadline_s=kept.deadline_s,
             policy=msgspec.json.decode(row.policy, type=Policy), state=row.state, wave=row.wave + 1,
             reason=row.reason, created_at=row.created_at, changed_at=row.changed_at,
-            cohort=len(cohort_of(session, row.selector, self._seen)), reached=len(devices),
+            cohort=len(select_ids(session, row.selector)), reached=len(devices),
             committed=sum(d.status == "committed" for d in devices),
             failed=sum(d.status == "failed" or bool(d.code) for d in devices),
             devices=sorted(devices, key=lambda d: (d.wave, d.device)),

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
-
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.messages import PlanOptions
+from edgelift_fleet.rows import decode_row
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,15 @@ def to_plan(kept: StoredPlan) -> Plan:
     )  # fmt: skip
 
 
-def read_plan(text: str) -> StoredPlan:
-    """What a row keeps; of any age."""
-    return msgspec.json.decode(text, type=StoredPlan)
+def read_plan(text: str, *, owner: str = "a rollout") -> StoredPlan:
+    """What a row of the rollout `owner` keeps, of any age.
+
+    Raises:
+        UnreadableRow: `unreadable-row`.
+    """
+    return decode_row(
+        text, StoredPlan, owner=owner, what="plan", hint=f"Cancel it: edgelift rollout cancel {owner}."
+    )
 
 
 def parse_limit(value: int | str, what: str) -> tuple[int, float]:

@@ -1,0 +1,177 @@
+"""Which devices a selector means now: read in sets, by a fixed number of statements whatever the fleet.
+
+What the database can judge is one WHERE; what it can't in the same words everywhere (facts, which are JSON, and
+patterns of texts that mind upper and lower case) is judged here, over the devices that the rest leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_fleet.devices import LastSeen, is_online
+from edgelift_fleet.rows import read_row
+from edgelift_fleet.selector import And, Not, Or, Tree, parse_selector
+from edgelift_fleet.selector_terms import All, Class, Fact, IdPattern, Ids, Runs, Tag, matches
+from edgelift_fleet.tables import DeviceRow, SlotStateRow, TagRow
+
+#: Longer lists of ids are compared here: databases bound the parameters of a statement.
+_SQL_IDS = 500
+_COLUMNS = (
+    DeviceRow.id, DeviceRow.hardware_class, DeviceRow.timezone, DeviceRow.last_seen, DeviceRow.transport,
+    DeviceRow.presence_online, DeviceRow.gone_at,
+)  # fmt: skip
+
+_Where = sa.ColumnElement[bool]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A device that is selected: its id, hardware class and time zone as it says, and whether it is there now."""
+
+    device: str
+    hardware_class: str = ""
+    timezone: str = ""
+    online: bool = True
+
+
+def select_ids(session: Session, selector: str) -> list[str]:
+    """The ids of the devices that a selector means, sorted.
+
+    Raises:
+        ContractError: `bad-id`.
+    """
+    where, rest = _split(parse_selector(selector))
+    ids = list(session.scalars(sa.select(DeviceRow.id).where(where).order_by(DeviceRow.id)))
+    if rest is None:
+        return ids
+    kept = _among(session, rest, frozenset(ids), where)
+    return [device for device in ids if device in kept]
+
+
+def select_members(session: Session, selector: str, seen: LastSeen, now: float) -> list[Member]:
+    """The devices that a selector means, by id, with what a draw needs to know.
+
+    Args:
+        session: to read by.
+        selector: see `selector`.
+        seen: when devices were last heard of.
+        now: seconds since 1970.
+
+    Raises:
+        ContractError: `bad-id`.
+    """
+    where, rest = _split(parse_selector(selector))
+    rows = session.execute(sa.select(*_COLUMNS).where(where).order_by(DeviceRow.id)).all()
+    if rest is not None:
+        kept = _among(session, rest, frozenset(row.id for row in rows), where)
+        rows = [row for row in rows if row.id in kept]
+    return [Member(row.id, row.hardware_class, row.timezone, is_online(row, seen.of(row)[0], now)) for row in rows]
+
+
+def unknown_ids(session: Session, selector: str) -> list[str]:
+    """Ids that a selector names and that no device has, sorted.
+
+    Raises:
+        ContractError: `bad-id`.
+    """
+    named = {device for term in _terms(parse_selector(selector)) if isinstance(term, Ids) for device in term.ids}
+    return sorted(named - set(session.scalars(sa.select(DeviceRow.id)))) if named else []
+
+
+def _terms(tree: Tree) -> list[Tree]:
+    if isinstance(tree, Not):
+        return _terms(tree.of)
+    if isinstance(tree, (And, Or)):
+        return [term for part in tree.parts for term in _terms(part)]
+    return [tree]
+
+
+def _split(tree: Tree) -> tuple[_Where, Tree | None]:
+    """What the database can judge of `tree`, and the rest of it, which must hold as well."""
+    parts = tree.parts if isinstance(tree, And) else (tree,)
+    judged = [_where(part) for part in parts if _in_sql(part)]
+    rest = tuple(part for part in parts if not _in_sql(part))
+    return sa.and_(sa.true(), *judged), And(rest) if rest else None
+
+
+def _in_sql(tree: Tree) -> bool:
+    return all(
+        not isinstance(term, Fact)
+        and not (isinstance(term, Tag) and term.glob)
+        and not (isinstance(term, Ids) and len(term.ids) > _SQL_IDS)
+        for term in _terms(tree)
+    )
+
+
+def _where(tree: Tree) -> _Where:
+    match tree:
+        case All():
+            return sa.true()
+        case Not(of):
+            return sa.not_(_where(of))
+        case And(parts):
+            return sa.and_(*(_where(part) for part in parts))
+        case Or(parts):
+            return sa.or_(*(_where(part) for part in parts))
+        case Tag(key, value, _):
+            tagged = sa.select(TagRow.device).where(TagRow.key == key)
+            return DeviceRow.id.in_(tagged if value is None else tagged.where(TagRow.value == value))
+        case Class(pattern):
+            return _like(DeviceRow.hardware_class, pattern)
+        case Ids(ids):
+            return DeviceRow.id.in_(sorted(ids))
+        case IdPattern(pattern):
+            return _like(DeviceRow.id, pattern)
+        case Runs(model, version):
+            runs = sa.select(SlotStateRow.device).where(SlotStateRow.model == model, SlotStateRow.artifact != "")
+            return DeviceRow.id.in_(runs.where(SlotStateRow.version == version) if version else runs)
+        case Fact():
+            raise AssertionError("facts are judged here, not by the database")
+
+
+def _like(column: sa.orm.InstrumentedAttribute[str], pattern: str) -> _Where:
+    """Ids and classes are lower case: SQLite's LIKE, which doesn't mind case, means the same by them."""
+    if not set(pattern) & set("*?"):
+        return column == pattern
+    escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
+
+
+def _among(session: Session, tree: Tree, universe: frozenset[str], where: _Where) -> Set[str]:
+    """Those of `universe`, which is what `where` means, that `tree` means."""
+    facts: dict[str, dict[str, Any]] = {}
+    if any(isinstance(term, Fact) for term in _terms(tree)):
+        rows = session.execute(sa.select(DeviceRow.id, DeviceRow.facts).where(where))
+        told = (
+            (device, read_row(text, dict[str, Any], owner=device, what="facts", into=[])) for device, text in rows
+        )
+        facts = {device: found or {} for device, found in told}  # who can't be read tells nothing
+
+    def of_term(term: Tree) -> Set[str]:
+        match term:
+            case Fact():
+                return {device for device, found in facts.items() if term.holds(found)}
+            case Tag(key, str(value), True):
+                rows = session.execute(sa.select(TagRow.device, TagRow.value).where(TagRow.key == key))
+                return {device for device, text in rows if matches(value, text)}
+            case Ids(ids) if len(ids) > _SQL_IDS:
+                return ids
+        return frozenset(session.scalars(sa.select(DeviceRow.id).where(_where(term))))
+
+    return _combine(tree, universe, of_term)
+
+
+def _combine(tree: Tree, universe: frozenset[str], of_term: Callable[[Tree], Set[str]]) -> Set[str]:
+    match tree:
+        case Not(of):
+            return universe - _combine(of, universe, of_term)
+        case And(parts):
+            return universe.intersection(*(_combine(part, universe, of_term) for part in parts))
+        case Or(parts):
+            return universe.intersection(frozenset().union(*(_combine(part, universe, of_term) for part in parts)))
+    return universe & of_term(tree)

@@ -1,0 +1,70 @@
+"""What a gate says: figures, threshold, and what is not promised, in one sentence each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import expm1
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One comparison at one look.
+
+    Attributes:
+        series: what was compared, a value of `measure.SERIES`.
+        hardware_class: where; empty for all classes together.
+        shift: by how much members lie above controls, in the series' unit (latency: natural logarithm).
+        allowed: how much may be.
+        members, controls: how many devices counted.
+        p: the odds of a rank like this one alone, among all draws.
+    """
+
+    series: str
+    hardware_class: str
+    shift: float
+    allowed: float
+    members: int
+    controls: int
+    p: float
+
+
+def say(finding: Contrast, p: float, threshold: float) -> str:
+    """One finding, with the odds and the threshold that hold for everything that was looked at.
+
+    As `latency p95 on arm64-neon +31 % (5 boards against 20 controls, p = 0.0004 ≤ 0.0017; allowed +5 %)`.
+    """
+    where = f" on {finding.hardware_class}" if finding.hardware_class else ""
+    boards, controls = count(finding.members, "board"), count(finding.controls, "control")
+    odds = f"p = {_odds(p)} ≤ {_odds(threshold)}" if p <= threshold else f"p > {_odds(threshold)}"
+    shown, allowed = amount(finding.series, finding.shift), amount(finding.series, finding.allowed)
+    return f"{finding.series}{where} {shown} ({boards} against {controls}, {odds}; allowed {allowed})"
+
+
+def amount(series: str, shift: float) -> str:
+    """A shift in words: `+31 %`, `+1.5 points`."""
+    if series.startswith("latency"):
+        return f"{expm1(shift) * 100:+.0f} %" if abs(shift) > 1e-9 else "+0 %"
+    return f"{shift * 100 + 0.0:+.1f} points"
+
+
+def no_rate(members: int, controls: int, ways: int, alpha: float) -> str:
+    """Why nothing is tested."""
+    if not controls:
+        why = "no control is left"
+    elif not alpha:
+        why = f"too few devices ({count(members, 'board')} against {count(controls, 'control')})"
+    else:
+        why = (
+            f"too few devices ({count(members, 'board')} against {count(controls, 'control')} can be drawn in "
+            f"{count(ways, 'way')}, {1 / alpha:.0f} are needed)"
+        )
+    return f"no stated false-alarm rate: {why}. Each board's own guard decides alone."
+
+
+def count(number: int, noun: str) -> str:
+    """`1 board`, `3 boards`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _odds(p: float) -> str:
+    return f"{p:.2g}" if p >= 1e-4 else f"{p:.1e}"

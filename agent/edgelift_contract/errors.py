@@ -133,7 +133,7 @@ CODES: dict[str, str] = {
     "port-in-use": "another program listens on this port",
     "bad-config": "a configuration value is wrong or missing",
     "tool-missing": "a program that this needs is not installed",
-    "busy": "too many requests wait already",
+    "busy": "it can't be taken now, as too many wait already or the database is away: try again",
     "not-serving": "no model is loaded in this slot",
     "no-runtime": "the package that this format needs is not installed",
     "unsupported-platform": "this machine's processor or system is not supported",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelift.output import printing
+from edgelift.output import printing, say
 from edgelift_contract.assignment import Policy
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.ids import check_device_id
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
+    from edgelift_fleet.db import Database
     from edgelift_fleet.site import Site
 
 #: Longest time that a person may name, seconds: thirty years. JSON has no form for an endless one.
@@ -25,6 +28,14 @@ LONGEST_S = 1_000_000_000
 SiteOption = Annotated[
     Path | None, typer.Option("--site", metavar="DIR", help="The site folder [default: $EDGELIFT_SITE or ./site].")
 ]
+#: The commands that open the database themselves take it; the others ask the server.
+DatabaseOption = Annotated[
+    str,
+    typer.Option(
+        "--database", metavar="URL", envvar="EDGELIFT_DATABASE", show_default=False,
+        help="As postgresql://user@host/database [default: what site.toml names, else SQLite in the site].",
+    ),
+]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 ToOption = Annotated[
@@ -52,11 +63,66 @@ MaxLatencyRatioOption = Annotated[
 ]
 
 
-def open_site(folder: Path | None) -> Site:
-    """The site that a command is about; raises what `load_site` raises."""
+def open_site(folder: Path | None, database: str = "") -> Site:
+    """The site that a command is about, on the database of its option; raises what `load_site` raises."""
     from edgelift_fleet.site import default_folder, load_site
 
-    return load_site(folder or default_folder())
+    warn_of_password(database)
+    return load_site(folder or default_folder(), database=database)
+
+
+def warn_of_password(database: str) -> None:
+    """Say so when a password stands where every user of this machine can read it. Raises what `parse_url` raises."""
+    from edgelift_fleet.engines import parse_url, take_password
+
+    if database and any(database in argument for argument in sys.argv) and take_password(parse_url(database))[1]:
+        say(
+            "The database's password stands in this command, where others can read it: leave it out, and set "
+            "$EDGELIFT_DATABASE or $PGPASSWORD, or write it into the site's secrets/database-password.",
+            to_errors=True,
+        )
+
+
+def check_database(site: Site, database: str) -> None:
+    """A site that exists is on this database; raises ContractError `conflict` where it isn't."""
+    from edgelift_fleet.db import name_of
+
+    wanted, found = name_of(database), name_of(site.database)
+    if wanted != found:
+        raise ContractError(
+            "conflict",
+            f"The site {site.folder} exists already, on the database {found}.",
+            hint="To move it, see docs/engines.md; to use another one for now: edgelift serve --database.",
+        )
+
+
+@contextmanager
+def open_database(site: Site) -> Iterator[Database]:
+    """The site's database, in this release's form.
+
+    Raises:
+        ContractError: `conflict` when the site's server runs on another one.
+        EdgeliftError: what `Database` and `migrate` raise.
+    """
+    from edgelift_fleet.db import Database
+    from edgelift_fleet.server_file import read_server_file
+
+    db = Database(site.database)
+    try:
+        try:
+            served = read_server_file(site).database
+        except TransportError:
+            served = ""  # none runs
+        if served not in ("", db.name):
+            raise ContractError(
+                "conflict",
+                f"The site's server runs on the database {served}; this command would use {db.name}.",
+                hint="Name the same with --database, or better in site.toml.",
+            )
+        db.migrate()
+        yield db
+    finally:
+        db.close()
 
 
 def open_client(folder: Path | None) -> Client:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgelift import device_commands, rollout_commands
-from edgelift.common import JsonOption, SiteOption, open_site, print_json
+from edgelift.common import (
+    DatabaseOption,
+    JsonOption,
+    SiteOption,
+    check_database,
+    open_database,
+    open_site,
+    print_json,
+    warn_of_password,
+)
 from edgelift.output import make_console, say
 
 if TYPE_CHECKING:
@@ -32,21 +41,23 @@ def register(app: typer.Typer) -> None:
 def _init(
     folder: Annotated[Path | None, typer.Argument(help="The new site's folder [default: ./site].")] = None,
     site: SiteOption = None,
+    database: DatabaseOption = "",
 ) -> None:
     """Make a site: the folder in which a control plane keeps its database, blobs and secrets."""
-    from edgelift_fleet.db import Database
     from edgelift_fleet.site import create_site, default_folder
 
-    made, new = create_site(folder or site or default_folder())
-    db = Database(made.database)
-    try:
-        db.migrate()
-    finally:
-        db.close()
+    warn_of_password(database)
+    made, new = create_site(folder or site or default_folder(), database=database)
+    if database and not new:
+        check_database(made, database)
+    with open_database(made) as db:
+        name = db.name
     if not new:
         say(f"The site {made.folder} exists already; nothing was changed.")
         return
     say(f"Made the site {made.folder}")
+    if made.config.database:
+        say(f"Its database is {name}")
     say(f"Devices enrol with the token in {made.folder / 'secrets' / 'enrolment-token'}")
     say(f"Next: edgelift publish RELEASE_FOLDER --site {made.folder}; edgelift serve --site {made.folder}")
 
@@ -54,20 +65,15 @@ def _init(
 def _publish(
     release: Annotated[Path, typer.Argument(help="A release folder, as `edgelift build` writes it.")],
     site: SiteOption = None,
+    database: DatabaseOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Publish a release: check every byte of it and take it into the site. A running server sees it at once."""
-    from edgelift_fleet.db import Database
     from edgelift_fleet.registry import publish
 
-    where = open_site(site)
-    db = Database(where.database)
-    try:
-        db.migrate()
-        with _bar(quiet=as_json) as (bar, task):
-            done = publish(where, db, release, progress=lambda n, all_: _advance(bar, task, n, all_))
-    finally:
-        db.close()
+    where = open_site(site, database)
+    with open_database(where) as db, _bar(quiet=as_json) as (bar, task):
+        done = publish(where, db, release, progress=lambda n, all_: _advance(bar, task, n, all_))
     name = f"{done.release.model}@{done.release.version}"
     if as_json:
         print_json(
@@ -118,6 +124,7 @@ def _advance(bar: Any, task: Any, done: int, total: int) -> None:
 
 def _serve(
     site: SiteOption = None,
+    database: DatabaseOption = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 takes a free one.")] = 8470,
     broker: Annotated[
@@ -141,7 +148,7 @@ def _serve(
     )
     for noisy in ("alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    where = open_site(site)
+    where = open_site(site, database)
     serve(
         where,
         host=host,
@@ -156,19 +163,12 @@ def _ready(site: Site, running: Any) -> None:
     say(f"Serving {running.url} · broker {running.broker} · site {site.folder} · pid {os.getpid()}")
 
 
-def _releases(site: SiteOption = None, as_json: JsonOption = False) -> None:
+def _releases(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonOption = False) -> None:
     """List the published releases, newest first."""
-    from edgelift_fleet.db import Database
     from edgelift_fleet.overview import list_releases
 
-    where = open_site(site)
-    db = Database(where.database)
-    try:
-        db.migrate()
-        with db.read() as session:
-            found = list_releases(session)
-    finally:
-        db.close()
+    with open_database(open_site(site, database)) as db, db.read() as session:
+        found = list_releases(session)
     if as_json:
         print_json(found)
         return

@@ -17,7 +17,7 @@ from edgelift_contract.ids import LARGEST_COUNT, check_name
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import Database, device_scope
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.registry import get_release
 from edgelift_fleet.rows import SPENT, Fault, UnreadableRow, decode_row, read_row
@@ -182,7 +182,7 @@ class Assignments:
         Raises:
             ContractError: `bad-id`, `not-found`, `wrong-hardware-class`, `runtime-missing`, `too-large`.
         """
-        with self._db.write() as session:
+        with self._db.write(device_scope(device)) as session:
             row = get_device(session, device)
             wanted = pick(session, row, release, policy or Policy())
             slot = check_name("slot", slot or wanted.model)
@@ -205,7 +205,7 @@ class Assignments:
         Raises:
             ContractError: `not-found` when the device is unknown or nothing is assigned to the slot.
         """
-        with self._db.write() as session:
+        with self._db.write(device_scope(device)) as session:
             row = get_device(session, device)
             current = get_assignment(session, device)
             if current is None or slot not in current.slots:

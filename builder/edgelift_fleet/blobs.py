@@ -47,10 +47,8 @@ class BlobStore:
         """
         incoming = self._folder / _INCOMING
         with disk_errors("the blob store"):
-            incoming.mkdir(parents=True, exist_ok=True)
-            lock = os.open(incoming / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = _hold(incoming)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one batch at a time, also from another process
             for leftover in incoming.iterdir():
                 if leftover.name != "lock":
                     leftover.unlink(missing_ok=True)
@@ -130,6 +128,27 @@ class BlobBatch:
             (self._incoming / sha256).replace(self._folder / sha256)
         sync_folder(self._folder)
         self._staged.clear()
+
+
+def _hold(incoming: Path) -> int:
+    """Make the folder and lock it, one batch at a time, also from another process; returns the lock's descriptor."""
+    while True:
+        try:
+            incoming.mkdir(parents=True, exist_ok=True)
+            lock = os.open(incoming / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # the batch before ours took its folder away in between
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock), (incoming / "lock").stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
+        # The batch that we waited for took this lock away with its folder: whoever comes now makes another.
+        os.close(lock)
 
 
 def _hash(source: Path, advance: Callable[[int], None]) -> str:

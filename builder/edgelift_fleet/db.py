@@ -1,7 +1,8 @@
-"""How the database is opened, read, written and migrated: SQLAlchemy, so that SQLite can become PostgreSQL by its URL.
+"""How the database is read, written and migrated: SQLAlchemy on SQLite or PostgreSQL.
 
-A write is one short transaction that takes SQLite's write lock at its beginning (`BEGIN IMMEDIATE`), so that
-reading and then writing can't be overtaken. What is in it stands in `tables`.
+A write is one short transaction that says in advance what it is about (`SITE`, `device_scope(device)`, `ROWS`) and
+holds that alone until its end, so that reading and then writing can't be overtaken; see `engines`. What is in the
+database stands in `tables`.
 """
 
 from __future__ import annotations
@@ -13,60 +14,118 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from edgelift_contract.errors import DeviceError
+from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_fleet.engines import (
+    ROWS,
+    SITE,
+    Scope,
+    device_scope,
+    lock,
+    open_engine,
+    parse_url,
+    reading,
+    shown,
+    writing,
+)
+from edgelift_fleet.refusals import meaning
 from edgelift_fleet.tables import Base
+
+__all__ = ["MIGRATIONS", "ROWS", "SITE", "Database", "Scope", "device_scope", "insert_new", "name_of"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """An open database. `read` and `write` give a session each; safe to use from several threads."""
+    """An open database. `read` and `write` give a session each; safe to use from several threads.
 
-    def __init__(self, where: Path | str) -> None:
+    Attributes:
+        name: as people may see it: a file, or a URL without its password.
+        engine: SQLAlchemy's; `read` and `write` are the ways in.
+    """
+
+    def __init__(self, where: Path | str | sa.URL) -> None:
         """Bind to an SQLite file, or to what a URL names.
 
         Raises:
             DeviceError: `bad-config`, `tool-missing`.
         """
-        # A path is no part of a URL: `?` and `%` mean something there.
-        url = sa.URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
-        self._file = where if isinstance(where, Path) else None
-        with _named_wrongly(url):
-            self.engine = sa.create_engine(url, pool_size=16, max_overflow=32, pool_timeout=20)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _set_up_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
+        self._where = parse_url(where) if isinstance(where, str) else where
+        self.name = name_of(self._where)
+        self.engine = open_engine(self._where)
+        self._reading, self._writing = reading(self.engine), writing(self.engine)
+
+    @property
+    def shared(self) -> bool:
+        """Can servers on several machines use it at once?"""
+        return self.engine.dialect.name == "postgresql"
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading; nothing is committed."""
-        with self._errors(), Session(self.engine) as session:
+        """A session for reading: one state of everything; nothing is committed."""
+        with self._errors(), Session(self._reading) as session:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A session in one write transaction: committed at its end, undone on any exception."""
-        writing = self.engine.execution_options(edgelift_write=True)
-        with self._errors(), Session(writing, expire_on_commit=False) as session, session.begin():
-            yield session
+    def write(self, scope: Scope) -> Iterator[Session]:
+        """A session in one write transaction: committed at its end, undone on any exception.
 
-    def migrate(self) -> None:
-        """Bring the tables to this release's form; does nothing when they are.
+        Args:
+            scope: what it may touch; no other write that touches any of it runs meanwhile.
 
         Raises:
+            TransportError: `busy` when others hold it for too long, or the database is away.
+        """
+        with self._errors(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+            lock(session.connection(), scope)
+            yield session
+
+    def migrate(self, to: str = "head") -> None:
+        """Bring the tables to this release's form; does nothing when they are. No server may run on it meanwhile.
+
+        Args:
+            to: a revision, to go there, up or down.
+
+        Raises:
+            ContractError: `unknown-schema` when a newer release made them.
             DeviceError: `disk-error`, `disk-full` or `read-only` when the database can't be used.
+            TransportError: `busy` when it can't be reached.
         """
         from alembic import command
         from alembic.config import Config
+        from alembic.script import ScriptDirectory
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self._errors(), self.engine.execution_options(edgelift_write=True).begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        known = ScriptDirectory.from_config(config)
+        with self._errors():
+            with self._reading.connect() as connection:
+                if self._revision(connection, known) == (known.get_current_head() if to == "head" else to):
+                    return
+            with self._writing.begin() as connection:
+                lock(connection, SITE)
+                config.attributes["connection"] = connection
+                now = self._revision(connection, known)
+                below = to != "head" and now is not None and to not in ("base", now)
+                down = to == "base" or (
+                    below and any(s.revision == to for s in known.iterate_revisions(now, "base"))
+                )
+                (command.downgrade if down else command.upgrade)(config, to)
+
+    def _revision(self, connection: sa.Connection, known: Any) -> str | None:
+        """Which form the tables have; None before the first."""
+        from alembic.migration import MigrationContext
+
+        _check_encoding(connection, self.name)
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found is not None and found not in {script.revision for script in known.walk_revisions()}:
+            raise ContractError(
+                "unknown-schema",
+                f"The database {self.name} has the form {found}, which this release doesn't know.",
+                hint="It was used by a newer edgelift: install that one, or restore a backup from before.",
+            )
+        return found
 
     def close(self) -> None:
         """Close every connection."""
@@ -76,18 +135,30 @@ class Database:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DatabaseError as error:
-            # A damaged file has no class of its own; integrity and the like are the caller's, or a fault of ours.
-            if type(error) is sa.exc.DatabaseError:
-                raise DeviceError(
-                    "disk-error", f"The database {self._file or ''} is damaged: {error.orig}.",
-                    hint="Restore the site from a backup; devices serve on meanwhile.",
-                ) from error  # fmt: skip
-            if not isinstance(error, sa.exc.OperationalError):
+        except sa.exc.SQLAlchemyError as error:
+            meant = meaning(error, self._where, self.name)
+            if meant is None:
                 raise
-            code = _code(str(error.orig), self._file)
-            message = f"The database refused an operation: {error.orig}."
-            raise DeviceError(code, message, hint=_HINTS.get(code, "")) from error
+            raise meant from error
+
+
+def name_of(where: Path | str | sa.URL) -> str:
+    """A database as people may see it: a file, or a URL without its password. Raises what `parse_url` raises."""
+    if isinstance(where, Path):
+        return os.fsencode(where).decode(errors="backslashreplace")  # a path may be any bytes
+    return shown(parse_url(where) if isinstance(where, str) else where)
+
+
+def _check_encoding(connection: sa.Connection, name: str) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    found = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if found != "UTF8":
+        raise DeviceError(
+            "bad-config",
+            f"The database {name} keeps text as {found}.",
+            hint="Make one with: createdb --encoding=UTF8 --template=template0.",
+        )
 
 
 def insert_new(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> int:
@@ -105,52 +176,3 @@ def insert_new(session: Session, table: type[Base], rows: list[dict[str, Any]]) 
 
         result = session.connection().execute(lite_insert(plain).on_conflict_do_nothing(), rows)
     return max(0, getattr(result, "rowcount", 0))
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's `begin` event begins transactions, not the driver
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=15000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    wants_lock = connection.get_execution_options().get("edgelift_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_lock else "BEGIN")
-
-
-@contextmanager
-def _named_wrongly(url: sa.URL | str) -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.ArgumentError as error:
-        raise DeviceError("bad-config", f"The site's database cannot be used: {error}.") from error
-    except ModuleNotFoundError as error:
-        kind = str(url).partition(":")[0]
-        raise DeviceError(
-            "tool-missing",
-            f"The site's database ({kind}) needs the Python package {error.name}.",
-            hint="Install it.",
-        ) from error
-
-
-_REASONS = {"full": "disk-full", "readonly": "read-only", "locked": "busy"}
-_HINTS = {"disk-full": "Its disk is full: free some space.", "read-only": "Its disk can't be written."}
-#: With less than this free, bytes, SQLite's vaguer words ("disk I/O error") are those of a full disk.
-_FULL_BYTES = 256 * 1024
-
-
-def _code(reason: str, file: Path | None) -> str:
-    for text, code in _REASONS.items():
-        if text in reason:
-            return code
-    if file is None:
-        return "disk-error"
-    try:
-        disk = os.statvfs(file.parent)
-    except OSError:
-        return "disk-error"
-    if disk.f_flag & os.ST_RDONLY:
-        return "read-only"
-    return "disk-full" if disk.f_bavail * disk.f_frsize < _FULL_BYTES else "disk-error"

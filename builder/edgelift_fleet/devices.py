@@ -19,7 +19,7 @@ from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_device_id, check_name
 from edgelift_contract.report import DeviceFacts
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import ROWS, Database
 from edgelift_fleet.sightings import NOBODY, Caller, Sightings
 from edgelift_fleet.tables import DeviceRow, TagRow
 
@@ -161,9 +161,9 @@ class LastSeen:
             taken, self._unwritten = self._unwritten, {}
         if not taken:
             return
-        rows = [{"id": d, "last_seen": at, "transport": how} for d, (at, how) in taken.items()]
+        rows = [{"id": d, "last_seen": at, "transport": how} for d, (at, how) in sorted(taken.items())]
         try:
-            with db.write() as session:
+            with db.write(ROWS) as session:
                 session.execute(sa.update(DeviceRow), rows)
         except BaseException:
             with self._lock:

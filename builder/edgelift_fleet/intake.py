@@ -25,7 +25,7 @@ from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report, SlotRep
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import overtake
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import Database, device_scope
 from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags, set_facts
 from edgelift_fleet.sightings import Caller
 from edgelift_fleet.tables import DeviceRow, SlotStateRow, UpdateHistoryRow
@@ -68,7 +68,7 @@ class Intake:
         # The name is judged first: "contains '/'" helps more than a regular expression that doesn't match.
         check_device_id(codec.decode_json(data, _Named, what="enrolment", limit_bytes=MAX_ENROL_BYTES).device)
         request = codec.decode_json(data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
-        with self._db.write() as session:
+        with self._db.write(device_scope(request.device)) as session:
             new = enrol(session, request)
         self._seen.touch(request.device, "http")
         log.info("enrolled device=%s new=%s class=%s", request.device, new, request.facts.hardware_class)
@@ -88,7 +88,7 @@ class Intake:
         """
         report = codec.decode_json(data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
         _same(device, report.device, "report")
-        with self._db.write() as session:
+        with self._db.write(device_scope(device)) as session:
             row = get_device(session, device)
             taken = _take_order(row, report.epoch, report.sequence)
             raised = None
@@ -121,7 +121,7 @@ class Intake:
         """
         batch = codec.decode_json(data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
         _same(device, batch.device, "telemetry batch")
-        with self._db.write() as session:
+        with self._db.write(device_scope(device)) as session:
             get_device(session, device)
             new = telemetry.store(session, batch)
         self._seen.touch(device, via)
@@ -136,7 +136,7 @@ class Intake:
         """
         presence = codec.decode_json(data, Presence, what="presence", limit_bytes=MAX_PRESENCE_BYTES)
         _same(device, presence.device, "presence")
-        with self._db.write() as session:
+        with self._db.write(device_scope(device)) as session:
             row = get_device(session, device)
             counts = _presence_counts(row, presence)
             if counts:

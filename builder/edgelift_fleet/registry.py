@@ -20,7 +20,7 @@ from edgelift_contract.ids import parse_release
 from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
 from edgelift_fleet.blobs import BlobBatch, BlobStore
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.files import disk_errors
 from edgelift_fleet.rows import decode_row
 from edgelift_fleet.site import Site
@@ -147,7 +147,7 @@ def _exists(db: Database, release: Release) -> bool:
 
 def _insert(db: Database, release: Release) -> None:
     try:
-        with db.write() as session:
+        with db.write(SITE) as session:
             row = ReleaseRow(
                 model=release.model,
                 version=release.version,

@@ -23,7 +23,7 @@ from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet import telemetry
 from edgelift_fleet.api.app import make_app
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import ROWS, SITE, Database
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.rollout.controller import Controller
@@ -67,7 +67,7 @@ def serve(
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
         stack.enter_context(Controller(fleet.db, fleet.seen, fleet.changes, fleet.work))
         stack.enter_context(_HttpServer(fleet, listener))
-        running = Running(_url(host, listener), os.getpid(), words)
+        running = Running(_url(host, listener), os.getpid(), words, db.name)
         stack.enter_context(server_file(site, running))
         ready(running)
         os.read(told, 1)
@@ -113,7 +113,7 @@ def _url(host: str, listener: socket.socket) -> str:
 
 def _forget_presence(db: Database) -> None:
     # Who is connected to the broker is learned anew from its retained messages.
-    with db.write() as session:
+    with db.write(SITE) as session:
         session.execute(sa.update(DeviceRow).values(presence_online=False))
 
 
@@ -179,7 +179,7 @@ class _Housekeeper:
         if not days:
             return
         try:
-            with self._fleet.db.write() as session:
+            with self._fleet.db.write(ROWS) as session:
                 gone = telemetry.forget_before(session, time.time() - days * 86400)
         except EdgeliftError as error:
             log.warning("old telemetry was not forgotten code=%s %s", error.code, error.message)

@@ -18,11 +18,19 @@ _NAME = "server.json"
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A started server: its URL, its process, and the broker in words (`none`, or host and port)."""
+    """A started server.
+
+    Attributes:
+        url: where it answers.
+        pid: its process.
+        broker: in words: `none`, or host and port.
+        database: as people may see it; empty when an older release wrote this.
+    """
 
     url: str
     pid: int
     broker: str
+    database: str = ""
 
 
 @contextmanager

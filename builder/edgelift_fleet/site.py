@@ -3,12 +3,14 @@
 site.toml            name, database; the file that makes a folder a site, written last
 edgelift.db          SQLite in WAL mode
 blobs/<sha256>       files of all releases, written once
-secrets/             enrolment-token, operator-token, broker-key; readable by the owner only
+secrets/             enrolment-token, operator-token, broker-key, and the password of a database that has one;
+                     readable by the owner only
 run/                 of the running server: server.json, the broker's configuration and memory
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -18,9 +20,11 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import sqlalchemy as sa
 from msgspec import Meta
 
 from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_fleet.engines import parse_url, take_password
 from edgelift_fleet.files import disk_errors, write_atomically
 
 if sys.version_info >= (3, 11):
@@ -31,6 +35,8 @@ else:
 SITE_FILE = "site.toml"
 SCHEMA = 1
 
+_OF_DATABASE = "database-password"
+
 _OURS = {SITE_FILE, "blobs", "secrets", "run"}
 
 
@@ -40,7 +46,8 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         schema: version of this file's form.
         name: for people.
-        database: SQLAlchemy URL; empty for the SQLite file in the folder.
+        database: `postgresql://user@host/database`; empty for the SQLite file in the folder. Its password may stand
+            in the URL, in the secret `database-password`, or where libpq looks: $PGPASSWORD, ~/.pgpass.
         seen_flush_s: how often the times at which devices were last seen are written, seconds.
         telemetry_days: how long telemetry is kept, days; 0 keeps it for ever.
     """
@@ -60,9 +67,18 @@ class Site:
     config: SiteConfig
 
     @property
-    def database(self) -> Path | str:
-        """Where its tables are: an SQLite file, or a URL as SQLAlchemy takes it."""
-        return self.config.database or self.folder / "edgelift.db"
+    def database(self) -> Path | sa.URL:
+        """Where its tables are: an SQLite file, or a URL, with its password if we know it.
+
+        Raises:
+            DeviceError: `bad-config`.
+        """
+        if not self.config.database:
+            return self.folder / "edgelift.db"
+        url, password = take_password(parse_url(self.config.database))
+        if not password and (self.folder / "secrets" / _OF_DATABASE).exists():
+            password = self.secret(_OF_DATABASE)
+        return url.set(password=password) if password else url
 
     @property
     def blobs(self) -> Path:
@@ -75,7 +91,7 @@ class Site:
         return self.folder / "run"
 
     def secret(self, name: str) -> str:
-        """A secret by name: `enrolment-token`, `operator-token` or `broker-key`.
+        """A secret by name: `enrolment-token`, `operator-token`, `broker-key` or `database-password`.
 
         Raises:
             DeviceError: `bad-config` when it cannot be read or is empty.
@@ -99,16 +115,21 @@ def default_folder() -> Path:
     return Path(os.environ.get("EDGELIFT_SITE") or "site")
 
 
-def create_site(folder: Path) -> tuple[Site, bool]:
+def create_site(folder: Path, *, database: str = "") -> tuple[Site, bool]:
     """Make `folder` a site; an existing one is left as it is.
+
+    Args:
+        folder: empty, or not there yet.
+        database: URL of its database; empty for SQLite in the folder. A password in it becomes a secret.
 
     Returns:
         The site, and whether it is new.
 
     Raises:
         ContractError: `conflict` when the folder holds something else.
-        DeviceError: `read-only`, `disk-full`, `disk-error`.
+        DeviceError: `bad-config` for another `database`, `read-only`, `disk-full`, `disk-error`.
     """
+    url, password = take_password(parse_url(database)) if database else (None, "")
     folder = folder.absolute()
     if (folder / SITE_FILE).exists():
         return load_site(folder), False
@@ -124,13 +145,22 @@ def create_site(folder: Path) -> tuple[Site, bool]:
         for name in ("enrolment-token", "operator-token", "broker-key"):
             if not (folder / "secrets" / name).exists():
                 write_atomically(folder / "secrets" / name, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
-        name = re.sub(r"[^A-Za-z0-9_. -]", "-", folder.name) or "site"
-        write_atomically(folder / SITE_FILE, f'schema = {SCHEMA}\nname = "{name}"\n'.encode())
+        if password:
+            write_atomically(folder / "secrets" / _OF_DATABASE, password.encode() + b"\n", mode=0o600)
+        write_atomically(folder / SITE_FILE, _site_file(folder.name, url).encode())
     return load_site(folder), True
 
 
-def load_site(folder: Path) -> Site:
-    """Open the site in `folder`.
+def _site_file(name: str, database: sa.URL | None) -> str:
+    lines = [f"schema = {SCHEMA}", f'name = "{re.sub(r"[^A-Za-z0-9_. -]", "-", name) or "site"}"']
+    if database is not None:
+        text = database.set(drivername=database.get_backend_name()).render_as_string(hide_password=False)
+        lines.append(f"database = {json.dumps(text, ensure_ascii=False)}")
+    return "\n".join(lines) + "\n"
+
+
+def load_site(folder: Path, *, database: str = "") -> Site:
+    """Open the site in `folder`; `database`, a URL, stands in for the one that its file names.
 
     Raises:
         ContractError: `not-found` when there is none.
@@ -153,4 +183,4 @@ def load_site(folder: Path) -> Site:
         raise ContractError(
             "unknown-schema", f"{path} has schema {config.schema}; this program reads schema {SCHEMA}."
         )
-    return Site(folder, config)
+    return Site(folder, msgspec.structs.replace(config, database=database) if database else config)

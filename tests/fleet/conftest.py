@@ -15,18 +15,29 @@ from edgelift_fleet.db import Database
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site
 from edgelift_fleet.testing import FleetSimulator, simulated_fleet
+from tests.fleet.postgres import _template as _template
+from tests.fleet.postgres import database_url as database_url
+from tests.fleet.postgres import own_postgres as own_postgres
+from tests.fleet.postgres import postgres as postgres
+from tests.fleet.postgres import postgres_programs as postgres_programs
+from tests.fleet.postgres import postgres_url as postgres_url
 from tests.fleet.releases import make_release
 from tests.waiting import LONG_S
 
 ROOT = Path(__file__).parents[2]
 
+#: Runs a test, and the `site` that it asks for, on SQLite and on PostgreSQL.
+both_engines = pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
 
-def edgelift(*arguments: object, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+
+def edgelift(
+    *arguments: object, timeout_s: float = 600, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
         [sys.executable, "-c", "from edgelift.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, timeout=timeout_s, env=environment(), stdin=subprocess.DEVNULL,
-        check=False,
+        capture_output=True, text=True, timeout=timeout_s, env={**environment(), **(env or {})},
+        stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 
 
@@ -37,8 +48,8 @@ def environment() -> dict[str, str]:
 class Server:
     """`edgelift serve` as a process of its own."""
 
-    def __init__(self, site: Path, *options: str) -> None:
-        self.site, self.options = site, options
+    def __init__(self, site: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.site, self.options, self.env = site, options, env or {}
         self.process: subprocess.Popen[bytes] | None = None
         self.log = site.parent / f"{site.name}.log"
 
@@ -47,7 +58,8 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", "from edgelift.cli import main; main()", "serve", "--site", str(self.site),
                  "--port", "0", "-v", *self.options],
-                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=environment(),
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+                env={**environment(), **self.env},
             )  # fmt: skip
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline().decode()
@@ -96,9 +108,16 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, releases: dict[str, Path]) -> Path:
+def engine(request: pytest.FixtureRequest) -> str:
+    """Of `site`'s database: `sqlite`, unless `both_engines` says otherwise."""
+    return getattr(request, "param", "sqlite")
+
+
+@pytest.fixture
+def site(tmp_path: Path, releases: dict[str, Path], engine: str, request: pytest.FixtureRequest) -> Path:
     """A site with three releases."""
-    return make_site(tmp_path / "site", releases)
+    url = "" if engine == "sqlite" else request.getfixturevalue("postgres_url")
+    return make_site(tmp_path / "site", releases, url)
 
 
 @pytest.fixture(scope="session")
@@ -107,8 +126,8 @@ def idle_site(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path
     return make_site(tmp_path_factory.mktemp("shared") / "site", releases)
 
 
-def make_site(folder: Path, releases: dict[str, Path]) -> Path:
-    made, _ = create_site(folder)
+def make_site(folder: Path, releases: dict[str, Path], database: str = "") -> Path:
+    made, _ = create_site(folder, database=database)
     with contextlib.closing(Database(made.database)) as db:
         db.migrate()
         for folder in releases.values():

@@ -15,7 +15,7 @@ from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.cohorts import Member, select_ids, select_members, unknown_ids
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen, enrol
 from edgelift_fleet.selector import And, Not, Or, Tree, parse_selector
 from edgelift_fleet.selector_terms import All, Class, Fact, IdPattern, Ids, Runs, Tag
@@ -45,7 +45,7 @@ DEVICES: dict[str, tuple[DeviceFacts, dict[str, str], str]] = {
 def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     with contextlib.closing(Database(tmp_path_factory.mktemp("cohorts") / "fleet.db")) as made:
         made.migrate()
-        with made.write() as session:
+        with made.write(SITE) as session:
             for device, (facts, tags, version) in DEVICES.items():
                 enrol(session, EnrolRequest(schema=1, device=device, facts=facts, tags=tags))
                 if version:
@@ -219,7 +219,7 @@ def test_a_member_tells_what_a_draw_needs(db: Database) -> None:
 def test_facts_that_cannot_be_read_cost_their_device_alone(tmp_path: Path) -> None:
     with contextlib.closing(Database(tmp_path / "fleet.db")) as db:
         db.migrate()
-        with db.write() as session:
+        with db.write(SITE) as session:
             for device in ("pi-1", "pi-2"):
                 enrol(session, EnrolRequest(schema=1, device=device, facts=PI4))
             session.get_one(DeviceRow, "pi-2").facts = '{"cores":'

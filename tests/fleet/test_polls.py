@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.revisions import UNASSIGNED, Revisions
 from edgelift_fleet.server import listen
@@ -34,7 +34,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def write(db: Database, device: str, revision: int, *, issued_at: float | None = None) -> None:
     """As another process would: nothing is announced."""
-    with db.write() as session:
+    with db.write(SITE) as session:
         if session.get(DeviceRow, device) is None:
             session.add(DeviceRow(id=device, enrolled_at=0.0, facts="{}"))
             session.flush()
@@ -78,7 +78,7 @@ def test_many_changes_are_read_together(db: Database) -> None:
     told: set[str] = set()
     with Revisions(db) as revisions:
         revisions.subscribe(lambda news: told.update(news))
-        with db.write() as session:
+        with db.write(SITE) as session:
             session.execute(DeviceRow.__table__.insert(), rows)
             session.execute(
                 AssignmentRow.__table__.insert(),
@@ -104,7 +104,7 @@ def test_never_assigned_and_never_enrolled_are_different(db: Database) -> None:
         with pytest.raises(ContractError) as refused:
             revisions.ask("pi-1")
         assert refused.value.code == "not-found" and revisions.held("pi-1") is None
-        with db.write() as session:
+        with db.write(SITE) as session:
             session.add(DeviceRow(id="pi-1", enrolled_at=0.0, facts="{}"))
         assert revisions.ask("pi-1") == UNASSIGNED and revisions.held("pi-1") == UNASSIGNED
 
@@ -112,10 +112,10 @@ def test_never_assigned_and_never_enrolled_are_different(db: Database) -> None:
 def test_a_fault_of_the_database_loses_no_announcement(db: Database) -> None:
     write(db, "pi-1", 1)
     with Revisions(db) as revisions:
-        with db.write() as session:
+        with db.write(SITE) as session:
             session.connection().exec_driver_sql("ALTER TABLE assignment RENAME TO hidden")
         revisions.announce("pi-1")
-        with db.write() as session:
+        with db.write(SITE) as session:
             session.connection().exec_driver_sql("UPDATE hidden SET revision = 2")
             session.connection().exec_driver_sql("ALTER TABLE hidden RENAME TO assignment")
         until(lambda: revision_of(revisions, "pi-1") == 2)

@@ -14,6 +14,7 @@ from edgelift_contract.assignment import Assignment
 from edgelift_fleet import overview
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.db import device_scope
 from edgelift_fleet.devices import change_tags
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import (
@@ -101,5 +102,5 @@ def _assign(fleet: Fleet, device: str, wanted: AssignRequest) -> AssignReply:
 
 
 def _tag(fleet: Fleet, device: str, wanted: TagsRequest) -> dict[str, str]:
-    with fleet.db.write() as session:
+    with fleet.db.write(device_scope(device)) as session:
         return change_tags(session, device, wanted.set, wanted.remove)

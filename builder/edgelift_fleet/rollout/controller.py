@@ -20,7 +20,7 @@ from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_fleet.assignments import pick, set_slot
 from edgelift_fleet.changes import Changes
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen, get_device
 from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Finish, Hold, Pause, RollBack, decide
 from edgelift_fleet.rollout.observe import Standing, cohort_of, observe, rollout_id, standings
@@ -95,7 +95,7 @@ class Controller:
         return news or not (quiet or row.state == "paused")
 
     def _act(self, number: int) -> None:
-        with self._db.write() as session:
+        with self._db.write(SITE) as session:
             row = session.get_one(RolloutRow, number)
             found = standings(session, row)
             for device, (kept, standing) in found.items():

@@ -15,7 +15,7 @@ from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_name
 from edgelift_fleet.cohorts import select_ids
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import PlanOptions, RolloutDeviceView, RolloutEvent, RolloutRequest, RolloutView
 from edgelift_fleet.registry import get_release
@@ -65,7 +65,7 @@ class Rollouts:
         """
         plan = _to_keep(request)
         now = time.time()
-        with self._db.write() as session:
+        with self._db.write(SITE) as session:
             release = get_release(session, request.release)
             slot = check_name("slot", request.slot or release.model)
             cohort = select_ids(session, request.to)
@@ -95,7 +95,7 @@ class Rollouts:
             ContractError: `not-found`, or `conflict` when the rollout's state does not allow it.
         """
         changed: list[str] = []
-        with self._db.write() as session:
+        with self._db.write(SITE) as session:
             row = get_rollout(session, name)
             if row.state not in _ALLOWED[command]:
                 raise ContractError("conflict", f"The rollout {name} is {row.state}: it cannot {_SAY[command]}.")

@@ -1,0 +1,183 @@
+"""The two database engines: how each is opened, how a write locks what it touches, and what its refusals mean.
+
+SQLite is one file and one writer: `BEGIN IMMEDIATE` is every write's lock. PostgreSQL has many writers, possibly in
+several servers, so each write says in advance what it is about (a `Scope`) and takes an advisory lock for it before
+it reads anything: reading and then writing can't be overtaken there either, and since the locks are always taken in
+the same order, and first, no two writes wait for each other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from edgelift_contract.errors import DeviceError
+
+#: The space of our advisory locks, any number that other programs on the database don't use ("edge" as bytes).
+LOCK_SPACE = 0x65646765
+#: In our space: the whole site; a device's lock is its hash.
+_SITE_LOCK = 0
+#: How long a write waits for another one before it is refused as `busy`, milliseconds.
+_LOCK_WAIT_MS = 15_000
+#: A transaction of ours takes milliseconds: one that does nothing for so long hangs, and must let the others on.
+_IDLE_MS = 60_000
+DEFAULT_PORT = 5432
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a write transaction may touch.
+
+    Attributes:
+        name: of the device whose rows it reads and changes; empty for none in particular.
+        alone: it may touch everything: no other write runs meanwhile.
+    """
+
+    name: str = ""
+    alone: bool = False
+
+
+#: Everything: rollouts, releases, several devices at once.
+SITE = Scope(alone=True)
+#: Rows that are written without having been read: last-seen times, inserts that may already be there, old telemetry.
+#: Several rows of one table are written in the order of their keys.
+ROWS = Scope()
+
+
+def device_scope(device: str) -> Scope:
+    """The rows of one device; beside it, other devices are written."""
+    return Scope(device)
+
+
+def parse_url(text: str) -> sa.URL:
+    """A database's URL: `postgresql://…` (or `postgres://…`) or `sqlite:///FILE`.
+
+    Raises:
+        DeviceError: `bad-config`; the message doesn't hold the URL, which may hold a password.
+    """
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise _no_database() from error
+    kind = url.get_backend_name()
+    if kind in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    if kind == "sqlite":
+        return url
+    raise _no_database()
+
+
+def take_password(url: sa.URL) -> tuple[sa.URL, str]:
+    """The URL without the password that stands in it, and that password; empty for none."""
+    asked = url.query.get("password", "")
+    password = url.password or (asked if isinstance(asked, str) else asked[0])
+    bare = url.difference_update_query(["password"])
+    # `URL.set` can't take a password away.
+    kept = sa.URL.create(bare.drivername, bare.username, None, bare.host, bare.port, bare.database, bare.query)
+    return kept, str(password)
+
+
+def _no_database() -> DeviceError:
+    return DeviceError(
+        "bad-config",
+        "The site's `database` is not the URL of a database that edgelift knows.",
+        hint="Write postgresql://user@host/database, or leave it out for SQLite.",
+    )
+
+
+def shown(url: sa.URL) -> str:
+    """The URL as people may see it: without a password, and without what follows a `?`."""
+    bare, _ = take_password(url)
+    return bare.set(drivername=url.get_backend_name(), query={}).render_as_string()
+
+
+def open_engine(where: Path | sa.URL) -> sa.Engine:
+    """The engine for an SQLite file or a URL of `parse_url`; connects to nothing yet.
+
+    Raises:
+        DeviceError: `tool-missing` when its driver isn't installed.
+    """
+    # A path is no part of a URL: `?` and `%` mean something there.
+    url = sa.URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
+    pool: dict[str, Any] = {"pool_size": 16, "max_overflow": 32, "pool_timeout": 20}
+    try:
+        if url.get_backend_name() == "postgresql":
+            given = {name: value for name, value in url.query.items() if isinstance(value, str)}
+            return sa.create_engine(url, connect_args=_postgres_options(given), **pool)
+        engine = sa.create_engine(url, **pool)
+    except ModuleNotFoundError as error:
+        raise DeviceError(
+            "tool-missing",
+            f"A site on PostgreSQL needs the Python package {error.name}.",
+            hint="Install it: pip install 'edgelift[postgresql]'.",
+        ) from error
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def writing(engine: sa.Engine) -> sa.Engine:
+    """The engine for write transactions: each statement sees what was committed before it."""
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="READ COMMITTED")
+    return engine.execution_options(edgelift_write=True)
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """The engine for reading: one transaction sees one state, and can't write."""
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine
+
+
+def lock(connection: sa.Connection, scope: Scope) -> None:
+    """Wait until this transaction is the only one that writes what `scope` names; it is until it ends."""
+    if connection.dialect.name != "postgresql":
+        return  # the transaction began with SQLite's one lock
+    if scope.alone:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_SPACE}, {_SITE_LOCK})")
+        return
+    shared = f"SELECT pg_advisory_xact_lock_shared({LOCK_SPACE}, {_SITE_LOCK})"
+    if scope.name:
+        # Two devices of one hash wait for each other, which harms nobody.
+        number = zlib.crc32(scope.name.encode()) - 2**31 or 1
+        shared += f", pg_advisory_xact_lock({LOCK_SPACE}, {number})"
+    connection.exec_driver_sql(shared)
+
+
+def _postgres_options(given: dict[str, str]) -> dict[str, Any]:
+    """What libpq is told beyond the URL; what stands in the URL wins."""
+    ours: dict[str, Any] = {
+        "connect_timeout": 5,
+        "application_name": "edgelift",
+        # A server that vanished without a word is noticed in about 15 s.
+        "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000,
+    }  # fmt: skip
+    options = f"-c lock_timeout={_LOCK_WAIT_MS} -c idle_in_transaction_session_timeout={_IDLE_MS}"
+    return {name: value for name, value in ours.items() if name not in given} | {
+        "options": f"{options} {given.get('options', '')}".rstrip()
+    }
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's `begin` event begins transactions, not the driver
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=15000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    wants_lock = connection.get_execution_options().get("edgelift_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_lock else "BEGIN")
+
+
+def once_connected(engine: sa.Engine, check: Callable[[Any], None]) -> None:
+    """Have `check(driver's connection)` called for every new connection."""
+    event.listen(engine, "connect", lambda connection, _record: check(connection))

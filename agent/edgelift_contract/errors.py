@@ -161,3 +161,15 @@ CODES: dict[str, str] = {
     # last resort
     "internal": "a fault in edgelift itself",
 }
+
+
+#: The codes of links, which `TransportError` carries.
+LINKS: frozenset[str] = frozenset({
+    "unreachable", "timed-out", "name-unresolved", "tls-failed", "intercepted", "server-error", "cut-short",
+    "not-authorised",
+})  # fmt: skip
+
+#: Why an update may fail today and not tomorrow: a link, something around the agent that ends some day, a power cut.
+PASSING: frozenset[str] = LINKS | {
+    "disk-full", "disk-error", "read-only", "no-memory", "no-descriptors", "state-damaged", "interrupted",
+}  # fmt: skip

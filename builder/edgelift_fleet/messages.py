@@ -278,6 +278,16 @@ class PlanOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         rate_per_min: devices that may begin in a minute; 0 for any number.
         bandwidth_bytes_s: bytes of artifacts that may be asked for in a second over the fleet; 0 for any number.
         late_joiners: are devices that are selected only later taken `in`, or left `out`?
+        windows: when devices may begin, by their own clocks, as `Mon-Fri 22:00-05:00`; always without one.
+        timezone: of devices that don't tell theirs, as `Europe/Vienna`; UTC when left out.
+        gates: what waves are compared by: `latency`, `errors`, `silence`; nothing when empty.
+        gate_alpha: false alarms that are put up with over the whole rollout, as a share.
+        gate_slower: slowdown that is allowed, as a share.
+        gate_more_errors: rise of the share of failed requests that is allowed.
+        gate_looks: how often a wave is looked at.
+        gate_min_requests: requests of a device before it counts in a comparison.
+        gate_before_s: how long before a wave counts as before it, seconds.
+        placebo: do controls swap to their own version when a wave swaps, so that the swap isn't taken for the model?
     """
 
     name: Annotated[str, Meta(max_length=100)] = ""
@@ -296,6 +306,18 @@ class PlanOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     rate_per_min: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     bandwidth_bytes_s: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
     late_joiners: Literal["in", "out"] = "in"
+    windows: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=16)] = []
+    timezone: Annotated[str, Meta(max_length=64)] = ""
+    gates: Annotated[list[Literal["latency", "errors", "silence"]], Meta(max_length=8)] = msgspec.field(
+        default_factory=lambda: ["latency", "errors", "silence"]
+    )
+    gate_alpha: Annotated[float, Meta(ge=1e-6, le=0.2)] = 0.01
+    gate_slower: Annotated[float, Meta(ge=0, le=10)] = 0.05
+    gate_more_errors: Annotated[float, Meta(ge=0, le=1)] = 0.005
+    gate_looks: Annotated[int, Meta(ge=1, le=60)] = 6
+    gate_min_requests: PlanCount = 100
+    gate_before_s: PlanSeconds = 3600.0
+    placebo: bool = False
 
 
 class RolloutRequest(PlanOptions, frozen=True):

@@ -1,9 +1,13 @@
 """Plans: as they are written, kept and read again, of any age."""
 
+import json
+from dataclasses import fields
+
 import pytest
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.rollout.plan import Plan, parse_limit, parse_waves, read_plan, to_plan
+from edgelift_fleet.rollout.plan import Plan, StoredPlan, parse_limit, parse_waves, read_plan, to_plan
+from edgelift_fleet.rollout.windows import parse_window
 
 pytestmark = pytest.mark.fleet
 
@@ -33,3 +37,43 @@ def test_limits_that_are_none(text: str) -> None:
     with pytest.raises(ContractError) as refused:
         parse_limit(text, "max_failures")
     assert refused.value.code == "malformed" and "max_failures" in refused.value.message
+
+
+def test_everything_that_is_written_reaches_the_plan() -> None:
+    """A field that is asked for and then forgotten would be worse than one that is refused."""
+    written = {
+        "waves": ["50%", "100%"], "soak_s": 1.0, "max_failures": "5%", "max_offline": 2, "deadline_s": 7.0,
+        "on_breach": "pause", "keep_earlier": True, "approval": True, "retries": 3, "retry_after_s": 5.0,
+        "start_at": 9.0, "concurrency": 4, "rate_per_min": 6.0, "bandwidth_bytes_s": 8.0, "late_joiners": "out",
+        "windows": ["02:00-04:00"], "timezone": "Europe/Vienna", "gates": ["errors"], "gate_alpha": 0.05,
+        "gate_slower": 0.1, "gate_more_errors": 0.2, "gate_looks": 3, "gate_min_requests": 11, "gate_before_s": 12.0,
+        "placebo": True, "seed": 13,
+    }  # fmt: skip
+    assert set(written) == set(StoredPlan.__struct_fields__) - {"name", "comment"}
+    plan = to_plan(read_plan(json.dumps(written)))
+    assert (plan.max_failures, plan.max_failures_share, plan.max_offline, plan.max_offline_share) == (
+        0,
+        0.05,
+        2,
+        0.0,
+    )
+    assert plan.windows == (parse_window("02:00-04:00"),) and plan.gates == ("errors",)
+    unlike = {
+        "waves",
+        "max_failures",
+        "max_failures_share",
+        "max_offline",
+        "max_offline_share",
+        "windows",
+        "gates",
+    }
+    assert {field.name for field in fields(Plan)} - unlike <= set(written)
+    assert all(
+        getattr(plan, field.name) == written[field.name] for field in fields(Plan) if field.name not in unlike
+    )
+
+
+def test_a_zone_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ContractError) as refused:
+        to_plan(read_plan('{"waves":["100%"],"timezone":"Mars/Base"}'))
+    assert refused.value.code == "malformed" and "Mars/Base" in refused.value.message

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.messages import PlanOptions
+from edgelift_fleet.rollout.windows import MaintenanceWindow, open_zone, parse_window
 from edgelift_fleet.rows import decode_row
 
 
@@ -54,6 +55,10 @@ class Plan:
         bandwidth_bytes_s: bytes that may be asked for in a second, over the fleet; 0 for any number.
         late_joiners: are devices that are selected later taken in?
         seed: of the order in which devices are drawn; None for rollouts from before there was one.
+        windows: when devices may begin; always without one.
+        timezone: of devices that don't tell theirs; UTC when empty.
+        gates, gate_alpha, gate_slower, gate_more_errors, gate_looks, gate_min_requests, gate_before_s, placebo: how
+            waves are compared with their controls; see `PlanOptions`.
     """
 
     waves: tuple[Wave, ...]
@@ -74,6 +79,16 @@ class Plan:
     bandwidth_bytes_s: float = 0.0
     late_joiners: Literal["in", "out"] = "in"
     seed: int | None = None
+    windows: tuple[MaintenanceWindow, ...] = ()
+    timezone: str = ""
+    gates: tuple[str, ...] = ("latency", "errors", "silence")
+    gate_alpha: float = 0.01
+    gate_slower: float = 0.05
+    gate_more_errors: float = 0.005
+    gate_looks: int = 6
+    gate_min_requests: int = 100
+    gate_before_s: float = 3600.0
+    placebo: bool = False
 
     def failures_allowed(self, cohort: int) -> int:
         """How many failed devices a cohort of this size puts up with."""
@@ -93,6 +108,12 @@ class StoredPlan(PlanOptions, frozen=True, omit_defaults=True, kw_only=True, for
     seed: int | None = None
 
 
+#: What a plan has as it was written.
+_AS_THEY_ARE = {field.name for field in fields(Plan)} & set(StoredPlan.__struct_fields__) - {
+    "waves", "max_failures", "max_offline", "windows", "gates",
+}  # fmt: skip
+
+
 def to_plan(kept: StoredPlan) -> Plan:
     """The plan that was written.
 
@@ -103,12 +124,15 @@ def to_plan(kept: StoredPlan) -> Plan:
     offline = offline_share = None
     if kept.max_offline is not None:
         offline, offline_share = parse_limit(kept.max_offline, "max_offline")
+    if kept.timezone and open_zone(kept.timezone) is None:
+        raise ContractError(
+            "malformed", f"There is no time zone {kept.timezone!r}.", hint="Write its name, as Europe/Vienna."
+        )
+    as_they_are = {name: getattr(kept, name) for name in _AS_THEY_ARE}
     return Plan(
-        parse_waves(kept.waves), kept.soak_s, failures, kept.deadline_s, failures_share, offline, offline_share,
-        on_breach=kept.on_breach, keep_earlier=kept.keep_earlier, approval=kept.approval, retries=kept.retries,
-        retry_after_s=kept.retry_after_s, start_at=kept.start_at, concurrency=kept.concurrency,
-        rate_per_min=kept.rate_per_min, bandwidth_bytes_s=kept.bandwidth_bytes_s, late_joiners=kept.late_joiners,
-        seed=kept.seed,
+        waves=parse_waves(kept.waves), max_failures=failures, max_failures_share=failures_share, max_offline=offline,
+        max_offline_share=offline_share, windows=tuple(parse_window(text) for text in kept.windows),
+        gates=tuple(kept.gates), **as_they_are,
     )  # fmt: skip
 
 

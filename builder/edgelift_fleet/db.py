@@ -8,6 +8,7 @@ database stands in `tables`.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +17,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_fleet.engines import (
     ROWS,
     SITE,
     Scope,
     device_scope,
+    devices_scope,
     lock,
     open_engine,
+    open_lead,
     parse_url,
     reading,
     shown,
@@ -32,7 +35,20 @@ from edgelift_fleet.engines import (
 from edgelift_fleet.refusals import meaning
 from edgelift_fleet.tables import Base
 
-__all__ = ["MIGRATIONS", "ROWS", "SITE", "Database", "Scope", "device_scope", "insert_new", "name_of"]
+__all__ = [
+    "MIGRATIONS",
+    "ROWS",
+    "SITE",
+    "Database",
+    "Scope",
+    "device_scope",
+    "devices_scope",
+    "insert_new",
+    "name_of",
+]
+
+#: How long a write waits for another one, seconds; SQLite's own patience with other processes is the same.
+_TURN_S = 15.0
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -54,6 +70,7 @@ class Database:
         self._where = parse_url(where) if isinstance(where, str) else where
         self.name = name_of(self._where)
         self.engine = open_engine(self._where)
+        self._mutex = threading.Lock()
         self._reading, self._writing = reading(self.engine), writing(self.engine)
 
     @property
@@ -77,7 +94,9 @@ class Database:
         Raises:
             TransportError: `busy` when others hold it for too long, or the database is away.
         """
-        with self._errors(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with (
+            self._errors(), self._turn(), Session(self._writing, expire_on_commit=False) as session, session.begin()
+        ):  # fmt: skip
             lock(session.connection(), scope)
             yield session
 
@@ -127,9 +146,33 @@ class Database:
             )
         return found
 
+    @contextmanager
+    def lead_engine(self) -> Iterator[sa.Engine]:
+        """An engine for the connection that holds the lead; see `lead`. PostgreSQL alone has one."""
+        assert isinstance(self._where, sa.URL)
+        with self._errors():
+            engine = open_lead(self._where)
+            try:
+                yield engine
+            finally:
+                engine.dispose()
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """SQLite has one writer: threads of ours wait here, in turn, and not by asking its file again and again."""
+        if self.shared:
+            yield
+            return
+        if not self._mutex.acquire(timeout=_TURN_S):
+            raise TransportError("busy", f"Another write to the database {self.name} takes too long.")
+        try:
+            yield
+        finally:
+            self._mutex.release()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -153,7 +153,8 @@ class LastSeen:
     def of(self, row: Heard) -> tuple[float, str]:
         """When the device was last heard of (seconds since 1970), and how."""
         with self._lock:
-            return self._unwritten.get(row.id, (row.last_seen, row.transport))
+            # Another server of the site may have heard of it since, and written so.
+            return max(self._unwritten.get(row.id, (0.0, "")), (row.last_seen, row.transport))
 
     def flush(self, db: Database) -> None:
         """Write what is new; what can't be written now is kept for the next time."""

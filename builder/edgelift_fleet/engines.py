@@ -9,7 +9,7 @@ the same order, and first, no two writes wait for each other.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from edgelift_contract.errors import DeviceError
 LOCK_SPACE = 0x65646765
 #: In our space: the whole site; a device's lock is its hash.
 _SITE_LOCK = 0
+#: Beside it: who leads.
+_LEAD_SPACE = LOCK_SPACE + 1
+#: Devices that one write locks one by one.
+_MAX_LOCKS = 200
 #: How long a write waits for another one before it is refused as `busy`, milliseconds.
 _LOCK_WAIT_MS = 15_000
 #: A transaction of ours takes milliseconds: one that does nothing for so long hangs, and must let the others on.
@@ -35,11 +39,11 @@ class Scope:
     """What a write transaction may touch.
 
     Attributes:
-        name: of the device whose rows it reads and changes; empty for none in particular.
+        numbers: locks of the devices whose rows it reads and changes, lowest first; empty for none in particular.
         alone: it may touch everything: no other write runs meanwhile.
     """
 
-    name: str = ""
+    numbers: tuple[int, ...] = ()
     alone: bool = False
 
 
@@ -52,7 +56,15 @@ ROWS = Scope()
 
 def device_scope(device: str) -> Scope:
     """The rows of one device; beside it, other devices are written."""
-    return Scope(device)
+    return devices_scope((device,))
+
+
+def devices_scope(devices: Collection[str]) -> Scope:
+    """The rows of some devices; of very many, the whole site: PostgreSQL has room for some thousand locks in all."""
+    if len(devices) > _MAX_LOCKS:
+        return SITE
+    # Two devices of one hash wait for each other, which harms nobody.
+    return Scope(tuple(sorted({zlib.crc32(device.encode()) - 2**31 or 1 for device in devices})))
 
 
 def parse_url(text: str) -> sa.URL:
@@ -143,12 +155,10 @@ def lock(connection: sa.Connection, scope: Scope) -> None:
     if scope.alone:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_SPACE}, {_SITE_LOCK})")
         return
-    shared = f"SELECT pg_advisory_xact_lock_shared({LOCK_SPACE}, {_SITE_LOCK})"
-    if scope.name:
-        # Two devices of one hash wait for each other, which harms nobody.
-        number = zlib.crc32(scope.name.encode()) - 2**31 or 1
-        shared += f", pg_advisory_xact_lock({LOCK_SPACE}, {number})"
-    connection.exec_driver_sql(shared)
+    # Evaluated from left to right: the site's lock before the devices', these in the order of their numbers.
+    taken = [f"pg_advisory_xact_lock_shared({LOCK_SPACE}, {_SITE_LOCK})"]
+    taken += [f"pg_advisory_xact_lock({LOCK_SPACE}, {number})" for number in scope.numbers]
+    connection.exec_driver_sql("SELECT " + ", ".join(taken))
 
 
 def _postgres_options(given: dict[str, str]) -> dict[str, Any]:
@@ -178,6 +188,23 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_lock else "BEGIN")
 
 
-def once_connected(engine: sa.Engine, check: Callable[[Any], None]) -> None:
-    """Have `check(driver's connection)` called for every new connection."""
-    event.listen(engine, "connect", lambda connection, _record: check(connection))
+def open_lead(where: sa.URL) -> sa.Engine:
+    """An engine for the one connection that holds the lead: whichever side goes silent, the other notices in 3 s."""
+    # PostgreSQL's side: it ends the connection, and with it the lock, of a server whose machine or network is gone.
+    options = "-c tcp_keepalives_idle=1 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
+    ours = {
+        "connect_timeout": 2,
+        "tcp_user_timeout": 2500,
+        "application_name": "edgelift-lead",
+        "options": options,
+    }
+    return sa.create_engine(where, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT", connect_args=ours)
+
+
+def try_lead(connection: sa.Connection) -> bool:
+    """Take the lead if nobody has it; it is kept until the connection ends."""
+    version = connection.dialect.server_version_info or (0,)
+    if version >= (14,):
+        # A server that hangs keeps its connection: one that has asked nothing for so long leads no more.
+        connection.exec_driver_sql("SET idle_session_timeout = 3000")
+    return bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LEAD_SPACE}, 0)").scalar())

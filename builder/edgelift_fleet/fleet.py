@@ -13,6 +13,7 @@ from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.intake import Intake
+from edgelift_fleet.lead import Lead
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
@@ -23,6 +24,7 @@ class Fleet:
     """A site that is open.
 
     Attributes:
+        lead: whether this server is the one that acts.
         work: set whenever the rollout controller may have something to do.
         broker_access: device, host name it used → its access to the broker; returns None where there is none.
         broker_state: `connected`, `disconnected` or `none`.
@@ -32,6 +34,7 @@ class Fleet:
         self.site, self.db = site, db
         self.started_at = time.time()
         self.work = threading.Event()
+        self.lead = Lead(db)
         self.changes = Changes()
         self.seen = LastSeen()
         self.revisions = Revisions(db)

@@ -225,13 +225,16 @@ class RolloutView(msgspec.Struct, frozen=True):
 
 
 class ServerHealth(msgspec.Struct, frozen=True):
-    """Of the server. `broker`: `connected`, `disconnected` or `none`."""
+    """Of the server. `broker`: `connected`, `disconnected` or `none`. `leads`: of several servers of a site, the one
+    that drives rollouts.
+    """
 
     site: str
     version: str
     uptime_s: float
     devices: int
     broker: str
+    leads: bool = True
 
 
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,6 +26,7 @@ from edgelift_fleet.api.app import make_app
 from edgelift_fleet.db import ROWS, SITE, Database
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.messaging import messaging
+from edgelift_fleet.mqtt.mosquitto import find_mosquitto
 from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.server_file import Running, server_file, site_lock
 from edgelift_fleet.site import Site
@@ -34,6 +35,8 @@ from edgelift_fleet.tables import DeviceRow
 log = logging.getLogger(__name__)
 
 _GRACE_S = 3
+#: How long a server waits for the lead, seconds: longer than it takes until one that is gone has lost it.
+_LEAD_S = 8.0
 
 
 def serve(
@@ -50,7 +53,7 @@ def serve(
         ready: told once requests are answered.
 
     Raises:
-        DeviceError: `port-in-use`, `bad-config`, `read-only` and the database's.
+        DeviceError: `port-in-use`, `bad-config`, `already-running`, `read-only` and the database's.
     """
     told = _signals()
     with ExitStack() as stack:
@@ -61,16 +64,29 @@ def serve(
         prepare_message_types()  # before the first thread
         db.migrate()
         fleet = Fleet(site, db)
-        _forget_presence(db)
+        fleet.lead.subscribe(lambda leads: _forget_presence(fleet) if leads else None)
+        stack.enter_context(fleet.lead)
+        _refuse_second(fleet, broker)
         stack.enter_context(fleet.revisions)
         stack.enter_context(_Housekeeper(fleet))
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
-        stack.enter_context(Controller(fleet.db, fleet.seen, fleet.changes, fleet.work))
+        stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))
         stack.enter_context(_HttpServer(fleet, listener))
         running = Running(_url(host, listener), os.getpid(), words, db.name)
         stack.enter_context(server_file(site, running))
         ready(running)
         os.read(told, 1)
+
+
+def _refuse_second(fleet: Fleet, broker: str) -> None:
+    """Servers of one site share a broker: with one of its own, a server must be the only one."""
+    if broker != "auto" or find_mosquitto() is None or fleet.lead.wait(_LEAD_S):
+        return
+    raise DeviceError(
+        "already-running",
+        f"On the database {fleet.db.name} another server leads: {fleet.lead.holder() or 'its name is not known yet'}.",
+        hint="Stop it first; or give all servers of the site the same --broker, or none.",
+    )
 
 
 def _signals() -> int:
@@ -111,9 +127,9 @@ def _url(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{name}]' if ':' in name and '[' not in name else name}:{listener.getsockname()[1]}"
 
 
-def _forget_presence(db: Database) -> None:
+def _forget_presence(fleet: Fleet) -> None:
     # Who is connected to the broker is learned anew from its retained messages.
-    with db.write(SITE) as session:
+    with fleet.lead.write(SITE) as session:
         session.execute(sa.update(DeviceRow).values(presence_online=False))
 
 
@@ -176,10 +192,10 @@ class _Housekeeper:
 
     def _sweep(self) -> None:
         days = self._fleet.site.config.telemetry_days
-        if not days:
+        if not days or not self._fleet.lead.leads:
             return
         try:
-            with self._fleet.db.write(ROWS) as session:
+            with self._fleet.lead.write(ROWS) as session:
                 gone = telemetry.forget_before(session, time.time() - days * 86400)
         except EdgeliftError as error:
             log.warning("old telemetry was not forgotten code=%s %s", error.code, error.message)

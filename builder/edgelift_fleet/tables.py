@@ -14,6 +14,14 @@ class Base(DeclarativeBase):
     """All tables."""
 
 
+class ControlRow(Base):
+    """What the servers of a site tell each other: `term` counts leaders, `leader` says who it is."""
+
+    __tablename__ = "control"
+    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(sa.Text)
+
+
 class ReleaseRow(Base):
     """A published release; `body` is its release.json."""
 

@@ -20,14 +20,21 @@ from edgelift_contract.report import Report, SlotReport, UpdateReport
 from edgelift_fleet.client import Client
 from edgelift_fleet.db import ROWS, SITE, Database, device_scope
 from edgelift_fleet.engines import parse_url, shown
-from edgelift_fleet.messages import AssignReply, AssignRequest, RolloutRequest
+from edgelift_fleet.messages import (
+    AssignReply,
+    AssignRequest,
+    DeviceDetail,
+    RolloutRequest,
+    ServerHealth,
+    TagsRequest,
+)
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site, load_site
 from edgelift_fleet.tables import DeviceRow, ReleaseRow, TagRow, UpdateHistoryRow
 from edgelift_fleet.testing import FACTS, SimulatedDevice
-from tests.fleet.conftest import Server, both_engines, edgelift
+from tests.fleet.conftest import Server, both_engines, edgelift, make_site
 from tests.fleet.postgres import PASSWORD, Postgres
-from tests.waiting import LONG_S
+from tests.waiting import LONG_S, until
 
 pytestmark = pytest.mark.fleet
 
@@ -267,3 +274,59 @@ def test_a_database_that_does_not_let_us_in_is_named(site: Path, postgres: Postg
         assert done.returncode == 1 and url in done.stderr, done.stderr
         assert "Traceback" not in done.stderr and password not in done.stderr and "fault" not in done.stderr
         assert ("(busy)" if wrong == "port" else "(bad-config)") in done.stderr
+
+
+# ---------------------------------------------------------------- when it breaks
+
+
+def test_a_database_that_is_killed_and_comes_back_has_all_that_was_acknowledged(
+    own_postgres: Postgres, tmp_path: Path, releases: dict[str, Path]
+) -> None:
+    server = Server(make_site(tmp_path / "site", releases, own_postgres.database()), "--broker", "none").start()
+    kept: dict[str, list[str]] = {f"pi-{i}": [] for i in range(4)}
+    refused: set[str] = set()
+    killed, back = threading.Event(), threading.Event()
+
+    def tag(name: str) -> None:
+        """Tags one by one, ten before the end and ten after it, each asked for until it is acknowledged."""
+        for number in range(20):
+            if number == 10:
+                killed.wait(LONG_S)
+            while True:
+                try:
+                    operator(server).post(f"/v1/devices/{name}/tags", TagsRequest(set={f"t{number}": ""}), dict)
+                except EdgeliftError as error:
+                    refused.add(error.code)
+                    back.wait(LONG_S)
+                else:
+                    kept[name].append(f"t{number}")
+                    break
+
+    try:
+        for name in kept:
+            enrolled(server, name)
+        threads = [threading.Thread(target=tag, args=(name,)) for name in kept]
+        for thread in threads:
+            thread.start()
+        until(lambda: sum(map(len, kept.values())) >= 4)
+        own_postgres.kill()
+        killed.set()
+        until(lambda: refused)
+        assert operator_status(server) == 503
+        own_postgres.start()
+        back.set()
+        for thread in threads:
+            thread.join(LONG_S)
+        assert refused == {"busy"}
+        until(lambda: operator(server).get("/v1/health", ServerHealth).leads)
+        for name, tags in kept.items():
+            assert len(tags) == 20
+            assert operator(server).get(f"/v1/devices/{name}", DeviceDetail).device.tags.keys() == set(tags)
+    finally:
+        assert server.stop() == 0
+    assert "a fault" not in server.log.read_text()
+
+
+def operator_status(server: Server) -> int:
+    headers = {"Authorization": f"Bearer {server.operator}"}
+    return requests.get(f"{server.url}/v1/devices", headers=headers, timeout=LONG_S).status_code

@@ -52,7 +52,8 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         with fleet.db.read() as session:
             number = session.scalar(sa.select(sa.func.count()).select_from(DeviceRow)) or 0
         uptime_s = round(time.time() - fleet.started_at, 1)
-        return answer(ServerHealth(fleet.site.config.name, __version__, uptime_s, number, fleet.broker_state()))
+        name, broker, leads = fleet.site.config.name, fleet.broker_state(), fleet.lead.leads
+        return answer(ServerHealth(name, __version__, uptime_s, number, broker, leads))
 
     @router.get("/v1/devices", responses=answers(list[DeviceSummary]))
     def devices() -> Response:

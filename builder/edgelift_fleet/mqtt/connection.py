@@ -55,22 +55,36 @@ class BrokerConnection:
 
     @property
     def state(self) -> str:
-        """`connected` or `disconnected`."""
+        """`connected`, `disconnected`, or `none` where another server of the site is the one that connects."""
+        if not self._fleet.lead.leads:
+            return "none"
         return "connected" if self.connected.is_set() else "disconnected"
 
     def __enter__(self) -> BrokerConnection:
         self._fleet.revisions.subscribe(lambda told: self._work.put(lambda: self._publish(told)))
         self._worker.start()
-        self._connect(MQTTProtocolVersion.MQTTv5)
+        self._fleet.lead.subscribe(self._follow)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._disconnect()
+        self._work.put(None)
+        self._worker.join(3)
+
+    def _follow(self, leads: bool) -> None:
+        """The leader alone is connected. All leaders are one client to the broker, which keeps its session from one to
+        the next: what the last one did not acknowledge comes to this one.
+        """
+        self._disconnect()
+        if leads:
+            self._connect(MQTTProtocolVersion.MQTTv5)
+
+    def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             client.disconnect()
             client.loop_stop()
-        self._work.put(None)
-        self._worker.join(3)
+            self.connected.clear()
 
     def _connect(self, protocol: MQTTProtocolVersion) -> None:
         five = protocol == MQTTProtocolVersion.MQTTv5

@@ -109,7 +109,7 @@ def _other_broker(fleet: Fleet, address: BrokerAddress) -> Iterator[None]:
 
     with BrokerConnection(fleet, address) as connection:
         _offer(fleet, connection)
-        if not connection.connected.wait(5):
+        if fleet.lead.leads and not connection.connected.wait(5):
             log.warning("the broker %s:%d is not reached yet; HTTP carries everything", address.host, address.port)
         fleet.broker_access = access
         yield

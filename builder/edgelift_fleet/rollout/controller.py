@@ -22,6 +22,7 @@ from edgelift_fleet.assignments import pick, set_slot
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen, get_device
+from edgelift_fleet.lead import Lead
 from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Finish, Hold, Pause, RollBack, decide
 from edgelift_fleet.rollout.observe import Standing, cohort_of, observe, rollout_id, standings
 from edgelift_fleet.rollout.orders import note, plan_of, set_state
@@ -40,14 +41,15 @@ class Controller:
     """Drives all rollouts while its block runs.
 
     Args:
+        lead: only its holder acts.
         db: where rollouts stand.
         seen: when each device was last heard of.
         changes: told which devices have a new assignment.
         work: set by others whenever there may be something to do.
     """
 
-    def __init__(self, db: Database, seen: LastSeen, changes: Changes, work: threading.Event) -> None:
-        self._db, self._seen, self._changes, self._work = db, seen, changes, work
+    def __init__(self, lead: Lead, db: Database, seen: LastSeen, changes: Changes, work: threading.Event) -> None:
+        self._lead, self._db, self._seen, self._changes, self._work = lead, db, seen, changes, work
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
 
@@ -64,7 +66,8 @@ class Controller:
         while not self._stopping.is_set():
             self._work.clear()
             try:
-                self.step()
+                if self._lead.leads:
+                    self.step()
             except EdgeliftError as error:
                 log.warning("rollouts wait code=%s %s", error.code, error.message)
             except Exception:
@@ -95,7 +98,7 @@ class Controller:
         return news or not (quiet or row.state == "paused")
 
     def _act(self, number: int) -> None:
-        with self._db.write(SITE) as session:
+        with self._lead.write(SITE) as session:
             row = session.get_one(RolloutRow, number)
             found = standings(session, row)
             for device, (kept, standing) in found.items():

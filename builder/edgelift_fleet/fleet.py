@@ -12,6 +12,7 @@ from edgelift_fleet.blobs import BlobStore
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.inbox import Inbox
 from edgelift_fleet.intake import Intake
 from edgelift_fleet.lead import Lead
 from edgelift_fleet.parked import Parked
@@ -41,6 +42,7 @@ class Fleet:
         self.parked = Parked()
         self.blobs = BlobStore(site.blobs)
         self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
+        self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)
         self.rollouts = Rollouts(db, self.seen, wake=self.work.set, announce=self.changes.announce)
         self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None

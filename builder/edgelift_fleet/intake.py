@@ -10,36 +10,75 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol, cast
 
 import msgspec
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolRequest
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.ids import check_device_id
 from edgelift_contract.replies import BatchReply, ReportReply
-from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report, SlotReport
+from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import overtake
-from edgelift_fleet.db import Database, device_scope
-from edgelift_fleet.devices import LastSeen, enrol, get_device, set_device_tags, set_facts
-from edgelift_fleet.sightings import Caller
-from edgelift_fleet.tables import DeviceRow, SlotStateRow, UpdateHistoryRow
+from edgelift_fleet.db import Database, devices_scope
+from edgelift_fleet.devices import LastSeen, enrol, get_device
+from edgelift_fleet.reported import Known, presence_counts, store_report, take_order
+from edgelift_fleet.sightings import NOBODY, Caller
 
 log = logging.getLogger(__name__)
 
 MAX_ENROL_BYTES = 64 * 1024
 MAX_PRESENCE_BYTES = 4 * 1024
-#: Epochs left behind that are remembered per device.
-_PAST_EPOCHS = 16
 
 
 class _Named(msgspec.Struct):
     device: str
+
+
+def device_of(enrolment: bytes) -> str:
+    """Who introduces itself; raises ContractError as `Intake.enrol`."""
+    # The name is judged first: "contains '/'" helps more than a regular expression that doesn't match.
+    named = codec.decode_json(enrolment, _Named, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
+    return check_device_id(named.device)
+
+
+class Message(NamedTuple):
+    """What a link brings.
+
+    Attributes:
+        kind: `enrol`, `report`, `telemetry` or `presence`.
+        device: from the path or topic; of an enrolment, as it says itself.
+        data: as it came.
+        via: `http` or `mqtt`.
+        caller: which process of the device sent it and whence, as far as the link can see.
+    """
+
+    kind: Literal["enrol", "report", "telemetry", "presence"]
+    device: str
+    data: bytes
+    via: str = "http"
+    caller: Caller = NOBODY
+
+
+class Judged(Protocol):
+    """A message that was read and is what it should be.
+
+    Attributes:
+        device: whose.
+    """
+
+    device: str
+
+    def write(self, session: Session, known: Known, /) -> None:
+        """Store it, inside a write transaction; raises ContractError. May be called again after that was undone."""
+
+    def settle(self) -> object:
+        """What follows once it is committed; gives the reply."""
 
 
 class Intake:
@@ -57,167 +96,179 @@ class Intake:
             on_report: called after a report changed something; must not block.
             on_raised: told of a device whose assignment got a higher number; must not block.
         """
-        self._db, self._seen, self._on_report, self._on_raised = db, seen, on_report, on_raised
+        self._db, self.seen, self.on_report, self.on_raised = db, seen, on_report, on_raised
+
+    def take(self, messages: Sequence[Message]) -> list[object]:
+        """Store messages, all in one transaction; gives the reply to each, or the exception that is told in its place.
+
+        A `ReportReply` says whether the report was news, a `BatchReply` how many items were; a presence gives whether
+        it counted, an enrolment its request. One that is wrong costs the others nothing.
+        """
+        outcomes: list[object] = [self._read(message) for message in messages]
+        judged = [one for one in outcomes if not isinstance(one, Exception)]
+        failed = self._write(cast("list[Judged]", judged))
+        return [
+            one if isinstance(one, Exception) else failed.get(id(one)) or cast("Judged", one).settle()
+            for one in outcomes
+        ]
+
+    def _read(self, message: Message) -> Judged | Exception:
+        try:
+            return _KINDS[message.kind](self, message)
+        except Exception as error:  # noqa: BLE001 - told to the sender
+            return error
+
+    def _write(self, group: list[Judged]) -> dict[int, Exception]:
+        """By `id`, those that could not be written, with the reason."""
+        if not group:
+            return {}
+        try:
+            devices = {one.device for one in group}
+            with self._db.write(devices_scope(devices)) as session:
+                known = Known(session, devices, {one.device for one in group if isinstance(one, _Report)})
+                for one in group:
+                    one.write(session, known)
+        except (TransportError, DeviceError) as error:  # the database's own: each would meet it again
+            return {id(one): error for one in group}
+        except Exception as error:  # noqa: BLE001 - one of them; found by writing each by itself
+            if len(group) == 1:
+                return {id(group[0]): error}
+            return {key: reason for one in group for key, reason in self._write([one]).items()}
+        return {}
 
     def enrol(self, data: bytes) -> EnrolRequest:
-        """A device introduces itself; again is fine.
-
-        Raises:
-            ContractError: `malformed`, `unknown-schema`, `too-large`, `bad-id`.
-        """
-        # The name is judged first: "contains '/'" helps more than a regular expression that doesn't match.
-        check_device_id(codec.decode_json(data, _Named, what="enrolment", limit_bytes=MAX_ENROL_BYTES).device)
-        request = codec.decode_json(data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
-        with self._db.write(device_scope(request.device)) as session:
-            new = enrol(session, request)
-        self._seen.touch(request.device, "http")
-        log.info("enrolled device=%s new=%s class=%s", request.device, new, request.facts.hardware_class)
-        return request
+        """A device introduces itself; again is fine. Raises as `report`, but for `wrong-device` and `not-found`."""
+        return cast("EnrolRequest", self._one(Message("enrol", "", data)))
 
     def report(self, device: str, data: bytes, *, via: str, address: str = "") -> ReportReply:
         """A device says what it runs; the reply says whether this was news.
 
-        Args:
-            device: from the path or topic.
-            data: a `Report`.
-            via: `http` or `mqtt`.
-            address: whence it came, as far as this host can see.
-
         Raises:
-            ContractError: as `enrol`, `wrong-device`, `not-found` when it never enrolled.
+            ContractError: `malformed`, `unknown-schema`, `too-large`, `bad-id`, `wrong-device`, `not-found` when it
+                never enrolled.
         """
-        report = codec.decode_json(data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
-        _same(device, report.device, "report")
-        with self._db.write(device_scope(device)) as session:
-            row = get_device(session, device)
-            taken = _take_order(row, report.epoch, report.sequence)
-            raised = None
-            if taken:
-                _store_report(session, row, report)
-                raised = overtake(session, row, report.assignment)
-        caller = Caller(report.epoch, address or report.address, report.sequence)
-        if taken:
-            self._seen.touch(device, via, caller)
-        else:
-            self._seen.sightings.hear(device, caller, via=via)
-        if raised is not None:
-            log.warning(
-                "device=%s has seen revision %d, which is not this host's (restored from a backup?);"
-                " its assignment is now revision %d", device, report.revision_seen, raised,
-            )  # fmt: skip
-            self._on_raised(device)
-        if taken:
-            self._on_report()
-        return ReportReply(
-            schema=ReportReply.SCHEMA, device=device, epoch=report.epoch, sequence=report.sequence, news=taken,
-            duplicate=bool(self._seen.sightings.duplicates(device)),
-        )  # fmt: skip
+        return cast("ReportReply", self._one(Message("report", device, data, via, Caller(address=address))))
 
     def telemetry(self, device: str, data: bytes, *, via: str) -> BatchReply:
-        """A device delivers a batch; the reply says how many of its items were new.
-
-        Raises:
-            ContractError: as `report`.
-        """
-        batch = codec.decode_json(data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
-        _same(device, batch.device, "telemetry batch")
-        with self._db.write(device_scope(device)) as session:
-            get_device(session, device)
-            new = telemetry.store(session, batch)
-        self._seen.touch(device, via)
-        last = max((item.seq for item in batch.items), default=-1)
-        return BatchReply(schema=BatchReply.SCHEMA, device=device, epoch=batch.epoch, last=last, new=new)
+        """A device delivers a batch; the reply says how many of its items were new. Raises as `report`."""
+        return cast("BatchReply", self._one(Message("telemetry", device, data, via)))
 
     def presence(self, device: str, data: bytes) -> bool:
-        """A birth or a will from the broker; returns whether it counted.
+        """A birth or a will from the broker; returns whether it counted. Raises as `report`."""
+        return cast("bool", self._one(Message("presence", device, data, "mqtt")))
 
-        Raises:
-            ContractError: as `report`.
-        """
-        presence = codec.decode_json(data, Presence, what="presence", limit_bytes=MAX_PRESENCE_BYTES)
-        _same(device, presence.device, "presence")
-        with self._db.write(device_scope(device)) as session:
-            row = get_device(session, device)
-            counts = _presence_counts(row, presence)
-            if counts:
-                row.presence_online = presence.online
-                row.presence_epoch, row.presence_connect = presence.epoch, presence.connect
-                if not presence.online:
-                    row.gone_at = time.time()
-        if counts and presence.online:
-            self._seen.touch(device, "mqtt")
-        return counts
+    def _one(self, message: Message) -> object:
+        (outcome,) = self.take([message])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+class _Enrolment:
+    """A device introduces itself."""
+
+    def __init__(self, intake: Intake, message: Message) -> None:
+        device_of(message.data)
+        self._request = codec.decode_json(
+            message.data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES
+        )
+        self.device, self._intake, self._caller, self._new = self._request.device, intake, message.caller, False
+
+    def write(self, session: Session, _: Known, /) -> None:
+        self._new = enrol(session, self._request)
+
+    def settle(self) -> EnrolRequest:
+        self._intake.seen.touch(self.device, "http", self._caller)
+        log.info("enrolled device=%s new=%s class=%s", self.device, self._new, self._request.facts.hardware_class)
+        return self._request
+
+
+class _Report:
+    """What a device runs."""
+
+    def __init__(self, intake: Intake, message: Message) -> None:
+        self._report = codec.decode_json(message.data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
+        _same(message.device, self._report.device, "report")
+        self.device, self._intake, self._message = message.device, intake, message
+        self._taken, self._raised = False, None  # type: bool, int | None
+
+    def write(self, session: Session, known: Known, /) -> None:
+        row = get_device(session, self.device)
+        self._taken, self._raised = take_order(row, self._report.epoch, self._report.sequence), None
+        if self._taken:
+            store_report(session, known, row, self._report)
+            if self.device in known.assigned:
+                self._raised = overtake(session, row, self._report.assignment)
+
+    def settle(self) -> ReportReply:
+        report, via, intake = self._report, self._message.via, self._intake
+        caller = Caller(report.epoch, self._message.caller.address or report.address, report.sequence)
+        if self._taken:
+            intake.seen.touch(self.device, via, caller)
+        else:
+            intake.seen.sightings.hear(self.device, caller, via=via)
+        if self._raised is not None:
+            log.warning(
+                "device=%s has seen revision %d, which is not this host's (restored from a backup?);"
+                " its assignment is now revision %d", self.device, report.revision_seen, self._raised,
+            )  # fmt: skip
+            intake.on_raised(self.device)
+        if self._taken:
+            intake.on_report()
+        return ReportReply(
+            schema=ReportReply.SCHEMA, device=self.device, epoch=report.epoch, sequence=report.sequence,
+            news=self._taken, duplicate=bool(intake.seen.sightings.duplicates(self.device)),
+        )  # fmt: skip
+
+
+class _Batch:
+    """Telemetry."""
+
+    def __init__(self, intake: Intake, message: Message) -> None:
+        self._batch = codec.decode_json(message.data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
+        _same(message.device, self._batch.device, "telemetry batch")
+        self.device, self._intake, self._message, self._new = message.device, intake, message, 0
+
+    def write(self, session: Session, _: Known, /) -> None:
+        get_device(session, self.device)
+        self._new = telemetry.store(session, self._batch)
+
+    def settle(self) -> BatchReply:
+        self._intake.seen.touch(self.device, self._message.via, self._message.caller)
+        last = max((item.seq for item in self._batch.items), default=-1)
+        return BatchReply(
+            schema=BatchReply.SCHEMA, device=self.device, epoch=self._batch.epoch, last=last, new=self._new
+        )
+
+
+class _Presence:
+    """A birth or a will."""
+
+    def __init__(self, intake: Intake, message: Message) -> None:
+        self._presence = codec.decode_json(message.data, Presence, what="presence", limit_bytes=MAX_PRESENCE_BYTES)
+        _same(message.device, self._presence.device, "presence")
+        self.device, self._intake, self._counts = message.device, intake, False
+
+    def write(self, session: Session, _: Known, /) -> None:
+        row = get_device(session, self.device)
+        self._counts = presence_counts(row, self._presence)
+        if self._counts:
+            row.presence_online = self._presence.online
+            row.presence_epoch, row.presence_connect = self._presence.epoch, self._presence.connect
+            if not self._presence.online:
+                row.gone_at = time.time()
+
+    def settle(self) -> bool:
+        if self._counts and self._presence.online:
+            self._intake.seen.touch(self.device, "mqtt")
+        return self._counts
+
+
+_KINDS: dict[str, Callable[[Intake, Message], Judged]] = {
+    "enrol": _Enrolment, "report": _Report, "telemetry": _Batch, "presence": _Presence,
+}  # fmt: skip
 
 
 def _same(device: str, claimed: str, what: str) -> None:
     if device != claimed:
         raise ContractError("wrong-device", f"A {what} of {claimed!r} was sent as {device!r}; it was ignored.")
-
-
-def _take_order(row: DeviceRow, epoch: str, sequence: int) -> bool:
-    """Is a report news? If so, remember that it came."""
-    if epoch == row.report_epoch:
-        if sequence <= row.report_sequence:
-            return False
-    else:
-        past: list[str] = msgspec.json.decode(row.past_epochs)
-        if epoch in past:
-            return False
-        if row.report_epoch:
-            past = [*past, row.report_epoch][-_PAST_EPOCHS:]
-            row.past_epochs = msgspec.json.encode(past).decode()
-        row.report_epoch = epoch
-    row.report_sequence = sequence
-    return True
-
-
-def _presence_counts(row: DeviceRow, presence: Presence) -> bool:
-    if presence.online:
-        # A birth of the same epoch with a lower count is an old retained message.
-        return presence.epoch != row.presence_epoch or presence.connect >= row.presence_connect
-    return presence.epoch == row.presence_epoch and presence.connect >= row.presence_connect
-
-
-def _store_report(session: Session, row: DeviceRow, report: Report) -> None:
-    row.agent_version = report.agent_version[:64]
-    row.revision_seen, row.revision_applied = report.revision_seen, report.revision_applied
-    if report.facts is not None:
-        set_facts(row, report.facts)
-    set_device_tags(session, row.id, report.tags)
-    session.execute(
-        sa.delete(SlotStateRow).where(SlotStateRow.device == row.id, SlotStateRow.slot.not_in(report.slots))
-    )
-    for name, slot in report.slots.items():
-        _store_slot(session, row.id, name, slot)
-
-
-def _store_slot(session: Session, device: str, name: str, slot: SlotReport) -> None:
-    body = codec.canonical_json(slot.update).decode() if slot.update else ""
-    session.merge(
-        SlotStateRow(
-            device=device,
-            slot=name,
-            state=slot.state,
-            generation=slot.generation,
-            artifact=slot.artifact,
-            model=slot.model,
-            version=slot.version,
-            since=slot.since,
-            last_update=body,
-        )
-    )
-    if slot.update is None:
-        return
-    key = {
-        "device": device,
-        "slot": name,
-        "revision": slot.update.revision,
-        "artifact": slot.update.artifact,
-        "rollout": slot.update.rollout,
-    }
-    known = session.scalars(sa.select(UpdateHistoryRow).filter_by(**key)).one_or_none()
-    now = time.time()
-    if known is None:
-        session.add(UpdateHistoryRow(**key, outcome=slot.update.outcome, body=body, first_at=now, last_at=now))
-    elif known.body != body:
-        known.outcome, known.body, known.last_at = slot.update.outcome, body, now

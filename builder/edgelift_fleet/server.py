@@ -68,6 +68,7 @@ def serve(
         stack.enter_context(fleet.lead)
         _refuse_second(fleet, broker)
         stack.enter_context(fleet.revisions)
+        stack.enter_context(fleet.inbox)
         stack.enter_context(_Housekeeper(fleet))
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))

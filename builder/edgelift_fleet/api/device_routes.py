@@ -13,14 +13,15 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.errors import ContractError
-from edgelift_contract.ids import check_device_id, check_sha256
+from edgelift_contract.ids import check_sha256
 from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
+from edgelift_fleet.api.delivery import Delivery
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.polls import caller_of
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.intake import MAX_ENROL_BYTES
+from edgelift_fleet.intake import MAX_ENROL_BYTES, Message, device_of
 
 POLL_WAIT_S = 30.0
 
@@ -49,27 +50,25 @@ class DeviceRoute(NamedTuple):
 
 def device_routes(fleet: Fleet) -> list[DeviceRoute]:
     """The devices' side of the API."""
+    delivery = Delivery(fleet.inbox)
 
     async def enroll(request: Request, _: str) -> Response:
         """A device introduces itself, at every start. The reply tells how to reach the broker, if there is one."""
         body = await read_body(request, MAX_ENROL_BYTES)
-        return await run_in_threadpool(_enroll, fleet, body, request)
+        message = Message("enrol", device_of(body), body, caller=caller_of(request.scope))
+        await delivery.store(message)
+        # The broker's files may have to be written for it.
+        access = await run_in_threadpool(fleet.broker_access, message.device, request.url.hostname or "")
+        reply = EnrolReply(schema=EnrolReply.SCHEMA, device=message.device, broker=access, poll_wait_s=POLL_WAIT_S)
+        return _answer(reply)
 
     async def report(request: Request, device: str) -> Response:
         """What the device runs. An older report than the last changes nothing and is answered alike."""
-        check_device_id(device)
-        body = await read_body(request, MAX_REPORT_BYTES)
-        address = caller_of(request.scope).address
-        reply = await run_in_threadpool(fleet.intake.report, device, body, via="http", address=address)
-        return _answer(reply)
+        return _answer(await delivery.take("report", device, request, MAX_REPORT_BYTES))
 
     async def telemetry(request: Request, device: str) -> Response:
         """Windows, swap records and events. Items that came before, by (device, epoch, seq), change nothing."""
-        check_device_id(device)
-        body = await read_body(request, MAX_BATCH_BYTES)
-        reply = await run_in_threadpool(fleet.intake.telemetry, device, body, via="http")
-        fleet.seen.touch(device, "http", caller_of(request.scope))
-        return _answer(reply)
+        return _answer(await delivery.take("telemetry", device, request, MAX_BATCH_BYTES))
 
     async def blob(_: Request, sha256: str) -> Response:
         """A file of a release, by its digest. Takes `Range` and `If-Range`; never changes."""
@@ -100,15 +99,3 @@ def _route(
 
 def _answer(message: Any) -> Response:
     return Response(codec.canonical_json(message), media_type=_JSON)
-
-
-def _enroll(fleet: Fleet, body: bytes, http: Request) -> Response:
-    request = fleet.intake.enrol(body)
-    fleet.seen.touch(request.device, "http", caller_of(http.scope))
-    reply = EnrolReply(
-        schema=EnrolReply.SCHEMA,
-        device=request.device,
-        broker=fleet.broker_access(request.device, http.url.hostname or ""),
-        poll_wait_s=POLL_WAIT_S,
-    )
-    return _answer(reply)

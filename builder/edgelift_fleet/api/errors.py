@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -46,7 +47,11 @@ def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
 
 def refusal_of(error: EdgeliftError) -> Response:
     """The answer that tells an error."""
-    return refusal(status_of(error), error.code, error.message, error.hint)
+    again_s = error.retry_after_s if isinstance(error, TransportError) else 0.0
+    made = refusal(429 if again_s else status_of(error), error.code, error.message, error.hint)
+    if again_s:
+        made.headers["Retry-After"] = str(math.ceil(again_s))
+    return made
 
 
 def fault(method: str, path: str, error: Exception) -> Response:

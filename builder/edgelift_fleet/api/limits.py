@@ -43,6 +43,17 @@ class RequireBearer(HTTPBearer):
         self._bearer.judge(request.scope["headers"])
 
 
+def announced_bytes(request: Request, limit_bytes: int) -> int:
+    """The length that the body will have, or the most that it may have where that isn't said. Raises as `read_body`."""
+    announced = request.headers.get("content-length")
+    if announced is None:
+        return limit_bytes if "transfer-encoding" in request.headers else 0
+    if not (announced.isascii() and announced.isdigit()):
+        raise ContractError("malformed", "The request's Content-Length is not a number.")
+    _bound(int(announced), limit_bytes)
+    return int(announced)
+
+
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The request's body, if it has at most `limit_bytes`.
 
@@ -51,10 +62,7 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     Raises:
         ContractError: `too-large`, or `malformed` for a length that is no number.
     """
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdigit():
-        raise ContractError("malformed", "The request's Content-Length is not a number.")
-    _bound(int(announced), limit_bytes)
+    announced_bytes(request, limit_bytes)
     body = bytearray()
     async for piece in request.stream():
         _bound(len(body) + len(piece), limit_bytes)

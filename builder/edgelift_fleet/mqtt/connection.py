@@ -13,7 +13,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -24,6 +24,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgelift_contract import routes
 from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.inbox import Outcome
+from edgelift_fleet.intake import Message
 from edgelift_fleet.revisions import Latest
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 KEEPALIVE_S = 30
 _SESSION_S = 3600
 _UNSUPPORTED_VERSION = 132
+_KINDS: dict[str, Literal["report", "telemetry", "presence"]] = {
+    "up/reported": "report", "up/telemetry": "telemetry", "up/state": "presence",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,21 @@ class BrokerConnection:
         self.connected.clear()
 
     def _came(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        self._work.put(lambda: self._take(client, message))
+        device, rest = routes.split_topic(message.topic) or ("", "")
+        kind, data = _KINDS.get(rest), bytes(message.payload)
+        if kind is None or not data:  # or a retained message that someone cleared
+            client.ack(message.mid, message.qos)
+            return
+        topic, number, qos = message.topic, message.mid, message.qos
+
+        def done(outcome: Outcome) -> None:
+            if _is_over(topic, outcome):
+                client.ack(number, qos)
+
+        try:
+            self._fleet.inbox.put(device, Message(kind, device, data, "mqtt"), len(data), done)
+        except EdgeliftError:
+            pass  # the server stops: the broker hands it out again
 
     def _run(self) -> None:
         while (job := self._work.get()) is not None:
@@ -137,28 +156,6 @@ class BrokerConnection:
                 job()
             except Exception:
                 log.exception("a fault in the broker connection")  # one bad message must not end the connection
-
-    def _take(self, client: paho.Client, message: paho.MQTTMessage) -> None:
-        try:
-            self._dispatch(message.topic, bytes(message.payload))
-        except EdgeliftError as error:
-            # A message that is wrong stays wrong: acknowledged and dropped, or it would come again for ever.
-            log.warning("dropped topic=%s code=%s %s", message.topic, error.code, error.message)
-            if error.code in ("busy", "disk-full", "disk-error"):
-                return  # our own fault: the broker hands it out again at the next connect
-        client.ack(message.mid, message.qos)
-
-    def _dispatch(self, topic: str, payload: bytes) -> None:
-        device, rest = routes.split_topic(topic) or ("", "")
-        intake = self._fleet.intake
-        if not payload:
-            return  # a retained message that someone cleared
-        if rest == "up/reported":
-            intake.report(device, payload, via="mqtt")
-        elif rest == "up/telemetry":
-            intake.telemetry(device, payload, via="mqtt")
-        elif rest == "up/state":
-            intake.presence(device, payload)
 
     def _publish(self, told: Mapping[str, Latest]) -> None:
         for device, latest in told.items():
@@ -173,3 +170,16 @@ class BrokerConnection:
         client = self._client
         if client is not None and self.connected.is_set():
             client.publish(routes.desired_topic(device), body, qos=1, retain=True)
+
+
+def _is_over(topic: str, outcome: Outcome) -> bool:
+    """Is there nothing to be done any more about a message of which this became?"""
+    if not isinstance(outcome, Exception):
+        return True
+    if not isinstance(outcome, EdgeliftError):
+        log.error("a fault while a message was stored topic=%s", topic, exc_info=outcome)
+        return False
+    log.warning("dropped topic=%s code=%s %s", topic, outcome.code, outcome.message)
+    # A message that is wrong stays wrong: acknowledged and dropped, or it would come again for ever. What is our own
+    # fault is handed out again at the next connect.
+    return outcome.code not in ("busy", "disk-full", "disk-error")

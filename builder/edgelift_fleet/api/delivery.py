@@ -1,0 +1,59 @@
+"""A device's message from its request into the inbox, and what became of it back: no thread, no database on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from starlette.requests import Request
+
+from edgelift_contract.ids import check_device_id
+from edgelift_fleet.api.crowding import Crowding
+from edgelift_fleet.api.limits import announced_bytes, read_body
+from edgelift_fleet.api.polls import caller_of
+from edgelift_fleet.inbox import Inbox, Outcome
+from edgelift_fleet.intake import Message
+
+
+class Delivery:
+    """Delivers messages that came over HTTP."""
+
+    def __init__(self, inbox: Inbox[Message]) -> None:
+        self._inbox, self._crowding = inbox, Crowding()
+
+    async def take(
+        self, kind: Literal["report", "telemetry"], device: str, request: Request, limit_bytes: int
+    ) -> Outcome:
+        """Read a message and have it stored; gives the reply once it is.
+
+        Raises:
+            ContractError: what is wrong with it.
+            TransportError: `busy` when the device sends too much: judged before its body is read.
+        """
+        check_device_id(device)
+        with self._crowding.admit(device, announced_bytes(request, limit_bytes)):
+            body = await read_body(request, limit_bytes)
+            address = caller_of(request.scope)
+            return await self.store(Message(kind, device, body, "http", address))
+
+    async def store(self, message: Message) -> Outcome:
+        """Have a message stored that was read; gives the reply once it is. Raises what the intake raised."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Outcome] = loop.create_future()
+
+        def done(outcome: Outcome) -> None:
+            try:
+                loop.call_soon_threadsafe(_settle, waiting, outcome)
+            except RuntimeError:
+                pass  # the server has stopped, and nobody waits any more
+
+        self._inbox.put(message.device, message, len(message.data), done)
+        outcome = await waiting
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def _settle(waiting: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not waiting.done():
+        waiting.set_result(outcome)

@@ -149,7 +149,8 @@ class Demo:
     def roll_out_bad(self) -> bool:
         self.say("Roll out digits@3, whose goldens do not match: it must stop at its first device and roll back")
         done = self.edgelift(*self.rollout("3"), check=False)
-        rollout = next(r for r in self.json("rollout", "list") if r["release"] == "digits@3")
+        listed = next(r for r in self.json("rollout", "list") if r["release"] == "digits@3")
+        rollout = self.json("rollout", "show", listed["id"])
         tried = [d["device"] for d in rollout["devices"]]
         console.print(f"exit code {done.returncode}; {rollout['state']}; tried on {', '.join(tried)} only")
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,24 +24,23 @@ from edgelift.common import (
     selector,
 )
 from edgelift.output import ago, make_console, printable, printing, say, show_table
-from edgelift.rollout_progress import RolloutProgress, event_line, headline
+from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline, state_words
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
     from edgelift_fleet.messages import RolloutView
 
-_ENDED = ("done", "rolled-back", "cancelled")
+_ENDED = ("done", "rolled-back", "wave-rolled-back", "cancelled")
 _POLL_S = 0.3
 
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id, as r7.")]
+WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, kept in the rollout's story.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     group = typer.Typer(help="Roll releases out in waves.", no_args_is_help=True, rich_markup_mode=None)
-    for name, command in (("start", _start), ("list", _list), ("show", _show), ("watch", _watch)):
-        group.command(name)(command)
-    for name, command in (("pause", _pause), ("resume", _resume), ("cancel", _cancel), ("rollback", _rollback)):
+    for name, command in _COMMANDS.items():
         group.command(name)(command)
     app.add_typer(group, name="rollout")
 
@@ -92,31 +92,41 @@ def _start(
 
 def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
     """List the rollouts, newest first."""
-    from edgelift_fleet.messages import RolloutView
+    from edgelift_fleet.messages import RolloutSummary
 
-    found = open_client(site).get("/v1/rollouts", list[RolloutView])
+    found = open_client(site).get("/v1/rollouts", list[RolloutSummary])
     if as_json:
         print_json(found)
         return
     show_table(
-        ("rollout", "release", "to", "state", "wave", "committed", "failed", "started", "why"),
+        ("rollout", "release", "to", "state", "wave", "committed", "failed", "offline", "started", "why"),
         [
             (
-                r.id, r.release, r.selector, r.state, f"{r.wave}/{len(r.waves)}", f"{r.committed}/{r.cohort}",
-                str(r.failed), ago(r.created_at), r.reason,
+                r.id, r.release, r.selector, state_words(r), f"{r.wave}/{len(r.waves)}", f"{r.committed}/{r.cohort}",
+                str(r.failed), str(r.offline), ago(r.created_at), r.reason,
             )
             for r in found
         ],
     )  # fmt: skip
 
 
-def _show(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """Show a rollout: each device it reached, and what happened."""
-    found = _get(open_client(site), rollout)
+def _show(
+    rollout: RolloutArgument,
+    devices: Annotated[int, typer.Option("--devices", min=0, max=1000, help="Show at most so many devices.")] = 50,
+    status: Annotated[
+        str, typer.Option("--status", help="Only devices of this status, as failed, offline or updating.")
+    ] = "",
+    after: Annotated[str, typer.Option("--after", help="Only devices after this id: the next page.")] = "",
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a rollout: how many devices stand how, some of them by name, and what happened."""
+    found = _get(open_client(site), rollout, status=status, limit=devices, after=after)
     if as_json:
         print_json(found)
         return
     say(headline(found))
+    say("  " + (", ".join(f"{number} {kind}" for kind, number in found.counts.items()) or "no device reached yet"))
     show_table(
         ("device", "wave", "status", "since", "before", "code", "message"),
         [
@@ -124,6 +134,8 @@ def _show(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption
             for d in found.devices
         ],
     )
+    if found.more:
+        say(f"… and {found.more} more: see --devices, --status and --after.")
     for event in found.events:
         say(event_line(found, event.at, event.kind, event.text))
 
@@ -133,42 +145,73 @@ def _watch(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOptio
     _follow(open_client(site), rollout, as_json=as_json)
 
 
-def _pause(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """Begin no further wave until resumed."""
-    _command(rollout, "pause", site, as_json)
+def _pause(
+    rollout: RolloutArgument, why: WhyOption = "", site: SiteOption = None, as_json: JsonOption = False
+) -> None:
+    """Begin nothing more until resumed; what was assigned and not begun is taken back."""
+    _command(rollout, "pause", site, as_json, why)
 
 
-def _resume(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+def _resume(
+    rollout: RolloutArgument, why: WhyOption = "", site: SiteOption = None, as_json: JsonOption = False
+) -> None:
     """Go on with a paused rollout."""
-    _command(rollout, "resume", site, as_json)
+    _command(rollout, "resume", site, as_json, why)
 
 
-def _cancel(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+def _approve(
+    rollout: RolloutArgument, why: WhyOption = "", site: SiteOption = None, as_json: JsonOption = False
+) -> None:
+    """Let the next wave begin, once this one is through, of a rollout that asks for that."""
+    _command(rollout, "approve", site, as_json, why)
+
+
+def _cancel(
+    rollout: RolloutArgument, why: WhyOption = "", site: SiteOption = None, as_json: JsonOption = False
+) -> None:
     """End a rollout; devices keep what they have."""
-    _command(rollout, "cancel", site, as_json)
+    _command(rollout, "cancel", site, as_json, why)
 
 
-def _rollback(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """Give every device that the rollout reached its previous version back."""
-    _command(rollout, "rollback", site, as_json)
+def _rollback(
+    rollout: RolloutArgument, why: WhyOption = "", site: SiteOption = None, as_json: JsonOption = False
+) -> None:
+    """Give every device that the rollout changed its previous version back, in whatever state the rollout is."""
+    _command(rollout, "rollback", site, as_json, why)
 
 
-def _command(rollout: str, command: str, site: SiteOption, as_json: bool) -> None:
+def _let_go(
+    rollout: RolloutArgument,
+    devices: Annotated[list[str], typer.Argument(help="The devices to wait for no longer.")],
+    why: WhyOption = "",
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait no longer for these devices: they count for nothing in the rollout any more, and keep what they have."""
+    _command(rollout, "let-go", site, as_json, why, devices)
+
+
+def _command(
+    rollout: str, command: str, site: SiteOption, as_json: bool, why: str, devices: list[str] | None = None
+) -> None:
     from edgelift_fleet.client import segment
-    from edgelift_fleet.messages import RolloutView
+    from edgelift_fleet.messages import RolloutOrder, RolloutView
 
-    found = open_client(site).post(f"/v1/rollouts/{segment(rollout)}/{command}", {}, RolloutView)
+    order = RolloutOrder(why, devices or [])
+    found = open_client(site).post(f"/v1/rollouts/{segment(rollout)}/{command}", order, RolloutView)
     if as_json:
         print_json(found)
     else:
         say(headline(found))
 
 
-def _get(client: Client, rollout: str) -> RolloutView:
+def _get(client: Client, rollout: str, **query: str | int) -> RolloutView:
+    from urllib.parse import urlencode
+
     from edgelift_fleet.client import segment
     from edgelift_fleet.messages import RolloutView
 
-    return client.get(f"/v1/rollouts/{segment(rollout)}", RolloutView)
+    return client.get(f"/v1/rollouts/{segment(rollout)}?{urlencode(query)}", RolloutView)
 
 
 def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
@@ -180,21 +223,27 @@ def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
         status.start()
     try:
         while True:
-            found = _get(client, rollout)
+            found = _get(client, rollout, limit=0, events_after=max(0, progress.last))
             for line in progress.lines(found, time.monotonic()):
                 with nullcontext() if as_json else printing():
                     console.print(printable(line), soft_wrap=True)
             if found.state in _ENDED:
                 break
             if status:
-                status.update(Text(printable(f"{found.committed}/{found.cohort} committed · {found.reason}")))
+                status.update(Text(printable(f"{counts(found)} · {found.reason}{countdown(found)}")))
             time.sleep(_POLL_S)
     finally:
         if status:
             status.stop()
     if as_json:
-        print_json(found)
+        print_json(_get(client, rollout))
     else:
         say(headline(found))
     if found.state != "done":
         raise typer.Exit(1)
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "start": _start, "list": _list, "show": _show, "watch": _watch, "pause": _pause, "resume": _resume,
+    "approve": _approve, "cancel": _cancel, "rollback": _rollback, "let-go": _let_go,
+}  # fmt: skip

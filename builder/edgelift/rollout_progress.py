@@ -9,17 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgelift_fleet.messages import RolloutView
+    from edgelift_fleet.messages import RolloutSummary, RolloutView
 
 #: A line is due after this long without one, seconds: a log that stands still looks like a program that does.
 QUIET_S = 30.0
+_OPEN = ("scheduled", "running", "rolling-back", "paused")
 
 
 class RolloutProgress:
-    """Remembers what was shown of one rollout."""
+    """Remembers what was shown of one rollout.
+
+    Attributes:
+        last: `seq` of the newest event that was shown; -1 before the first.
+    """
 
     def __init__(self) -> None:
-        self._events = 0
+        self.last = -1
         self._waits_for = ""
         self._last_at: float | None = None
         self._changed_at = 0.0
@@ -32,19 +37,19 @@ class RolloutProgress:
             now: seconds on any clock that only goes forward.
         """
         new = [] if self._last_at is not None else [opening(found)]
-        events = found.events[self._events :]
+        events = [event for event in found.events if event.seq > self.last]
         new += [event_line(found, event.at, event.kind, event.text) for event in events]
-        self._events = len(found.events)
-        waits_for = f"{found.committed}/{found.cohort} committed, {found.failed} failed. {found.reason}"
+        self.last = max([self.last, *(event.seq for event in events)])
+        waits_for = f"{counts(found)}. {found.reason}"
         quiet = self._last_at is not None and now - self._last_at >= QUIET_S
         shown = any(event.text == found.reason for event in events)
-        if found.state in ("running", "rolling-back", "paused") and (quiet or waits_for != self._waits_for):
+        if found.state in _OPEN and (quiet or waits_for != self._waits_for):
             if waits_for != self._waits_for:
                 self._waits_for, self._changed_at = waits_for, now
                 quiet = False
             if quiet or not shown:
                 at = max(found.changed_at, found.created_at) + (now - self._changed_at)
-                new.append(event_line(found, at, "waits", waits_for, still=quiet))
+                new.append(event_line(found, at, "waits", waits_for + countdown(found), still=quiet))
         if new:
             self._last_at = now
         return new
@@ -62,18 +67,40 @@ def opening(found: RolloutView) -> str:
     )
 
 
-def headline(found: RolloutView) -> str:
+def headline(found: RolloutSummary) -> str:
     """How a rollout stands, in a sentence or two."""
     wave = f"wave {found.wave} of {len(found.waves)}, " if found.wave else ""
     keep = ""
-    if found.state == "rolled-back" and found.committed:
-        keep = (
-            f" {found.committed} of earlier waves keep it; to take it back: edgelift rollout rollback {found.id}."
-        )
+    if found.state == "wave-rolled-back":
+        keep = f" Earlier waves keep it; to take it back: edgelift rollout rollback {found.id}."
     return (
-        f"{found.id}: {found.release} to {found.selector} is {found.state}: {wave}{found.committed} of "
-        f"{found.cohort} committed, {found.failed} failed. {found.reason}{keep}"
+        f"{found.id}: {found.release} to {found.selector} is {state_words(found)}: {wave}{counts(found, 'of')}. "
+        f"{found.reason}{keep}"
     )
+
+
+def state_words(found: RolloutSummary) -> str:
+    """The state; of a rollback that waits for devices which are off, with how many."""
+    off = f" ({found.offline} offline)" if found.state == "rolling-back" and found.offline else ""
+    return f"{found.state}{off}"
+
+
+def counts(found: RolloutSummary, of: str = "/") -> str:
+    """How many committed, failed, and are offline if any."""
+    between = f" {of} " if of != "/" else of
+    offline = f", {found.offline} offline" if found.offline else ""
+    return f"{found.committed}{between}{found.cohort} committed, {found.failed} failed{offline}"
+
+
+def countdown(found: RolloutView) -> str:
+    """How long until something changes by itself; empty if nothing does."""
+    left_s = found.due_at - found.now
+    if not found.due_at or not found.now or left_s <= 0:
+        return ""
+    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if left_s >= 2 * length_s:
+            return f" ({left_s / length_s:.0f} {unit} left)"
+    return f" ({left_s:.0f} s left)"
 
 
 def event_line(found: RolloutView, at: float, kind: str, text: str, still: bool = False) -> str:

@@ -6,8 +6,11 @@ Level-triggered: the row holds the wanted end. Writing what stands there already
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
@@ -40,13 +43,13 @@ def read_assignment(session: Session, device: str, into: list[Fault]) -> Assignm
     return read_row(row.body, Assignment, owner=device, what=_WHAT, into=into) if row is not None else None
 
 
-def revisions_spent(device: DeviceRow) -> Fault | None:
+def revisions_spent(device: str, revision_seen: int) -> Fault | None:
     """Why nothing can be assigned to a device any more, for it says that it has seen the last revision; else None."""
-    if device.revision_seen < _MAX_REVISION:
+    if revision_seen < _MAX_REVISION:
         return None
-    message = f"{device.id} says that it has seen revision {device.revision_seen}: no assignment can follow that."
+    message = f"{device} says that it has seen revision {revision_seen}: no assignment can follow that."
     hint = (
-        f"Run: edgelift devices mend {device.id}. If it says so again, its state is damaged: stop its agent, remove"
+        f"Run: edgelift devices mend {device}. If it says so again, its state is damaged: stop its agent, remove"
         " state.db from its state folder, and start it; it goes on serving what it has committed."
     )
     return Fault("revision", SPENT, message, hint)
@@ -62,7 +65,7 @@ def pick(
             `revisions-spent` where the device is set apart.
     """
     found = get_release(session, release)
-    if spent := revisions_spent(device):
+    if spent := revisions_spent(device.id, device.revision_seen):
         raise UnreadableRow(spent)
     facts = decode_row(device.facts, DeviceFacts, owner=device.id, what="facts")
     entry = choose(found.artifacts, facts, what=release)
@@ -92,7 +95,7 @@ def set_slot(
     if not again and _wish(slots.get(slot)) == _wish(wanted):
         return None
     # A device never goes back to a lower revision; one restored from a backup must not be stuck behind it.
-    if spent := revisions_spent(device):
+    if spent := revisions_spent(device.id, device.revision_seen):
         raise UnreadableRow(spent)
     revision = max(current.revision if current else 0, device.revision_seen) + 1
     if wanted is None:
@@ -101,6 +104,74 @@ def set_slot(
         slots[slot] = msgspec.structs.replace(wanted, asked=revision)
     _write(session, device, revision, slots)
     return revision
+
+
+def set_slots(
+    session: Session, slot: str, wishes: Mapping[str, SlotAssignment | None]
+) -> dict[str, int | ContractError | None]:
+    """`set_slot` for many devices, in a fixed number of statements. Inside a write transaction.
+
+    Args:
+        session: of the transaction.
+        slot: the name of the slot.
+        wishes: device → what its slot should run; None empties it.
+
+    Returns:
+        Device → its new revision, None when this stood there already, or why it could not be written: what is wrong
+        with one device costs that one. A device that isn't enrolled is left out.
+    """
+    query = sa.select(DeviceRow.id, DeviceRow.revision_seen, AssignmentRow.body)
+    query = query.outerjoin(AssignmentRow, AssignmentRow.device == DeviceRow.id).where(DeviceRow.id.in_(wishes))
+    found: dict[str, int | ContractError | None] = {}
+    new: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    now = time.time()
+    for device, revision_seen, body in session.execute(query):
+        try:
+            made = _next(device, body, revision_seen, slot, wishes[device], now)
+        except ContractError as error:
+            found[device] = error
+            continue
+        found[device] = made.revision if made else None
+        if made:
+            row = {
+                "device": device,
+                "revision": made.revision,
+                "issued_at": now,
+                "body": dump_assignment(made).decode(),
+            }
+            (new if body is None else changed).append(row)
+    if new:
+        session.execute(sa.insert(AssignmentRow), new)
+    if changed:
+        session.execute(sa.update(AssignmentRow), changed)
+    return found
+
+
+def _next(
+    device: str, body: str | None, revision_seen: int, slot: str, wanted: SlotAssignment | None, now: float
+) -> Assignment | None:
+    """A device's assignment after a change of one slot; None where nothing changes.
+
+    Raises:
+        ContractError: `unreadable-row`, `revisions-spent`, `too-large`.
+    """
+    current = decode_row(body, Assignment, owner=device, what=_WHAT) if body is not None else None
+    slots = dict(current.slots) if current else {}
+    if _wish(slots.get(slot)) == _wish(wanted):
+        return None
+    if spent := revisions_spent(device, revision_seen):
+        raise UnreadableRow(spent)
+    revision = max(current.revision if current else 0, revision_seen) + 1
+    if wanted is None:
+        slots.pop(slot, None)
+    else:
+        slots[slot] = msgspec.structs.replace(wanted, asked=revision)
+    made = Assignment(
+        schema=Assignment.SCHEMA, device=device, revision=revision, issued_at=round(now, 3), slots=slots
+    )
+    dump_assignment(made)
+    return made
 
 
 def _wish(slot: SlotAssignment | None) -> SlotAssignment | None:

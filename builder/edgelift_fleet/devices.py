@@ -156,6 +156,11 @@ class LastSeen:
             # Another server of the site may have heard of it since, and written so.
             return max(self._unwritten.get(row.id, (0.0, "")), (row.last_seen, row.transport))
 
+    def at(self, device: str, stored: float) -> float:
+        """When a device was last heard of, where its row says `stored`; seconds since 1970."""
+        with self._lock:
+            return self._unwritten.get(device, (stored, ""))[0]
+
     def flush(self, db: Database) -> None:
         """Write what is new; what can't be written now is kept for the next time."""
         with self._lock:
@@ -173,7 +178,19 @@ class LastSeen:
 
 
 def is_online(row: Heard, last_seen: float, now: float) -> bool:
-    """Is the device there? Its broker connection says so, or it spoke over HTTP lately, after any good-bye."""
+    """Is the device there? See `is_there`."""
+    return is_there(row.presence_online, row.gone_at, last_seen, now)
+
+
+def is_there(presence_online: bool, gone_at: float, last_seen: float, now: float) -> bool:
+    """Is a device there? Its broker connection says so, or it spoke over HTTP lately, after any good-bye.
+
+    Args:
+        presence_online: what its broker connection says.
+        gone_at: when it said good-bye; this and the next are seconds since 1970, host's clock.
+        last_seen: when it was last heard of.
+        now: the time now.
+    """
     # What lies in the future was dated by a clock that has been set back since: it says nothing.
-    after_good_bye = last_seen > row.gone_at or row.gone_at > now
-    return row.presence_online or (after_good_bye and abs(now - last_seen) < GONE_AFTER_S)
+    after_good_bye = last_seen > gone_at or gone_at > now
+    return presence_online or (after_good_bye and abs(now - last_seen) < GONE_AFTER_S)

@@ -44,7 +44,7 @@ class Fleet:
         self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
         self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)
-        self.rollouts = Rollouts(db, self.seen, wake=self.work.set, announce=self.changes.announce)
+        self.rollouts = Rollouts(db, self.seen, wake=self.work.set)
         self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None
         self.broker_state: Callable[[], str] = lambda: "none"
         # A direct assignment may take a device out of a rollout: have it looked at.

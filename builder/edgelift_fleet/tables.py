@@ -139,7 +139,11 @@ class TelemetryRow(Base):
 
 
 class RolloutRow(Base):
-    """A rollout: its plan and where it stands."""
+    """A rollout: its plan and where it stands.
+
+    `back` is what a rollback takes back (`wave` or `all`); `cohort` how many devices were selected at the last look;
+    `approved` how many waves a person has approved; `due_at` when time alone will change something, 0 for never.
+    """
 
     __tablename__ = "rollout"
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -154,11 +158,18 @@ class RolloutRow(Base):
     reason: Mapped[str] = mapped_column(sa.Text)
     created_at: Mapped[float]
     changed_at: Mapped[float]
+    back: Mapped[str] = mapped_column(sa.String(16), default="")
+    cohort: Mapped[int] = mapped_column(default=0)
+    approved: Mapped[int] = mapped_column(default=1)
+    due_at: Mapped[float] = mapped_column(default=0.0)
 
 
 class RolloutDeviceRow(Base):
-    """A device that a rollout reached. `previous` is the SlotAssignment to go back to; empty for none. `committed_by`
-    is what its commit rests on, `requests` or `goldens`; empty before.
+    """A device that a rollout reached.
+
+    `previous` is the SlotAssignment to go back to, empty for none; `told_at` since when it can know of what it was
+    assigned, 0 while it was never there; `held` that a pause took back what it was assigned.
+    `committed_by` is what its commit rests on, `requests` or `goldens`; empty before.
     """
 
     __tablename__ = "rollout_device"
@@ -170,6 +181,8 @@ class RolloutDeviceRow(Base):
     assigned_at: Mapped[float]
     previous: Mapped[str] = mapped_column(sa.Text)
     going_back: Mapped[bool] = mapped_column(default=False)
+    told_at: Mapped[float] = mapped_column(default=0.0)
+    held: Mapped[bool] = mapped_column(default=False)
     status: Mapped[str] = mapped_column(sa.String(16))
     status_at: Mapped[float]
     code: Mapped[str] = mapped_column(sa.String(64), default="")
@@ -178,7 +191,7 @@ class RolloutDeviceRow(Base):
 
 
 class RolloutEventRow(Base):
-    """What happened in a rollout, in order."""
+    """What happened in a rollout, in order; `body` is who ordered it, why, and which devices it names, as JSON."""
 
     __tablename__ = "rollout_event"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -186,3 +199,4 @@ class RolloutEventRow(Base):
     at: Mapped[float]
     kind: Mapped[str] = mapped_column(sa.String(32))
     text: Mapped[str] = mapped_column(sa.Text)
+    body: Mapped[str] = mapped_column(sa.Text, default="")

@@ -17,7 +17,16 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.client import Client
 from edgelift_fleet.cohorts import Member
-from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, RolloutRequest, RolloutView
+from edgelift_fleet.messages import (
+    AssignReply,
+    AssignRequest,
+    DeviceDetail,
+    RolloutOrder,
+    RolloutRequest,
+    RolloutSummary,
+    RolloutView,
+    TagsRequest,
+)
 from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.testing import Behaviour, FleetSimulator, SimulatedDevice, simulated_fleet, wait_until
 from tests.fleet.conftest import Server, edgelift, make_site
@@ -66,8 +75,13 @@ class Operator:
         devices = [msgspec.structs.replace(d, device=d.device.removeprefix(self.prefix)) for d in view.devices]
         return msgspec.structs.replace(view, devices=devices)
 
-    def order(self, rollout: RolloutView, command: str) -> RolloutView:
-        return self.client.post(f"/v1/rollouts/{rollout.id}/{command}", {}, RolloutView)
+    def order(self, rollout: RolloutView, command: str, *devices: str, why: str = "") -> RolloutView:
+        order = RolloutOrder(why, [self.prefix + device for device in devices])
+        return self.client.post(f"/v1/rollouts/{rollout.id}/{command}", order, RolloutView)
+
+    def tag(self, device: str, *keys: str, remove: tuple[str, ...] = ()) -> None:
+        wanted = TagsRequest({self.prefix + key: "" for key in keys}, [self.prefix + key for key in remove])
+        self.client.post(f"/v1/devices/{self.prefix}{device}/tags", wanted, dict[str, str])
 
     def wait(self, rollout: RolloutView, condition: Callable[[RolloutView], bool] | str):
         def holds() -> RolloutView | None:
@@ -158,16 +172,30 @@ def test_a_failure_stops_it_and_the_wave_goes_back(operator, fleet, outcome: str
     assert (wanted.version, wanted.policy.allow_older, wanted.rollout) == ("1", True, rollout.id)
 
 
-def test_devices_that_had_committed_go_back_with_their_wave(operator, fleet) -> None:
+def test_a_failure_in_a_late_wave_takes_back_every_wave(operator, fleet) -> None:
     start_fleet(fleet, operator, "pi-1", "pi-2", "pi-3")
     fleet.devices["pi-3"].behaviour = Behaviour(bad={"2": "rolled-back"}, delay_s=0.5)
-    rollout = operator.start("digits@2", "1,100%")
-    ended = operator.wait(rollout, "rolled-back")
-    # The first wave is proven and stays; the second goes back whole.
+    ended = operator.wait(operator.start("digits@2", "1,100%"), "rolled-back")
+    assert operator.versions("pi-1", "pi-2", "pi-3") == ["1", "1", "1"]
+    assert {d.device: d.status for d in ended.devices} == dict.fromkeys(("pi-1", "pi-2", "pi-3"), "restored")
+    assert sorted(ended.events[-1].devices["restored"]) == [operator.prefix + f"pi-{n}" for n in (1, 2, 3)]
+
+
+def test_earlier_waves_keep_it_when_that_was_asked_for_until_a_person_takes_it_back(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2", "pi-3")
+    fleet.devices["pi-3"].behaviour = Behaviour(bad={"2": "rolled-back"}, delay_s=0.5)
+    rollout = operator.start("digits@2", "1,100%", keep_earlier=True)
+    ended = operator.wait(rollout, "wave-rolled-back")
     assert operator.versions("pi-1", "pi-2", "pi-3") == ["2", "1", "1"]
     assert {d.device: d.status for d in ended.devices} == {
         "pi-1": "committed", "pi-2": "restored", "pi-3": "restored",
     }  # fmt: skip
+    assert f"edgelift rollout rollback {rollout.id}" in headline(ended)
+    operator.order(rollout, "rollback", why="All of it.")
+    again = operator.wait(rollout, "rolled-back")
+    assert operator.versions("pi-1", "pi-2", "pi-3") == ["1", "1", "1"]
+    assert "edgelift rollout rollback" not in headline(again)
+    assert [(e.who, e.why) for e in again.events if e.why] == [("operator", "All of it.")]
 
 
 def test_failures_that_are_allowed(operator, fleet) -> None:
@@ -193,13 +221,19 @@ def test_a_first_release_that_fails_leaves_an_empty_slot(operator, fleet) -> Non
     ended = operator.wait(operator.start("digits@1", "100%"), "rolled-back")
     assert ended.devices[0].status == "restored"
     assert operator.detail("pi-1").device.slots == []
+    assert any("pi-1 has an empty slot again" in event.text for event in ended.events)
 
 
-def test_a_device_that_nothing_suits_counts_as_failed(operator, fleet) -> None:
+def test_a_device_that_nothing_suits_is_named_and_sends_nobody_back(operator, fleet) -> None:
     facts = DeviceFacts("jetson-maxwell", ["jetson-maxwell"], {"onnxruntime": "1.30"})
-    fleet.add("nano", facts=facts)
-    ended = operator.wait(operator.start("digits@1", "100%"), "rolled-back")
-    assert ended.devices[0].code == "wrong-hardware-class" and "jetson-maxwell" in ended.reason
+    fleet.add("a-nano", facts=facts)
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    done = operator.wait(operator.start("digits@2", "1,100%"), "done")
+    assert {d.device: d.status for d in done.devices} == {
+        "a-nano": "unsuited", "pi-1": "committed", "pi-2": "committed",
+    }  # fmt: skip
+    assert (done.devices[0].code, done.failed) == ("wrong-hardware-class", 0) and "a-nano" in done.reason
+    assert operator.versions("pi-1", "pi-2") == ["2", "2"]
 
 
 def test_late_joiners_come_in_later_waves(operator, fleet) -> None:
@@ -221,7 +255,7 @@ def test_pause_resume_cancel(operator, fleet) -> None:
     start_fleet(fleet, operator, "pi-1", "pi-2")
     gates = hold(fleet, "pi-1", "pi-2")
     rollout = operator.start("digits@2")
-    operator.wait(rollout, lambda r: r.reached == 1)
+    operator.wait(rollout, lambda r: r.counts == {"updating": 1})
     assert operator.order(rollout, "pause").state == "paused"
     gates["pi-1"].set()
     # It takes note that the wave is through, and yet begins no other.
@@ -235,10 +269,28 @@ def test_pause_resume_cancel(operator, fleet) -> None:
     operator.wait(rollout, "done")
     hold(fleet, "pi-1", "pi-2")
     other = operator.start("digits@3")
-    assert operator.order(other, "cancel").state == "cancelled"
+    cancelled = operator.order(other, "cancel", why="Not today.")
+    named = [device for names in cancelled.events[-1].devices.values() for device in names]
+    assert cancelled.state == "cancelled" and sorted(named) == [f"{operator.prefix}pi-{n}" for n in (1, 2)]
+    assert "By operator: Not today." in cancelled.reason
     for command in ("pause", "resume", "cancel"):
         with pytest.raises(ContractError):
             operator.order(other, command)
+
+
+def test_a_pause_takes_back_what_was_not_begun_and_resuming_gives_it_again(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    fleet.devices["pi-2"].stop()
+    rollout = operator.start("digits@2", "100%")
+    operator.wait(rollout, lambda r: r.committed == 1 and r.reached == 2)
+    operator.order(rollout, "pause")
+    operator.wait(rollout, lambda r: r.counts == {"committed": 1, "held": 1})
+    fleet.devices["pi-2"].start()  # it comes back and is told nothing new
+    wait_until(lambda: operator.detail("pi-2").device.revision_seen == operator.detail("pi-2").device.revision)
+    assert operator.versions("pi-1", "pi-2") == ["2", "1"]
+    operator.order(rollout, "resume")
+    operator.wait(rollout, "done")
+    assert operator.versions("pi-1", "pi-2") == ["2", "2"]
 
 
 def test_a_person_rolls_all_back(operator, fleet) -> None:
@@ -290,12 +342,12 @@ def test_only_one_rollout_at_a_time_on_a_slot(operator, fleet) -> None:
 )
 def test_what_cannot_be_started(operator, fleet, change, code) -> None:
     fleet.add("pi-1")
-    before = operator.client.get("/v1/rollouts", list[RolloutView])
+    before = operator.client.get("/v1/rollouts", list[RolloutSummary])
     wanted = {"release": "digits@1", "to": f"tag:{operator.prefix}demo", "waves": ["100%"], **change}
     with pytest.raises(ContractError) as refused:
         operator.client.post("/v1/rollouts", RolloutRequest(**wanted), RolloutView)
     assert refused.value.code == code
-    assert len(operator.client.get("/v1/rollouts", list[RolloutView])) == len(before)
+    assert len(operator.client.get("/v1/rollouts", list[RolloutSummary])) == len(before)
 
 
 def test_a_restart_in_the_middle_loses_nothing(site) -> None:
@@ -334,17 +386,3 @@ def test_the_command_line(shared: Server, operator: Operator, fleet: Fleet) -> N
     assert "restored" in edgelift("rollout", "show", view["id"], *at).stdout
     unknown = edgelift("rollout", "show", "r999", *at)
     assert unknown.returncode == 1 and "There is no rollout 'r999'" in unknown.stderr
-
-
-def test_after_a_wave_went_back_a_person_takes_back_the_earlier_waves_too(operator, fleet) -> None:
-    start_fleet(fleet, operator, "pi-1", "pi-2")
-    fleet.devices["pi-2"].behaviour = Behaviour(bad={"2": "refused"})
-    rollout = operator.start("digits@2", "1,100%")
-    ended = operator.wait(rollout, "rolled-back")
-    assert [(d.device, d.status) for d in ended.devices] == [("pi-1", "committed"), ("pi-2", "restored")]
-    assert f"edgelift rollout rollback {rollout.id}" in headline(ended)
-    operator.order(rollout, "rollback")
-    wait_until(lambda: [d.status for d in operator.show(rollout).devices] == ["restored", "restored"])
-    assert operator.wait(rollout, "rolled-back").state == "rolled-back"
-    assert operator.versions("pi-1", "pi-2") == ["1", "1"]
-    assert "edgelift rollout rollback" not in headline(operator.show(rollout))

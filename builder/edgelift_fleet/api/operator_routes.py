@@ -26,6 +26,7 @@ from edgelift_fleet.messages import (
     ServerHealth,
     TagsRequest,
 )
+from edgelift_fleet.rollout.clashes import open_rollouts_of, refuse_clash
 from edgelift_fleet.tables import DeviceRow
 
 MAX_OPERATOR_BYTES = 64 * 1024
@@ -104,4 +105,8 @@ def _assign(fleet: Fleet, device: str, wanted: AssignRequest) -> AssignReply:
 
 def _tag(fleet: Fleet, device: str, wanted: TagsRequest) -> dict[str, str]:
     with fleet.db.write(device_scope(device)) as session:
-        return change_tags(session, device, wanted.set, wanted.remove)
+        before = open_rollouts_of(session, device)
+        tags = change_tags(session, device, wanted.set, wanted.remove)
+        refuse_clash(session, device, before)
+    fleet.work.set()  # a rollout may have won or lost a device
+    return tags

@@ -1,10 +1,10 @@
-"""Rollouts over HTTP: start, look, pause, resume, cancel, roll back."""
+"""Rollouts over HTTP: start, look, pause, resume, cancel, roll back, let go."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from edgelift_contract import codec
@@ -12,7 +12,14 @@ from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.schema import answers, takes
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.messages import RolloutRequest, RolloutView
+from edgelift_fleet.messages import RolloutOrder, RolloutRequest, RolloutSummary, RolloutView
+from edgelift_fleet.rollout.commands import Command
+from edgelift_fleet.rollout.view import DEVICES, MAX_DEVICES, Asked
+
+#: An order that lets ten thousand devices go by name.
+MAX_ORDER_BYTES = 1 << 20
+#: Largest number that the database counts to.
+LARGEST = 2**63 - 1
 
 
 def rollout_routes(fleet: Fleet) -> APIRouter:
@@ -22,27 +29,38 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
     @router.post("/v1/rollouts", openapi_extra=takes(RolloutRequest), responses=answers(RolloutView))
     async def start(request: Request) -> Response:
         """Roll a release out in waves. The next wave begins only when every device of the last one served the
-        release through its probation; a failure gives the wave its previous version back.
+        release through its probation; a failure gives every device that it changed its previous version back.
         """
         body = await read_body(request, MAX_OPERATOR_BYTES)
         wanted = codec.decode_json(body, RolloutRequest, what="request")
         return answer(await run_in_threadpool(fleet.rollouts.start, wanted))
 
-    @router.get("/v1/rollouts", responses=answers(list[RolloutView]))
+    @router.get("/v1/rollouts", responses=answers(list[RolloutSummary]))
     def rollouts() -> Response:
-        """All rollouts, newest first."""
+        """The newest rollouts, newest first: counts and reasons, no devices."""
         return answer(fleet.rollouts.list())
 
     @router.get("/v1/rollouts/{rollout}", responses=answers(RolloutView))
-    def rollout(rollout: str) -> Response:
-        """One rollout: its state with the reason, each device it reached, and what happened in order."""
-        return answer(fleet.rollouts.show(rollout))
+    def rollout(
+        rollout: str,
+        status: Annotated[str, Query(description="Only devices of this status.", max_length=16)] = "",
+        limit: Annotated[int, Query(ge=0, le=MAX_DEVICES, description="Devices, at most.")] = DEVICES,
+        after: Annotated[str, Query(description="Only devices after this id.", max_length=64)] = "",
+        events_after: Annotated[int, Query(ge=0, le=LARGEST, description="Only events after this `seq`.")] = 0,
+    ) -> Response:
+        """One rollout: its state with the reason, counts, devices that it reached, and what happened in order."""
+        return answer(fleet.rollouts.show(rollout, Asked(status, limit, after, events_after)))
 
-    @router.post("/v1/rollouts/{rollout}/{command}", responses=answers(RolloutView))
-    def command(rollout: str, command: Literal["pause", "resume", "cancel", "rollback"]) -> Response:
-        """`pause` and `resume`; `cancel` assigns nothing more and leaves devices as they are; `rollback` gives
-        every device that was reached its previous version back.
+    @router.post(
+        "/v1/rollouts/{rollout}/{command}", openapi_extra=takes(RolloutOrder), responses=answers(RolloutView)
+    )
+    async def command(rollout: str, command: Command, request: Request) -> Response:
+        """`pause` takes back what was assigned and not begun, `resume` goes on; `approve` the next wave; `cancel` assigns
+        nothing more and leaves devices as they are; `rollback` gives every device that the rollout changed its previous
+        version back, whatever state it is in; `let-go` releases the devices that are named. The body may say why.
         """
-        return answer(fleet.rollouts.command(rollout, command))
+        body = await read_body(request, MAX_ORDER_BYTES)
+        order = codec.decode_json(body or b"{}", RolloutOrder, what="request")
+        return answer(await run_in_threadpool(fleet.rollouts.command, rollout, command, order))
 
     return router

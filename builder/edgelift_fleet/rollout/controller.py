@@ -1,8 +1,13 @@
 """The one writer of rollouts: gathers what was observed, asks `rollout.decide`, and acts.
 
-A thread of its own, woken by reports and commands and once a second. All state is in the database, and each
-step is one transaction: a server that is killed between two steps goes on where it was. Devices are told only
-after the step is committed; should the server end right there, they learn at their next poll or connect.
+A thread of its own. All state is in the database; a server that is killed between two transactions goes on where it
+was, for every decision states a wanted end and is made again until that is reached. Many devices are written in chunks,
+and those of a chunk are told once it is committed; should the server end right there, they learn at their next poll or
+connect.
+
+It looks when it was woken (a report, a command, tags), when time alone changes the next decision, and now and then
+besides, for what nobody told it. Looks at a large fleet cost: between two of them it rests for a few times what the last
+one took.
 """
 
 from __future__ import annotations
@@ -10,31 +15,59 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract import codec
-from edgelift_contract.assignment import Policy
-from edgelift_contract.errors import ContractError, EdgeliftError
-from edgelift_fleet.assignments import pick, set_slot
+from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import SITE, Database
-from edgelift_fleet.devices import LastSeen, get_device
+from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.lead import Lead
-from edgelift_fleet.rollout.decide import TERMINAL, Advance, Decision, Finish, Hold, Pause, RollBack, decide
-from edgelift_fleet.rollout.observe import Standing, cohort_of, observe, rollout_id, standings
-from edgelift_fleet.rollout.orders import note, plan_of, set_state
-from edgelift_fleet.rollout.restore import previous_of, restore
-from edgelift_fleet.rows import UnreadableRow, decode_row
+from edgelift_fleet.rollout.decide import (
+    Advance,
+    Decision,
+    Finish,
+    Hold,
+    HoldBack,
+    Pause,
+    RollBack,
+    decide,
+)
+from edgelift_fleet.rollout.handing import CHUNK, give_back, hand_out, hold_back
+from edgelift_fleet.rollout.observe import Found, look
+from edgelift_fleet.rollout.orders import plan_of
+from edgelift_fleet.rollout.situation import TERMINAL, Observations
+from edgelift_fleet.rollout.story import is_news, note, remember, set_state, why_back
+from edgelift_fleet.rows import UnreadableRow
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
 log = logging.getLogger(__name__)
 
-_TICK_S = 1.0
-#: Reports of a large fleet come in bursts: look at most this often, seconds.
-_BREATH_S = 0.1
+#: Between two looks, seconds; of a large fleet so many times what the last look took.
+_BREATH_S, _BREATHS = 0.1, 3.0
+#: A look that nobody asked for comes after this long, seconds, or so many times what the last look took: what another
+#: process wrote, a device that went away without a word.
+_UNASKED_S, _UNASKED_TIMES = 5.0, 200.0
+
+#: Whoever doesn't lead asks again after this long, seconds.
+_FOLLOWS_S = 0.5
+
+#: Writes one chunk of devices; returns those whose assignment changed.
+_Write = Callable[[Session, RolloutRow, Sequence[str], LastSeen], list[str]]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One look at a rollout, with what must still be so when it is acted upon."""
+
+    found: dict[str, Found]
+    observations: Observations
+    decision: Decision
+    stamp: tuple[object, ...]
+    now: float
 
 
 class Controller:
@@ -65,140 +98,165 @@ class Controller:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._work.clear()
+            began, due = time.monotonic(), 0.0
             try:
-                if self._lead.leads:
-                    self.step()
+                due = self.step() if self._lead.leads else time.time() + _FOLLOWS_S
             except EdgeliftError as error:
                 log.warning("rollouts wait code=%s %s", error.code, error.message)
             except Exception:
-                log.exception("a fault in the rollout controller")  # the next tick looks again
-            self._stopping.wait(_BREATH_S)
-            self._work.wait(_TICK_S)
+                log.exception("a fault in the rollout controller")  # the next look may find it mended
+            took_s = time.monotonic() - began
+            self._stopping.wait(max(_BREATH_S, _BREATHS * took_s))
+            left_s = max(_UNASKED_S, _UNASKED_TIMES * took_s)
+            if due:
+                left_s = min(left_s, max(0.0, due - time.time()))
+            self._work.wait(left_s)
 
-    def step(self) -> None:
-        """Look at every rollout that is under way, and do what is due."""
+    def step(self) -> float:
+        """Look at every rollout that is under way, and do what is due.
+
+        Returns:
+            When time alone will change something, seconds since 1970; 0 for never.
+        """
         with self._db.read() as session:
             active = sa.select(RolloutRow.number).where(RolloutRow.state.not_in(TERMINAL))
             numbers = list(session.scalars(active.order_by(RolloutRow.number)))
+        dues = []
         for number in numbers:
             try:
-                if self._due(number):
-                    self._act(number)
-            except ContractError as error:  # what is stored of it can't be read: the others go on
+                dues.append(self._attend(number))
+            except UnreadableRow as error:  # what is stored of it can't be read: the others go on
                 log.warning("the rollout r%d waits code=%s %s", number, error.code, error.message)
+        return min((due for due in dues if due), default=0.0)
 
-    def _due(self, number: int) -> bool:
-        """Would acting change anything? Judged without the write lock: mostly it wouldn't."""
+    def _attend(self, number: int) -> float:
+        """Look at one rollout and act; returns as `step`."""
         with self._db.read() as session:
             row = session.get_one(RolloutRow, number)
-            found = standings(session, row)
-            news = any(_is_news(r, f) for r, f in found.values())
-            decision = self._decide(session, row, found)
-        quiet = isinstance(decision, Hold) and not decision.join and decision.reason == row.reason
-        return news or not (quiet or row.state == "paused")
+            seen = self._look(session, row)
+            quiet = _is_quiet(row, seen)
+        if not quiet:
+            rest = self._act(number, seen)
+            for write, devices in rest:
+                if not self._write(number, seen, write, devices):
+                    break
+            self._work.set()  # what was done is looked at in its turn
+        return seen.decision.until if isinstance(seen.decision, Hold) else 0.0
 
-    def _act(self, number: int) -> None:
+    def _look(self, session: Session, row: RolloutRow) -> _Seen:
+        now = time.time()
+        found, observations = look(session, row, self._seen, now)
+        return _Seen(found, observations, decide(plan_of(row), observations, now), _stamp(row), now)
+
+    def _act(self, number: int, seen: _Seen) -> list[tuple[_Write, Sequence[str]]]:
+        """Keep what was seen and do what was decided, with the first chunk of devices; returns the other chunks."""
         with self._lead.write(SITE) as session:
             row = session.get_one(RolloutRow, number)
-            found = standings(session, row)
-            for device, (kept, standing) in found.items():
-                _remember(session, row, device, kept, standing)
-            decision = self._decide(session, row, found)
-            changed = self._carry_out(session, row, decision, found)
-        for device in changed:
+            if _stamp(row) != seen.stamp:
+                return []  # a person was faster: it is looked at again
+            remember(session, row, seen.found, seen.now)
+            row.cohort = len(seen.observations.cohort)
+            _tell_elsewhere(session, row, seen.observations)
+            chunks = list(_chunks(*_carry_out(session, row, seen)))
+            changed = chunks[0][0](session, row, chunks[0][1], self._seen) if chunks else []
+        self._tell(changed)
+        return chunks[1:]
+
+    def _write(self, number: int, seen: _Seen, write: _Write, devices: Sequence[str]) -> bool:
+        """One more chunk; False if the rollout is not any more as it was decided upon."""
+        with self._lead.write(SITE) as session:
+            row = session.get_one(RolloutRow, number)
+            if row.state != _state_after(seen):
+                return False
+            changed = write(session, row, devices, self._seen)
+        self._tell(changed)
+        return True
+
+    def _tell(self, devices: Sequence[str]) -> None:
+        for device in devices:
             self._changes.announce(device)
 
-    def _decide(
-        self, session: Session, row: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Standing]]
-    ) -> Decision:
-        cohort = cohort_of(session, row, self._seen)
-        return decide(plan_of(row), observe(row, found, cohort), time.time())
 
-    def _carry_out(
-        self,
-        session: Session,
-        row: RolloutRow,
-        decision: Decision,
-        found: dict[str, tuple[RolloutDeviceRow, Standing]],
-    ) -> list[str]:
-        """Do what was decided; returns the devices whose assignment changed."""
-        match decision:
-            case Advance(wave, devices, reason):
-                row.wave, row.reason, row.changed_at = wave, reason, time.time()
-                note(session, row, "wave", reason)
-                return _assign(session, row, devices)
-            case Hold(reason, join):
-                if row.state != "paused" and row.reason != reason:
-                    row.reason, row.changed_at = reason, time.time()
-                if join:
-                    note(session, row, "joined", reason)
-                return _assign(session, row, join)
-            case Pause(reason):
-                set_state(session, row, "paused", reason)
-            case RollBack(devices, reason):
+def _stamp(row: RolloutRow) -> tuple[object, ...]:
+    return row.state, row.wave, row.back, row.approved
+
+
+def _state_after(seen: _Seen) -> str:
+    match seen.decision:
+        case Advance():
+            return "running"
+        case RollBack():
+            return "rolling-back"
+        case _:
+            return seen.observations.state
+
+
+def _is_quiet(row: RolloutRow, seen: _Seen) -> bool:
+    """Would acting change nothing?"""
+    if any(is_news(one) for one in seen.found.values()) or row.cohort != len(seen.observations.cohort):
+        return False
+    decision = seen.decision
+    if not isinstance(decision, Hold) or decision.join:
+        return False
+    return row.state == "paused" or (decision.reason, decision.until) == (row.reason, row.due_at)
+
+
+def _carry_out(session: Session, row: RolloutRow, seen: _Seen) -> tuple[_Write, Sequence[str]]:
+    """Do what was decided, but for the devices: returns what is to be done with which."""
+    match seen.decision:
+        case Advance(wave, devices, reason):
+            row.state, row.wave, row.reason, row.changed_at, row.due_at = "running", wave, reason, time.time(), 0.0
+            note(session, row, "wave", reason)
+            return hand_out, devices
+        case Hold(reason, join, until):
+            if row.state != "paused":  # there the reason of the pause is what people need to read
+                row.changed_at = row.changed_at if row.reason == reason else time.time()
+                row.reason, row.due_at = reason, until
+            if join:
+                note(session, row, "joined", reason)
+            return hand_out, join
+        case HoldBack(devices, reason):
+            note(session, row, "held", reason)
+            return hold_back, devices
+        case Pause(reason):
+            set_state(session, row, "paused", reason)
+        case RollBack(devices, reason, scope):
+            if row.state != "rolling-back":
+                row.back = scope
                 set_state(session, row, "rolling-back", reason)
-                return restore(session, row, [found[device][0] for device in devices])
-            case Finish(state, reason):
-                # Of a rollback the reason that began it is what people need to read.
-                set_state(session, row, state, _why(session, row) if state == "rolled-back" else reason)
-        return []
+            return give_back, devices
+        case Finish(state, reason, outcomes, let_go):
+            _let_go(session, row, let_go)
+            # Of a rollback the reason that began it is what people need to read first.
+            text = f"{why_back(session, row)} {reason}" if row.state == "rolling-back" else reason
+            set_state(session, row, state, text, devices=outcomes)
+    return hand_out, ()
 
 
-def _assign(session: Session, rollout: RolloutRow, devices: Iterable[str]) -> list[str]:
-    changed = []
-    policy = decode_row(rollout.policy, Policy, owner=rollout_id(rollout.number), what="policy")
-    name, release = rollout_id(rollout.number), f"{rollout.model}@{rollout.version}"
-    for device in devices:
-        row = get_device(session, device)
+def _let_go(session: Session, row: RolloutRow, devices: Sequence[str]) -> None:
+    if devices:
         now = time.time()
-        made = RolloutDeviceRow(
-            rollout=rollout.number, device=device, wave=rollout.wave, artifact="", revision=0, assigned_at=now,
-            previous="", status="waiting", status_at=now, going_back=False, code="", message="",
-        )  # fmt: skip
-        session.add(made)
-        try:
-            wanted = pick(session, row, release, policy, rollout=name)
-            previous = previous_of(session, device, rollout.slot, wanted)
-            made.previous = codec.canonical_json(previous).decode() if previous else ""
-            made.revision = set_slot(session, row, rollout.slot, wanted) or 0
-            made.artifact = wanted.artifact
-            changed.append(device)
-        except UnreadableRow as error:  # none of the release's failures
-            made.status, made.message = "superseded", str(error)
-        except ContractError as error:
-            made.status, made.code, made.message = "failed", error.code, error.message
-            note(session, rollout, "failed", f"{device}: {error.message}")
-    return changed
+        change = {
+            "rollout": row.number,
+            "status": "let-go",
+            "status_at": now,
+            "message": "It was offline at the end.",
+        }
+        session.execute(sa.update(RolloutDeviceRow), [{**change, "device": device} for device in devices])
 
 
-def _event_text(device: str, standing: Standing) -> str:
-    plain = {
-        "waiting": "has to answer again.",
-        "updating": "is updating.",
-        "committed": "served it through its probation.",
-        "restored": "has its previous version again.",
-    }
-    if standing.status in plain:
-        return f"{device} {plain[standing.status]}"
-    return f"{device}: {standing.message} ({standing.code})" if standing.code else f"{device}: {standing.message}"
-
-
-def _why(session: Session, row: RolloutRow) -> str:
-    query = sa.select(RolloutEventRow.text).filter_by(rollout=row.number, kind="rolling-back")
-    return session.scalar(query.order_by(RolloutEventRow.id.desc()).limit(1)) or row.reason
-
-
-def _is_news(row: RolloutDeviceRow, standing: Standing) -> bool:
-    return (row.status, row.code, row.message) != (standing.status, standing.code, standing.message)
-
-
-def _remember(
-    session: Session, rollout: RolloutRow, device: str, row: RolloutDeviceRow, standing: Standing
-) -> None:
-    if not _is_news(row, standing):
+def _tell_elsewhere(session: Session, row: RolloutRow, seen: Observations) -> None:
+    """Say once of each device that another rollout has it."""
+    if not seen.elsewhere:
         return
-    if row.status != standing.status:
-        row.status_at = time.time()
-        note(session, rollout, standing.status, _event_text(device, standing))
-    row.status, row.code, row.message = standing.status, standing.code, standing.message
-    row.committed_by = standing.committed_by or row.committed_by
+    texts = {
+        f"{device} is left to {name}, which has it on the same slot." for device, name in seen.elsewhere.items()
+    }
+    query = sa.select(RolloutEventRow.text).filter_by(rollout=row.number, kind="elsewhere")
+    for text in sorted(texts - set(session.scalars(query))):
+        note(session, row, "elsewhere", text)
+
+
+def _chunks(write: _Write, devices: Sequence[str]) -> Iterator[tuple[_Write, Sequence[str]]]:
+    for first in range(0, len(devices), CHUNK):
+        yield write, devices[first : first + CHUNK]

@@ -3,13 +3,18 @@
 Waves are cumulative shares of a cohort. The rules, in the order in which they are asked:
 
 1. A rollout that has ended stays as it ended.
-2. While devices go back, nothing else happens; it has ended when all of them have, or at their deadline.
-3. More failed devices than the plan tolerates: the current wave goes back. A silent device is a failed one
-   once its deadline has passed.
-4. A wave whose share isn't reached yet takes in more devices: late joiners, or others in place of those that a
-   direct assignment took away. Were all taken away and nobody is left, it pauses and says so.
-5. The next wave begins only when every device of this one has *committed*, which means that it served through
-   its probation, and has done so for the soak time.
+2. While devices go back, nothing else happens. It has ended when every device that it changed is back, or was let go
+   by name, or has been given something else meanwhile; there is no deadline after which one is forgotten.
+3. While it is paused, what was assigned and not begun is taken back; nothing else happens.
+4. More failed devices than the plan tolerates: every device that the rollout changed goes back, or with
+   `keep_earlier` the current wave and those that failed. Who is offline has not failed: more of them than the plan
+   allows pause the rollout, and send nobody back.
+5. A wave whose share isn't reached yet takes in more devices: who was held back, late joiners, others in place of those
+   that stand outside by now. A wave none of whose devices is there takes in others that are.
+6. The next wave begins when every device of this one that was heard of has *committed*, which means that it served
+   through its probation, and has done so for the soak time; and a person has approved it where the plan says so. Who is
+   offline catches up later.
+7. After the last wave it waits for those that are offline until their deadline, lets them go by name, and is done.
 
 What is not decided here: which artifact suits a device, or in which order devices come; the cohort is given in
 the order of choice.
@@ -17,57 +22,22 @@ the order of choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
+from edgelift_fleet.rollout.ends import many, named, outcomes, tell
 from edgelift_fleet.rollout.plan import Plan
-
-#: `restored` has the artifact again that it had before; `superseded` was taken away by a direct assignment.
-DeviceStatus = Literal["waiting", "updating", "committed", "failed", "superseded", "restored"]
-RolloutState = Literal["running", "paused", "rolling-back", "rolled-back", "done", "cancelled"]
-
-TERMINAL: frozenset[RolloutState] = frozenset({"rolled-back", "done", "cancelled"})
-
-
-@dataclass(frozen=True)
-class DeviceSeen:
-    """A device that the rollout reached, as observed.
-
-    Attributes:
-        device: its id.
-        wave: the wave that reached it, from 0.
-        status: where it stands.
-        since: since when, host's clock, seconds since 1970.
-        assigned_at: when it was last assigned something by this rollout.
-        reason: of a failure; for people.
-        going_back: was it assigned its previous version?
-    """
-
-    device: str
-    wave: int
-    status: DeviceStatus
-    since: float
-    assigned_at: float
-    reason: str = ""
-    going_back: bool = False
-
-
-@dataclass(frozen=True)
-class Observations:
-    """All that a decision may depend on.
-
-    Attributes:
-        state: of the rollout.
-        wave: the current one, from 0; -1 before the first.
-        cohort: ids of all devices that are selected now, in the order of choice.
-        devices: those that the rollout reached.
-    """
-
-    state: RolloutState
-    wave: int
-    cohort: Sequence[str]
-    devices: Sequence[DeviceSeen] = field(default=())
+from edgelift_fleet.rollout.situation import (
+    BAD,
+    HOME,
+    TERMINAL,
+    UNDER_WAY,
+    UNTOUCHED,
+    DeviceSeen,
+    Observations,
+    RolloutState,
+    Scope,
+)
 
 
 @dataclass(frozen=True)
@@ -81,10 +51,25 @@ class Advance:
 
 @dataclass(frozen=True)
 class Hold:
-    """Wait; `join` are devices that the current wave takes in meanwhile."""
+    """Wait.
+
+    Attributes:
+        reason: for what; for people.
+        join: devices that the current wave takes in meanwhile.
+        until: when time alone will change this decision, host's clock, seconds since 1970; 0 for never.
+    """
 
     reason: str
     join: tuple[str, ...] = ()
+    until: float = 0.0
+
+
+@dataclass(frozen=True)
+class HoldBack:
+    """Paused: take back what these devices were assigned and have not begun."""
+
+    devices: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -96,113 +81,176 @@ class Pause:
 
 @dataclass(frozen=True)
 class RollBack:
-    """Give these devices back what they had before."""
+    """Give these devices back what they had before; `scope` says who else is to follow."""
 
     devices: tuple[str, ...]
     reason: str
+    scope: Scope
 
 
 @dataclass(frozen=True)
 class Finish:
-    """It has ended, in `state`."""
+    """It has ended, in `state`: every device by its outcome, and those that this end lets go."""
 
     state: RolloutState
     reason: str
+    outcomes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    let_go: tuple[str, ...] = ()
 
 
-Decision = Advance | Hold | Pause | RollBack | Finish
+Decision = Advance | Hold | HoldBack | Pause | RollBack | Finish
 
 
 def decide(plan: Plan, seen: Observations, now: float) -> Decision:
     """What to do now; see the rules above. Same arguments, same answer."""
     if seen.state in TERMINAL:
-        return Finish(seen.state, f"It is {seen.state}.")
+        return Finish(seen.state, f"It is {seen.state}.", outcomes(seen))
     if seen.state == "rolling-back":
-        return _while_going_back(plan, seen, now)
+        return _while_going_back(seen)
     if seen.state == "paused":
-        return Hold("It is paused.")
-    failed = [d for d in seen.devices if d.status == "failed" or _is_silent(plan, d, now)]
-    if len(failed) > plan.max_failures:
-        return _roll_back(plan, seen, failed)
-    if seen.wave < 0:
-        return _begin(plan, seen)
-    return _current_wave(plan, seen, now)
+        return _while_paused(seen)
+    return _breach(plan, seen) or (_begin(plan, seen, now) if seen.wave < 0 else _current_wave(plan, seen, now))
+
+
+def _breach(plan: Plan, seen: Observations) -> Decision | None:
+    counted, size = seen.counted(), seen.size()
+    failed = [d for d in counted if d.status in BAD]
+    if len(failed) > plan.failures_allowed(size):
+        return _roll_back(plan, seen, failed, size)
+    allowed, offline = plan.offline_allowed(size), [d.device for d in counted if d.status == "offline"]
+    if allowed is not None and len(offline) > allowed:
+        return Pause(
+            f"{many(len(offline))} offline, {allowed} allowed: {named(offline)}. Whoever is let go no longer counts."
+        )
+    return None
+
+
+def _begin(plan: Plan, seen: Observations, now: float) -> Decision:
+    if now < plan.start_at:
+        return Hold("It begins at its start time.", until=plan.start_at)
+    if not seen.free():
+        return Hold("No device is selected yet.")
+    first = _may_start(plan, seen, seen.free()[: plan.waves[0].reach(seen.size())], now)
+    return Advance(0, first, f"Wave 1 of {len(plan.waves)} begins with {many(len(first))}.")
 
 
 def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
-    counted = [d for d in seen.devices if d.status != "superseded"]
-    lacking = _free(seen)[: max(0, plan.waves[seen.wave].reach(len(seen.cohort)) - len(counted))]
+    reached = [d for d in seen.counted() if d.status != "held"]
+    lacking = _may_start(plan, seen, _lacking(plan, seen, reached), now)
     if lacking:
-        return Hold(f"Wave {seen.wave + 1} takes in {_many(len(lacking))} more.", tuple(lacking))
-    if not counted:
-        return Pause("Every device was taken out by a direct assignment.")
-    if waiting := [d for d in counted if d.status in ("waiting", "updating") and not _is_silent(plan, d, now)]:
-        return Hold(f"Waiting for {_named([d.device for d in waiting])} to serve through probation.")
-    if not any(d.status == "committed" for d in counted if d.wave == seen.wave) and any(
-        d.wave == seen.wave for d in counted
-    ):
-        return Pause(f"Not one device of wave {seen.wave + 1} committed.")
-    soaked_at = max((d.since for d in counted), default=now) + plan.soak_s
+        return Hold(f"Wave {seen.wave + 1} takes in {many(len(lacking))} more.", lacking)
+    if not reached:
+        return Pause(f"No device is left in it. {tell(outcomes(seen))}")
+    waiting = [d for d in reached if d.status in UNDER_WAY]
+    if waiting:
+        until = _next_deadline(plan, waiting, now)
+        return Hold(f"Waiting for {named([d.device for d in waiting])} to serve through probation.", until=until)
+    members = [d for d in reached if d.wave == seen.wave]
+    if members and not any(d.status == "committed" for d in members):
+        stopped = _nobody_committed(plan, seen, members, now)
+        if stopped:
+            return stopped
+    soaked_at = max((d.since for d in reached if d.status != "offline"), default=now) + plan.soak_s
     if now < soaked_at:
-        return Hold(f"Wave {seen.wave + 1} soaks for {plan.soak_s:g} s.")
-    return _next_wave(plan, seen)
+        return Hold(f"Wave {seen.wave + 1} soaks for {plan.soak_s:g} s.", until=soaked_at)
+    return _next_wave(plan, seen, reached, now)
 
 
-def _begin(plan: Plan, seen: Observations) -> Decision:
-    if not seen.cohort:
-        return Hold("No device is selected yet.")
-    first = _free(seen)[: plan.waves[0].reach(len(seen.cohort))]
-    return Advance(0, tuple(first), f"Wave 1 of {len(plan.waves)} begins with {_many(len(first))}.")
+def _lacking(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen]) -> list[str]:
+    """Who the current wave takes in beside those that it has."""
+    free, share = seen.free(), plan.waves[seen.wave].reach(seen.size())
+    members = [d for d in reached if d.wave == seen.wave]
+    if members and all(d.status == "offline" for d in members):
+        # Nothing is learnt from who is not there: others that are take the wave's share, and those join it when they come.
+        others = [device for device in free if device not in seen.away]
+        return others[: max(0, share - (len(reached) - len(members)))]
+    return free[: max(0, share - len(reached))]
 
 
-def _next_wave(plan: Plan, seen: Observations) -> Decision:
-    reached = {d.device for d in seen.devices}
-    counted = sum(d.status != "superseded" for d in seen.devices)
+def _nobody_committed(
+    plan: Plan, seen: Observations, members: Sequence[DeviceSeen], now: float
+) -> Decision | None:
+    """What to do about a wave of which no device committed; None to go on without it."""
+    offline = [d for d in members if d.status == "offline"]
+    if len(offline) < len(members):
+        return Pause(f"Not one device of wave {seen.wave + 1} committed.")
+    until = _last_deadline(plan, offline)
+    proven = any(d.status == "committed" for d in seen.counted())
+    if proven and now >= until:
+        return None
+    text = f"Every device of wave {seen.wave + 1} is offline: {named([d.device for d in offline])}."
+    return Hold(text, until=until if proven else 0.0)
+
+
+def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], now: float) -> Decision:
     for number in range(seen.wave + 1, len(plan.waves)):
-        more = _free(seen)[: max(0, plan.waves[number].reach(len(seen.cohort)) - counted)]
-        if more:
-            text = (
-                f"Wave {number} committed; wave {number + 1} of {len(plan.waves)} begins with {_many(len(more))}."
-            )
-            return Advance(number, tuple(more), text)
-    committed = sum(d.status == "committed" for d in seen.devices)
-    text = f"{committed} of {_many(len(reached))} committed."
-    taken = len(reached) - counted
-    return Finish("done", f"{text} {taken} got something else by a direct assignment." if taken else text)
+        wanted = seen.free()[: max(0, plan.waves[number].reach(seen.size()) - len(reached))]
+        if not wanted:
+            continue
+        if plan.approval and seen.approved < seen.wave + 2:
+            return Hold(f"Wave {seen.wave + 1} committed; wave {number + 1} waits for a person to approve it.")
+        more = _may_start(plan, seen, wanted, now)
+        if not more:
+            return Hold(f"Wave {number + 1} may not begin yet.")
+        text = f"Wave {number} committed; wave {number + 1} of {len(plan.waves)} begins with {many(len(more))}."
+        return Advance(number, more, text)
+    offline = [d for d in reached if d.status == "offline"]
+    until = _last_deadline(plan, offline) if offline else now
+    if now < until:
+        return Hold(f"Waiting for {named([d.device for d in offline])} to come: offline.", until=until)
+    let_go = tuple(d.device for d in offline)
+    found = outcomes(seen, let_go=let_go)
+    text = f"{len(found.get('committed', ()))} of {many(len(reached))} committed."
+    rest = tell(found, without=("committed",))
+    return Finish("done", f"{text} {rest}".rstrip(), found, let_go)
 
 
-def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen]) -> Decision:
+def _may_start(plan: Plan, seen: Observations, wanted: Sequence[str], now: float) -> tuple[str, ...]:
+    """Those of the devices that a wave wants which may start now."""
+    return tuple(wanted) if seen.state in ("scheduled", "running") and now >= plan.start_at else ()
+
+
+def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen], size: int) -> Decision:
     reasons = "; ".join(f"{d.device}: {d.reason or 'no answer before its deadline'}" for d in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    reason = f"{_many(len(failed))} failed, {plan.max_failures} allowed: {reasons}{more}"
-    names = {d.device for d in failed}
-    back = [d for d in seen.devices if d.wave == seen.wave or d.device in names]
-    return RollBack(tuple(d.device for d in back if d.status != "superseded"), reason)
+    reason = f"{many(len(failed))} failed, {plan.failures_allowed(size)} allowed: {reasons}{more}."
+    if plan.on_breach == "pause":
+        return Pause(reason)
+    scope: Scope = "wave" if plan.keep_earlier else "all"
+    return RollBack(_to_take_back(seen, scope), reason, scope)
 
 
-def _while_going_back(plan: Plan, seen: Observations, now: float) -> Decision:
-    going = [d for d in seen.devices if d.going_back and d.status not in ("restored", "superseded")]
-    late = [d for d in going if now >= d.assigned_at + plan.deadline_s]
-    if len(going) > len(late):
-        return Hold(f"Waiting for {_named([d.device for d in going])} to go back.")
-    if late:
-        return Finish("rolled-back", f"{_named([d.device for d in late])} did not say that it went back.")
-    return Finish("rolled-back", "Every device of the wave has its previous version.")
+def _to_take_back(seen: Observations, scope: Scope) -> tuple[str, ...]:
+    """Who still has to be given back what it had: also who is no longer selected, or was let go."""
+    changed = [d for d in seen.devices if not d.going_back and d.status not in UNTOUCHED]
+    return tuple(d.device for d in changed if scope != "wave" or d.wave == seen.wave or d.status in BAD)
 
 
-def _is_silent(plan: Plan, device: DeviceSeen, now: float) -> bool:
-    return device.status in ("waiting", "updating") and now >= device.assigned_at + plan.deadline_s
+def _while_going_back(seen: Observations) -> Decision:
+    more = _to_take_back(seen, seen.back)
+    if more:
+        return RollBack(more, f"{many(len(more))} more to take back.", seen.back)
+    going = [d for d in seen.devices if d.going_back and d.status not in HOME]
+    if going:
+        offline = [d.device for d in going if d.status == "offline"]
+        text = f"Waiting for {named([d.device for d in going])} to go back."
+        return Hold(f"{text} {len(offline)} offline: {named(offline)}." if offline else text)
+    kept = any(not d.going_back and d.status not in UNTOUCHED for d in seen.devices)
+    found = outcomes(seen)
+    return Finish("wave-rolled-back" if kept else "rolled-back", tell(found) or "It had changed no device.", found)
 
 
-def _free(seen: Observations) -> list[str]:
-    reached = {d.device for d in seen.devices}
-    return [device for device in seen.cohort if device not in reached]
+def _while_paused(seen: Observations) -> Decision:
+    not_begun = tuple(d.device for d in seen.counted() if d.status in ("waiting", "offline"))
+    if not_begun:
+        return HoldBack(not_begun, f"It is paused: {many(len(not_begun))} that had not begun held back.")
+    return Hold("It is paused.")
 
 
-def _many(count: int) -> str:
-    return "1 device" if count == 1 else f"{count} devices"
+def _next_deadline(plan: Plan, devices: Sequence[DeviceSeen], now: float) -> float:
+    """The first deadline of these that is still to come; 0 for none."""
+    return min((at for d in devices if (at := d.assigned_at + plan.deadline_s) > now), default=0.0)
 
 
-def _named(devices: Sequence[str]) -> str:
-    shown = ", ".join(sorted(devices)[:3])
-    return f"{shown} and {len(devices) - 3} more" if len(devices) > 3 else shown
+def _last_deadline(plan: Plan, devices: Sequence[DeviceSeen]) -> float:
+    return max(d.assigned_at + plan.deadline_s for d in devices)

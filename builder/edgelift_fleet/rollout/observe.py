@@ -1,41 +1,76 @@
-"""What a rollout can see: its devices' statuses, read from assignments and reports.
+"""What a rollout can see: its devices and its cohort, read from the database in a fixed number of statements.
 
-A device has *committed* only when it says so of this rollout's artifact, for this rollout, at this revision or
-later, and serves it now. Anything less is not success.
+Whatever the fleet: one statement for the rollout's devices with all that is known of each, one for what they reported
+of it, two for what the host has seen itself of who says that it committed, one to three for the cohort, and one for
+other rollouts of the slot. What can't be read of one device costs that device.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract.assignment import Policy, SlotAssignment
+from edgelift_contract.assignment import Policy
 from edgelift_contract.report import UpdateReport
-from edgelift_fleet.assignments import read_assignment, revisions_spent
-from edgelift_fleet.cohorts import select_members
-from edgelift_fleet.devices import LastSeen
-from edgelift_fleet.rollout.decide import DeviceSeen, DeviceStatus, Observations, RolloutState
+from edgelift_fleet.assignments import revisions_spent
+from edgelift_fleet.cohorts import select_ids, select_members
+from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.rollout.draw import order
-from edgelift_fleet.rollout.evidence import Belief, Claim, judge_claims
+from edgelift_fleet.rollout.evidence import Claim, judge_claims
+from edgelift_fleet.rollout.judge import Kept, Said, Standing, judge_device
 from edgelift_fleet.rollout.plan import read_plan
+from edgelift_fleet.rollout.situation import TERMINAL, DeviceSeen, Observations, RolloutState, Scope
 from edgelift_fleet.rows import Fault, decode_row, read_row
-from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SlotStateRow, UpdateHistoryRow
+from edgelift_fleet.tables import (
+    AssignmentRow,
+    DeviceRow,
+    RolloutDeviceRow,
+    RolloutRow,
+    SlotStateRow,
+    UpdateHistoryRow,
+)
 
-_OF_ROLLOUT = "Cancel it: edgelift rollout cancel."
+
+class Found(NamedTuple):
+    """A device that a rollout reached: what is kept of it, and where it stands now; `told`: can it know of it by now?"""
+
+    kept: Kept
+    standing: Standing
+    told: bool
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a device stands, with the code and message of a failure, or what its commit rests on."""
+class Cohort:
+    """Which devices a rollout is about now.
 
-    status: DeviceStatus
-    code: str = ""
-    message: str = ""
-    committed_by: str = ""
+    Attributes:
+        ids: in the order of choice.
+        away: those that are not there now.
+        elsewhere: devices that are selected, but that another rollout of the same slot has → its id.
+    """
+
+    ids: list[str]
+    away: frozenset[str]
+    elsewhere: dict[str, str]
+
+
+class _Wanted(msgspec.Struct):
+    artifact: str = ""
+    rollout: str = ""
+
+
+class _Slots(msgspec.Struct):
+    """Of an assignment only what a judgement needs, so that an odd one is still read."""
+
+    slots: dict[str, _Wanted] = {}
+
+
+_NOTHING = _Wanted()
 
 
 def rollout_id(number: int) -> str:
@@ -43,130 +78,174 @@ def rollout_id(number: int) -> str:
     return f"r{number}"
 
 
-def judge_device(
-    row: RolloutDeviceRow,
-    *,
-    rollout: str,
-    desired: SlotAssignment | None,
-    revision_seen: int,
-    serving: str,
-    update: UpdateReport | None,
-) -> Standing:
-    """Where a device of a rollout stands. Pure.
+def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple[dict[str, Found], Observations]:
+    """All that a rollout can see now: its devices by id, and what `rollout.decide` needs to know.
 
-    Args:
-        row: what the rollout did with it.
-        rollout: its id.
-        desired: what the slot should run now; None for nothing.
-        revision_seen: newest assignment that the device has seen.
-        serving: artifact that the slot serves, as reported; empty for none.
-        update: the newest update that this rollout asked for, as reported.
+    Raises:
+        UnreadableRow: what is stored of the rollout itself can't be read.
     """
-    if row.going_back:
-        previous = msgspec.json.decode(row.previous, type=SlotAssignment).artifact if row.previous else ""
-        if (desired.rollout if desired else rollout) != rollout:
-            return Standing("superseded", message="Another assignment took its place.")
-        back = revision_seen >= row.revision and serving == previous
-        return Standing("restored" if back else "updating", row.code, row.message)
-    if not row.artifact and row.status == "superseded":
-        return Standing("superseded", message=row.message)  # nothing could be assigned to it
-    if not row.artifact:
-        return Standing("failed", row.code, row.message)  # no artifact of the release suits it
-    if desired is None or desired.rollout != rollout:
-        return Standing("superseded", message="Another assignment took its place.")
-    if update is None or update.artifact != row.artifact or update.revision < row.revision:
-        return Standing("waiting")
-    if update.outcome == "in-progress":
-        return Standing("updating")
-    if update.outcome in ("refused", "rolled-back", "inconsistent"):
-        return Standing("failed", update.code, update.message or update.outcome)
-    if update.outcome != "committed":
-        return Standing("waiting")
-    if serving != row.artifact:
-        return Standing("failed", "crashed-in-service", "It committed, but serves something else now.")
-    return Standing("committed")
+    cohort = cohort_of(session, row, seen, now)
+    found = standings(session, row, cohort, seen, now)
+    return found, observe(row, found, cohort, now)
 
 
-def standings(session: Session, rollout: RolloutRow) -> dict[str, tuple[RolloutDeviceRow, Standing]]:
-    """Every device that a rollout reached, and where it stands now."""
-    name = rollout_id(rollout.number)
-    now = time.time()
-    rows = session.scalars(sa.select(RolloutDeviceRow).filter_by(rollout=rollout.number)).all()
-    updates: dict[str, UpdateReport] = {}
+def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen, now: float) -> dict[str, Found]:
+    """Every device that a rollout reached, by id, and where it stands now."""
+    name = rollout_id(row.number)
+    deadline_s = read_plan(row.plan, owner=name).deadline_s
     faults: dict[str, list[Fault]] = {}
-    for past in session.scalars(
-        sa.select(UpdateHistoryRow).filter_by(rollout=name, slot=rollout.slot).order_by(UpdateHistoryRow.id)
-    ):
-        into = faults.setdefault(past.device, [])
-        read = read_row(past.body, UpdateReport, owner=past.device, what="update history", into=into)
-        if read is not None:
-            updates[past.device] = read
-    found: dict[str, tuple[RolloutDeviceRow, Standing]] = {}
-    claims: dict[str, Claim] = {}
-    for row in rows:
-        into = faults.setdefault(row.device, [])
-        assignment = read_assignment(session, row.device, into)
-        device = session.get(DeviceRow, row.device)
-        slot = session.get(SlotStateRow, (row.device, rollout.slot))
-        if device is not None and (spent := revisions_spent(device)):
-            into.append(spent)
-        if row.previous:
-            read_row(row.previous, SlotAssignment, owner=row.device, what="previous assignment", into=into)
-        if into:
-            found[row.device] = (row, _set_apart(into[0]))
-            continue
-        standing = judge_device(
-            row,
-            rollout=name,
-            desired=assignment.slots.get(rollout.slot) if assignment else None,
-            revision_seen=device.revision_seen if device else 0,
-            serving=slot.artifact if slot else "",
-            update=updates.get(row.device),
-        )
-        found[row.device] = (row, standing)
-        update = updates.get(row.device)
-        if standing.status == "committed" and row.status != "committed" and update is not None:
-            claims[row.device] = Claim(update, row.artifact, row.assigned_at)
-    if claims:
-        policy = decode_row(rollout.policy, Policy, owner=name, what="policy", hint=_OF_ROLLOUT)
-        for claimant, belief in judge_claims(session, rollout.slot, policy, claims, now).items():
-            found[claimant] = (found[claimant][0], _believed(belief))
-    return found
+    updates, selected_now = _updates(session, name, row.slot, faults), set(cohort.ids)
+    found: dict[str, Found] = {}
+    heard: dict[str, Said] = {}
+    for one in _everything(session, row.number, row.slot):
+        into = faults.setdefault(one.device, [])
+        kept, said = _kept(one, into), _said(one, row.slot, updates.get(one.device), into)
+        last_seen = seen.at(kept.device, one.last_seen)
+        said = replace(
+            said, there=is_there(one.presence_online, one.gone_at, last_seen, now), selected=kept.device in selected_now,
+            heard=last_seen > kept.assigned_at, deadline_s=deadline_s, now=now,
+        )  # fmt: skip
+        # Who can't be judged for a reason of its own is no failure of the release.
+        standing = _set_apart(into[0]) if into else _judge(kept, said, row)
+        found[kept.device], heard[kept.device] = Found(kept, standing, said.there or said.heard), said
+    return found | _believe(session, row, found, heard, now)
 
 
-def _believed(belief: Belief) -> Standing:
-    """What a claim of having committed makes of a device."""
-    if belief.doubt:
-        return Standing("updating", message=f"It says committed; {belief.doubt}.")
-    return Standing("committed", committed_by=belief.by)
+def _judge(kept: Kept, said: Said, row: RolloutRow) -> Standing:
+    return judge_device(kept, said, rollout=rollout_id(row.number), going_back=row.state == "rolling-back")
+
+
+def _believe(
+    session: Session, row: RolloutRow, found: Mapping[str, Found], heard: Mapping[str, Said], now: float
+) -> dict[str, Found]:
+    """Hold what devices newly claim against what the host has seen itself; those of `found` that say *committed*."""
+    claims = {
+        device: Claim(update, one.kept.artifact, max(one.kept.assigned_at, one.kept.told_at))
+        for device, one in found.items()
+        if one.standing.status == "committed" != one.kept.status and (update := heard[device].update)
+    }
+    if not claims:
+        return {}
+    owner = rollout_id(row.number)
+    hint = f"Cancel it: edgelift rollout cancel {owner}."
+    policy = decode_row(row.policy, Policy, owner=owner, what="policy", hint=hint)
+    judged = {}
+    for device, belief in judge_claims(session, row.slot, policy, claims, now).items():
+        said = replace(heard[device], doubt=belief.doubt, committed_by=belief.by)
+        judged[device] = found[device]._replace(standing=_judge(found[device].kept, said, row))
+    return judged
 
 
 def _set_apart(fault: Fault) -> Standing:
-    """A device that can't be judged for a reason of its own: no failure of the release."""
-    return Standing("superseded", message=f"{fault.message} {fault.hint}")
+    return Standing("left", fault.code, f"{fault.message} {fault.hint}")
 
 
-def observe(
-    rollout: RolloutRow, found: dict[str, tuple[RolloutDeviceRow, Standing]], cohort: list[str]
-) -> Observations:
+def _everything(session: Session, number: int, slot: str) -> Sequence[Any]:
+    reached = (
+        RolloutDeviceRow.device, RolloutDeviceRow.wave, RolloutDeviceRow.artifact, RolloutDeviceRow.revision,
+        RolloutDeviceRow.assigned_at, RolloutDeviceRow.told_at, RolloutDeviceRow.previous, RolloutDeviceRow.going_back,
+        RolloutDeviceRow.held, RolloutDeviceRow.status, RolloutDeviceRow.status_at, RolloutDeviceRow.code,
+        RolloutDeviceRow.message, RolloutDeviceRow.committed_by,
+    )  # fmt: skip
+    about = (DeviceRow.revision_seen, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at)
+    query = sa.select(*reached, *about, AssignmentRow.body, SlotStateRow.artifact.label("serving"))
+    query = query.join(DeviceRow, DeviceRow.id == RolloutDeviceRow.device)
+    query = query.outerjoin(AssignmentRow, AssignmentRow.device == RolloutDeviceRow.device)
+    state = sa.and_(SlotStateRow.device == RolloutDeviceRow.device, SlotStateRow.slot == slot)
+    query = query.outerjoin(SlotStateRow, state).where(RolloutDeviceRow.rollout == number)
+    return session.execute(query).all()
+
+
+def _kept(one: Any, into: list[Fault]) -> Kept:
+    previous = (
+        read_row(one.previous, _Wanted, owner=one.device, what="previous assignment", into=into)
+        if one.previous
+        else None
+    )
+    return Kept(
+        one.device, one.wave, one.artifact, one.revision, one.assigned_at, one.told_at,
+        previous.artifact if previous else "", one.going_back, one.held, one.status, one.status_at, one.code, one.message,
+        one.committed_by,
+    )  # fmt: skip
+
+
+def _said(one: Any, slot: str, update: UpdateReport | None, into: list[Fault]) -> Said:
+    read = read_row(one.body, _Slots, owner=one.device, what="assignment", into=into) if one.body else None
+    if spent := revisions_spent(one.device, one.revision_seen):
+        into.append(spent)
+    wanted = read.slots.get(slot, _NOTHING) if read else _NOTHING
+    return Said(
+        desired=wanted.artifact, asked_by=wanted.rollout, revision_seen=one.revision_seen, serving=one.serving or "",
+        update=update,
+    )  # fmt: skip
+
+
+def _updates(session: Session, rollout: str, slot: str, faults: dict[str, list[Fault]]) -> dict[str, UpdateReport]:
+    """The newest update of each device that a rollout asked for."""
+    query = sa.select(UpdateHistoryRow.device, UpdateHistoryRow.body).filter_by(rollout=rollout, slot=slot)
+    newest: dict[str, str] = dict(session.execute(query.order_by(UpdateHistoryRow.id)).tuples().all())
+    found = {}
+    for device, body in newest.items():
+        into = faults.setdefault(device, [])
+        update = read_row(body, UpdateReport, owner=device, what="update history", into=into)
+        if update is not None:
+            found[device] = update
+    return found
+
+
+def observe(row: RolloutRow, found: Mapping[str, Found], cohort: Cohort, now: float) -> Observations:
     """What `rollout.decide` needs to know."""
     devices = [
         DeviceSeen(
-            device, row.wave, standing.status, row.status_at, row.assigned_at, _reason(standing), row.going_back
+            device, kept.wave, standing.status, kept.status_at if standing.status == kept.status else now,
+            max(kept.assigned_at, kept.told_at), _reason(standing), kept.going_back,
         )
-        for device, (row, standing) in sorted(found.items())
-    ]
-    return Observations(msgspec.convert(rollout.state, RolloutState), rollout.wave, cohort, devices)
+        for device, (kept, standing, _) in sorted(found.items())
+    ]  # fmt: skip
+    return Observations(
+        msgspec.convert(row.state, RolloutState), row.wave, cohort.ids, devices, cohort.away, cohort.elsewhere,
+        msgspec.convert(row.back, Scope), row.approved,
+    )  # fmt: skip
 
 
-def cohort_of(session: Session, rollout: RolloutRow, seen: LastSeen) -> list[str]:
-    """The ids that a rollout means now, in the order in which its next devices are drawn."""
-    members = select_members(session, rollout.selector, seen, time.time())
-    seed = read_plan(rollout.plan, owner=rollout_id(rollout.number)).seed
+def cohort_of(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> Cohort:
+    """Which devices a rollout is about now."""
+    members = select_members(session, row.selector, seen, now)
+    elsewhere = _elsewhere(session, row, {member.device for member in members})
+    mine = [member for member in members if member.device not in elsewhere]
+    seed = read_plan(row.plan, owner=rollout_id(row.number)).seed
     if seed is None:  # from before there was a draw: it goes on as it began
-        return [m.device for m in sorted(members, key=lambda m: (not m.online, m.device))]
-    return order(members, seed, rollout.wave + 1)
+        ids = [m.device for m in sorted(mine, key=lambda m: (not m.online, m.device))]
+    else:
+        ids = order(mine, seed, row.wave + 1)
+    return Cohort(ids, frozenset(m.device for m in mine if not m.online), elsewhere)
+
+
+def _elsewhere(session: Session, row: RolloutRow, mine: set[str]) -> dict[str, str]:
+    """Of the devices that a rollout selects, those that belong to another open rollout of the slot.
+
+    Such a device changed its own tags: an operator is refused to bring that about. Whoever reached it first keeps it.
+    """
+    others = sa.select(RolloutRow).where(
+        RolloutRow.slot == row.slot, RolloutRow.number != row.number, RolloutRow.state.not_in(TERMINAL)
+    )
+    found: dict[str, str] = {}
+    for other in session.scalars(others.order_by(RolloutRow.number)):
+        shared = mine & set(select_ids(session, other.selector))
+        if shared:
+            held, own = _reached(session, other.number), _reached(session, row.number)
+            first = {d for d in shared if d in held or (d not in own and other.number < row.number)}
+            found.update(dict.fromkeys(first - own, rollout_id(other.number)))
+    return found
+
+
+def _reached(session: Session, number: int) -> set[str]:
+    gone = ("superseded", "left", "unsuited", "let-go")
+    query = sa.select(RolloutDeviceRow.device).filter_by(rollout=number)
+    return set(session.scalars(query.where(RolloutDeviceRow.status.not_in(gone))))
 
 
 def _reason(standing: Standing) -> str:
-    return f"{standing.message} ({standing.code})" if standing.code else standing.message
+    if standing.code and standing.message:
+        return f"{standing.message} ({standing.code})"
+    return standing.message or standing.code

@@ -90,7 +90,9 @@ def _summary(row: RolloutRow, counts: dict[tuple[str, bool], int]) -> dict[str, 
 
 def _counts(session: Session, numbers: Sequence[int]) -> dict[int, dict[tuple[str, bool], int]]:
     """Rollout → (status, has it a code?) → how many devices."""
-    coded = (RolloutDeviceRow.code != "").label("coded")
+    coded = (RolloutDeviceRow.code != sa.literal_column("''")).label(
+        "coded"
+    )  # no parameter: it stands in GROUP BY
     query = sa.select(RolloutDeviceRow.rollout, RolloutDeviceRow.status, coded, sa.func.count())
     query = query.where(RolloutDeviceRow.rollout.in_(numbers))
     found: dict[int, dict[tuple[str, bool], int]] = {}

@@ -37,7 +37,7 @@ from edgelift_fleet.rollout.decide import (
     decide,
 )
 from edgelift_fleet.rollout.handing import CHUNK, give_back, hand_out, hold_back
-from edgelift_fleet.rollout.observe import Found, look
+from edgelift_fleet.rollout.observe import Placed, look
 from edgelift_fleet.rollout.orders import plan_of
 from edgelift_fleet.rollout.situation import TERMINAL, Observations
 from edgelift_fleet.rollout.story import is_news, note, remember, set_state, why_back
@@ -63,7 +63,7 @@ _Write = Callable[[Session, RolloutRow, Sequence[str], LastSeen], list[str]]
 class _Seen:
     """One look at a rollout, with what must still be so when it is acted upon."""
 
-    found: dict[str, Found]
+    found: dict[str, Placed]
     observations: Observations
     decision: Decision
     stamp: tuple[object, ...]

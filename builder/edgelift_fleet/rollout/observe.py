@@ -36,7 +36,7 @@ from edgelift_fleet.tables import (
 )
 
 
-class Found(NamedTuple):
+class Placed(NamedTuple):
     """A device that a rollout reached: what is kept of it, and where it stands now; `told`: can it know of it by now?"""
 
     kept: Kept
@@ -78,7 +78,7 @@ def rollout_id(number: int) -> str:
     return f"r{number}"
 
 
-def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple[dict[str, Found], Observations]:
+def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple[dict[str, Placed], Observations]:
     """All that a rollout can see now: its devices by id, and what `rollout.decide` needs to know.
 
     Raises:
@@ -89,13 +89,13 @@ def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple
     return found, observe(row, found, cohort, now)
 
 
-def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen, now: float) -> dict[str, Found]:
+def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen, now: float) -> dict[str, Placed]:
     """Every device that a rollout reached, by id, and where it stands now."""
     name = rollout_id(row.number)
     deadline_s = read_plan(row.plan, owner=name).deadline_s
     faults: dict[str, list[Fault]] = {}
     updates, selected_now = _updates(session, name, row.slot, faults), set(cohort.ids)
-    found: dict[str, Found] = {}
+    found: dict[str, Placed] = {}
     heard: dict[str, Said] = {}
     for one in _everything(session, row.number, row.slot):
         into = faults.setdefault(one.device, [])
@@ -107,7 +107,7 @@ def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen,
         )  # fmt: skip
         # Who can't be judged for a reason of its own is no failure of the release.
         standing = _set_apart(into[0]) if into else _judge(kept, said, row)
-        found[kept.device], heard[kept.device] = Found(kept, standing, said.there or said.heard), said
+        found[kept.device], heard[kept.device] = Placed(kept, standing, said.there or said.heard), said
     return found | _believe(session, row, found, heard, now)
 
 
@@ -116,8 +116,8 @@ def _judge(kept: Kept, said: Said, row: RolloutRow) -> Standing:
 
 
 def _believe(
-    session: Session, row: RolloutRow, found: Mapping[str, Found], heard: Mapping[str, Said], now: float
-) -> dict[str, Found]:
+    session: Session, row: RolloutRow, found: Mapping[str, Placed], heard: Mapping[str, Said], now: float
+) -> dict[str, Placed]:
     """Hold what devices newly claim against what the host has seen itself; those of `found` that say *committed*."""
     claims = {
         device: Claim(update, one.kept.artifact, max(one.kept.assigned_at, one.kept.told_at))
@@ -193,7 +193,7 @@ def _updates(session: Session, rollout: str, slot: str, faults: dict[str, list[F
     return found
 
 
-def observe(row: RolloutRow, found: Mapping[str, Found], cohort: Cohort, now: float) -> Observations:
+def observe(row: RolloutRow, found: Mapping[str, Placed], cohort: Cohort, now: float) -> Observations:
     """What `rollout.decide` needs to know."""
     devices = [
         DeviceSeen(

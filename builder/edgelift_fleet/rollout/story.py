@@ -17,7 +17,7 @@ from edgelift_contract import codec
 from edgelift_fleet.messages import RolloutEvent
 from edgelift_fleet.rollout.ends import many, named
 from edgelift_fleet.rollout.judge import Kept, Standing
-from edgelift_fleet.rollout.observe import Found, rollout_id
+from edgelift_fleet.rollout.observe import Placed, rollout_id
 from edgelift_fleet.rollout.situation import BAD
 from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
@@ -83,10 +83,10 @@ def read_event(row: RolloutEventRow) -> RolloutEvent:
     return RolloutEvent(row.at, row.kind, row.text, row.id, body.who, body.why, body.devices)
 
 
-def remember(session: Session, row: RolloutRow, found: Mapping[str, Found], now: float) -> None:
+def remember(session: Session, row: RolloutRow, found: Mapping[str, Placed], now: float) -> None:
     """Keep where devices stand now, and tell of those whose standing changed. Inside a write transaction."""
     changes: list[dict[str, Any]] = []
-    told: dict[str, list[Found]] = {}
+    told: dict[str, list[Placed]] = {}
     for device, one in found.items():
         kept, standing = one.kept, one.standing
         if not is_news(one):
@@ -111,7 +111,7 @@ def remember(session: Session, row: RolloutRow, found: Mapping[str, Found], now:
             note(session, row, status, _of_many(status, ones), devices={status: [one.kept.device for one in ones]})
 
 
-def is_news(one: Found) -> bool:
+def is_news(one: Placed) -> bool:
     """Is there something to keep of a device?"""
     kept, standing = one.kept, one.standing
     same = (kept.status, kept.code, kept.message) == (standing.status, standing.code, standing.message)
@@ -147,7 +147,7 @@ def _of_one(kept: Kept, standing: Standing) -> str:
     return f"{kept.device}: {text} ({standing.code})" if standing.code else f"{kept.device}: {text}"
 
 
-def _of_many(status: str, ones: Sequence[Found]) -> str:
+def _of_many(status: str, ones: Sequence[Placed]) -> str:
     names = named([one.kept.device for one in ones])
     if status == "restored" and not any(one.kept.previous for one in ones):
         return f"{many(len(ones))} have an empty slot again: {names}. They had nothing before."

@@ -52,8 +52,8 @@ _BREATH_S, _BREATHS = 0.1, 3.0
 #: process wrote, a device that went away without a word.
 _UNASKED_S, _UNASKED_TIMES = 5.0, 200.0
 
-#: Whoever doesn't lead asks again after this long, seconds.
-_FOLLOWS_S = 0.5
+#: Whoever doesn't lead, or could not look, tries again after this long, seconds.
+_AGAIN_S = 0.5
 
 #: Writes one chunk of devices; returns those whose assignment changed.
 _Write = Callable[[Session, RolloutRow, Sequence[str], LastSeen], list[str]]
@@ -98,9 +98,9 @@ class Controller:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._work.clear()
-            began, due = time.monotonic(), 0.0
+            began, due = time.monotonic(), time.time() + _AGAIN_S
             try:
-                due = self.step() if self._lead.leads else time.time() + _FOLLOWS_S
+                due = self.step() if self._lead.leads else time.time() + _AGAIN_S
             except EdgeliftError as error:
                 log.warning("rollouts wait code=%s %s", error.code, error.message)
             except Exception:

@@ -54,6 +54,9 @@ class SlotAssignment(msgspec.Struct, frozen=True, omit_defaults=True):
         rollout: id of the rollout that asked for this; empty for a direct assignment.
         asked: the device's revision at which this slot was last asked for; a failed update is begun afresh when it
             was asked for again. 0 from a host that doesn't say: then every new revision asks for all slots.
+        placebo: names an occasion; a device that serves this artifact already swaps to it once more, for each new name
+            once: a control that is to live through what a swap brings, whichever model comes. An agent from before
+            there was this field swaps to nothing and says *committed*.
     """
 
     artifact: Sha256
@@ -63,6 +66,7 @@ class SlotAssignment(msgspec.Struct, frozen=True, omit_defaults=True):
     policy: Policy = Policy()
     rollout: str = ""
     asked: Count = 0
+    placebo: Annotated[str, Meta(max_length=64)] = ""
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

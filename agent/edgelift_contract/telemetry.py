@@ -65,7 +65,7 @@ class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         at: device's clock at the swap, seconds since 1970.
         generation_from, generation_to: 0 stands for none.
         mode: `parallel` has both in memory, `park` makes requests wait for the exchange.
-        reason: `update`, `rollback`, `restore` (start-up) or `empty`.
+        reason: `update`, `rollback`, `restore` (start-up), `empty`, or `placebo`: to the artifact that served already.
         fetch_ms, verify_ms, preflight_ms, load_ms, warm_ms: the way to the swap.
         golden_max_error: largest absolute difference to a golden.
         commit_us: how long the exchange of the pointer held the lock, microseconds.
@@ -88,7 +88,7 @@ class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     version_from: str = ""
     version_to: str = ""
     mode: Literal["parallel", "park"] = "parallel"
-    reason: Literal["update", "rollback", "restore", "empty"] = "update"
+    reason: Literal["update", "rollback", "restore", "empty", "placebo"] = "update"
     fetch_ms: float = 0.0
     verify_ms: float = 0.0
     preflight_ms: float = 0.0

@@ -11,6 +11,8 @@ A = SlotAssignment("a" * 64, 100, "digits", "1")
 B = SlotAssignment("b" * 64, 100, "digits", "2")
 BETTER_B = SlotAssignment("b" * 64, 101, "digits", "2")
 ASKED_B = SlotAssignment("b" * 64, 100, "digits", "2", asked=2)
+AGAIN_A = SlotAssignment("a" * 64, 100, "digits", "1", placebo="r7.1", asked=2)
+ONCE_MORE_A = SlotAssignment("a" * 64, 100, "digits", "1", placebo="r7.2", asked=3)
 SERVES_A = SlotRow(artifact=A.artifact, model="digits", version="1")
 
 
@@ -29,6 +31,14 @@ def update(desired: SlotAssignment, state: str = "idle", **fields: object) -> Up
         (B, SERVES_A, update(B, outcome="refused", code="disk-full"), Start()),
         (B, SERVES_A, update(B, outcome="rolled-back", code="crashed-in-service"), Keep("failed")),
         (B, SERVES_A, update(B, outcome="superseded", code="superseded"), Start()),
+        (AGAIN_A, SERVES_A, update(A, outcome="committed"), Start()),
+        (AGAIN_A, SERVES_A, None, Start()),
+        (AGAIN_A, SERVES_A, update(AGAIN_A, outcome="committed"), Keep("serving")),
+        (AGAIN_A, SERVES_A, update(AGAIN_A, outcome="rolled-back", code="interrupted"), Keep("failed")),
+        (AGAIN_A, SERVES_A, update(AGAIN_A, "observing"), Keep("under way")),
+        (ONCE_MORE_A, SERVES_A, update(AGAIN_A, outcome="committed"), Start()),
+        (A, SERVES_A, update(AGAIN_A, outcome="committed"), Adopt()),
+        (B, SERVES_A, update(AGAIN_A, outcome="committed"), Start()),
         (B, SERVES_A, update(B, "fetching"), Keep("under way")),
         *((BETTER_B, SERVES_A, update(B, state), Amend()) for state in BEFORE_SWAP),
         (ASKED_B, SERVES_A, update(B, "preflight"), Keep("under way")),

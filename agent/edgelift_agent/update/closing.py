@@ -103,6 +103,9 @@ class Closing:
             row.since, row.starts = self._clock.now(), 0
             row.serving = serving
             self._journal.save_slot(slot, row)
+        elif desired.placebo:  # what it goes back to stays what it was
+            row.since, row.starts, row.serving = self._clock.now(), 0, serving
+            self._journal.save_slot(slot, row)
         model, counter = self._steps.release_counter(desired.artifact)
         floors = self._journal.meta.floors
         floors[model] = max(0 if desired.policy.allow_older else floors.get(model, 0), counter)
@@ -141,7 +144,9 @@ class Closing:
             return
         notices: list[Notice] = []
         if update.record is not None and update.record.generation_to:
-            reason: Any = "update" if update.outcome == "committed" else "rollback"
+            same = update.record.artifact_from == update.record.artifact_to
+            committed: Any = "placebo" if same else "update"
+            reason = committed if update.outcome == "committed" else "rollback"
             record = msgspec.structs.replace(update.record, reason=reason, fetched_bytes=update.fetched_bytes)
             notices.append(record)
         if update.outcome != "committed":

@@ -160,7 +160,8 @@ class Exchange:
             ContractError, DeviceError: the committed artifact can't be loaded.
         """
         slot, current = self._slots.make(name), self.current(name)
-        if current is not None and current.key.artifact == row.artifact:
+        if in_flight.standby is None and current is not None and current.key.artifact == row.artifact:
+            self._recorder.in_probation.discard(current.key)
             return
         standby, in_flight.standby = in_flight.standby, None
         back: Generation | None = None

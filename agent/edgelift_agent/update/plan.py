@@ -84,6 +84,8 @@ def plan_slot(
         return Empty() if slot.artifact or update is not None else Keep("empty")
     same = update is not None and is_same(update.desired, desired)
     if slot.artifact == desired.artifact:
+        if desired.placebo:
+            return _placebo(desired, update)
         return Keep("serving") if same and update and update.outcome == "committed" else Adopt()
     if same and update is not None and update.outcome not in ("superseded", "committed"):
         if asked_since(update, desired, revision):
@@ -96,6 +98,14 @@ def plan_slot(
             return Start()
         return Again() if update.code in OUTSIDE else Keep("failed")
     return Start()
+
+
+def _placebo(desired: SlotAssignment, update: UpdateRow | None) -> Action:
+    """Swap to what serves already, once for each occasion; one that failed has had its turn."""
+    had_its_turn = update is not None and update.desired.placebo == desired.placebo
+    if not had_its_turn:
+        return Start()
+    return Keep("serving" if update is not None and update.outcome == "committed" else "failed")
 
 
 def is_same(one: SlotAssignment, other: SlotAssignment) -> bool:

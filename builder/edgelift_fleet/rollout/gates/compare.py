@@ -35,7 +35,7 @@ def differences(
         which no device can be compared are left out, and None where there is but one.
     """
     found: dict[int | None, NDArray[np.float64]] = {}
-    weighted, weights = np.zeros((len(values), len(draws))), np.zeros((len(values), len(draws)))
+    parts = []
     for number in np.unique(stratum):
         inside = stratum == number
         counted = np.isfinite(values[:, inside])
@@ -45,13 +45,14 @@ def differences(
         both = (n > 0) & (m > 0)
         if not both.any():
             continue
-        difference = sums / np.maximum(n, 1) - (ranked.sum(axis=1)[:, None] - sums) / np.maximum(m, 1)
-        weight = np.where(both, n * m / np.maximum(n + m, 1), 0.0)
-        weighted, weights = weighted + weight * difference, weights + weight
+        difference = sums * (1 / np.maximum(n, 1) + 1 / np.maximum(m, 1))
+        difference -= ranked.sum(axis=1)[:, None] / np.maximum(m, 1)
+        parts.append((np.where(both, n * m / np.maximum(n + m, 1), 0.0), difference))
         found[int(number)] = np.where(both, np.round(difference, _DECIMALS), -np.inf)
     if len(found) > 1:
-        together = np.round(weighted / np.maximum(weights, 1e-9), _DECIMALS)
-        found[None] = np.where(weights > 0, together, -np.inf)
+        weights = sum((weight for weight, _ in parts), np.zeros(1))
+        together = sum((weight * difference for weight, difference in parts), np.zeros(1)) / np.maximum(weights, 1e-9)
+        found[None] = np.where(weights > 0, np.round(together, _DECIMALS), -np.inf)
     return found
 
 
@@ -88,8 +89,11 @@ def shift(member: NDArray[np.bool_], stratum: NDArray[np.int_], values: NDArray[
 def _per_draw(
     members: NDArray[np.bool_], counted: NDArray[np.bool_], ranked: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many members count in each series and draw, and the sum of their ranks: float[series, draws] each."""
-    columns = np.concatenate([counted.astype(np.float64), ranked]).T
+    """How many members count, and the sum of their ranks: float[series, draws] each, the first [series, 1] where all do."""
+    complete = bool(counted.all())
+    columns = ranked.T if complete else np.concatenate([counted.astype(np.float64), ranked]).T
     parts = [members[i : i + _ROWS].astype(np.float64) @ columns for i in range(0, len(members), _ROWS)]
-    both = np.concatenate(parts).T
-    return np.round(both[: len(counted)]), both[len(counted) :]
+    found = np.concatenate(parts).T
+    if complete:
+        return np.full((len(ranked), 1), float(members[0].sum())), found
+    return np.round(found[: len(counted)]), found[len(counted) :]

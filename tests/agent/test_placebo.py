@@ -14,7 +14,9 @@ def _serves(report: Report) -> bool:
     return report.slots["toy"].state == "serving"
 
 
-def test_it_is_a_real_swap_that_drops_nothing_and_leaves_the_way_back_as_it_was(host: ToyHost, device: Device) -> None:
+def test_it_is_a_real_swap_that_drops_nothing_and_leaves_the_way_back_as_it_was(
+    host: ToyHost, device: Device
+) -> None:
     serve_first(host, device)
     second = host.publish("2", ToyModelFile(scale=2), policy=QUICK_AND_DEAF_TO_LATENCY)
     host.assign(device.name, toy=second)
@@ -27,7 +29,9 @@ def test_it_is_a_real_swap_that_drops_nothing_and_leaves_the_way_back_as_it_was(
     swap = host.of_kind("swap")[2]
     assert (swap.reason, swap.dropped, swap.artifact_from) == ("placebo", 0, swap.artifact_to)
     assert set(answers) == {2}
-    after = host.wait_for(device.name, lambda r: r.slots["toy"].generation > before.generation and _serves(r)).slots["toy"]
+    after = host.wait_for(
+        device.name, lambda r: r.slots["toy"].generation > before.generation and _serves(r)
+    ).slots["toy"]
     assert (after.artifact, after.generation) == (before.artifact, swap.generation_to)
     # The same occasion asked for again is no other: nothing happens, until another comes.
     revision = host.assign(device.name, toy=msgspec.structs.replace(second, placebo="r7.1"))

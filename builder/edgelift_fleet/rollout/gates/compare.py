@@ -51,7 +51,9 @@ def differences(
         found[int(number)] = np.where(both, np.round(difference, _DECIMALS), -np.inf)
     if len(found) > 1:
         weights = sum((weight for weight, _ in parts), np.zeros(1))
-        together = sum((weight * difference for weight, difference in parts), np.zeros(1)) / np.maximum(weights, 1e-9)
+        together = sum((weight * difference for weight, difference in parts), np.zeros(1)) / np.maximum(
+            weights, 1e-9
+        )
         found[None] = np.where(weights > 0, np.round(together, _DECIMALS), -np.inf)
     return found
 

@@ -48,6 +48,71 @@ class VersionLatency(msgspec.Struct, frozen=True):
     total: Quantiles
 
 
+class LatencyStep(msgspec.Struct, frozen=True):
+    """A step of time in a picture of latency: requests answered and failed, and quantiles by phase."""
+
+    start: float
+    end: float
+    ok: int
+    errors: int
+    phases: dict[str, Quantiles]
+
+
+class LatencyGroup(msgspec.Struct, frozen=True):
+    """Latency of one version in one slot on one hardware class, apart for throttled processors; quantiles by phase.
+
+    `start` to `end` is the time that its windows span; `steps` are there when a step was asked for.
+    """
+
+    slot: str
+    model: str
+    version: str
+    artifact: str
+    hardware_class: str
+    throttled: bool
+    windows: int
+    ok: int
+    errors: int
+    start: float
+    end: float
+    phases: dict[str, Quantiles]
+    steps: list[LatencyStep] = []
+
+
+class LatencyReply(msgspec.Struct, frozen=True):
+    """Latency over a stretch of time. `start` and `end` are what the answer is really about: where minutes are no longer
+    kept, or for many devices at once, whole hours.
+    """
+
+    start: float
+    end: float
+    groups: list[LatencyGroup]
+
+
+class GaugeValue(msgspec.Struct, frozen=True):
+    """A gauge over a step of time: the least, the mean and the most of its values."""
+
+    min: float
+    mean: float
+    max: float
+
+
+class GaugeStep(msgspec.Struct, frozen=True):
+    """A step of time with the gauges that were sent in it."""
+
+    start: float
+    end: float
+    values: dict[str, GaugeValue]
+
+
+class DeviceGauges(msgspec.Struct, frozen=True):
+    """A device's newest gauges, and when they were read."""
+
+    device: str
+    at: float
+    values: dict[str, float]
+
+
 class SwapView(msgspec.Struct, frozen=True):
     """One swap, as the device recorded it; `before` and `after` are latencies around it, None where unknown."""
 

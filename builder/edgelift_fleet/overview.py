@@ -64,7 +64,7 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
             for u in history
         ],
         events=telemetry.events(session, device),
-        windows_received=telemetry.count(session, device, "window"),
+        windows_received=telemetry.count_windows(session, device),
     )
 
 

@@ -21,9 +21,8 @@ import uvicorn
 
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
-from edgelift_fleet import telemetry
 from edgelift_fleet.api.app import make_app
-from edgelift_fleet.db import ROWS, SITE, Database
+from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import find_mosquitto
@@ -31,6 +30,8 @@ from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.server_file import Running, server_file, site_lock
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import DeviceRow
+from edgelift_fleet.telemetry.keeper import Keeper
+from edgelift_fleet.telemetry.retention import ages_of
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def serve(
         stack.enter_context(fleet.revisions)
         stack.enter_context(fleet.inbox)
         stack.enter_context(_Housekeeper(fleet))
+        stack.enter_context(Keeper(fleet.lead.write, ages_of(site.config), active=lambda: fleet.lead.leads))
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))
         stack.enter_context(_HttpServer(fleet, listener))
@@ -162,7 +164,7 @@ class _HttpServer:
 
 
 class _Housekeeper:
-    """Writes down when devices were seen, and forgets old telemetry."""
+    """Writes down when devices were seen."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -178,27 +180,11 @@ class _Housekeeper:
         self._flush()
 
     def _run(self) -> None:
-        swept = time.monotonic()
         while not self._stopping.wait(self._fleet.site.config.seen_flush_s):
             self._flush()
-            if time.monotonic() - swept > 3600:
-                swept = time.monotonic()
-                self._sweep()
 
     def _flush(self) -> None:
         try:
             self._fleet.seen.flush(self._fleet.db)
         except EdgeliftError as error:
             log.warning("the last-seen times were not written code=%s %s", error.code, error.message)
-
-    def _sweep(self) -> None:
-        days = self._fleet.site.config.telemetry_days
-        if not days or not self._fleet.lead.leads:
-            return
-        try:
-            with self._fleet.lead.write(ROWS) as session:
-                gone = telemetry.forget_before(session, time.time() - days * 86400)
-        except EdgeliftError as error:
-            log.warning("old telemetry was not forgotten code=%s %s", error.code, error.message)
-        else:
-            log.info("forgot old telemetry items=%d", gone)

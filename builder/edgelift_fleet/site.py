@@ -40,6 +40,9 @@ _OF_DATABASE = "database-password"
 _OURS = {SITE_FILE, "blobs", "secrets", "run"}
 
 
+_Days = Annotated[float, Meta(ge=0, le=100_000)]
+
+
 class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     """`site.toml`.
 
@@ -49,14 +52,20 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
         database: `postgresql://user@host/database`; empty for the SQLite file in the folder. Its password may stand
             in the URL, in the secret `database-password`, or where libpq looks: $PGPASSWORD, ~/.pgpass.
         seen_flush_s: how often the times at which devices were last seen are written, seconds.
-        telemetry_days: how long telemetry is kept, days; 0 keeps it for ever.
+        telemetry_days: how long telemetry is kept at all, days, by sums of a day; 0 keeps it for ever, here and below.
+        telemetry_hour_days: how long sums of an hour are kept.
+        telemetry_minute_days: how long windows and gauges are kept as they came.
+        telemetry_event_days: how long swaps and events are kept.
     """
 
     schema: int
     name: str = "site"
     database: str = ""
     seen_flush_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 5.0
-    telemetry_days: Annotated[float, Meta(ge=0)] = 90.0
+    telemetry_days: _Days = 400.0
+    telemetry_hour_days: _Days = 45.0
+    telemetry_minute_days: _Days = 2.0
+    telemetry_event_days: _Days = 90.0
 
 
 @dataclass(frozen=True)

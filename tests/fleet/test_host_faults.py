@@ -17,10 +17,10 @@ from edgelift_contract.errors import ContractError
 from edgelift_fleet.client import segment
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import is_online
-from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.server import _Housekeeper
 from edgelift_fleet.site import load_site
 from edgelift_fleet.tables import DeviceRow
+from edgelift_fleet.telemetry.keeper import Keeper
+from edgelift_fleet.telemetry.retention import Ages
 from tests.fleet.conftest import Server, edgelift, environment, make_site
 from tests.simulators.small_disk import small_disk
 
@@ -107,20 +107,21 @@ def test_a_site_file_with_a_byte_order_mark(site: Path) -> None:
 
 
 @pytest.fixture
-def housekeeper(site: Path) -> Iterator[_Housekeeper]:
+def keeper(site: Path) -> Iterator[Keeper]:
     db = Database(load_site(site).database)
     with db.engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE telemetry"))
-    yield _Housekeeper(Fleet(load_site(site), db))
+        for table in ("telemetry_pending", "telemetry_gauge"):
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+    yield Keeper(db.write, Ages())
     db.close()
 
 
-def test_a_sweep_that_the_database_refuses_is_no_end_of_housekeeping(
-    housekeeper: _Housekeeper, caplog: pytest.LogCaptureFixture
+def test_telemetry_that_the_database_refuses_to_sum_or_forget_is_no_end_of_its_keeping(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        housekeeper._sweep()
-    assert "old telemetry was not forgotten" in caplog.text
+        assert keeper.fold_all() == keeper.sweep_all() == 0
+    assert "telemetry was not summed" in caplog.text and "telemetry was not forgotten" in caplog.text
 
 
 def test_a_server_that_was_killed_is_told_in_words(site: Path) -> None:

@@ -28,7 +28,7 @@ _FORMS = {
 }  # fmt: skip
 
 #: Revision → tables that it takes away on purpose: what they held lies in others afterwards.
-_REPLACED: dict[str, set[str]] = {}
+_REPLACED: dict[str, set[str]] = {"0007": {"telemetry"}}
 
 Rows = dict[str, dict[str, Any]]
 
@@ -58,9 +58,9 @@ def fill(db: Database) -> None:
 def value(column: sa.Column, connection: sa.Connection) -> Any:
     for key in column.foreign_keys:
         return connection.execute(sa.select(key.column)).scalars().first()
-    if column.name in _FORMS:
-        return _FORMS[column.name]
     kind = column.type
+    if column.name in _FORMS and not isinstance(kind, sa.LargeBinary):
+        return _FORMS[column.name]
     if isinstance(kind, sa.Boolean):
         return True
     if isinstance(kind, sa.Float):

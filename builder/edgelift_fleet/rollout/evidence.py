@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import Policy
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.rollout.claims import CommittedBy, Proof, committed_by, doubt, fails_too_often
-from edgelift_fleet.tables import TelemetryRow
+from edgelift_fleet.tables import TelemetryBucketRow, TelemetryMinuteRow, TelemetrySeriesRow
 
 #: What a slot served within this time before an assignment is "before", seconds; as probation on the device has it.
 BEFORE_S = 3600.0
 #: More devices than this are not named in a statement: databases bound its parameters.
 _NAMED = 500
+_HOUR_MS = 3_600_000
 
 #: device → (artifact, host's clock from which its windows count).
 Claims = Mapping[str, tuple[str, float]]
@@ -44,11 +44,12 @@ class Belief:
     by: CommittedBy
 
 
-class _Counts(msgspec.Struct):
-    """Of a window's body, what is looked at here."""
+@dataclass(frozen=True)
+class _Counts:
+    """Of a window, what is looked at here."""
 
-    ok: int = 0
-    errors: int = 0
+    ok: int
+    errors: int
 
 
 def judge_claims(
@@ -114,22 +115,27 @@ def with_before(session: Session, slot: str, claims: Claims, found: Mapping[str,
 def _windows(
     session: Session, slot: str, claims: Claims, since: float
 ) -> Iterator[tuple[str, str, float, _Counts]]:
-    """(device, artifact, received at, counts) of every window that may matter; one that can't be read shows nothing."""
-    row = TelemetryRow
-    query = sa.select(row.device, row.artifact, row.received_at, row.body).where(
-        row.kind == "window", row.slot == slot, row.received_at >= since
+    """(device, artifact, received at, counts) of every window that may matter, or of an hour of windows that are no longer
+    kept one by one and began to come after `since`.
+    """
+    series, minute, hour = TelemetrySeriesRow, TelemetryMinuteRow, TelemetryBucketRow
+    device = series.device.in_(claims) if len(claims) <= _NAMED else sa.true()
+    windows = (
+        sa.select(series.device, series.artifact, minute.received_at, minute.ok, minute.errors)
+        .join_from(series, minute, minute.series == series.id)
+        .where(series.slot == slot, device, minute.received_at >= since)
     )
-    if len(claims) <= _NAMED:
-        query = query.where(row.device.in_(claims))
-    for device, artifact, at, body in session.execute(query):
-        if device not in claims:
-            continue
-        try:
-            counts = msgspec.json.decode(body, type=_Counts)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            continue
-        if min(counts.ok, counts.errors) >= 0:
-            yield device, artifact, at, counts
+    kept = sa.exists().where(
+        minute.series == hour.series, minute.start >= hour.start, minute.start < hour.start + _HOUR_MS
+    )
+    hours = (
+        sa.select(series.device, series.artifact, hour.received_at, hour.ok, hour.errors)
+        .join_from(series, hour, hour.series == series.id)
+        .where(series.slot == slot, device, hour.level == 1, hour.received_at >= since, ~kept)
+    )
+    for name, artifact, at, ok, errors in session.execute(windows.union_all(hours)):
+        if name in claims:
+            yield name, artifact, at, _Counts(ok, errors)
 
 
 def _add(one: Proof, counts: _Counts, at: float) -> Proof:

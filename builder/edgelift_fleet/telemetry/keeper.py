@@ -1,0 +1,89 @@
+"""The thread that sums what came and forgets what is old, for as long as a server runs.
+
+It takes the database's write lock for short times only, and pauses as long as it worked, so that devices' reports and
+people's commands go between. What it can't do now it does later: readers never depend on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sqlalchemy.orm import Session
+
+from edgelift_contract.errors import EdgeliftError
+from edgelift_fleet.db import ROWS, Scope
+from edgelift_fleet.telemetry.fold import AT_ONCE, fold
+from edgelift_fleet.telemetry.retention import Ages, sweep
+
+log = logging.getLogger(__name__)
+
+#: How often what came is summed, seconds. Longer makes it cheaper, for a device's windows of that time are joined
+#: first; and every question slower, for it adds what still waits.
+FOLD_EVERY_S = 30.0
+SWEEP_EVERY_S = 3600.0
+
+
+class Keeper:
+    """The thread, as a context."""
+
+    def __init__(
+        self, write: Callable[[Scope], AbstractContextManager[Session]], ages: Ages, *,
+        active: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
+        """Bind.
+
+        Args:
+            write: a write transaction of the database, as `Database.write`.
+            ages: how long what is kept.
+            active: is it this server's turn, where several share a database?
+        """
+        self._write, self._ages, self._active = write, ages, active
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="telemetry-keeper", daemon=True)
+
+    def __enter__(self) -> Keeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        swept = time.monotonic()
+        while not self._stopping.wait(FOLD_EVERY_S):
+            if not self._active():
+                continue
+            self.fold_all()
+            if time.monotonic() - swept > SWEEP_EVERY_S:
+                swept = time.monotonic()
+                self.sweep_all()
+
+    def fold_all(self) -> int:
+        """Sum what waits; how many windows."""
+        return self._repeat("summed", fold, AT_ONCE)
+
+    def sweep_all(self) -> int:
+        """Forget what is old; how many rows."""
+        return self._repeat("forgotten", lambda session: sweep(session, self._ages), 1)
+
+    def _repeat(self, word: str, step: Callable[[Session], int], enough: int) -> int:
+        done = 0
+        try:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                with self._write(ROWS) as session:
+                    number = step(session)
+                done += number
+                if number < enough:
+                    break
+                self._stopping.wait(min(time.monotonic() - began, 1.0))
+        except EdgeliftError as error:
+            log.warning("telemetry was not %s code=%s %s", word, error.code, error.message)
+        if done:
+            log.info("telemetry was %s rows=%d", word, done)
+        return done

@@ -1,0 +1,109 @@
+"""What latency is summed by: series of a device, and of the fleet. Their number is bounded, whatever devices claim.
+
+A device has at most `MAX_PER_DEVICE` series, and artifacts that the site never published make at most
+`MAX_UNPUBLISHED` series of the fleet; what comes beyond is summed together under `OTHER`. Nothing is lost but the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract.telemetry import Window
+from edgelift_fleet.db import insert_new
+from edgelift_fleet.tables import ArtifactRow, TelemetryFleetSeriesRow, TelemetrySeriesRow
+
+MAX_PER_DEVICE = 256
+MAX_UNPUBLISHED = 256
+#: The slot, model and version under which the rest is summed; no name in the contract has parentheses.
+OTHER = "(other)"
+
+
+class _Key(NamedTuple):
+    device: str
+    slot: str
+    artifact: str
+    model: str
+    version: str
+    hardware_class: str
+    throttled: bool
+    probation: bool
+
+
+_COLUMNS = [getattr(TelemetrySeriesRow, name) for name in _Key._fields]
+
+
+class SeriesOf:
+    """Series of some devices, by window; made where they are new. Inside one write transaction."""
+
+    def __init__(self, session: Session, classes: Mapping[str, str]) -> None:
+        """Read what there is of the devices, given with their hardware class."""
+        self._session, self._classes = session, classes
+        self._ids: dict[_Key, int] = {}
+        self._number: dict[str, int] = dict.fromkeys(classes, 0)
+        self._quick: dict[tuple[str, str, str, str, str, bool, bool], int] = {}
+        self._read(list(classes))
+
+    def _read(self, devices: list[str]) -> None:
+        query = sa.select(TelemetrySeriesRow.id, *_COLUMNS).where(TelemetrySeriesRow.device.in_(sorted(devices)))
+        for number, *key in self._session.execute(query):
+            found = _Key(*key)
+            if found not in self._ids:
+                self._ids[found] = number
+                self._number[found.device] += 1
+
+    def id_of(self, device: str, window: Window) -> int:
+        """The series that a window of `device` belongs to."""
+        w = window
+        said = (device, w.slot, w.artifact, w.model, w.version, w.throttled, w.probation)
+        number = self._quick.get(said)
+        if number is None:
+            number = self._quick[said] = self._find(device, window)
+        return number
+
+    def _find(self, device: str, w: Window) -> int:
+        key = _Key(
+            device, w.slot, _short(w.artifact), _short(w.model), _short(w.version),
+            _short(self._classes[device]), w.throttled, w.probation,
+        )  # fmt: skip
+        if key not in self._ids and self._number[device] >= MAX_PER_DEVICE:
+            key = key._replace(slot=OTHER, artifact="", model=OTHER, version=OTHER)
+        if key not in self._ids:
+            fleet = _fleet_series(self._session, key)
+            insert_new(self._session, TelemetrySeriesRow, [{**key._asdict(), "fleet": fleet}])
+            self._read([device])
+        return self._ids[key]
+
+
+def _short(text: str) -> str:
+    """A device's word as the tables hold it."""
+    return text.replace("\0", "")[:64]
+
+
+def _fleet_series(session: Session, key: _Key) -> int:
+    """The series of the fleet that a device's counts towards; made where it is new."""
+    wanted = {name: getattr(key, name) for name in ("slot", "artifact", "model", "version", "hardware_class")}
+    wanted["throttled"] = key.throttled
+    row = TelemetryFleetSeriesRow
+    query = sa.select(row.id)
+    found = session.scalar(query.filter_by(**wanted))
+    if found is None and not _is_published(session, key.artifact) and _unpublished(session) >= MAX_UNPUBLISHED:
+        wanted |= {"slot": OTHER, "artifact": "", "model": OTHER, "version": OTHER}
+        found = session.scalar(query.filter_by(**wanted))
+    if found is None:
+        insert_new(session, row, [wanted])
+        found = session.scalars(query.filter_by(**wanted)).one()
+    return found
+
+
+def _is_published(session: Session, artifact: str) -> bool:
+    return session.get(ArtifactRow, artifact) is not None
+
+
+def _unpublished(session: Session) -> int:
+    published = sa.select(ArtifactRow.id)
+    query = sa.select(sa.func.count()).where(TelemetryFleetSeriesRow.artifact.not_in(published))
+    return session.scalar(query) or 0

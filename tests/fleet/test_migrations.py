@@ -28,7 +28,7 @@ _FORMS = {
 }  # fmt: skip
 
 #: Revision → tables that it takes away on purpose: what they held lies in others afterwards.
-_REPLACED: dict[str, set[str]] = {"0007": {"telemetry"}}
+_REPLACED: dict[str, set[str]] = {"0008": {"telemetry"}}
 
 Rows = dict[str, dict[str, Any]]
 

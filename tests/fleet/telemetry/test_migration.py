@@ -16,7 +16,7 @@ from edgelift_fleet.telemetry.fold import fold
 from edgelift_fleet.telemetry.retention import Ages, sweep
 from tests.fleet.telemetry.conftest import batch, today, window
 
-BEFORE, HERE = "0006", "0007"
+BEFORE, HERE = "0007", "0008"
 DAY = today()
 BODIES: dict[int, tuple[str, object]] = {
     1: ("window", window(DAY + 60, [100.0, 900.0])),

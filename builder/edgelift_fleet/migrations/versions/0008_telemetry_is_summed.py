@@ -19,8 +19,8 @@ from edgelift_fleet.telemetry import gauges as gauge_bodies
 from edgelift_fleet.telemetry.arrivals import Arrivals
 from edgelift_fleet.telemetry.packing import pack, to_data, unpack
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 _BY_KEY: Any = {"sqlite_with_rowid": False}
 _ONCE = 1000

@@ -39,7 +39,7 @@ DatabaseOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 ToOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--to", metavar="SELECTOR",
         help="Which devices: all, tag:KEY[=VALUE], class:CLASS, fact:NAME>=VALUE, id:DEVICE, runs:MODEL@VERSION, @FILE "

@@ -11,17 +11,9 @@ import typer
 
 from edgelift.common import (
     JsonOption,
-    MaxErrorRateOption,
-    MaxLatencyRatioOption,
-    MinRequestsOption,
-    ProbationOption,
     SiteOption,
-    ToOption,
-    make_policy,
     open_client,
     print_json,
-    seconds,
-    selector,
 )
 from edgelift.output import ago, make_console, printable, printing, say, show_table
 from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline, state_words
@@ -37,57 +29,12 @@ RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id, as r7.")
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, kept in the rollout's story.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
+def register(app: typer.Typer, start: Callable[..., None]) -> None:
+    """Add this module's commands to `app`, and `start`, which stands in a module of its own."""
     group = typer.Typer(help="Roll releases out in waves.", no_args_is_help=True, rich_markup_mode=None)
-    for name, command in _COMMANDS.items():
+    for name, command in {"start": start, **_COMMANDS}.items():
         group.command(name)(command)
     app.add_typer(group, name="rollout")
-
-
-def _start(
-    release: Annotated[str, typer.Argument(help="model@version, as in digits@2.")],
-    to: ToOption,
-    waves: Annotated[
-        str, typer.Option("--waves", help="Cumulative counts or shares of the devices; the last is 100%.")
-    ] = "1,25%,100%",
-    slot: Annotated[str, typer.Option("--slot", help="The slot [default: the model's name].")] = "",
-    soak: Annotated[str, typer.Option("--soak", help="How long a wave must have served, as 10s or 1h.")] = "0s",
-    max_failures: Annotated[
-        int,
-        typer.Option(
-            "--max-failures", min=0, help="Failed devices that are tolerated; one more rolls the wave back."
-        ),
-    ] = 0,
-    deadline: Annotated[
-        str, typer.Option("--deadline", help="How long a silent device holds its wave before it counts as failed.")
-    ] = "1h",
-    probation: ProbationOption = None,
-    min_requests: MinRequestsOption = None,
-    max_error_rate: MaxErrorRateOption = None,
-    max_latency_ratio: MaxLatencyRatioOption = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Show progress until it has ended; exit 1 if not done.")
-    ] = False,
-    site: SiteOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Start a rollout: wave by wave, each only after the last one served through its probation."""
-    from edgelift_fleet.messages import RolloutRequest, RolloutView
-
-    request = RolloutRequest(
-        release=release, to=selector(to), waves=[w.strip() for w in waves.split(",")], slot=slot, soak_s=seconds(soak),
-        max_failures=max_failures, deadline_s=seconds(deadline),
-        policy=make_policy(probation, min_requests, max_error_rate, max_latency_ratio),
-    )  # fmt: skip
-    client = open_client(site)
-    made = client.post("/v1/rollouts", request, RolloutView)
-    if wait:
-        _follow(client, made.id, as_json=as_json)
-    elif as_json:
-        print_json(made)
-    else:
-        say(f"Started {made.id}: {release} to {made.cohort} devices ({to}). See: edgelift rollout watch {made.id}")
 
 
 def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
@@ -142,7 +89,7 @@ def _show(
 
 def _watch(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
     """Show a rollout's progress until it has ended; exit 1 if it was rolled back or cancelled."""
-    _follow(open_client(site), rollout, as_json=as_json)
+    follow(open_client(site), rollout, as_json=as_json)
 
 
 def _pause(
@@ -214,7 +161,8 @@ def _get(client: Client, rollout: str, **query: str | int) -> RolloutView:
     return client.get(f"/v1/rollouts/{segment(rollout)}?{urlencode(query)}", RolloutView)
 
 
-def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
+def follow(client: Client, rollout: str, *, as_json: bool) -> None:
+    """Show a rollout's progress until it has ended; ends the command with 1 if it did not end well."""
     from rich.text import Text
 
     console = make_console(to_errors=as_json)
@@ -244,6 +192,6 @@ def _follow(client: Client, rollout: str, *, as_json: bool) -> None:
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "start": _start, "list": _list, "show": _show, "watch": _watch, "pause": _pause, "resume": _resume,
+    "list": _list, "show": _show, "watch": _watch, "pause": _pause, "resume": _resume,
     "approve": _approve, "cancel": _cancel, "rollback": _rollback, "let-go": _let_go,
 }  # fmt: skip

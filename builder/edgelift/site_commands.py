@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelift import device_commands, rollout_commands
+from edgelift import device_commands, rollout_commands, rollout_start
 from edgelift.common import (
     DatabaseOption,
     JsonOption,
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(_serve)
     app.command("releases")(_releases)
     device_commands.register(app)
-    rollout_commands.register(app)
+    rollout_commands.register(app, rollout_start.start)
 
 
 def _init(

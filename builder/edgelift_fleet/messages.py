@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract.assignment import Policy
+from edgelift_contract.replies import ErrorReply
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent
 
@@ -456,3 +457,81 @@ class RolloutRequest(PlanOptions, frozen=True):
     slot: str = ""
     seed: PlanCount | None = None
     policy: Policy = Policy()
+
+
+class PreviewWave(msgspec.Struct, frozen=True):
+    """A wave before it begins: how many devices of which class, bytes to fetch, when it is done at the earliest (seconds
+    from now), and the first of its devices.
+    """
+
+    wave: int
+    reach: str
+    devices: int
+    classes: dict[str, int]
+    fetch_bytes: int
+    ends_s: float
+    first: list[str]
+
+
+class PreviewArtifact(msgspec.Struct, frozen=True):
+    """An artifact of the release, and how many devices would get it."""
+
+    artifact: str
+    hardware_class: str
+    runtime: str
+    variant: str
+    size_bytes: int
+    devices: int
+
+
+class PreviewRefusal(msgspec.Struct, frozen=True):
+    """Why there is no artifact for a device."""
+
+    device: str
+    code: str
+    message: str
+
+
+class PreviewDevice(msgspec.Struct, frozen=True):
+    """A device that is selected: the wave that would reach it (0: none), and its artifact (empty: none)."""
+
+    device: str
+    wave: int
+    hardware_class: str
+    artifact: str
+    online: bool
+
+
+class RolloutPreview(msgspec.Struct, frozen=True):
+    """What a rollout would do if it began now.
+
+    Attributes:
+        cohort, classes: devices that are selected, in all and by class.
+        waves: a forecast: each wave is drawn when it begins.
+        fetch_bytes: at most so many go over the links; who runs the release already fetches nothing.
+        least_s: how long it takes at least, in seconds: probation, soak, windows, limits; no downloads.
+        offline, running, unsuited, older, elsewhere: devices that are not there; that run it already; for which there is
+            no artifact; that ran a newer release; that another rollout of the slot has, with its id.
+        unknown: ids that the selector names and no device has.
+        devices: every device that is selected.
+        refusals: why it can't be started; empty when it can.
+    """
+
+    release: str
+    slot: str
+    to: str
+    seed: int
+    cohort: int
+    classes: dict[str, int]
+    waves: list[PreviewWave]
+    artifacts: list[PreviewArtifact]
+    fetch_bytes: int
+    least_s: float
+    offline: list[str]
+    running: list[str]
+    unsuited: list[PreviewRefusal]
+    older: list[str]
+    elsewhere: dict[str, str]
+    unknown: list[str]
+    devices: list[PreviewDevice]
+    refusals: list[ErrorReply]

@@ -340,6 +340,14 @@ class RolloutDeviceRow(Base):
     committed_by: Mapped[str] = mapped_column(sa.String(16), default="", server_default="")
 
 
+class RolloutMemberRow(Base):
+    """A device that was selected when a rollout began which takes no others in."""
+
+    __tablename__ = "rollout_member"
+    rollout: Mapped[int] = mapped_column(sa.ForeignKey("rollout.number"), primary_key=True)
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+
+
 class RolloutEventRow(Base):
     """What happened in a rollout, in order; `body` is who ordered it, why, and which devices it names, as JSON."""
 

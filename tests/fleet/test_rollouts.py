@@ -232,7 +232,8 @@ def test_a_device_that_nothing_suits_is_named_and_sends_nobody_back(operator, fl
     assert {d.device: d.status for d in done.devices} == {
         "a-nano": "unsuited", "pi-1": "committed", "pi-2": "committed",
     }  # fmt: skip
-    assert (done.devices[0].code, done.failed) == ("wrong-hardware-class", 0) and "a-nano" in done.reason
+    nano = next(d for d in done.devices if d.device == "a-nano")
+    assert (nano.code, done.failed) == ("wrong-hardware-class", 0) and "a-nano" in done.reason
     assert operator.versions("pi-1", "pi-2") == ["2", "2"]
 
 

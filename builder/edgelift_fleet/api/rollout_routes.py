@@ -9,14 +9,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from edgelift_contract import codec
 from edgelift_fleet.api.limits import read_body
-from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
+from edgelift_fleet.api.operator_routes import answer, operator_router
 from edgelift_fleet.api.schema import answers, takes
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.messages import RolloutOrder, RolloutRequest, RolloutSummary, RolloutView
+from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
 from edgelift_fleet.rollout.commands import Command
 from edgelift_fleet.rollout.view import DEVICES, MAX_DEVICES, Asked
 
-#: An order that lets ten thousand devices go by name.
+#: An order that lets ten thousand devices go by name, a selector that lists them.
 MAX_ORDER_BYTES = 1 << 20
 #: Largest number that the database counts to.
 LARGEST = 2**63 - 1
@@ -31,9 +31,18 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         """Roll a release out in waves. The next wave begins only when every device of the last one served the
         release through its probation; a failure gives every device that it changed its previous version back.
         """
-        body = await read_body(request, MAX_OPERATOR_BYTES)
+        body = await read_body(request, MAX_ORDER_BYTES)
         wanted = codec.decode_json(body, RolloutRequest, what="request")
         return answer(await run_in_threadpool(fleet.rollouts.start, wanted))
+
+    @router.post("/v1/rollouts/preview", openapi_extra=takes(RolloutRequest), responses=answers(RolloutPreview))
+    async def preview(request: Request) -> Response:
+        """What a rollout would do if it began now: who gets which artifact in which wave, how many bytes, who is offline,
+        unsuited or in another rollout, how long it takes at least, and why it can't be started. Nothing is changed.
+        """
+        body = await read_body(request, MAX_ORDER_BYTES)
+        wanted = codec.decode_json(body, RolloutRequest, what="request")
+        return answer(await run_in_threadpool(fleet.rollouts.preview, wanted))
 
     @router.get("/v1/rollouts", responses=answers(list[RolloutSummary]))
     def rollouts() -> Response:

@@ -30,6 +30,7 @@ from edgelift_fleet.tables import (
     AssignmentRow,
     DeviceRow,
     RolloutDeviceRow,
+    RolloutMemberRow,
     RolloutRow,
     SlotStateRow,
     UpdateHistoryRow,
@@ -210,15 +211,23 @@ def observe(row: RolloutRow, found: Mapping[str, Placed], cohort: Cohort, now: f
 
 def cohort_of(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> Cohort:
     """Which devices a rollout is about now."""
+    kept = read_plan(row.plan, owner=rollout_id(row.number))
     members = select_members(session, row.selector, seen, now)
+    if kept.late_joiners == "out":
+        at_the_start = set(session.scalars(sa.select(RolloutMemberRow.device).filter_by(rollout=row.number)))
+        members = [member for member in members if member.device in at_the_start]
     elsewhere = _elsewhere(session, row, {member.device for member in members})
     mine = [member for member in members if member.device not in elsewhere]
-    seed = read_plan(row.plan, owner=rollout_id(row.number)).seed
-    if seed is None:  # from before there was a draw: it goes on as it began
+    if kept.seed is None:  # from before there was a draw: it goes on as it began
         ids = [m.device for m in sorted(mine, key=lambda m: (not m.online, m.device))]
     else:
-        ids = order(mine, seed, row.wave + 1)
+        ids = order(mine, kept.seed, row.wave + 1)
     return Cohort(ids, frozenset(m.device for m in mine if not m.online), elsewhere)
+
+
+def keep_members(session: Session, number: int, devices: Sequence[str]) -> None:
+    """Remember who is selected when a rollout starts: no others are taken in."""
+    session.execute(sa.insert(RolloutMemberRow), [{"rollout": number, "device": device} for device in devices])
 
 
 def _elsewhere(session: Session, row: RolloutRow, mine: set[str]) -> dict[str, str]:

@@ -6,19 +6,16 @@ import time
 from collections.abc import Callable
 
 from edgelift_contract import codec
-from edgelift_contract.errors import ContractError
-from edgelift_contract.ids import check_name
-from edgelift_fleet.cohorts import select_ids
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
-from edgelift_fleet.messages import PlanOptions, RolloutOrder, RolloutRequest, RolloutSummary, RolloutView
-from edgelift_fleet.registry import get_release
-from edgelift_fleet.rollout.clashes import refuse_second
+from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
 from edgelift_fleet.rollout.commands import Command, carry_out, get_rollout
-from edgelift_fleet.rollout.observe import rollout_id
-from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_plan
+from edgelift_fleet.rollout.observe import keep_members, rollout_id
+from edgelift_fleet.rollout.plan import Plan, read_plan, to_keep, to_plan
+from edgelift_fleet.rollout.preview import look_ahead, preview, refusals
 from edgelift_fleet.rollout.story import note
 from edgelift_fleet.rollout.view import ALL, Asked, summaries, view
+from edgelift_fleet.selector import short
 from edgelift_fleet.tables import RolloutRow
 
 
@@ -44,33 +41,41 @@ class Rollouts:
         """Begin a rollout.
 
         Raises:
-            ContractError: `not-found` (release, or no device is selected), `malformed`, `bad-id`, or `conflict`
+            ContractError: what `preview` would tell: `malformed`, `bad-id`, `not-found` (release, or no device is
+                selected), `wrong-hardware-class` or `runtime-missing` (nothing for anybody), `older-release`, `conflict`
                 when another rollout is under way on the same slot of one of these devices.
         """
-        plan = _to_keep(request)
-        now = time.time()
+        kept, now = to_keep(request), time.time()
+        plan = to_plan(kept)
         with self._db.write(SITE) as session:
-            release = get_release(session, request.release)
-            slot = check_name("slot", request.slot or release.model)
-            cohort = select_ids(session, request.to)
-            if not cohort:
-                raise ContractError(
-                    "not-found",
-                    f"{request.to} selects no device.",
-                    hint="Tag some first: edgelift tag DEVICE KEY.",
-                )
-            refuse_second(session, slot, cohort)
+            found = look_ahead(session, request, self._seen, now)
+            for refusal in refusals(found, request.to):
+                raise refusal
             row = RolloutRow(
-                model=release.model, version=release.version, slot=slot, selector=request.to,
-                plan=codec.canonical_json(plan).decode(), policy=codec.canonical_json(request.policy).decode(),
-                state="running", wave=-1, reason="It begins.", created_at=now, changed_at=now, cohort=len(cohort),
+                model=found.release.model, version=found.release.version, slot=found.slot, selector=request.to,
+                plan=codec.canonical_json(kept).decode(), policy=codec.canonical_json(request.policy).decode(),
+                state="scheduled" if plan.start_at > now else "running", wave=-1, reason="It begins.", created_at=now,
+                changed_at=now, cohort=len(found.members),
             )  # fmt: skip
             session.add(row)
             session.flush()
-            note(session, row, "started", f"{request.release} to {request.to}, waves {','.join(request.waves)}.")
+            if plan.late_joiners == "out":
+                keep_members(session, row.number, [member.device for member in found.members])
+            note(session, row, "started", _started(request))
             shown = view(session, row)
         self._wake()
         return shown
+
+    def preview(self, request: RolloutRequest) -> RolloutPreview:
+        """What a rollout would do if it began now, and why it can't; nothing is changed.
+
+        Raises:
+            ContractError: `malformed`, `bad-id`, `not-found` (the release).
+        """
+        plan, now = to_plan(to_keep(request)), time.time()
+        with self._db.read() as session:
+            found = look_ahead(session, request, self._seen, now)
+        return preview(found, request, plan, now)
 
     def command(self, name: str, command: Command, order: RolloutOrder, *, who: str = "operator") -> RolloutView:
         """What a person orders; see `commands.carry_out`.
@@ -97,21 +102,7 @@ class Rollouts:
             return view(session, get_rollout(session, name), asked)
 
 
-def _to_keep(request: RolloutRequest) -> StoredPlan:
-    """The plan of a request.
-
-    Raises:
-        ContractError: `malformed`.
-    """
-    kept = StoredPlan(
-        waves=request.waves, **{name: getattr(request, name) for name in PlanOptions.__struct_fields__}
-    )
-    to_plan(kept)
-    if kept.deadline_s <= request.policy.probation_s:
-        raise ContractError(
-            "malformed",
-            f"The deadline of {kept.deadline_s:g} s is not longer than the probation of "
-            f"{request.policy.probation_s:g} s.",
-            hint="A device may answer only after its probation: raise --deadline.",
-        )
-    return kept
+def _started(request: RolloutRequest) -> str:
+    named = f"{request.name}: " if request.name else ""
+    comment = f" {request.comment}" if request.comment else ""
+    return f"{named}{request.release} to {short(request.to)}, waves {','.join(request.waves)}.{comment}"

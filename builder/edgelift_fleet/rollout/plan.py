@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.messages import PlanOptions
+from edgelift_fleet.messages import PlanOptions, RolloutRequest
 from edgelift_fleet.rollout.windows import MaintenanceWindow, open_zone, parse_window
 from edgelift_fleet.rows import decode_row
 
@@ -134,6 +135,26 @@ def to_plan(kept: StoredPlan) -> Plan:
         max_offline_share=offline_share, windows=tuple(parse_window(text) for text in kept.windows),
         gates=tuple(kept.gates), **as_they_are,
     )  # fmt: skip
+
+
+def to_keep(request: RolloutRequest) -> StoredPlan:
+    """The plan of a request as its row keeps it: what is asked for and can be understood, and the seed of its draw.
+
+    Raises:
+        ContractError: `malformed`.
+    """
+    options = {name: getattr(request, name) for name in PlanOptions.__struct_fields__}
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    kept = StoredPlan(waves=request.waves, seed=seed, **options)
+    to_plan(kept)
+    if kept.deadline_s <= request.policy.probation_s:
+        raise ContractError(
+            "malformed",
+            f"The deadline of {kept.deadline_s:g} s is not longer than the probation of "
+            f"{request.policy.probation_s:g} s.",
+            hint="A device may answer only after its probation: raise --deadline.",
+        )
+    return kept
 
 
 def read_plan(text: str, *, owner: str = "a rollout") -> StoredPlan:

@@ -1,0 +1,66 @@
+"""What a plan comes to before it begins: who is in which wave, and how long it takes at least. Pure.
+
+A forecast: waves are drawn when they begin, among the devices that are there then; the first one is what it will be if
+it begins now.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from edgelift_fleet.cohorts import Member
+from edgelift_fleet.rollout.draw import order
+from edgelift_fleet.rollout.pace import Trait, zone_of
+from edgelift_fleet.rollout.plan import Plan
+from edgelift_fleet.rollout.windows import next_open
+
+
+def draw_waves(plan: Plan, members: Sequence[Member]) -> list[list[str]]:
+    """The ids of each wave's devices, in the order in which they are drawn; as many lists as the plan has waves."""
+    reached: set[str] = set()
+    waves = []
+    for number, wave in enumerate(plan.waves):
+        free = [member for member in members if member.device not in reached]
+        drawn = order(free, plan.seed or 0, number)[: max(0, wave.reach(len(members)) - len(reached))]
+        reached.update(drawn)
+        waves.append(drawn)
+    return waves
+
+
+def ends(
+    plan: Plan, probation_s: float, waves: Sequence[Sequence[str]], traits: Mapping[str, Trait], now: float
+) -> list[float]:
+    """When each wave has served and soaked at the earliest, seconds since 1970.
+
+    Args:
+        plan: start time, windows, limits, soak.
+        probation_s: of each device.
+        waves: as `draw_waves` gives them.
+        traits: of the devices that have to change anything: who runs the release already takes no time.
+        now: seconds since 1970.
+    """
+    found, at = [], max(now, plan.start_at)
+    for wave in waves:
+        changed = [traits[device] for device in wave if device in traits]
+        if changed:
+            at = begins_last(plan, changed, probation_s, at) + probation_s
+        if wave:
+            at += plan.soak_s
+        found.append(at)
+    return found
+
+
+def begins_last(plan: Plan, wave: Sequence[Trait], probation_s: float, at: float) -> float:
+    """When the last of these devices may begin at the earliest, if the first one may at `at`."""
+    number, total = len(wave), sum(trait.size_bytes for trait in wave)
+    largest = max(trait.size_bytes for trait in wave)
+    opened = max(next_open(plan.windows, zone_of(plan, trait.timezone), at) for trait in wave)
+    paced = [0.0]
+    if plan.rate_per_min:
+        paced.append(60 * (number - 1) / plan.rate_per_min - 1)
+    if plan.bandwidth_bytes_s:
+        paced.append((total - largest) / plan.bandwidth_bytes_s - 1)
+    if plan.concurrency:
+        paced.append((math.ceil(number / plan.concurrency) - 1) * probation_s)
+    return max(opened, at + max(paced))

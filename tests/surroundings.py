@@ -54,8 +54,8 @@ def environment(variables: MutableMapping[str, str]) -> None:
     """Take out of `variables` what a test must not depend on, and set the rest."""
     for name in list(variables):
         foreign = name.startswith("EDGELIFT_") and name not in _OURS_TO_KEEP
-        postgres = name.startswith("PG")  # libpq would take its server and its password from there
-        if foreign or postgres or name in _DROPPED or name.startswith("LC_") or name.lower().endswith("_proxy"):
+        engines = name.startswith(("PG", "AWS_"))  # libpq and S3 would take servers and passwords from there
+        if foreign or engines or name in _DROPPED or name.startswith("LC_") or name.lower().endswith("_proxy"):
             del variables[name]
     # `C.UTF-8` and `UTC` are on every system; a terminal that can do nothing special prints nothing special.
     variables.update({"LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb"})

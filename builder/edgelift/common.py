@@ -36,6 +36,14 @@ DatabaseOption = Annotated[
         help="As postgresql://user@host/database [default: what site.toml names, else SQLite in the site].",
     ),
 ]  # fmt: skip
+#: As `DatabaseOption`.
+BlobsOption = Annotated[
+    str,
+    typer.Option(
+        "--blobs", metavar="PLACE", envvar="EDGELIFT_BLOBS", show_default=False,
+        help="A folder, or s3://bucket/prefix [default: what site.toml names, else the site's own folder].",
+    ),
+]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 ToOption = Annotated[
@@ -63,12 +71,12 @@ MaxLatencyRatioOption = Annotated[
 ]
 
 
-def open_site(folder: Path | None, database: str = "") -> Site:
-    """The site that a command is about, on the database of its option; raises what `load_site` raises."""
+def open_site(folder: Path | None, database: str = "", blobs: str = "") -> Site:
+    """The site that a command is about, on the database and the blobs of its options; raises what `load_site` raises."""
     from edgelift_fleet.site import default_folder, load_site
 
     warn_of_password(database)
-    return load_site(folder or default_folder(), database=database)
+    return load_site(folder or default_folder(), database=database, blobs=blobs)
 
 
 def warn_of_password(database: str) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from edgelift import device_commands, rollout_commands, rollout_start
 from edgelift.common import (
+    BlobsOption,
     DatabaseOption,
     JsonOption,
     SiteOption,
@@ -42,12 +43,13 @@ def _init(
     folder: Annotated[Path | None, typer.Argument(help="The new site's folder [default: ./site].")] = None,
     site: SiteOption = None,
     database: DatabaseOption = "",
+    blobs: BlobsOption = "",
 ) -> None:
     """Make a site: the folder in which a control plane keeps its database, blobs and secrets."""
     from edgelift_fleet.site import create_site, default_folder
 
     warn_of_password(database)
-    made, new = create_site(folder or site or default_folder(), database=database)
+    made, new = create_site(folder or site or default_folder(), database=database, blobs=blobs)
     if database and not new:
         check_database(made, database)
     with open_database(made) as db:
@@ -66,12 +68,13 @@ def _publish(
     release: Annotated[Path, typer.Argument(help="A release folder, as `edgelift build` writes it.")],
     site: SiteOption = None,
     database: DatabaseOption = "",
+    blobs: BlobsOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Publish a release: check every byte of it and take it into the site. A running server sees it at once."""
     from edgelift_fleet.registry import publish
 
-    where = open_site(site, database)
+    where = open_site(site, database, blobs)
     with open_database(where) as db, _bar(quiet=as_json) as (bar, task):
         done = publish(where, db, release, progress=lambda n, all_: _advance(bar, task, n, all_))
     name = f"{done.release.model}@{done.release.version}"
@@ -125,6 +128,7 @@ def _advance(bar: Any, task: Any, done: int, total: int) -> None:
 def _serve(
     site: SiteOption = None,
     database: DatabaseOption = "",
+    blobs: BlobsOption = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="HTTP port; 0 takes a free one.")] = 8470,
     broker: Annotated[
@@ -148,7 +152,7 @@ def _serve(
     )
     for noisy in ("alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    where = open_site(site, database)
+    where = open_site(site, database, blobs)
     serve(
         where,
         host=host,

@@ -1,5 +1,7 @@
 """The blob store: files by their SHA-256, written once, never changed.
 
+`Blobs` is the port; `BlobStore` keeps them in a folder, `remote_blobs` in an object store.
+
 Files arrive in a batch: each is copied to a temporary name while it is hashed, and only when all of a batch
 proved right are they renamed into place. What fails leaves nothing behind; what a power cut leaves is a
 temporary file that the next batch sweeps away.
@@ -12,8 +14,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_sha256
@@ -21,6 +24,57 @@ from edgelift_fleet.files import disk_errors, sync_folder
 
 _PIECE_BYTES = 1 << 20
 _INCOMING = ".incoming"
+
+
+class Batch(Protocol):
+    """Blobs on their way into a store.
+
+    Attributes:
+        mended: blobs that were there and no longer what their names say.
+    """
+
+    mended: int
+
+    def add(
+        self, source: Path, sha256: str, size_bytes: int, *, what: str, advance: Callable[[int], None] = ...
+    ) -> None:
+        """Take a file in, checking it while it is copied.
+
+        Args:
+            source: the file.
+            sha256: what its digest must be.
+            size_bytes: what its length must be.
+            what: how to name it to a person.
+            advance: told how many bytes were read, for a progress bar.
+
+        Raises:
+            ContractError: `missing-blob`, `size-mismatch`, `digest-mismatch`.
+        """
+
+
+class Blobs(Protocol):
+    """Where blobs are kept."""
+
+    def path(self, sha256: str) -> Path | None:
+        """The blob as a file of this machine; None when it isn't here, or is in no file.
+
+        Raises:
+            ContractError: `bad-id` when `sha256` is no digest.
+        """
+
+    def size(self, sha256: str) -> int | None:
+        """How many bytes the blob has; None when there is none. Raises as `path`, and what a far store raises."""
+
+    def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from `begin` up to `end`, in pieces. Raises what a far store raises."""
+
+    def batch(self) -> AbstractContextManager[Batch]:
+        """Add blobs all together: in place at the end of the block, or none of them.
+
+        Raises:
+            DeviceError: `disk-full`, `read-only`, `disk-error`.
+            TransportError: `busy` when a far store does not answer.
+        """
 
 
 class BlobStore:
@@ -37,6 +91,19 @@ class BlobStore:
         """
         path = self._folder / check_sha256(sha256)
         return path if path.is_file() else None
+
+    def size(self, sha256: str) -> int | None:
+        """See `Blobs`."""
+        path = self.path(sha256)
+        return path.stat().st_size if path is not None else None
+
+    def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
+        """See `Blobs`."""
+        with (self._folder / check_sha256(sha256)).open("rb") as file:
+            file.seek(begin)
+            while begin < end and (piece := file.read(min(_PIECE_BYTES, end - begin))):
+                begin += len(piece)
+                yield piece
 
     @contextmanager
     def batch(self) -> Iterator[BlobBatch]:
@@ -78,35 +145,11 @@ class BlobBatch:
         what: str,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Take a file in, checking it while it is copied.
-
-        Args:
-            source: the file.
-            sha256: what its digest must be.
-            size_bytes: what its length must be.
-            what: how to name it to a person.
-            advance: told how many bytes were read, for a progress bar.
-
-        Raises:
-            ContractError: `missing-blob`, `size-mismatch`, `digest-mismatch`.
-        """
-        if not source.is_file():
-            raise ContractError("missing-blob", f"{what} is missing: there is no file {source.name[:12]}….")
-        found = source.stat().st_size
-        if found != size_bytes:
-            raise ContractError(
-                "size-mismatch",
-                f"{what} has {found} bytes; its manifest says {size_bytes}.",
-                hint="Build the release again, or copy it again in full.",
-            )
+        """See `Batch`."""
+        check_size(source, size_bytes, what)
         kept = sha256 in self._staged or self._holds(sha256)
-        digest = _hash(source, advance) if kept else _copy(source, self._incoming / sha256, advance)
-        if digest != sha256:
-            raise ContractError(
-                "digest-mismatch",
-                f"{what} was altered: its SHA-256 is {digest[:12]}…, its manifest says {sha256[:12]}….",
-                hint="Build the release again, or copy it again.",
-            )
+        digest = hash_file(source, advance) if kept else _copy(source, self._incoming / sha256, advance)
+        check_digest(digest, sha256, what)
         if not kept:
             self._staged.add(sha256)
 
@@ -116,7 +159,7 @@ class BlobBatch:
         if not path.is_file():
             return False
         try:
-            whole = _hash(path, lambda _: None) == sha256
+            whole = hash_file(path, lambda _: None) == sha256
         except OSError:
             whole = False
         self.mended += not whole
@@ -151,7 +194,31 @@ def _hold(incoming: Path) -> int:
         os.close(lock)
 
 
-def _hash(source: Path, advance: Callable[[int], None]) -> str:
+def check_size(source: Path, size_bytes: int, what: str) -> None:
+    """Is the file there, with so many bytes? Raises ContractError `missing-blob`, `size-mismatch`."""
+    if not source.is_file():
+        raise ContractError("missing-blob", f"{what} is missing: there is no file {source.name[:12]}….")
+    found = source.stat().st_size
+    if found != size_bytes:
+        raise ContractError(
+            "size-mismatch",
+            f"{what} has {found} bytes; its manifest says {size_bytes}.",
+            hint="Build the release again, or copy it again in full.",
+        )
+
+
+def check_digest(found: str, sha256: str, what: str) -> None:
+    """Is it what its name says? Raises ContractError `digest-mismatch`."""
+    if found != sha256:
+        raise ContractError(
+            "digest-mismatch",
+            f"{what} was altered: its SHA-256 is {found[:12]}…, its manifest says {sha256[:12]}….",
+            hint="Build the release again, or copy it again.",
+        )
+
+
+def hash_file(source: Path, advance: Callable[[int], None]) -> str:
+    """The file's SHA-256 in hex; `advance` is told how many bytes were read."""
     digest = hashlib.sha256()
     with source.open("rb") as file:
         while piece := file.read(_PIECE_BYTES):

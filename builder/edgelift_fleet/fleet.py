@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_fleet.assignments import Assignments
-from edgelift_fleet.blobs import BlobStore
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
@@ -16,6 +15,7 @@ from edgelift_fleet.inbox import Inbox
 from edgelift_fleet.intake import Intake
 from edgelift_fleet.lead import Lead
 from edgelift_fleet.parked import Parked
+from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.site import Site
@@ -40,7 +40,7 @@ class Fleet:
         self.seen = LastSeen()
         self.revisions = Revisions(db)
         self.parked = Parked()
-        self.blobs = BlobStore(site.blobs)
+        self.blobs = open_blobs(site)
         self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
         self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)

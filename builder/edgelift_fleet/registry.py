@@ -19,9 +19,10 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import parse_release
 from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
-from edgelift_fleet.blobs import BlobBatch, BlobStore
+from edgelift_fleet.blobs import Batch
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.files import disk_errors
+from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.rows import decode_row
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow
@@ -54,7 +55,8 @@ def publish(
 
     Raises:
         ContractError: what is wrong with the release; `conflict` when the version exists with other content.
-        DeviceError: `disk-full`, `read-only`, `disk-error`.
+        DeviceError: `disk-full`, `read-only`, `disk-error`, `bad-config`.
+        TransportError: `busy` when the database or a far blob store does not answer.
     """
     release = _read_release(folder)
     manifests = [_read_manifest(folder, release, entry) for entry in release.artifacts]
@@ -67,7 +69,7 @@ def publish(
         done += count
         progress(done, total)
 
-    with BlobStore(site.blobs).batch() as batch:
+    with open_blobs(site).batch() as batch:
         for entry, manifest in zip(release.artifacts, manifests, strict=True):
             _add_artifact(batch, folder, entry, manifest, advance)
     if new:
@@ -121,7 +123,7 @@ def _read(path: Path, limit_bytes: int, what: str) -> bytes:
 
 
 def _add_artifact(
-    batch: BlobBatch, folder: Path, entry: ReleaseArtifact, manifest: Manifest, advance: Callable[[int], None]
+    batch: Batch, folder: Path, entry: ReleaseArtifact, manifest: Manifest, advance: Callable[[int], None]
 ) -> None:
     what = f"The manifest {entry.id[:12]}…"
     batch.add(folder / MANIFESTS / entry.id, entry.id, entry.manifest_bytes, what=what)

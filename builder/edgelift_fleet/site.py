@@ -51,6 +51,8 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
         name: for people.
         database: `postgresql://user@host/database`; empty for the SQLite file in the folder. Its password may stand
             in the URL, in the secret `database-password`, or where libpq looks: $PGPASSWORD, ~/.pgpass.
+        blobs: where blobs are: a folder that several servers mount, or `s3://bucket/prefix`; empty for the site's own.
+        blobs_endpoint: URL of an S3 that isn't Amazon's; empty for what $AWS_ENDPOINT_URL says.
         seen_flush_s: how often the times at which devices were last seen are written, seconds.
         telemetry_days: how long telemetry is kept at all, days, by sums of a day; 0 keeps it for ever, here and below.
         telemetry_hour_days: how long sums of an hour are kept.
@@ -61,6 +63,8 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     schema: int
     name: str = "site"
     database: str = ""
+    blobs: str = ""
+    blobs_endpoint: str = ""
     seen_flush_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 5.0
     telemetry_days: _Days = 400.0
     telemetry_hour_days: _Days = 45.0
@@ -91,8 +95,9 @@ class Site:
 
     @property
     def blobs(self) -> Path:
-        """Folder of blobs."""
-        return self.folder / "blobs"
+        """Folder of blobs, where they are in one."""
+        where = self.config.blobs
+        return self.folder / where if where and "://" not in where else self.folder / "blobs"
 
     @property
     def run(self) -> Path:
@@ -124,12 +129,13 @@ def default_folder() -> Path:
     return Path(os.environ.get("EDGELIFT_SITE") or "site")
 
 
-def create_site(folder: Path, *, database: str = "") -> tuple[Site, bool]:
+def create_site(folder: Path, *, database: str = "", blobs: str = "") -> tuple[Site, bool]:
     """Make `folder` a site; an existing one is left as it is.
 
     Args:
         folder: empty, or not there yet.
         database: URL of its database; empty for SQLite in the folder. A password in it becomes a secret.
+        blobs: where its blobs are; empty for a folder of its own.
 
     Returns:
         The site, and whether it is new.
@@ -156,20 +162,22 @@ def create_site(folder: Path, *, database: str = "") -> tuple[Site, bool]:
                 write_atomically(folder / "secrets" / name, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
         if password:
             write_atomically(folder / "secrets" / _OF_DATABASE, password.encode() + b"\n", mode=0o600)
-        write_atomically(folder / SITE_FILE, _site_file(folder.name, url).encode())
+        write_atomically(folder / SITE_FILE, _site_file(folder.name, url, blobs).encode())
     return load_site(folder), True
 
 
-def _site_file(name: str, database: sa.URL | None) -> str:
+def _site_file(name: str, database: sa.URL | None, blobs: str) -> str:
     lines = [f"schema = {SCHEMA}", f'name = "{re.sub(r"[^A-Za-z0-9_. -]", "-", name) or "site"}"']
     if database is not None:
         text = database.set(drivername=database.get_backend_name()).render_as_string(hide_password=False)
         lines.append(f"database = {json.dumps(text, ensure_ascii=False)}")
+    if blobs:
+        lines.append(f"blobs = {json.dumps(blobs, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
 
 
-def load_site(folder: Path, *, database: str = "") -> Site:
-    """Open the site in `folder`; `database`, a URL, stands in for the one that its file names.
+def load_site(folder: Path, *, database: str = "", blobs: str = "") -> Site:
+    """Open the site in `folder`; `database` and `blobs`, if given, stand in for those that its file names.
 
     Raises:
         ContractError: `not-found` when there is none.
@@ -192,4 +200,5 @@ def load_site(folder: Path, *, database: str = "") -> Site:
         raise ContractError(
             "unknown-schema", f"{path} has schema {config.schema}; this program reads schema {SCHEMA}."
         )
-    return Site(folder, msgspec.structs.replace(config, database=database) if database else config)
+    given = {name: value for name, value in (("database", database), ("blobs", blobs)) if value}
+    return Site(folder, msgspec.structs.replace(config, **given))

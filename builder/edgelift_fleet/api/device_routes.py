@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
-from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_sha256
 from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
+from edgelift_fleet.api.blob_answer import blob_answer
 from edgelift_fleet.api.delivery import Delivery
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.polls import caller_of
@@ -70,13 +70,9 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
         """Windows, swap records and events. Items that came before, by (device, epoch, seq), change nothing."""
         return _answer(await delivery.take("telemetry", device, request, MAX_BATCH_BYTES))
 
-    async def blob(_: Request, sha256: str) -> Response:
+    async def blob(request: Request, sha256: str) -> Response:
         """A file of a release, by its digest. Takes `Range` and `If-Range`; never changes."""
-        path = await run_in_threadpool(fleet.blobs.path, check_sha256(sha256))
-        if path is None:
-            raise ContractError("missing-blob", f"There is no blob {sha256[:12]}….")
-        headers = {"ETag": f'"{sha256}"', "Cache-Control": "public, max-age=31536000, immutable"}
-        return FileResponse(path, media_type="application/octet-stream", headers=headers)
+        return await run_in_threadpool(blob_answer, fleet.blobs, check_sha256(sha256), request.headers)
 
     return [
         _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply),

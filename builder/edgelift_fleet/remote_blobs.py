@@ -1,0 +1,197 @@
+"""Blobs in an object store, by fsspec: S3 and what speaks like it. And the choice between that and a folder.
+
+Objects bear the same names as files would: `prefix/<sha256>`. An object appears whole or not at all; a batch uploads
+all of its objects, checking each while it goes, before it lets the first one appear. What a publisher that was killed
+leaves are uploads that were never completed: the store's own lifecycle rule ends them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgelift_contract.errors import DeviceError, EdgeliftError, TransportError
+from edgelift_contract.ids import check_sha256
+from edgelift_fleet.blobs import Blobs, BlobStore, check_digest, check_size, hash_file
+from edgelift_fleet.site import Site
+
+#: Bytes that are asked for at once, and that a part of an upload has (S3: at least 5 MiB).
+_PIECE_BYTES = 8 << 20
+#: Sizes that are remembered: a blob never changes.
+_MAX_KNOWN = 100_000
+
+
+def open_blobs(site: Site) -> Blobs:
+    """The site's blobs.
+
+    Raises:
+        DeviceError: `bad-config`, `tool-missing`.
+    """
+    where = site.config.blobs
+    if "://" not in where:
+        return BlobStore(site.blobs)
+    return RemoteBlobs(where, endpoint=site.config.blobs_endpoint)
+
+
+class RemoteBlobs:
+    """Blobs below one URL of an object store. Safe to use from several threads."""
+
+    def __init__(self, url: str, *, endpoint: str = "") -> None:
+        """Bind; asks for nothing yet. Credentials are taken where the store's own tools take them.
+
+        Args:
+            url: `s3://bucket/prefix`.
+            endpoint: of an S3 that isn't Amazon's.
+
+        Raises:
+            DeviceError: `bad-config`, `tool-missing`.
+        """
+        self._name = url
+        options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+        if endpoint:
+            options["endpoint_url"] = endpoint
+        try:
+            import fsspec
+
+            self._fs, root = fsspec.core.url_to_fs(url, **(options if url.startswith("s3:") else {}))
+        except ImportError as error:
+            raise DeviceError(
+                "tool-missing", f"Blobs in {url} need a Python package: {error}.",
+                hint="Install it: pip install 'edgelift[s3]'.",
+            ) from error  # fmt: skip
+        except ValueError as error:
+            raise DeviceError(
+                "bad-config", f"{url} names no blob store: {error}.", hint="Write s3://bucket/prefix, or a folder."
+            ) from error
+        self._root = str(root).rstrip("/")
+        self._known: dict[str, int] = {}
+
+    def path(self, sha256: str) -> Path | None:
+        """None: they are in no file."""
+        check_sha256(sha256)
+        return None
+
+    def size(self, sha256: str) -> int | None:
+        """See `Blobs`."""
+        if (known := self._known.get(sha256)) is not None:
+            return known
+        with self._errors():
+            try:
+                found = int(self._fs.info(self._place(sha256))["size"])
+            except FileNotFoundError:
+                return None
+        if len(self._known) < _MAX_KNOWN:
+            self._known[sha256] = found
+        return found
+
+    def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
+        """See `Blobs`."""
+        while begin < end:
+            upto = min(begin + _PIECE_BYTES, end)
+            with self._errors():
+                piece = self._fs.cat_file(self._place(sha256), start=begin, end=upto)
+            if len(piece) != upto - begin:
+                raise TransportError("cut-short", f"{self._name} gave {len(piece)} bytes of {upto - begin}.")
+            begin = upto
+            yield piece
+
+    @contextmanager
+    def batch(self) -> Iterator[RemoteBatch]:
+        """See `Blobs`."""
+        batch = RemoteBatch(self)
+        try:
+            yield batch
+            batch.commit()
+        finally:
+            batch.discard()
+
+    def holds(self, sha256: str) -> bool | None:
+        """Is the blob there, and whole? None when it isn't there at all."""
+        size = self.size(sha256)
+        if size is None:
+            return None
+        digest = hashlib.sha256()
+        for piece in self.read(sha256, 0, size):
+            digest.update(piece)
+        return digest.hexdigest() == sha256
+
+    def open_upload(self, sha256: str) -> Any:
+        """A file to write the blob to; it appears with its `commit()`."""
+        with self._errors():
+            return self._fs.open(self._place(sha256), "wb", autocommit=False, block_size=_PIECE_BYTES)
+
+    def _place(self, sha256: str) -> str:
+        return f"{self._root}/{check_sha256(sha256)}"
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except EdgeliftError:
+            raise
+        except FileNotFoundError as error:
+            raise DeviceError("bad-config", f"In the blob store {self._name} there is no {error}.") from error
+        except Exception as error:
+            # What may come here is the business of three libraries and their transports; all of it means one thing.
+            if isinstance(error, PermissionError) or "redentials" in type(error).__name__:
+                raise DeviceError(
+                    "bad-config", f"The blob store {self._name} does not let us in: {error}.",
+                    hint="Give it credentials, as $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY.",
+                ) from error  # fmt: skip
+            reason = str(error).strip() or type(error).__name__
+            raise TransportError("busy", f"The blob store {self._name} does not answer: {reason}.") from error
+
+
+class RemoteBatch:
+    """See `Batch`."""
+
+    def __init__(self, blobs: RemoteBlobs) -> None:
+        self._blobs = blobs
+        self._uploads: dict[str, Any] = {}
+        self.mended = 0
+
+    def add(
+        self,
+        source: Path,
+        sha256: str,
+        size_bytes: int,
+        *,
+        what: str,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """See `Batch`."""
+        check_size(source, size_bytes, what)
+        if sha256 in self._uploads or self._is_held(sha256):
+            check_digest(hash_file(source, advance), sha256, what)
+            return
+        upload = self._uploads[sha256] = self._blobs.open_upload(sha256)
+        digest = hashlib.sha256()
+        with source.open("rb") as file, self._blobs._errors():
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+                upload.write(piece)
+                advance(len(piece))
+            check_digest(digest.hexdigest(), sha256, what)
+            upload.close()
+
+    def _is_held(self, sha256: str) -> bool:
+        whole = self._blobs.holds(sha256)
+        self.mended += whole is False
+        return bool(whole)
+
+    def commit(self) -> None:
+        """Let all of them appear."""
+        for sha256 in sorted(self._uploads):
+            with self._blobs._errors():
+                self._uploads.pop(sha256).commit()
+
+    def discard(self) -> None:
+        """Take back what has not appeared."""
+        for upload in self._uploads.values():
+            with self._blobs._errors():
+                upload.discard()
+                upload.closed = True  # or it would be closed, and so uploaded, when nobody holds it any more
+        self._uploads.clear()

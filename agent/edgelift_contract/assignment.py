@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract import codec
+from edgelift_contract.bounds import Moment, Requests, Schema, Word
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import Bytes, Count, DeviceId, Name, Sha256, Version
 
@@ -35,9 +36,9 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     probation_s: _Seconds = 300.0
-    probation_min_requests: Annotated[int, Meta(ge=0)] = 20
+    probation_min_requests: Requests = 20
     max_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.02
-    max_latency_ratio: Annotated[float, Meta(ge=0)] = 2.0
+    max_latency_ratio: Annotated[float, Meta(ge=0, le=1e6)] = 2.0
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 2
     allow_older: bool = False
     drain_timeout_s: _Seconds = 30.0
@@ -64,7 +65,7 @@ class SlotAssignment(msgspec.Struct, frozen=True, omit_defaults=True):
     model: Name
     version: Version
     policy: Policy = Policy()
-    rollout: str = ""
+    rollout: Word = ""
     asked: Count = 0
     placebo: Annotated[str, Meta(max_length=64)] = ""
 
@@ -82,11 +83,11 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     revision: Count
-    issued_at: float = 0.0
-    slots: dict[Name, SlotAssignment] = {}
+    issued_at: Moment = 0.0
+    slots: Annotated[dict[Name, SlotAssignment], Meta(max_length=64)] = {}
 
 
 def dump_assignment(assignment: Assignment) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edgelift_contract.bounds import Schema
 from edgelift_contract.errors import ContractError
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 
 
 class _SchemaOnly(msgspec.Struct):
-    schema: int
+    schema: Schema
 
 
 def canonical_json(message: Any) -> bytes:

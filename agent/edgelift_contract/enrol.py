@@ -5,10 +5,12 @@ For now a token that both sides were given beforehand; the messages leave room f
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 
+from edgelift_contract.bounds import Line, Schema, Tags
 from edgelift_contract.ids import DeviceId
 from edgelift_contract.report import DeviceFacts
 
@@ -18,19 +20,19 @@ class EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     facts: DeviceFacts
-    tags: dict[str, str] = {}
+    tags: Tags = {}
 
 
 class BrokerAccess(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the MQTT broker is and who the device is there."""
 
-    host: str
-    port: int
-    username: str = ""
-    password: str = ""
+    host: Line
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    username: Line = ""
+    password: Line = ""
     tls: bool = False
 
 
@@ -44,7 +46,7 @@ class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     broker: BrokerAccess | None = None
-    poll_wait_s: float = 30.0
+    poll_wait_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0

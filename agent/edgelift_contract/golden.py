@@ -7,11 +7,14 @@ runtimes; the tolerance is the manifest's.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 
 from edgelift_contract import codec
+from edgelift_contract.bounds import LongName, Schema
+from edgelift_contract.ids import Count
 from edgelift_contract.manifest import DataType, SessionOptions
 
 #: Goldens are few and small: a file over this size is refused before it is read, bytes.
@@ -21,17 +24,17 @@ MAX_GOLDENS_BYTES = 64 * 1024 * 1024
 class Tensor(msgspec.Struct, frozen=True, array_like=True):
     """A named array. `data` is little-endian, row-major: len(data) == product(shape) × element size."""
 
-    name: str
+    name: LongName
     dtype: DataType
-    shape: list[int]
-    data: bytes
+    shape: Annotated[list[Count], Meta(max_length=16)]
+    data: Annotated[bytes, Meta(max_length=MAX_GOLDENS_BYTES)]
 
 
 class Golden(msgspec.Struct, frozen=True, array_like=True):
     """One input set and the outputs it must give."""
 
-    inputs: list[Tensor]
-    outputs: list[Tensor]
+    inputs: Annotated[list[Tensor], Meta(max_length=256)]
+    outputs: Annotated[list[Tensor], Meta(max_length=256)]
 
 
 class GoldenFile(msgspec.Struct, frozen=True):
@@ -39,8 +42,8 @@ class GoldenFile(msgspec.Struct, frozen=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
-    goldens: list[Golden]
+    schema: Schema
+    goldens: Annotated[list[Golden], Meta(max_length=4096)]
 
 
 def dump_goldens(goldens: list[Golden]) -> bytes:

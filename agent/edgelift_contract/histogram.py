@@ -19,10 +19,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edgelift_contract.ids import Count
+from edgelift_contract.bounds import LARGEST_REQUESTS, Microseconds, Requests
 
 DEFAULT_SCALE = 4
 MIN_SCALE, MAX_SCALE = -4, 10
+#: Buckets end at two to this power, either way: in microseconds, 584,000 years and less than light takes for a hair.
+MAX_EXPONENT = 64
+#: What is recorded as more counts as this.
+LARGEST_VALUE = 2.0**MAX_EXPONENT
+#: The most that values add up to.
+_LARGEST_TOTAL = 1e36
 
 #: Values at or below this land in the zero bucket. A request that takes under a nanosecond was not one.
 ZERO_THRESHOLD = 1e-3
@@ -41,11 +47,23 @@ class HistogramData(msgspec.Struct, frozen=True, omit_defaults=True):
 
     scale: Annotated[int, Meta(ge=MIN_SCALE, le=MAX_SCALE)] = DEFAULT_SCALE
     offset: Annotated[int, Meta(ge=-100_000, le=100_000)] = 0
-    counts: Annotated[list[Count], Meta(max_length=4096)] = []
-    zeros: Count = 0
-    total: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
+    counts: Annotated[list[Requests], Meta(max_length=4096)] = []
+    zeros: Requests = 0
+    total: Annotated[float, Meta(ge=0, le=_LARGEST_TOTAL)] = 0.0
+    low: Microseconds = 0.0
+    high: Microseconds = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no recording gives: buckets of values that don't exist, more requests than a window can hold.
+
+        Raises:
+            ValueError: which of them; a decoder makes it a ValidationError with the field's path.
+        """
+        furthest = MAX_EXPONENT * 2.0**self.scale
+        if not -furthest <= self.offset <= self.offset + len(self.counts) <= furthest:
+            raise ValueError(f"buckets from {self.offset} at scale {self.scale} hold values that can't be")
+        if self.count > LARGEST_REQUESTS:
+            raise ValueError(f"a histogram counts at most {LARGEST_REQUESTS} values")
 
     @property
     def count(self) -> int:
@@ -75,6 +93,8 @@ class Histogram:
             self.zeros += 1
             value = max(value, 0.0)
         else:
+            if value > LARGEST_VALUE:
+                value = LARGEST_VALUE
             index = ceil(log2(value) * self._factor) - 1
             buckets = self._buckets
             buckets[index] = buckets.get(index, 0) + 1
@@ -147,19 +167,29 @@ class Histogram:
         self._buckets, self.scale, self._factor = joined, scale, 2.0**scale
 
     def to_data(self) -> HistogramData:
-        """The wire form. Law: `Histogram.from_data(h.to_data())` has the same quantiles as `h`."""
+        """The wire form. Law: `Histogram.from_data(h.to_data())` has the same quantiles as `h`.
+
+        More values than the wire has room for keep their shares; no honest machine has so many.
+        """
+        count, total = self.count, min(self.total, _LARGEST_TOTAL)
         if not self._buckets:
-            empty = self.zeros == 0
             return HistogramData(
-                self.scale, zeros=self.zeros, total=self.total, low=0.0 if empty else self.low, high=self.high
+                self.scale,
+                zeros=min(self.zeros, LARGEST_REQUESTS),
+                total=total,
+                low=self.low if self.zeros else 0.0,
+                high=self.high,
             )
         first, last = min(self._buckets), max(self._buckets)
+        counts, zeros = [self._buckets.get(i, 0) for i in range(first, last + 1)], self.zeros
+        if count > LARGEST_REQUESTS:
+            counts, zeros = ([n * LARGEST_REQUESTS // count for n in counts], zeros * LARGEST_REQUESTS // count)
         return HistogramData(
             scale=self.scale,
             offset=first,
-            counts=[self._buckets.get(i, 0) for i in range(first, last + 1)],
-            zeros=self.zeros,
-            total=round(self.total, 3),
+            counts=counts,
+            zeros=zeros,
+            total=round(total, 3),
             low=round(self.low, 3),
             high=round(self.high, 3),
         )

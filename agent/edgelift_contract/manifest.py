@@ -14,16 +14,18 @@ What is not its business: reading files, hashing them, or deciding whether a dev
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
 from edgelift_contract import codec
+from edgelift_contract.bounds import Finite, Line, LongName, Milliseconds, Schema, Text, Word
 from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import HardwareClass
 from edgelift_contract.histogram import HistogramData
-from edgelift_contract.ids import Bytes, Name, Sha256, Version
+from edgelift_contract.ids import LARGEST_COUNT, Bytes, Count, Name, Sha256, Version
 
 #: Tensor element types by their Open Inference Protocol names.
 DataType = Literal[
@@ -48,7 +50,7 @@ class FileEntry(msgspec.Struct, frozen=True):
         role: `model` is what the runtime opens; exactly one file has it.
     """
 
-    path: str
+    path: Line
     size_bytes: Bytes
     sha256: Sha256
     role: FileRole
@@ -57,9 +59,9 @@ class FileEntry(msgspec.Struct, frozen=True):
 class TensorSpec(msgspec.Struct, frozen=True):
     """One input or output. `shape` has -1 where the axis is free; axis 0 free means batches are welcome."""
 
-    name: str
+    name: LongName
     dtype: DataType
-    shape: Annotated[list[Annotated[int, Meta(ge=-1)]], Meta(max_length=16)]
+    shape: Annotated[list[Annotated[int, Meta(ge=-1, le=LARGEST_COUNT)]], Meta(max_length=16)]
 
 
 class SessionOptions(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,7 +81,7 @@ class SessionOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     optimisation: Literal["disabled", "basic", "extended", "all"] = "all"
     prepacking: bool = True
     arena: bool = True
-    entries: dict[str, str] = {}
+    entries: Annotated[dict[LongName, LongName], Meta(max_length=256)] = {}
 
 
 class Tolerance(msgspec.Struct, frozen=True):
@@ -95,15 +97,15 @@ class Tolerance(msgspec.Struct, frozen=True):
         argmax: must the largest element along the last axis be the same.
     """
 
-    key: str
-    atol: Annotated[float, Meta(ge=0)]
+    key: LongName
+    atol: Annotated[float, Meta(ge=0, le=sys.float_info.max)]
     argmax: bool = True
 
 
 class Goldens(msgspec.Struct, frozen=True):
     """Which file holds the goldens, how many there are, and how they are compared."""
 
-    path: str
+    path: Line
     count: Annotated[int, Meta(ge=1, le=4096)]
     tolerance: Tolerance
 
@@ -118,10 +120,10 @@ class Budgets(msgspec.Struct, frozen=True, omit_defaults=True):
         peak_memory_bytes: most that loading and running may add to the process, bytes.
     """
 
-    accuracy_drop_pp: float | None = None
-    loss_percent: float | None = None
-    latency_p95_ms: float | None = None
-    peak_memory_bytes: int | None = None
+    accuracy_drop_pp: Finite | None = None
+    loss_percent: Finite | None = None
+    latency_p95_ms: Milliseconds | None = None
+    peak_memory_bytes: Bytes | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -139,17 +141,17 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
         unit: empty for shares of 1, whose drop is a share too; `percent` for others, whose drop is a share of float's value.
     """
 
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
+    metric: Line
+    value: Finite
+    low: Finite
+    high: Finite
+    n: Count
     data_sha256: Sha256
-    baseline: float
-    measured_on: str
-    runtime: str
+    baseline: Finite
+    measured_on: Line
+    runtime: Line
     verdict: Literal["holds", "fails", "cannot-tell"] = "holds"
-    unit: str = ""
+    unit: Word = ""
 
 
 class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -163,9 +165,9 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     source_sha256: Sha256
-    recipe: str
-    steps: list[str] = []
-    tools: dict[str, str] = {}
+    recipe: Line
+    steps: Annotated[list[Line], Meta(max_length=1024)] = []
+    tools: Annotated[dict[Line, Line], Meta(max_length=256)] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -186,15 +188,15 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     model: Name
     version: Version
-    release_counter: Annotated[int, Meta(ge=0, le=2**53)]
+    release_counter: Count
     variant: Name
     hardware_class: HardwareClass
     format: Format
     runtime: RuntimeName
-    runtime_range: str = ""
+    runtime_range: Line = ""
     files: Annotated[list[FileEntry], Meta(min_length=1, max_length=4096)]
     inputs: Annotated[list[TensorSpec], Meta(min_length=1, max_length=256)]
     outputs: Annotated[list[TensorSpec], Meta(min_length=1, max_length=256)]
@@ -202,9 +204,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     provenance: Provenance
     options: SessionOptions = SessionOptions()
     budgets: Budgets = Budgets()
-    evidence: list[Evidence] = []
-    task: str = ""
-    judged: str = ""
+    evidence: Annotated[list[Evidence], Meta(max_length=1024)] = []
+    task: Line = ""
+    judged: Text = ""
     unmeasured: bool = False
 
     @property
@@ -233,13 +235,13 @@ class Measurement(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     artifact: Sha256
-    measured_on: str
-    runtime: str
+    measured_on: Line
+    runtime: Line
     latency_us: HistogramData
-    load_ms: float = 0.0
-    peak_memory_bytes: int = 0
-    float_ratio: float = 0.0
-    threads: int = 1
+    load_ms: Milliseconds = 0.0
+    peak_memory_bytes: Bytes = 0
+    float_ratio: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    threads: Annotated[int, Meta(ge=0, le=65536)] = 1
 
 
 def dump_manifest(manifest: Manifest) -> tuple[str, bytes]:

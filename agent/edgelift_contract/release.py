@@ -15,7 +15,8 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from edgelift_contract.ids import Bytes, Name, Sha256, Version
+from edgelift_contract.bounds import Schema, Word
+from edgelift_contract.ids import Bytes, Count, Name, Sha256, Version
 from edgelift_contract.manifest import Measurement
 
 RELEASE_FILE = "release.json"
@@ -36,12 +37,12 @@ class ReleaseArtifact(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
 
     id: Sha256
     manifest_bytes: Bytes
-    hardware_class: str
-    targets: list[str]
-    runtime: str
-    format: str
-    variant: str
-    rank: int
+    hardware_class: Word
+    targets: Annotated[list[Word], Meta(max_length=256)]
+    runtime: Word
+    format: Word
+    variant: Word
+    rank: Annotated[int, Meta(ge=0, le=1_000_000)]
     size_bytes: Bytes
     measurement: Measurement | None = None
 
@@ -51,8 +52,8 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     model: Name
     version: Version
-    release_counter: int
-    artifacts: Annotated[list[ReleaseArtifact], Meta(min_length=1)]
+    release_counter: Count
+    artifacts: Annotated[list[ReleaseArtifact], Meta(min_length=1, max_length=4096)]

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract.bounds import Schema, Text, Word
 from edgelift_contract.ids import Count, DeviceId, Epoch
 
 #: Header on every answer of the control plane, with the version of the API as its value.
@@ -38,7 +39,7 @@ class ReportReply(msgspec.Struct, frozen=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     epoch: Epoch
     sequence: Count
@@ -57,7 +58,7 @@ class BatchReply(msgspec.Struct, frozen=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     epoch: Epoch
     last: Annotated[int, Meta(ge=-1, le=2**53)]
@@ -67,6 +68,6 @@ class BatchReply(msgspec.Struct, frozen=True, kw_only=True):
 class ErrorReply(msgspec.Struct, frozen=True):
     """Every refusal: what was wrong, its stable code, and what to do."""
 
-    error: str
-    code: str
-    hint: str = ""
+    error: Text
+    code: Word
+    hint: Text = ""

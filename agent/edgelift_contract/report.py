@@ -11,9 +11,14 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract import codec
+from edgelift_contract.bounds import Line, Moment, Schema, Tags, Text, Word
+from edgelift_contract.fitting import fit
 from edgelift_contract.ids import Count, DeviceId, Epoch, Name
 
 MAX_REPORT_BYTES = 64 * 1024
+#: Far more slots than an assignment can name in its 8 KB.
+MAX_SLOTS = 128
 
 #: Where a slot stands. `updating` covers fetching to swapping; `observing` is probation.
 SlotState = Literal["empty", "serving", "updating", "observing", "rolling-back", "pinned"]
@@ -44,20 +49,20 @@ class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
         finished_at: device's clock, seconds since 1970; 0 while in progress.
     """
 
-    artifact: str
-    model: str = ""
-    version: str = ""
+    artifact: Word
+    model: Word = ""
+    version: Word = ""
     revision: Count = 0
-    rollout: str = ""
+    rollout: Word = ""
     outcome: Outcome = "in-progress"
     phase: Phase = "idle"
-    code: str = ""
-    message: Annotated[str, Meta(max_length=2000)] = ""
+    code: Word = ""
+    message: Text = ""
     attempts: Count = 1
     requests: Count = 0
     errors: Count = 0
     fetched_bytes: Count = 0
-    finished_at: float = 0.0
+    finished_at: Moment = 0.0
 
 
 class SlotReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,10 +78,10 @@ class SlotReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     state: SlotState = "empty"
     generation: Count = 0
-    artifact: str = ""
-    model: str = ""
-    version: str = ""
-    since: float = 0.0
+    artifact: Word = ""
+    model: Word = ""
+    version: Word = ""
+    since: Moment = 0.0
     update: UpdateReport | None = None
 
 
@@ -89,10 +94,10 @@ class Degradation(msgspec.Struct, frozen=True, omit_defaults=True):
         since: when it began, device's clock, seconds since 1970.
     """
 
-    part: Annotated[str, Meta(max_length=64)]
-    code: Annotated[str, Meta(max_length=64)]
-    message: Annotated[str, Meta(max_length=2000)] = ""
-    since: float = 0.0
+    part: Word
+    code: Word
+    message: Text = ""
+    since: Moment = 0.0
 
 
 class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,16 +112,16 @@ class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
         timezone: where it stands, as `Europe/Vienna`: maintenance windows are meant in it; empty when it isn't told.
     """
 
-    hardware_class: str
-    accepts: list[str] = []
-    runtimes: dict[str, str] = {}
+    hardware_class: Word
+    accepts: Annotated[list[Word], Meta(max_length=32)] = []
+    runtimes: Annotated[dict[Word, Line], Meta(max_length=32)] = {}
     cores: Count = 0
     memory_bytes: Count = 0
     disk_free_bytes: Count = 0
-    board: str = ""
-    system: str = ""
-    python: str = ""
-    timezone: Annotated[str, Meta(max_length=64)] = ""
+    board: Line = ""
+    system: Line = ""
+    python: Line = ""
+    timezone: Word = ""
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -140,20 +145,50 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     epoch: Epoch
     sequence: Count
-    at: float
-    agent_version: str
+    at: Moment
+    agent_version: Word
     revision_seen: Count = 0
     revision_applied: Count = 0
-    slots: dict[Name, SlotReport] = {}
+    slots: Annotated[dict[Name, SlotReport], Meta(max_length=MAX_SLOTS)] = {}
     facts: DeviceFacts | None = None
-    tags: dict[str, str] = {}
-    assignment: Annotated[str, Meta(max_length=64)] = ""
-    address: Annotated[str, Meta(max_length=64)] = ""
+    tags: Tags = {}
+    assignment: Word = ""
+    address: Word = ""
     degraded: Annotated[list[Degradation], Meta(max_length=32)] = []
+
+
+#: Lengths to which messages are cut, one after the other, until a report is small enough.
+_SHORTER = (500, 100, 0)
+
+
+def dump_report(report: Report) -> bytes:
+    """A report within its bounds, in canonical JSON of at most `MAX_REPORT_BYTES`: what is long in it gets shorter.
+
+    A report that the host had to refuse for its length would never reach it, nor would any after it.
+    """
+    fitted = fit(report)
+    data = codec.canonical_json(fitted)
+    for length in _SHORTER:
+        if len(data) <= MAX_REPORT_BYTES:
+            break
+        data = codec.canonical_json(_with_messages_of(fitted, length))
+    return data
+
+
+def _with_messages_of(report: Report, length: int) -> Report:
+    replace = msgspec.structs.replace
+    slots = {
+        name: replace(slot, update=replace(slot.update, message=slot.update.message[:length]))
+        if slot.update
+        else slot
+        for name, slot in report.slots.items()
+    }
+    degraded = [replace(one, message=one.message[:length]) for one in report.degraded]
+    return replace(report, slots=slots, degraded=degraded)
 
 
 class Presence(msgspec.Struct, frozen=True):
@@ -161,7 +196,7 @@ class Presence(msgspec.Struct, frozen=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     online: bool
     epoch: Epoch

@@ -12,6 +12,18 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract.bounds import (
+    Finite,
+    Microseconds,
+    Milliseconds,
+    Moment,
+    Reading,
+    Requests,
+    Schema,
+    Share,
+    Text,
+    Word,
+)
 from edgelift_contract.histogram import HistogramData
 from edgelift_contract.ids import Count, DeviceId, Epoch, Name
 
@@ -32,17 +44,17 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         latency_us: phase → histogram, microseconds.
     """
 
-    start: float
-    end: float
+    start: Moment
+    end: Moment
     slot: Name
     generation: Count
-    artifact: str
-    model: str
-    version: str
+    artifact: Word
+    model: Word
+    version: Word
     throttled: bool = False
     probation: bool = False
-    ok: Count = 0
-    errors: Count = 0
+    ok: Requests = 0
+    errors: Requests = 0
     latency_us: dict[LatencyPhase, HistogramData] = {}
 
 
@@ -53,9 +65,9 @@ class Gauges(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `under_voltage` (0 or 1), `throttled` (0 or 1), `power_w` …
     """
 
-    start: float
-    end: float
-    values: dict[str, float] = {}
+    start: Moment
+    end: Moment
+    values: Annotated[dict[Word, Reading], Meta(max_length=256)] = {}
 
 
 class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -79,38 +91,38 @@ class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         fetched_bytes: bytes that came over the link.
     """
 
-    at: float
+    at: Moment
     slot: Name
     generation_from: Count
     generation_to: Count
-    artifact_from: str = ""
-    artifact_to: str = ""
-    version_from: str = ""
-    version_to: str = ""
+    artifact_from: Word = ""
+    artifact_to: Word = ""
+    version_from: Word = ""
+    version_to: Word = ""
     mode: Literal["parallel", "park"] = "parallel"
     reason: Literal["update", "rollback", "restore", "empty", "placebo"] = "update"
-    fetch_ms: float = 0.0
-    verify_ms: float = 0.0
-    preflight_ms: float = 0.0
-    load_ms: float = 0.0
-    warm_ms: float = 0.0
-    golden_max_error: float = 0.0
-    commit_us: float = 0.0
+    fetch_ms: Milliseconds = 0.0
+    verify_ms: Milliseconds = 0.0
+    preflight_ms: Milliseconds = 0.0
+    load_ms: Milliseconds = 0.0
+    warm_ms: Milliseconds = 0.0
+    golden_max_error: Finite = 0.0
+    commit_us: Microseconds = 0.0
     drained: Count = 0
-    drain_ms: float = 0.0
+    drain_ms: Milliseconds = 0.0
     parked: Count = 0
-    park_max_ms: float = 0.0
+    park_max_ms: Milliseconds = 0.0
     dropped: Count = 0
     rss_before_bytes: Count = 0
     rss_peak_bytes: Count = 0
     rss_after_bytes: Count = 0
-    preflight_p50_us: float = 0.0
-    preflight_p95_us: float = 0.0
+    preflight_p50_us: Microseconds = 0.0
+    preflight_p95_us: Microseconds = 0.0
     preflight_peak_bytes: Count = 0
     before_us: HistogramData | None = None
     after_us: HistogramData | None = None
-    before_throttled: float = 0.0
-    after_throttled: float = 0.0
+    before_throttled: Share = 0.0
+    after_throttled: Share = 0.0
     fetched_bytes: Count = 0
 
 
@@ -125,11 +137,11 @@ class DeviceEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         message: for a person.
     """
 
-    at: float
-    kind: str
-    slot: str = ""
-    code: str = ""
-    message: Annotated[str, Meta(max_length=2000)] = ""
+    at: Moment
+    kind: Word
+    slot: Word = ""
+    code: Word = ""
+    message: Text = ""
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -147,7 +159,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     SCHEMA: ClassVar[int] = 1
 
-    schema: int
+    schema: Schema
     device: DeviceId
     epoch: Epoch
     items: Annotated[list[Item], Meta(max_length=10_000)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelift.output import printing, say
+from edgelift.output import escaped, printing, say
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.ids import check_device_id
@@ -145,7 +145,7 @@ def print_json(message: Any, *, hint: str = "") -> None:
     import msgspec
 
     with printing(hint=hint):
-        sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
+        sys.stdout.buffer.write(escaped(msgspec.json.encode(message)) + b"\n")
         sys.stdout.buffer.flush()
 
 

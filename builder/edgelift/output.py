@@ -12,12 +12,12 @@ import errno
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from edgelift_contract.errors import DeviceError, disk_code
+from edgelift_contract.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,15 +27,21 @@ WIDE = 200
 
 
 def printable(text: str) -> str:
-    """`text` with every control character, but for line breaks and tabs, replaced by `�`.
-
-    Also what turns the direction of writing (Unicode's `Cf`), and half characters from odd file names.
-    """
-    return "".join("\N{REPLACEMENT CHARACTER}" if _controls(c) else c for c in text)
+    """`text` with everything harmful, but for line breaks and tabs, replaced by `�`; see `edgelift_contract.text`."""
+    return clean(text, keep="\n\t")
 
 
-def _controls(character: str) -> bool:
-    return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs")
+def escaped(data: bytes) -> bytes:
+    """JSON in which whatever is harmful on a terminal is written as an escape: the same JSON, safe to look at."""
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    text = data.decode()
+    return "".join(c if clean(c) == c else _escape(c) for c in text).encode()
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
+from edgelift_contract.fitting import decode_clean
 from edgelift_contract.ids import check_device_id
 from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report
@@ -169,7 +170,7 @@ class _Enrolment:
 
     def __init__(self, intake: Intake, message: Message) -> None:
         device_of(message.data)
-        self._request = codec.decode_json(
+        self._request = decode_clean(
             message.data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES
         )
         self.device, self._intake, self._caller, self._new = self._request.device, intake, message.caller, False
@@ -187,7 +188,7 @@ class _Report:
     """What a device runs."""
 
     def __init__(self, intake: Intake, message: Message) -> None:
-        self._report = codec.decode_json(message.data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
+        self._report = decode_clean(message.data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
         _same(message.device, self._report.device, "report")
         self.device, self._intake, self._message = message.device, intake, message
         self._taken, self._raised = False, None  # type: bool, int | None
@@ -225,7 +226,7 @@ class _Batch:
     """Telemetry."""
 
     def __init__(self, intake: Intake, message: Message) -> None:
-        self._batch = codec.decode_json(message.data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
+        self._batch = decode_clean(message.data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
         _same(message.device, self._batch.device, "telemetry batch")
         self.device, self._intake, self._message, self._new = message.device, intake, message, 0
 
@@ -245,7 +246,7 @@ class _Presence:
     """A birth or a will."""
 
     def __init__(self, intake: Intake, message: Message) -> None:
-        self._presence = codec.decode_json(message.data, Presence, what="presence", limit_bytes=MAX_PRESENCE_BYTES)
+        self._presence = decode_clean(message.data, Presence, what="presence", limit_bytes=MAX_PRESENCE_BYTES)
         _same(message.device, self._presence.device, "presence")
         self.device, self._intake, self._counts = message.device, intake, False
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from edgelift_contract.text import clean
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,10 @@ class Caller:
     address: str = ""
     sequence: int | None = None
 
+    def cleaned(self) -> Caller:
+        """The same with text that is harmless: a header may hold anything."""
+        return replace(self, epoch=clean(self.epoch), address=clean(self.address))
+
 
 NOBODY = Caller()
 
@@ -103,7 +109,7 @@ class Sightings:
         """A message came just now; see the function `hear`."""
         with self._lock:
             before = self._speakers.get(device, ())
-            after = hear(before, caller, via=via, at=time.time())
+            after = hear(before, caller.cleaned(), via=via, at=time.time())
             self._speakers[device] = after
         if takes_turns(after) != takes_turns(before):
             places = " and ".join(sorted(one.address or "an unknown address" for one in after))

@@ -18,7 +18,11 @@ from edgelift_contract.hardware import ACCEPTS, classify, kernels, these_kernels
 from edgelift_contract.manifest import SessionOptions
 
 tensors = st.builds(
-    Tensor, st.text(max_size=10), st.sampled_from(["FP32", "INT64"]), st.lists(st.integers(0, 9)), st.binary()
+    Tensor,
+    st.text(max_size=10),
+    st.sampled_from(["FP32", "INT64"]),
+    st.lists(st.integers(0, 9), max_size=16),
+    st.binary(),
 )
 goldens = st.lists(st.builds(Golden, st.lists(tensors, max_size=3), st.lists(tensors, max_size=3)), max_size=5)
 

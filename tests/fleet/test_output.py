@@ -1,6 +1,7 @@
 """What the host's command prints: text from outside as it is, defaults in every help, no control characters."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 import edgelift
-from edgelift.output import printable
+from edgelift.output import escaped, printable
 from edgelift.rollout_progress import QUIET_S, RolloutProgress
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.messages import RolloutEvent, RolloutView
@@ -52,6 +53,13 @@ def test_a_bracket_in_a_path_or_name_is_shown_as_it_is(
     assert ODD in done.stderr and "MarkupError" not in done.stderr and "Traceback" not in done.stderr
 
 
+def test_json_is_the_same_and_safe_to_look_at() -> None:
+    odd = {"a\u202e": "\x9b31m\x7f \U000e0041 – ü 猫\ufeff\n\x1b"}
+    sent = escaped(msgspec.json.encode(odd))
+    assert json.loads(sent) == odd
+    assert printable(sent.decode()) == sent.decode() and "ü 猫" in sent.decode()
+
+
 def test_a_hint_keeps_its_brackets(capfd: pytest.CaptureFixture[str]) -> None:
     from edgelift.output import say_error
 
@@ -89,6 +97,8 @@ def test_what_a_device_says_never_steers_the_terminal(server: Server, fleet: Fle
     fleet.add("pi-1", facts=facts)
     shown = run("device", "pi-1", "--site", server.site)
     assert "a�[2Jb�]0;c�[bold]d" in shown.stdout
+    as_json = run("device", "pi-1", "--site", server.site, "--json")
+    assert json.loads(as_json.stdout)["facts"]["board"] == "a�[2Jb�]0;c�[bold]d"  # stored clean
     assert printable("a\u202eb\x9bc\rd\te\nf") == "a�b�c�d\te\nf"
 
 

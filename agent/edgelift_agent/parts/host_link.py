@@ -17,9 +17,9 @@ from edgelift_agent.link.uplink import Uplink
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.queue import TelemetryQueue
-from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
-from edgelift_contract.report import DeviceFacts, Report
+from edgelift_contract.fitting import fit
+from edgelift_contract.report import DeviceFacts, Report, dump_report
 
 
 class Voice(Protocol):
@@ -87,12 +87,13 @@ class HostLink:
         return delays(self._config.update.retry_first_s, self._config.update.retry_cap_s)
 
     def _introduce(self) -> EnrolRequest:
-        return EnrolRequest(
+        request = EnrolRequest(
             schema=EnrolRequest.SCHEMA,
             device=self._config.device,
             facts=self._voice.facts(),
             tags=self._config.tags,
         )
+        return fit(request)
 
     def _make_mqtt(self, reply: EnrolReply) -> MqttTransport | None:
         host = self._config.host
@@ -111,7 +112,7 @@ class HostLink:
         report = self._voice.report(self._reports)
         if not self.telling.may_tell:
             report = msgspec.structs.replace(report, assignment="")
-        return codec.canonical_json(report)
+        return dump_report(report)
 
     def tell_held(self) -> None:
         """Report which assignment is held, where that was kept back for a while."""

@@ -18,6 +18,7 @@ import msgspec
 
 from edgelift_agent.system.disk import Disk, mapped_errors
 from edgelift_agent.telemetry.compact import compact
+from edgelift_contract.fitting import fit
 from edgelift_contract.telemetry import DeviceEvent, Gauges, Item, SwapRecord, Window
 
 #: One batch's worth, bytes of JSON: well below what brokers take in one packet.
@@ -74,7 +75,7 @@ class Outbox:
                     self._connection.executemany("DELETE FROM outbox WHERE seq = ?", [(item.seq,) for item in old])
                     if new is not None:
                         self._connection.execute(
-                            "INSERT INTO outbox (body) VALUES (?)", (msgspec.json.encode(new),)
+                            "INSERT INTO outbox (body) VALUES (?)", (msgspec.json.encode(fit(new)),)
                         )
             gone += sum(len(old) - (new is not None) for old, new in changes)
         return gone
@@ -97,7 +98,7 @@ class Outbox:
 
     def insert(self, items: Sequence[Notice]) -> None:
         """The same within a transaction that the caller has open on the same file."""
-        rows = [(msgspec.json.encode(_wrap(item)),) for item in items]
+        rows = [(msgspec.json.encode(fit(_wrap(item))),) for item in items]
         with self._disk.operation("record items", self._path):
             self._connection.executemany("INSERT INTO outbox (body) VALUES (?)", rows)
 

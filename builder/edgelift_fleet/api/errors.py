@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, TransportError
+from edgelift_contract.fitting import fit
 from edgelift_contract.replies import ErrorReply
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def status_of(error: EdgeliftError) -> int:
 def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
     """The answer to a request that is refused."""
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    body = codec.canonical_json(ErrorReply(message, code, hint))
+    body = codec.canonical_json(fit(ErrorReply(message, code, hint)))
     return Response(body, status, headers, "application/json")
 
 

@@ -170,9 +170,7 @@ class _Enrolment:
 
     def __init__(self, intake: Intake, message: Message) -> None:
         device_of(message.data)
-        self._request = decode_clean(
-            message.data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES
-        )
+        self._request = decode_clean(message.data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
         self.device, self._intake, self._caller, self._new = self._request.device, intake, message.caller, False
 
     def write(self, session: Session, _: Known, /) -> None:

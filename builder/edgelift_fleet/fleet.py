@@ -14,6 +14,7 @@ from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.inbox import Inbox
 from edgelift_fleet.intake import Intake
 from edgelift_fleet.lead import Lead
+from edgelift_fleet.messages import Load
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.revisions import Revisions
@@ -28,6 +29,7 @@ class Fleet:
         lead: whether this server is the one that acts.
         work: set whenever the rollout controller may have something to do.
         broker_access: device, host name it used → its access to the broker; returns None where there is none.
+        load: how much the server carries just now.
         broker_state: `connected`, `disconnected` or `none`.
     """
 
@@ -46,6 +48,7 @@ class Fleet:
         self.assignments = Assignments(db, self.changes)
         self.rollouts = Rollouts(db, self.seen, wake=self.work.set)
         self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None
+        self.load: Callable[[], Load] = Load
         self.broker_state: Callable[[], str] = lambda: "none"
         # A direct assignment may take a device out of a rollout: have it looked at.
         self.changes.subscribe(lambda _device: self.work.set())

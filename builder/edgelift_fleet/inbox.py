@@ -86,6 +86,10 @@ class Inbox(Generic[M]):
         self._some, self._closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
 
+    def __len__(self) -> int:
+        """Messages that wait."""
+        return len(self._turns)
+
     def __enter__(self) -> Inbox[M]:
         self._thread.start()
         return self

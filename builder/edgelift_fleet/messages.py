@@ -340,6 +340,24 @@ class RolloutOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: Annotated[list[str], Meta(max_length=10_000)] = []
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What the server carries just now, and how much of each it could.
+
+    Attributes:
+        connections, connections_limit: of its HTTP side.
+        parked_polls: of them, long polls that wait.
+        waiting_messages: reports and telemetry that came and aren't stored yet.
+        descriptors, descriptors_limit: files and sockets of its process.
+    """
+
+    connections: int = 0
+    connections_limit: int = 0
+    parked_polls: int = 0
+    waiting_messages: int = 0
+    descriptors: int = 0
+    descriptors_limit: int = 0
+
+
 class ServerHealth(msgspec.Struct, frozen=True):
     """Of the server. `broker`: `connected`, `disconnected` or `none`. `leads`: of several servers of a site, the one
     that drives rollouts.
@@ -351,6 +369,7 @@ class ServerHealth(msgspec.Struct, frozen=True):
     devices: int
     broker: str
     leads: bool = True
+    load: Load = Load()
 
 
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,11 +11,16 @@ from contextlib import contextmanager
 
 
 class Ear:
-    """What one poll hears."""
+    """What one poll hears.
 
-    __slots__ = ("_heard", "_waiting")
+    Attributes:
+        let_go: it is to wait no longer, whether or not there is something new.
+    """
+
+    __slots__ = ("_heard", "_waiting", "let_go")
 
     def __init__(self) -> None:
+        self.let_go = False
         self._heard, self._waiting = False, None  # type: bool, asyncio.Future[None] | None
 
     def hear(self) -> None:
@@ -23,6 +28,11 @@ class Ear:
         self._heard = True
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
+
+    def release(self) -> None:
+        """The client is gone, or its place is needed."""
+        self.let_go = True
+        self.hear()
 
     async def wait(self, timeout_s: float) -> None:
         """Return at the next thing heard since the last wait, or after so many seconds."""

@@ -12,32 +12,36 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import sqlalchemy as sa
-import uvicorn
 
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.api.app import make_app
 from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.descriptors import open_descriptors, places_for, raise_descriptors
 from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.messages import Load
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import find_mosquitto
 from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.server_file import Running, server_file, site_lock
+from edgelift_fleet.service import started
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import DeviceRow
 from edgelift_fleet.telemetry.keeper import Keeper
 from edgelift_fleet.telemetry.retention import ages_of
+from edgelift_fleet.web.server import HttpServer
 
 log = logging.getLogger(__name__)
 
 _GRACE_S = 3
 #: How long a server waits for the lead, seconds: longer than it takes until one that is gone has lost it.
 _LEAD_S = 8.0
+#: Connections that an HTTP server of ours has open at most; each takes some 15 KB.
+MAX_CONNECTIONS = 16_384
 
 
 def serve(
@@ -57,6 +61,7 @@ def serve(
         DeviceError: `port-in-use`, `bad-config`, `already-running`, `read-only` and the database's.
     """
     told = _signals()
+    descriptors = raise_descriptors()
     with ExitStack() as stack:
         stack.enter_context(site_lock(site))
         listener = stack.enter_context(listen(host, port))
@@ -74,10 +79,17 @@ def serve(
         stack.enter_context(Keeper(fleet.lead.write, ages_of(site.config), active=lambda: fleet.lead.leads))
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))
-        stack.enter_context(_HttpServer(fleet, listener))
+        http = stack.enter_context(
+            HttpServer(
+                make_app(fleet), listener, places=places_for(descriptors, MAX_CONNECTIONS), grace_s=_GRACE_S
+            )
+        )
+        stack.callback(fleet.parked.close)
+        fleet.load = lambda: _load(fleet, http, descriptors)
         running = Running(_url(host, listener), os.getpid(), words, db.name)
         stack.enter_context(server_file(site, running))
         ready(running)
+        stack.enter_context(started(f"{running.url}, broker {running.broker}"))
         os.read(told, 1)
 
 
@@ -130,37 +142,17 @@ def _url(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{name}]' if ':' in name and '[' not in name else name}:{listener.getsockname()[1]}"
 
 
+def _load(fleet: Fleet, http: HttpServer, descriptors: int) -> Load:
+    return Load(
+        connections=len(http), connections_limit=http.places, parked_polls=len(fleet.parked),
+        waiting_messages=len(fleet.inbox), descriptors=open_descriptors(), descriptors_limit=descriptors,
+    )  # fmt: skip
+
+
 def _forget_presence(fleet: Fleet) -> None:
     # Who is connected to the broker is learned anew from its retained messages.
     with fleet.lead.write(SITE) as session:
         session.execute(sa.update(DeviceRow).values(presence_online=False))
-
-
-class _HttpServer:
-    """uvicorn in a thread."""
-
-    def __init__(self, fleet: Fleet, listener: socket.socket) -> None:
-        self._fleet, self._listener = fleet, listener
-        config = uvicorn.Config(
-            make_app(fleet), log_config=None, access_log=False, server_header=False, ws="none", lifespan="off",
-            timeout_graceful_shutdown=_GRACE_S, timeout_keep_alive=75, backlog=1024,
-        )  # fmt: skip
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
-        )
-
-    def __enter__(self) -> None:
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise DeviceError("internal", "The HTTP server did not start.", hint="See its log.")
-            time.sleep(0.01)
-
-    def __exit__(self, *_: object) -> None:
-        self._fleet.parked.close()
-        self._server.should_exit = True
-        self._thread.join(_GRACE_S + 1)
 
 
 class _Housekeeper:

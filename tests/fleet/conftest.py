@@ -48,16 +48,20 @@ def environment() -> dict[str, str]:
 class Server:
     """`edgelift serve` as a process of its own."""
 
-    def __init__(self, site: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, site: Path, *options: str, env: dict[str, str] | None = None, descriptors: int | None = None
+    ) -> None:
         self.site, self.options, self.env = site, options, env or {}
+        #: As a system would that allows no more.
+        self.limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
         self.process: subprocess.Popen[bytes] | None = None
         self.log = site.parent / f"{site.name}.log"
 
     def start(self) -> "Server":
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from edgelift.cli import main; main()", "serve", "--site", str(self.site),
-                 "--port", "0", "-v", *self.options],
+                [*self.limited, sys.executable, "-c", "from edgelift.cli import main; main()", "serve",
+                 "--site", str(self.site), "--port", "0", "-v", *self.options],
                 stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
                 env={**environment(), **self.env},
             )  # fmt: skip

@@ -39,7 +39,7 @@ class DeviceSide:
             await self._rest(scope, receive, send)
             return
         try:
-            self._bearer.judge(scope["headers"])
+            self._bearer.judge(scope)
             made = await self._answer(routes, name, scope, receive, send)
         except ClientDisconnect:
             return  # nobody is there to be answered

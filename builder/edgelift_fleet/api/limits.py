@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Protocol
 
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 from edgelift_contract.errors import ContractError, TransportError
+
+
+class Connection(Protocol):
+    """What the server below is told of the connection that a request came over, and tells of it."""
+
+    def let_in(self) -> None:
+        """Its client showed a valid token."""
+
+    def park(self, release: Callable[[], None]) -> None:
+        """The request waits; `release` is called when its client is gone or its place is needed."""
+
+    def unpark(self) -> None:
+        """It waits no longer."""
+
+
+class _Unbounded:
+    """A connection of a server that keeps no places, as in a test client."""
+
+    def let_in(self) -> None: ...
+
+    def park(self, release: Callable[[], None]) -> None: ...
+
+    def unpark(self) -> None: ...
+
+
+_UNBOUNDED = _Unbounded()
+
+
+def connection_of(scope: Scope) -> Connection:
+    """The connection that a request came over."""
+    found: Connection = scope.get("state", {}).get("connection", _UNBOUNDED)
+    return found
 
 
 class Bearer:
@@ -18,11 +52,14 @@ class Bearer:
         """Bind to a token; `name` tells a person which token is wanted."""
         self.name, self._wanted, self._whole = name, token.encode(), b"Bearer " + token.encode()
 
-    def judge(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Judge a request by its headers, as ASGI gives them; raises TransportError `not-authorised`."""
-        given = next((value for name, value in headers if name == b"authorization"), b"")
-        if hmac.compare_digest(given, self._whole):
-            return  # as every client of ours writes it
+    def judge(self, scope: Scope) -> None:
+        """Judge a request and tell its connection that it may stay; raises TransportError `not-authorised`."""
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if not hmac.compare_digest(given, self._whole):  # as every client of ours writes it
+            self._judge_other(given)
+        connection_of(scope).let_in()
+
+    def _judge_other(self, given: bytes) -> None:
         scheme, _, token = given.partition(b" ")
         if scheme.lower() != b"bearer" or not token.strip():
             raise TransportError("not-authorised", f"This needs the {self.name} as bearer token; none was given.")
@@ -40,7 +77,7 @@ class RequireBearer(HTTPBearer):
 
     async def __call__(self, request: HTTPConnection) -> None:
         """Judge one request; raises TransportError `not-authorised`."""
-        self._bearer.judge(request.scope["headers"])
+        self._bearer.judge(request.scope)
 
 
 def announced_bytes(request: Request, limit_bytes: int) -> int:

@@ -54,7 +54,7 @@ def operator_routes(fleet: Fleet) -> APIRouter:
             number = session.scalar(sa.select(sa.func.count()).select_from(DeviceRow)) or 0
         uptime_s = round(time.time() - fleet.started_at, 1)
         name, broker, leads = fleet.site.config.name, fleet.broker_state(), fleet.lead.leads
-        return answer(ServerHealth(name, __version__, uptime_s, number, broker, leads))
+        return answer(ServerHealth(name, __version__, uptime_s, number, broker, leads, fleet.load()))
 
     @router.get("/v1/devices", responses=answers(list[DeviceSummary]))
     def devices() -> Response:

@@ -14,6 +14,7 @@ from starlette.types import Scope, Send
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
+from edgelift_fleet.api.limits import Connection, connection_of
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.revisions import Latest, Revisions
@@ -44,7 +45,7 @@ class Polls:
         # Only what comes is a sighting: who waits here may be gone by the time that it is answered.
         self._seen.touch(device, "http", caller_of(scope))
         if not _is_other(found, known, held) and wait_s > 0:
-            found = await self._wait(device, known, held, min(wait_s, MAX_WAIT_S))
+            found = await self._wait(device, known, held, min(wait_s, MAX_WAIT_S), connection_of(scope))
         if _is_other(found, known, held):
             body = found.body
             headers = [
@@ -61,15 +62,20 @@ class Polls:
         found = self._revisions.held(device)
         return found if found is not None else await run_in_threadpool(self._revisions.ask, device)
 
-    async def _wait(self, device: str, known: str, held: str, wait_s: float) -> Latest:
+    async def _wait(self, device: str, known: str, held: str, wait_s: float, connection: Connection) -> Latest:
         deadline = time.monotonic() + wait_s
         with self._parked.listening(device) as ear:
-            while True:
-                found = await self._look(device)
-                left_s = deadline - time.monotonic()
-                if _is_other(found, known, held) or left_s <= 0 or self._parked.closed:
-                    return found
-                await ear.wait(left_s)
+            connection.park(ear.release)
+            try:
+                while True:
+                    found = await self._look(device)
+                    left_s = deadline - time.monotonic()
+                    over = left_s <= 0 or ear.let_go or self._parked.closed
+                    if over or _is_other(found, known, held):
+                        return found
+                    await ear.wait(left_s)
+            finally:
+                connection.unpark()
 
 
 def caller_of(scope: Scope) -> Caller:

@@ -1,7 +1,8 @@
 """Who may enter the broker: passwords, and mosquitto's password and access files.
 
 A device's password is derived from the site's key, so nothing needs to be stored and a device that enrols again
-gets the same. Two patterns bound every device: it writes below its own `up/`, it reads below its own `down/`.
+gets the same. Patterns bound every device: it writes its own report, state and telemetry, and reads below its own
+`down/`. No other topic is its own: each could be retained, and what is retained stays in the broker's memory.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ from edgelift_contract import routes
 
 #: The control plane's own user; a device id can't hold an underscore.
 HOST_USER = "_host"
+#: Who asks whether newcomers are let in, and may do nothing else.
+PROBE_USER = "_probe"
 
 #: mosquitto's own default. The passwords have 256 bits: there is nothing to guess, iterations add nothing.
 _ITERATIONS = 101
+
+_WRITES = "".join(f"pattern write {topic.replace('+', '%u')}\n" for topic in routes.uplink_filters())
 
 ACL = f"""\
 user {HOST_USER}
 topic readwrite {routes.ROOT}/#
 
-pattern write {routes.ROOT}/%u/up/#
-pattern read {routes.ROOT}/%u/down/#
+user {PROBE_USER}
+topic deny #
+
+{_WRITES}pattern read {routes.ROOT}/%u/down/#
 """
 
 

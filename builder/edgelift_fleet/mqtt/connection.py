@@ -1,8 +1,7 @@
 """MQTT between the control plane and the broker: reports and telemetry in, retained assignments out.
 
-paho's thread only hands over what came; one worker takes it in, and a message is acknowledged only once it is
-stored, so that a crash in between costs nothing. Assignments are published from the worker too: all of them at
-every connect, one at every change. Works on MQTT 5 and falls back to 3.1.1.
+This is the connection itself: how it is made, kept, and made anew. What comes over it is `reception`'s, what is published
+`publisher`'s. Works on MQTT 5 and falls back to 3.1.1.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -22,20 +22,20 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgelift_contract import routes
-from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.inbox import Outcome
-from edgelift_fleet.intake import Message
-from edgelift_fleet.revisions import Latest
+from edgelift_fleet.mqtt.probe import answers
+from edgelift_fleet.mqtt.publisher import WINDOW, Publisher
+from edgelift_fleet.mqtt.reception import Reception
 
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
 _SESSION_S = 3600
 _UNSUPPORTED_VERSION = 132
-_KINDS: dict[str, Literal["report", "telemetry", "presence"]] = {
-    "up/reported": "report", "up/telemetry": "telemetry", "up/state": "presence",
-}  # fmt: skip
+#: How long after a new connection the next one is made only to have messages handed out again, seconds.
+_AGAIN_S = 10.0
+#: How long a probe's word is taken for the present, seconds.
+_PROBED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,46 @@ class BrokerAddress:
 class BrokerConnection:
     """The control plane's connection to its broker. A context: connected, and re-connected, inside the block."""
 
-    def __init__(self, fleet: Fleet, address: BrokerAddress) -> None:
-        self._fleet, self._address = fleet, address
+    def __init__(
+        self, fleet: Fleet, address: BrokerAddress, *, on_flood: Callable[[str], None] = lambda _: None,
+        probe: tuple[str, str] = ("", ""),
+    ) -> None:  # fmt: skip
+        """Bind.
+
+        Args:
+            fleet: whose messages.
+            address: of the broker.
+            on_flood: told of a device that sends more than is stored.
+            probe: user and password by which is asked whether the broker lets newcomers in.
+        """
+        self._fleet, self._address, self._probe = fleet, address, probe
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._run, name="broker-connection", daemon=True)
         self._client: paho.Client | None = None
+        self._reception = Reception(
+            fleet.inbox, on_flood=on_flood, on_room=lambda: self._work.put(self._have_handed_out_again)
+        )
+        self._publisher = Publisher(fleet.revisions.all)
+        self._made_at, self._probed_at, self._probe_answered = 0.0, -_PROBED_S, False
         self.connected = threading.Event()
 
     @property
     def state(self) -> str:
-        """`connected`, `disconnected`, or `none` where another server of the site is the one that connects."""
+        """`connected`, `disconnected`, `full` when the broker answers no newcomer, or `none` where another server of
+        the site is the one that connects. Asks the broker, but for an answer of the last seconds.
+        """
         if not self._fleet.lead.leads:
             return "none"
-        return "connected" if self.connected.is_set() else "disconnected"
+        if not self.connected.is_set():
+            return "disconnected"
+        if time.monotonic() - self._probed_at > _PROBED_S:
+            self._probe_answered = answers(self._address.host, self._address.port, *self._probe)
+            self._probed_at = time.monotonic()
+        return "connected" if self._probe_answered else "full"
 
     def __enter__(self) -> BrokerConnection:
-        self._fleet.revisions.subscribe(lambda told: self._work.put(lambda: self._publish(told)))
+        self._fleet.revisions.subscribe(self._publisher.tell)
+        self._publisher.__enter__()
         self._worker.start()
         self._fleet.lead.subscribe(self._follow)
         return self
@@ -75,6 +99,7 @@ class BrokerConnection:
         self._disconnect()
         self._work.put(None)
         self._worker.join(3)
+        self._publisher.__exit__()
 
     def _follow(self, leads: bool) -> None:
         """The leader alone is connected. All leaders are one client to the broker, which keeps its session from one to
@@ -100,9 +125,10 @@ class BrokerConnection:
         if self._address.username:
             client.username_pw_set(self._address.username, self._address.password)
         client.manual_ack_set(True)
-        client.max_queued_messages_set(10_000)
+        client.max_inflight_messages_set(2 * WINDOW)  # the publisher bounds it
         client.reconnect_delay_set(min_delay=1, max_delay=random.randint(10, 30))  # noqa: S311 - spreads load
         client.on_connect, client.on_disconnect, client.on_message = self._on_connect, self._gone, self._came
+        client.on_publish = lambda *_: self._publisher.confirmed()
         self._client = client
         options: dict[str, Any] = {"keepalive": KEEPALIVE_S}
         if five:
@@ -119,8 +145,9 @@ class BrokerConnection:
                 self._work.put(lambda: self._fall_back(client))
             return
         client.subscribe([(topic, 1) for topic in routes.uplink_filters()])
+        self._made_at = time.monotonic()
         self.connected.set()
-        self._work.put(self._publish_all)
+        self._publisher.connected(client)
 
     def _fall_back(self, client: paho.Client) -> None:
         if client is self._client:
@@ -132,23 +159,22 @@ class BrokerConnection:
         if self.connected.is_set() and self._client is not None:
             log.warning("the broker's connection ended: %s", reason)
         self.connected.clear()
+        self._publisher.disconnected()
 
     def _came(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        device, rest = routes.split_topic(message.topic) or ("", "")
-        kind, data = _KINDS.get(rest), bytes(message.payload)
-        if kind is None or not data:  # or a retained message that someone cleared
-            client.ack(message.mid, message.qos)
-            return
-        topic, number, qos = message.topic, message.mid, message.qos
+        if message.topic.endswith("/down/desired"):
+            if message.retain:
+                self._publisher.retained(message.topic, bytes(message.payload))
+        else:
+            self._reception.came(client, message)
 
-        def done(outcome: Outcome) -> None:
-            if _is_over(topic, outcome):
-                client.ack(number, qos)
-
-        try:
-            self._fleet.inbox.put(device, Message(kind, device, data, "mqtt"), len(data), done)
-        except EdgeliftError:
-            pass  # the server stops: the broker hands it out again
+    def _have_handed_out_again(self) -> None:
+        """Connect anew: the broker then hands out whatever was not acknowledged."""
+        client = self._client
+        if client is None or not self.connected.is_set():
+            return  # that is about to happen
+        time.sleep(max(0.0, self._made_at + _AGAIN_S - time.monotonic()))
+        client.reconnect()
 
     def _run(self) -> None:
         while (job := self._work.get()) is not None:
@@ -156,30 +182,3 @@ class BrokerConnection:
                 job()
             except Exception:
                 log.exception("a fault in the broker connection")  # one bad message must not end the connection
-
-    def _publish(self, told: Mapping[str, Latest]) -> None:
-        for device, latest in told.items():
-            self._send(device, latest.body)
-
-    def _publish_all(self) -> None:
-        for device, latest in self._fleet.revisions.all().items():
-            if latest.revision:
-                self._send(device, latest.body)
-
-    def _send(self, device: str, body: bytes) -> None:
-        client = self._client
-        if client is not None and self.connected.is_set():
-            client.publish(routes.desired_topic(device), body, qos=1, retain=True)
-
-
-def _is_over(topic: str, outcome: Outcome) -> bool:
-    """Is there nothing to be done any more about a message of which this became?"""
-    if not isinstance(outcome, Exception):
-        return True
-    if not isinstance(outcome, EdgeliftError):
-        log.error("a fault while a message was stored topic=%s", topic, exc_info=outcome)
-        return False
-    log.warning("dropped topic=%s code=%s %s", topic, outcome.code, outcome.message)
-    # A message that is wrong stays wrong: acknowledged and dropped, or it would come again for ever. What is our own
-    # fault is handed out again at the next connect.
-    return outcome.code not in ("busy", "disk-full", "disk-error")

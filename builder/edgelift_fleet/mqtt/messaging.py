@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.mqtt.access import HOST_USER, password_of
+from edgelift_fleet.mqtt.access import HOST_USER, PROBE_USER, password_of
 from edgelift_fleet.mqtt.connection import BrokerAddress, BrokerConnection
 from edgelift_fleet.mqtt.mosquitto import Broker, find_mosquitto
 from edgelift_fleet.tables import DeviceRow
@@ -87,9 +87,9 @@ def _own_broker(fleet: Fleet, program: str, host: str, port: int) -> Iterator[Br
 
     with Broker(program, folder, host=host, port=port, key=key, users=known) as broker:
         near = "127.0.0.1" if host in _WILDCARDS else host
-        with BrokerConnection(
-            fleet, BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))
-        ) as connection:
+        address = BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))
+        probe = (PROBE_USER, broker.password(PROBE_USER))
+        with BrokerConnection(fleet, address, on_flood=broker.shut_out, probe=probe) as connection:
             _offer(fleet, connection)
             if not connection.connected.wait(_LOGIN_S):
                 raise DeviceError("internal", "The server could not log in to the mosquitto that it started.")

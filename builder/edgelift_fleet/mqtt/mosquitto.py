@@ -22,12 +22,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgelift_contract.errors import DeviceError
+from edgelift_contract.telemetry import MAX_BATCH_BYTES
+from edgelift_fleet.descriptors import descriptors_limit, places_for
 from edgelift_fleet.files import disk_errors, write_atomically
-from edgelift_fleet.mqtt.access import ACL, HOST_USER, password_file, password_line, password_of
+from edgelift_fleet.mqtt.access import ACL, HOST_USER, PROBE_USER, password_of
+from edgelift_fleet.mqtt.passwords import Passwords
 
 log = logging.getLogger(__name__)
 
-MAX_PACKET_BYTES = 2_000_000
+#: A batch is the largest message there is.
+MAX_PACKET_BYTES = MAX_BATCH_BYTES + 4096
+#: What mosquitto may take of the memory, bytes: beyond, whoever publishes is turned away and sends it again later.
+MEMORY_BYTES = 512 << 20
+#: What it keeps for a client that is away for a moment, bytes: the server's, above all.
+_QUEUED_BYTES = 64 << 20
+#: Connections that it has open at most.
+_MAX_CONNECTIONS = 65_536
 #: How long it may take to listen, seconds; one that ends before that is noticed at once.
 _START_S = 30.0
 _STOP_S = 3.0
@@ -48,8 +58,11 @@ acl_file acl
 persistence true
 persistence_location memory/
 autosave_interval 60
+max_connections {connections}
 max_packet_size {packet}
-max_queued_messages 1000
+memory_limit {memory}
+max_queued_messages 100000
+max_queued_bytes {queued}
 max_inflight_messages 0
 persistent_client_expiration 7d
 connection_messages false
@@ -94,8 +107,9 @@ class Broker:
         """
         self._program, self._folder, self._key = str(Path(program).absolute()), folder, key
         self.host, self.port = host, port
-        self._lines = {user: password_line(key, user) for user in (HOST_USER, *users)}
+        self._passwords = Passwords(folder / "passwords", key, (HOST_USER, PROBE_USER, *users), tell=self._tell)
         self._lock = threading.Lock()
+        self._listens = False
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping, self._up = threading.Event(), threading.Event()
         self._failed: Exception | None = None
@@ -112,24 +126,29 @@ class Broker:
         return password_of(self._key, user)
 
     def admit(self, user: str) -> None:
-        """Let a device in, now; does nothing when it may enter already.
+        """Let a device in, now; one that is shut out stays so. Returns once mosquitto was told.
 
         Raises:
             DeviceError: `disk-full`, `disk-error`, `read-only`.
         """
+        self._passwords.admit(user)
+
+    def shut_out(self, user: str) -> None:
+        """End a device's connection and keep it out for a while; returns at once."""
+        self._passwords.shut_out(user)
+
+    def _tell(self) -> None:
+        """Have mosquitto read its files again."""
         with self._lock:
-            if user in self._lines:
-                return
-            self._lines[user] = password_line(self._key, user)
-            with disk_errors("the broker's password file"):
-                self._write_passwords()
             process = self._process
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGHUP)  # mosquitto reads its password file again
+            # Not before it listens: what starts mosquitto would end by that signal.
+            if self._listens and process is not None and process.poll() is None:
+                process.send_signal(signal.SIGHUP)
 
     def __enter__(self) -> Broker:
         self._prepare()
         self._thread.start()
+        self._passwords.start()
         while not self._up.wait(0.05):
             if not self._thread.is_alive():  # it gives up after `_START_S`, or when mosquitto ended
                 raise self._failed or DeviceError("internal", "mosquitto did not start.", hint=self._last_words())
@@ -137,6 +156,7 @@ class Broker:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
+        self._passwords.stop()
         self._thread.join(_STOP_S + 2)
 
     def _prepare(self) -> None:
@@ -145,10 +165,11 @@ class Broker:
             self._folder.chmod(0o700)
             self.port = self._choose_port()
             write_atomically(self._folder / "port", f"{self.port}\n".encode())
-            self._write_passwords()
+            self._passwords.write()
             write_atomically(self._folder / "acl", ACL.encode(), mode=0o600)
             config = _CONFIG.format(
-                port=self.port, host=self.host, packet=MAX_PACKET_BYTES,
+                port=self.port, host=self.host, packet=MAX_PACKET_BYTES, memory=MEMORY_BYTES, queued=_QUEUED_BYTES,
+                connections=places_for(descriptors_limit(), _MAX_CONNECTIONS),
                 user="user root" if os.geteuid() == 0 else "",
             )  # fmt: skip
             write_atomically(self._folder / "mosquitto.conf", config.encode(), mode=0o600)
@@ -186,9 +207,6 @@ class Broker:
     def _family(self) -> socket.AddressFamily:
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
-    def _write_passwords(self) -> None:
-        write_atomically(self._folder / "passwords", password_file(self._lines.values()), mode=0o600)
-
     def _supervise(self) -> None:
         tries = 0
         while not self._stopping.is_set():
@@ -216,10 +234,15 @@ class Broker:
             self._process = process
         try:
             self._wait_listening(process)
+            with self._lock:
+                self._listens = True
+            self._passwords.tell_again()  # what changed after it had read its files
             self._up.set()
             while process.poll() is None and not self._stopping.wait(0.2):
                 pass
         finally:
+            with self._lock:
+                self._listens = False
             self._end(process)
 
     def _wait_listening(self, process: subprocess.Popen[bytes]) -> None:

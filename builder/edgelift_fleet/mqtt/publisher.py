@@ -1,0 +1,134 @@
+"""Assignments out: retained messages, so many at once and no more, each told as soon as it is written.
+
+What a broker retains is asked for at every connect, and only what differs is published: a broker that was merely out of
+reach gets nothing twice, and a fleet isn't woken for nothing. Changes go first, whatever else there is to publish.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import paho.mqtt.client as paho
+
+from edgelift_contract import routes
+from edgelift_fleet.revisions import Latest
+
+log = logging.getLogger(__name__)
+
+#: Messages that the broker has not confirmed yet.
+WINDOW = 256
+#: All that a broker retains has come when nothing more did for so long, seconds; what comes later is published twice.
+_QUIET_S = 0.5
+#: … and it is not waited for any longer than this.
+_PATIENCE_S = 20.0
+
+ALL_DESIRED = f"{routes.ROOT}/+/down/desired"
+
+
+class Publisher:
+    """Publishes over the client that is connected. A context: its thread runs inside the block."""
+
+    def __init__(self, wanted: Callable[[], Mapping[str, Latest]]) -> None:
+        """`wanted`: device → what should be retained for it, for all devices."""
+        self._wanted = wanted
+        self._some, self._closed = threading.Condition(), False
+        self._client: paho.Client | None = None
+        self._changes: dict[str, bytes] = {}
+        self._differing: dict[str, bytes] = {}
+        self._under_way = 0
+        self._comparing, self._asked_at, self._heard_at = False, 0.0, 0.0
+        self._retained: dict[str, bytes] = {}
+        self._thread = threading.Thread(target=self._run, name="broker-publisher", daemon=True)
+
+    def __enter__(self) -> Publisher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._some:
+            self._closed = True
+            self._some.notify()
+        self._thread.join(3)
+
+    def tell(self, news: Mapping[str, Latest]) -> None:
+        """These devices have another assignment. From any thread; the last one told of a device is what it gets."""
+        with self._some:
+            if self._client is not None:
+                self._changes.update({device: latest.body for device, latest in news.items() if latest.revision})
+                self._some.notify()
+
+    def connected(self, client: paho.Client) -> None:
+        """The client's connection stands: ask what the broker retains, then publish what differs."""
+        with self._some:
+            if client is not self._client:
+                self._under_way = 0  # else what was under way is sent again by the client itself
+            self._client = client
+            self._differing, self._retained = {}, {}
+            self._comparing, self._asked_at = True, time.monotonic()
+            self._heard_at = self._asked_at
+            self._some.notify()
+        client.subscribe(ALL_DESIRED, 0)
+
+    def disconnected(self) -> None:
+        """It stands no longer: what is to be published then is found anew."""
+        with self._some:
+            self._client, self._comparing = None, False
+            self._changes, self._differing, self._retained = {}, {}, {}
+
+    def retained(self, topic: str, body: bytes) -> None:
+        """The broker retains this in an assignment's place."""
+        device, _ = routes.split_topic(topic) or ("", "")
+        with self._some:
+            if self._comparing:
+                self._retained[device] = body
+                self._heard_at = time.monotonic()
+
+    def confirmed(self) -> None:
+        """The broker has one more."""
+        with self._some:
+            self._under_way = max(0, self._under_way - 1)
+            self._some.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._some:
+                while not self._closed and (found := self._next()) is None:
+                    self._some.wait(0.1 if self._comparing else None)
+                if self._closed:
+                    return
+                assert found is not None
+                client, device, body = found
+                self._under_way += 1
+            try:
+                client.publish(routes.desired_topic(device), body, qos=1, retain=True)
+            except Exception:
+                log.exception("a fault while publishing for device=%s", device)
+                self.confirmed()
+
+    def _next(self) -> tuple[paho.Client, str, bytes] | None:
+        client = self._client
+        if client is None or self._under_way >= WINDOW:
+            return None
+        if self._comparing:
+            self._compare(client)
+        for queue in (self._changes, self._differing):
+            for device in queue:
+                return client, device, queue.pop(device)
+        return None
+
+    def _compare(self, client: paho.Client) -> None:
+        now = time.monotonic()
+        if now - self._heard_at < _QUIET_S and now - self._asked_at < _PATIENCE_S:
+            return
+        self._comparing = False
+        self._differing = {
+            device: latest.body
+            for device, latest in self._wanted().items()
+            if latest.revision and self._retained.get(device) != latest.body and device not in self._changes
+        }
+        log.info("the broker retains %d assignments, %d are published", len(self._retained), len(self._differing))
+        self._retained = {}
+        client.unsubscribe(ALL_DESIRED)

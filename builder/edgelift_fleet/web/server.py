@@ -1,0 +1,96 @@
+"""uvicorn on a thread of its own: signals and the order of stopping are its owner's, the bounds of connections ours."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+import threading
+import time
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from edgelift_contract.errors import DeviceError
+from edgelift_fleet.web.places import Places
+from edgelift_fleet.web.protocol import Allowance, GuestProtocol, cut_overdue
+
+#: Connections that are taken over at once, each of which has a descriptor before its place is looked for.
+_AT_ONCE = 128
+#: Connections that the system holds until they are taken over: a whole fleet comes back at once after a power cut.
+_BACKLOG = 4096
+#: How often overdue connections are looked for, in uvicorn's ticks of 0.1 s.
+_LOOK_TICKS = 10
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, places: Places[GuestProtocol], allowance: Allowance) -> None:
+        super().__init__(config)
+        self._places, self._allowance = places, allowance
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _LOOK_TICKS == 0:
+            cut_overdue(self._places, self._allowance, time.monotonic())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in self._places.those("new"):
+            connection.cut()  # nothing is owed to them, and they would be waited for
+        await super().shutdown(sockets)
+
+
+class HttpServer:
+    """Serves an application on a listening socket. A context: requests are taken inside the block."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        *,
+        places: int,
+        grace_s: int,
+        allowance: Allowance | None = None,
+    ) -> None:
+        """Bind.
+
+        Args:
+            app: what answers.
+            listener: of this server, for good.
+            places: connections at once; half of them for one address.
+            grace_s: how long answers that are under way may take at the end, seconds.
+            allowance: what a client may take.
+        """
+        allowance = allowance or Allowance()
+        self.places = places
+        self._connections: Places[GuestProtocol] = Places(places, max(1, places // 2))
+        made: Any = functools.partial(GuestProtocol, allowance=allowance, places=self._connections)
+        config = uvicorn.Config(
+            app, http=made, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off",
+            timeout_graceful_shutdown=grace_s, backlog=_AT_ONCE,
+        )  # fmt: skip
+        self._server = _Server(config, self._connections, allowance)
+        self._listener, self._grace_s = listener, grace_s
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
+        )
+
+    def __len__(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
+
+    def __enter__(self) -> HttpServer:
+        logging.getLogger("uvicorn.error").setLevel(
+            logging.ERROR
+        )  # a line for each request that is none fills disks
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise DeviceError("internal", "The HTTP server did not start.", hint="See its log.")
+            time.sleep(0.01)
+        self._listener.listen(_BACKLOG)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(self._grace_s + 1)

@@ -6,7 +6,7 @@ Level-triggered: the row holds the wanted end. Writing what stands there already
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -107,7 +107,7 @@ def set_slot(
 
 
 def set_slots(
-    session: Session, slot: str, wishes: Mapping[str, SlotAssignment | None]
+    session: Session, slot: str, wishes: Mapping[str, SlotAssignment | None], *, again: Collection[str] = ()
 ) -> dict[str, int | ContractError | None]:
     """`set_slot` for many devices, in a fixed number of statements. Inside a write transaction.
 
@@ -115,6 +115,7 @@ def set_slots(
         session: of the transaction.
         slot: the name of the slot.
         wishes: device → what its slot should run; None empties it.
+        again: devices that are asked once more for what stands there already, as in `set_slot`.
 
     Returns:
         Device → its new revision, None when this stood there already, or why it could not be written: what is wrong
@@ -128,7 +129,7 @@ def set_slots(
     now = time.time()
     for device, revision_seen, body in session.execute(query):
         try:
-            made = _next(device, body, revision_seen, slot, wishes[device], now)
+            made = _next(device, body, revision_seen, slot, wishes[device], now, again=device in again)
         except ContractError as error:
             found[device] = error
             continue
@@ -149,8 +150,9 @@ def set_slots(
 
 
 def _next(
-    device: str, body: str | None, revision_seen: int, slot: str, wanted: SlotAssignment | None, now: float
-) -> Assignment | None:
+    device: str, body: str | None, revision_seen: int, slot: str, wanted: SlotAssignment | None, now: float,
+    *, again: bool,
+) -> Assignment | None:  # fmt: skip
     """A device's assignment after a change of one slot; None where nothing changes.
 
     Raises:
@@ -158,7 +160,7 @@ def _next(
     """
     current = decode_row(body, Assignment, owner=device, what=_WHAT) if body is not None else None
     slots = dict(current.slots) if current else {}
-    if _wish(slots.get(slot)) == _wish(wanted):
+    if not again and _wish(slots.get(slot)) == _wish(wanted):
         return None
     if spent := revisions_spent(device, revision_seen):
         raise UnreadableRow(spent)

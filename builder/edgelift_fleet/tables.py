@@ -318,7 +318,8 @@ class RolloutDeviceRow(Base):
     """A device that a rollout reached.
 
     `previous` is the SlotAssignment to go back to, empty for none; `told_at` since when it can know of what it was
-    assigned, 0 while it was never there; `held` that a pause took back what it was assigned.
+    assigned, 0 while it was never there; `tried` how often it was asked again after a failure; `held` that a pause, or
+    the end of its window, took back what it was assigned.
     `committed_by` is what its commit rests on, `requests` or `goldens`; empty before.
     """
 
@@ -338,6 +339,7 @@ class RolloutDeviceRow(Base):
     code: Mapped[str] = mapped_column(sa.String(64), default="")
     message: Mapped[str] = mapped_column(sa.Text, default="")
     committed_by: Mapped[str] = mapped_column(sa.String(16), default="", server_default="")
+    tried: Mapped[int] = mapped_column(default=0)
 
 
 class RolloutMemberRow(Base):

@@ -26,7 +26,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgelift_fleet.rollout.ends import many, named, outcomes, tell
+from edgelift_fleet.rollout.pace import Admitted, Begun, Trait, admit, shut
 from edgelift_fleet.rollout.plan import Plan
+from edgelift_fleet.rollout.retry import retry_at
 from edgelift_fleet.rollout.situation import (
     BAD,
     HOME,
@@ -109,12 +111,13 @@ def decide(plan: Plan, seen: Observations, now: float) -> Decision:
         return _while_going_back(seen)
     if seen.state == "paused":
         return _while_paused(seen)
-    return _breach(plan, seen) or (_begin(plan, seen, now) if seen.wave < 0 else _current_wave(plan, seen, now))
+    stopped = _breach(plan, seen) or _out_of_window(plan, seen, now)
+    return stopped or (_begin(plan, seen, now) if seen.wave < 0 else _current_wave(plan, seen, now))
 
 
 def _breach(plan: Plan, seen: Observations) -> Decision | None:
     counted, size = seen.counted(), seen.size()
-    failed = [d for d in counted if d.status in BAD]
+    failed = [d for d in counted if d.status in BAD and _again_at(plan, d) is None]
     if len(failed) > plan.failures_allowed(size):
         return _roll_back(plan, seen, failed, size)
     allowed, offline = plan.offline_allowed(size), [d.device for d in counted if d.status == "offline"]
@@ -125,26 +128,47 @@ def _breach(plan: Plan, seen: Observations) -> Decision | None:
     return None
 
 
+def _out_of_window(plan: Plan, seen: Observations, now: float) -> Decision | None:
+    """Whoever hasn't begun when its window shuts waits for the next one without the release: it might come at any time."""
+    not_begun = [d.device for d in seen.counted() if d.status in ("waiting", "offline")]
+    late = shut(plan, not_begun, seen.traits, now)
+    return HoldBack(late, f"The window of {named(late)} shut before it began.") if late else None
+
+
 def _begin(plan: Plan, seen: Observations, now: float) -> Decision:
-    if now < plan.start_at:
-        return Hold("It begins at its start time.", until=plan.start_at)
-    if not seen.free():
+    if not seen.free() and now >= plan.start_at:
         return Hold("No device is selected yet.")
     first = _may_start(plan, seen, seen.free()[: plan.waves[0].reach(seen.size())], now)
-    return Advance(0, first, f"Wave 1 of {len(plan.waves)} begins with {many(len(first))}.")
+    if not first.devices:
+        return Hold(first.waits, until=first.until)
+    return Advance(
+        0,
+        first.devices,
+        f"Wave 1 of {len(plan.waves)} begins with {many(len(first.devices))}. {first.waits}".rstrip(),
+    )
 
 
 def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
     reached = [d for d in seen.counted() if d.status != "held"]
-    lacking = _may_start(plan, seen, _lacking(plan, seen, reached), now)
-    if lacking:
-        return Hold(f"Wave {seen.wave + 1} takes in {many(len(lacking))} more.", lacking)
-    if not reached:
+    lacking = _may_start(plan, seen, [*_due_again(plan, reached, now), *_lacking(plan, seen, reached)], now)
+    if lacking.devices:
+        text = f"Wave {seen.wave + 1} takes in {many(len(lacking.devices))} more. {lacking.waits}".rstrip()
+        return Hold(text, lacking.devices)
+    if not reached and not lacking.waits:
         return Pause(f"No device is left in it. {tell(outcomes(seen))}")
     waiting = [d for d in reached if d.status in UNDER_WAY]
-    if waiting:
-        until = _next_deadline(plan, waiting, now)
-        return Hold(f"Waiting for {named([d.device for d in waiting])} to serve through probation.", until=until)
+    again = {d.device: at for d in reached if (at := _again_at(plan, d)) is not None}
+    if waiting or again or lacking.waits:
+        texts = (
+            [f"Waiting for {named([d.device for d in waiting])} to serve through probation."] if waiting else []
+        )
+        texts += [f"{named(list(again))} is asked again later."] if again else []
+        return Hold(
+            " ".join([*texts, *([lacking.waits] if lacking.waits else [])]),
+            until=_first(
+                _next_deadline(plan, waiting, now), lacking.until, *(at for at in again.values() if at > now)
+            ),
+        )
     members = [d for d in reached if d.wave == seen.wave]
     if members and not any(d.status == "committed" for d in members):
         stopped = _nobody_committed(plan, seen, members, now)
@@ -190,10 +214,10 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
         if plan.approval and seen.approved < seen.wave + 2:
             return Hold(f"Wave {seen.wave + 1} committed; wave {number + 1} waits for a person to approve it.")
         more = _may_start(plan, seen, wanted, now)
-        if not more:
-            return Hold(f"Wave {number + 1} may not begin yet.")
-        text = f"Wave {number} committed; wave {number + 1} of {len(plan.waves)} begins with {many(len(more))}."
-        return Advance(number, more, text)
+        if not more.devices:
+            return Hold(f"Wave {seen.wave + 1} committed; of wave {number + 1} {more.waits}", until=more.until)
+        text = f"Wave {number} committed; wave {number + 1} of {len(plan.waves)} begins with {many(len(more.devices))}."
+        return Advance(number, more.devices, f"{text} {more.waits}".rstrip())
     offline = [d for d in reached if d.status == "offline"]
     until = _last_deadline(plan, offline) if offline else now
     if now < until:
@@ -205,9 +229,24 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
     return Finish("done", f"{text} {rest}".rstrip(), found, let_go)
 
 
-def _may_start(plan: Plan, seen: Observations, wanted: Sequence[str], now: float) -> tuple[str, ...]:
-    """Those of the devices that a wave wants which may start now."""
-    return tuple(wanted) if seen.state in ("scheduled", "running") and now >= plan.start_at else ()
+def _may_start(plan: Plan, seen: Observations, wanted: Sequence[str], now: float) -> Admitted:
+    """Those of the devices that a wave wants which may start now, and why the others wait."""
+    if not plan.is_paced():
+        return Admitted(tuple(wanted))
+    under_way = sum(d.status in UNDER_WAY and not d.going_back for d in seen.devices)
+    starts = [Begun(d.assigned_at, seen.traits.get(d.device, Trait()).size_bytes) for d in seen.devices]
+    return admit(plan, wanted, seen.traits, under_way=under_way, starts=starts, now=now)
+
+
+def _again_at(plan: Plan, device: DeviceSeen) -> float | None:
+    """When a failed device is to be asked again; None for never, and for one that has not failed."""
+    if device.status != "failed" or not plan.retries:
+        return None  # who fell silent in the middle of an update may have been silenced by it
+    return retry_at(plan, device.code, device.tried, device.since)
+
+
+def _due_again(plan: Plan, reached: Sequence[DeviceSeen], now: float) -> list[str]:
+    return [d.device for d in reached if (at := _again_at(plan, d)) is not None and now >= at]
 
 
 def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen], size: int) -> Decision:
@@ -254,3 +293,8 @@ def _next_deadline(plan: Plan, devices: Sequence[DeviceSeen], now: float) -> flo
 
 def _last_deadline(plan: Plan, devices: Sequence[DeviceSeen]) -> float:
     return max(d.assigned_at + plan.deadline_s for d in devices)
+
+
+def _first(*times: float) -> float:
+    """The first of times that are there; 0 for none."""
+    return min((at for at in times if at), default=0.0)

@@ -41,7 +41,7 @@ CHUNK = 200
 
 
 def hand_out(session: Session, row: RolloutRow, devices: Sequence[str], seen: LastSeen) -> list[str]:
-    """Assign a rollout's release to devices: to new ones, and to those that a pause had held back.
+    """Assign a rollout's release to devices: to new ones, to those that were held back, and once more to those that failed.
 
     What can't be assigned to a device costs that device: it is `unsuited`, with the reason.
     """
@@ -49,7 +49,8 @@ def hand_out(session: Session, row: RolloutRow, devices: Sequence[str], seen: La
     wishes, errors = _wishes(session, row, about)
     previous = _previous(session, row, about, wishes)
     revisions: dict[str, int] = {}
-    for device, outcome in set_slots(session, row.slot, wishes).items():
+    failed = {device for device, one in about.items() if one.kept is not None and not one.held}
+    for device, outcome in set_slots(session, row.slot, wishes, again=failed).items():
         if isinstance(outcome, ContractError):
             errors[device] = outcome
         else:
@@ -60,7 +61,8 @@ def hand_out(session: Session, row: RolloutRow, devices: Sequence[str], seen: La
         there = is_there(one.presence_online, one.gone_at, seen.at(device, one.last_seen), now)
         error = errors.get(device)
         (new if one.kept is None else again).append({
-            "rollout": row.number, "device": device, "wave": row.wave, "assigned_at": now,
+            "rollout": row.number, "device": device, "assigned_at": now,
+            "wave": one.wave if device in failed else row.wave, "tried": (one.tried or 0) + (device in failed),
             "artifact": "" if error else wishes[device].artifact, "revision": revisions.get(device, 0),
             "previous": previous.get(device, "") if one.kept is None else one.kept,
             "told_at": now if there else 0.0, "going_back": False, "held": False, "status_at": now,
@@ -133,7 +135,7 @@ def _about(session: Session, row: RolloutRow, devices: Sequence[str]) -> Sequenc
         DeviceRow.id, DeviceRow.facts, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at,
         AssignmentRow.body, SlotStateRow.artifact.label("serving"), RolloutDeviceRow.previous.label("kept"),
         RolloutDeviceRow.artifact.label("mine"), RolloutDeviceRow.held, RolloutDeviceRow.told_at,
-        RolloutDeviceRow.assigned_at,
+        RolloutDeviceRow.assigned_at, RolloutDeviceRow.wave, RolloutDeviceRow.tried,
     )  # fmt: skip
     slot = sa.and_(SlotStateRow.device == DeviceRow.id, SlotStateRow.slot == row.slot)
     mine = sa.and_(RolloutDeviceRow.device == DeviceRow.id, RolloutDeviceRow.rollout == row.number)

@@ -30,7 +30,8 @@ class Kept:
     Attributes:
         told_at: since when it can know of what it was assigned, seconds since 1970; 0 while it was never there.
         previous: id of the artifact that it had before; empty for none.
-        held: a pause took back what it was assigned.
+        held: a pause, or the end of its window, took back what it was assigned.
+        tried: how often it was asked again after a failure.
     """
 
     device: str
@@ -47,6 +48,7 @@ class Kept:
     code: str
     message: str
     committed_by: str = ""
+    tried: int = 0
 
 
 @dataclass(frozen=True)

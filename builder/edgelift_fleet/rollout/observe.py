@@ -16,14 +16,18 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import Policy
+from edgelift_contract.hardware import ACCEPTS
+from edgelift_contract.release import Release
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.assignments import revisions_spent
-from edgelift_fleet.cohorts import select_ids, select_members
+from edgelift_fleet.cohorts import Member, select_ids, select_members
 from edgelift_fleet.devices import LastSeen, is_there
+from edgelift_fleet.registry import get_release
 from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.rollout.evidence import Claim, judge_claims
 from edgelift_fleet.rollout.judge import Kept, Said, Standing, judge_device
-from edgelift_fleet.rollout.plan import read_plan
+from edgelift_fleet.rollout.pace import Trait
+from edgelift_fleet.rollout.plan import Plan, read_plan, to_plan
 from edgelift_fleet.rollout.situation import TERMINAL, DeviceSeen, Observations, RolloutState, Scope
 from edgelift_fleet.rows import Fault, decode_row, read_row
 from edgelift_fleet.tables import (
@@ -52,12 +56,14 @@ class Cohort:
     Attributes:
         ids: in the order of choice.
         away: those that are not there now.
+        traits: what their pace depends on; of none where the plan has no limits.
         elsewhere: devices that are selected, but that another rollout of the same slot has → its id.
     """
 
     ids: list[str]
     away: frozenset[str]
     elsewhere: dict[str, str]
+    traits: dict[str, Trait]
 
 
 class _Wanted(msgspec.Struct):
@@ -146,7 +152,7 @@ def _everything(session: Session, number: int, slot: str) -> Sequence[Any]:
         RolloutDeviceRow.device, RolloutDeviceRow.wave, RolloutDeviceRow.artifact, RolloutDeviceRow.revision,
         RolloutDeviceRow.assigned_at, RolloutDeviceRow.told_at, RolloutDeviceRow.previous, RolloutDeviceRow.going_back,
         RolloutDeviceRow.held, RolloutDeviceRow.status, RolloutDeviceRow.status_at, RolloutDeviceRow.code,
-        RolloutDeviceRow.message, RolloutDeviceRow.committed_by,
+        RolloutDeviceRow.message, RolloutDeviceRow.committed_by, RolloutDeviceRow.tried,
     )  # fmt: skip
     about = (DeviceRow.revision_seen, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at)
     query = sa.select(*reached, *about, AssignmentRow.body, SlotStateRow.artifact.label("serving"))
@@ -166,7 +172,7 @@ def _kept(one: Any, into: list[Fault]) -> Kept:
     return Kept(
         one.device, one.wave, one.artifact, one.revision, one.assigned_at, one.told_at,
         previous.artifact if previous else "", one.going_back, one.held, one.status, one.status_at, one.code, one.message,
-        one.committed_by,
+        one.committed_by, one.tried,
     )  # fmt: skip
 
 
@@ -199,13 +205,13 @@ def observe(row: RolloutRow, found: Mapping[str, Placed], cohort: Cohort, now: f
     devices = [
         DeviceSeen(
             device, kept.wave, standing.status, kept.status_at if standing.status == kept.status else now,
-            max(kept.assigned_at, kept.told_at), _reason(standing), kept.going_back,
+            max(kept.assigned_at, kept.told_at), _reason(standing), kept.going_back, standing.code, kept.tried,
         )
         for device, (kept, standing, _) in sorted(found.items())
     ]  # fmt: skip
     return Observations(
         msgspec.convert(row.state, RolloutState), row.wave, cohort.ids, devices, cohort.away, cohort.elsewhere,
-        msgspec.convert(row.back, Scope), row.approved,
+        msgspec.convert(row.back, Scope), row.approved, cohort.traits,
     )  # fmt: skip
 
 
@@ -222,7 +228,25 @@ def cohort_of(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> 
         ids = [m.device for m in sorted(mine, key=lambda m: (not m.online, m.device))]
     else:
         ids = order(mine, kept.seed, row.wave + 1)
-    return Cohort(ids, frozenset(m.device for m in mine if not m.online), elsewhere)
+    away = frozenset(m.device for m in mine if not m.online)
+    return Cohort(ids, away, elsewhere, _traits(session, row, to_plan(kept), mine))
+
+
+def _traits(session: Session, row: RolloutRow, plan: Plan, members: Sequence[Member]) -> dict[str, Trait]:
+    if not plan.is_paced():
+        return {}
+    release = get_release(session, f"{row.model}@{row.version}") if plan.bandwidth_bytes_s else None
+    sizes = {
+        name: max_size(release, name) if release else 0 for name in {member.hardware_class for member in members}
+    }
+    return {m.device: Trait(m.timezone, sizes[m.hardware_class]) for m in members}
+
+
+def max_size(release: Release, hardware_class: str) -> int:
+    """Bytes of the largest artifact that a device of this class may get."""
+    accepts = next((found for name, found in ACCEPTS.items() if name == hardware_class), ())
+    fitting = [a.size_bytes for a in release.artifacts if a.hardware_class in (hardware_class, *accepts)]
+    return max(fitting, default=0)
 
 
 def keep_members(session: Session, number: int, devices: Sequence[str]) -> None:

@@ -7,9 +7,8 @@ What a rate bounds, exactly: in any stretch of T seconds at most `rate · (T + 1
 they are asked: a device that has some of the files already takes fewer, one that is off takes them when it is back.
 How fast one device downloads is between it and the link.
 
-With maintenance windows only devices that are there are asked, and what one was asked for and hasn't begun when its
-window shuts is taken back (`shut`): none begins out of its window because it was off within it. An update that has
-begun is not cut off.
+With maintenance windows, what a device was asked for and hasn't begun when its window shuts is taken back (`shut`): none
+begins out of its window because it was off within it. An update that has begun is not cut off.
 """
 
 from __future__ import annotations
@@ -31,11 +30,10 @@ _BURST_S = 1.0
 
 @dataclass(frozen=True)
 class Trait:
-    """What of a device its pace depends on: its zone as it says, the bytes of its artifact, whether it is there."""
+    """What of a device its pace depends on: its zone as it says, and the bytes of its artifact."""
 
     timezone: str = ""
     size_bytes: int = 0
-    online: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def admit(
     Args:
         plan: whose limits.
         wanted: ids, in the order of choice.
-        traits: of each of them; one that is missing is taken for there, in the plan's zone, of no bytes.
+        traits: of each of them; one that is missing is in the plan's zone, of no bytes.
         under_way: devices that were heard of since they were asked and have not ended.
         starts: who was asked to begin by this rollout; those of the last minutes are enough.
         now: seconds since 1970.
@@ -117,8 +115,6 @@ class _Gate:
             at = next_open(plan.windows, zone, self._now)
             if at > self._now:
                 return f"for the window, which opens at {_clock(at, zone)}", at
-            if not trait.online:
-                return "to be there within the window", 0.0
         if plan.concurrency and self._under_way >= plan.concurrency:
             return f"because {plan.concurrency} are under way at once", 0.0
         for bucket, reason in (

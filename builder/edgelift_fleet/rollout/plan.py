@@ -91,6 +91,12 @@ class Plan:
     gate_before_s: float = 3600.0
     placebo: bool = False
 
+    def is_paced(self) -> bool:
+        """Does it bound when devices may begin?"""
+        return bool(
+            self.start_at or self.windows or self.concurrency or self.rate_per_min or self.bandwidth_bytes_s
+        )
+
     def failures_allowed(self, cohort: int) -> int:
         """How many failed devices a cohort of this size puts up with."""
         return max(self.max_failures, _part(self.max_failures_share, cohort))

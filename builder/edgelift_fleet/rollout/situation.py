@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgelift_fleet.rollout.pace import Trait
+
 #: Of a device that a rollout reached:
 #: `waiting` it is there and has not begun · `offline` it is not there and has not begun · `updating` it has begun ·
 #: `committed` · `failed` · `silent` no end at its deadline · `superseded` another assignment took its place ·
@@ -53,6 +55,8 @@ class DeviceSeen:
         assigned_at: when it was last assigned something by this rollout.
         reason: of a failure; for people.
         going_back: was it assigned its previous version?
+        code: of a failure.
+        tried: how often it was asked again after a failure.
     """
 
     device: str
@@ -62,6 +66,8 @@ class DeviceSeen:
     assigned_at: float
     reason: str = ""
     going_back: bool = False
+    code: str = ""
+    tried: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Observations:
         elsewhere: devices that are selected, but belong to another rollout of the same slot → its id; none of the cohort.
         back: what a rollback takes back, once there is one.
         approved: how many waves may have begun, by what a person has approved; the first needs nobody.
+        traits: of devices, what their pace depends on; of none where the plan has no limits.
     """
 
     state: RolloutState
@@ -87,6 +94,7 @@ class Observations:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     back: Scope = ""
     approved: int = 1
+    traits: Mapping[str, Trait] = field(default_factory=dict)
 
     def counted(self) -> list[DeviceSeen]:
         """The devices within the arithmetic."""

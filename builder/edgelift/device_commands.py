@@ -13,14 +13,18 @@ from edgelift.common import (
     MinRequestsOption,
     ProbationOption,
     SiteOption,
+    ToOption,
     make_policy,
     open_client,
     print_json,
+    selector,
 )
 from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:
+    from edgelift_contract.assignment import Policy
+    from edgelift_fleet.client import Client
     from edgelift_fleet.messages import DeviceDetail, DeviceSummary, Quantiles, SlotSummary, SwapView
 
 
@@ -164,7 +168,10 @@ def _swap(swap: SwapView) -> tuple[str, ...]:
 
 def _assign(
     release: Annotated[str, typer.Argument(help="model@version, as in digits@2.")],
-    device: Annotated[list[str], typer.Option("--device", "-d", help="A device's id; repeat for more.")],
+    device: Annotated[
+        list[str] | None, typer.Option("--device", "-d", help="A device's id; repeat for more.")
+    ] = None,
+    to: ToOption = None,
     slot: Annotated[str, typer.Option("--slot", help="The slot [default: the model's name].")] = "",
     probation: ProbationOption = None,
     min_requests: MinRequestsOption = None,
@@ -176,20 +183,47 @@ def _assign(
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have devices run a release, at once and without waves."""
+    """Have devices run a release, at once and without waves; exit 1 if one of them was refused it."""
+    if bool(device) == bool(to):
+        raise ContractError(
+            "malformed", "It is not said which devices.", hint="Name them with --device, or select them with --to."
+        )
+    policy = make_policy(probation, min_requests, max_error_rate, max_latency_ratio, allow_older=allow_older)
+    client = open_client(site)
+    if to:
+        _assign_to(client, release, to, slot, policy, as_json=as_json)
+    for name in device or ():
+        _assign_one(client, release, name, slot, policy, as_json=as_json)
+
+
+def _assign_one(client: Client, release: str, name: str, slot: str, policy: Policy, *, as_json: bool) -> None:
     from edgelift_fleet.client import segment
     from edgelift_fleet.messages import AssignReply, AssignRequest
 
-    policy = make_policy(probation, min_requests, max_error_rate, max_latency_ratio, allow_older=allow_older)
-    client = open_client(site)
-    for name in device:
-        path = f"/v1/devices/{segment(name)}/assign"
-        reply = client.post(path, AssignRequest(release, slot, policy), AssignReply)
-        if as_json:
-            print_json(reply)
-        else:
-            text = f"assigned {release}" if reply.changed else f"has {release} assigned already"
-            say(f"{name}: {text} in slot {reply.slot!r} (revision {reply.revision}).")
+    path = f"/v1/devices/{segment(name)}/assign"
+    reply = client.post(path, AssignRequest(release, slot, policy), AssignReply)
+    if as_json:
+        print_json(reply)
+    else:
+        text = f"assigned {release}" if reply.changed else f"has {release} assigned already"
+        say(f"{name}: {text} in slot {reply.slot!r} (revision {reply.revision}).")
+
+
+def _assign_to(client: Client, release: str, to: str, slot: str, policy: Policy, *, as_json: bool) -> None:
+    from edgelift_fleet.messages import AssignManyRequest, AssignOutcome
+
+    request = AssignManyRequest(release, selector(to), slot, policy)
+    found = client.post("/v1/assign", request, list[AssignOutcome])
+    if as_json:
+        print_json(found)
+    else:
+        by_outcome = {one.outcome: [o for o in found if o.outcome == one.outcome] for one in found}
+        words = {"assigned": f"assigned {release}", "unchanged": f"has {release} assigned already"}
+        say(f"{release}: {', '.join(f'{len(these)} {outcome}' for outcome, these in sorted(by_outcome.items()))}.")
+        for one in found:
+            say(f"{one.device}: {words.get(one.outcome) or f'refused: {one.message} ({one.code})'}")
+    if any(one.outcome == "refused" for one in found):
+        raise typer.Exit(1)
 
 
 def _tag(

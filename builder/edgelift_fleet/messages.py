@@ -380,6 +380,29 @@ class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: Policy = Policy()
 
 
+class AssignManyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Have every device that the selector `to` means run a release; otherwise as `AssignRequest`."""
+
+    release: str
+    to: str
+    slot: str = ""
+    policy: Policy = Policy()
+
+
+class AssignOutcome(msgspec.Struct, frozen=True):
+    """What one of many devices got. `outcome`: `assigned`, `unchanged` (it was so already) or `refused`, with code and
+    message.
+    """
+
+    device: str
+    outcome: Literal["assigned", "unchanged", "refused"]
+    slot: str = ""
+    artifact: str = ""
+    revision: int = 0
+    code: str = ""
+    message: str = ""
+
+
 class AssignReply(msgspec.Struct, frozen=True):
     """What is assigned now. `changed` is False when it was so already."""
 

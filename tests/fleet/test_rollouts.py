@@ -387,3 +387,27 @@ def test_the_command_line(shared: Server, operator: Operator, fleet: Fleet) -> N
     assert "restored" in edgelift("rollout", "show", view["id"], *at).stdout
     unknown = edgelift("rollout", "show", "r999", *at)
     assert unknown.returncode == 1 and "There is no rollout 'r999'" in unknown.stderr
+
+
+def test_only_as_many_are_under_way_as_may_be(operator, fleet) -> None:
+    names = ("pi-1", "pi-2", "pi-3")
+    start_fleet(fleet, operator, *names)
+    gates = hold(fleet, *names)
+    rollout = operator.start("digits@2", "100%", concurrency=1)
+    for number in (1, 2, 3):
+        view = operator.wait(rollout, lambda r: r.counts.get("updating") == 1)
+        assert view.reached == number
+        (device,) = (d.device for d in view.devices if d.status == "updating")
+        gates[device].set()
+        operator.wait(rollout, lambda r, n=number: r.committed == n)
+    assert operator.wait(rollout, "done").committed == 3
+
+
+def test_what_fails_for_a_passing_reason_is_asked_again(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    fleet.devices["pi-1"].behaviour = Behaviour(bad={"2": "refused"}, code="unreachable")
+    rollout = operator.start("digits@2", retries=10, retry_after_s=0.5)
+    operator.wait(rollout, lambda r: any(e.kind == "failed" and "pi-1" in e.text for e in r.events))
+    fleet.devices["pi-1"].behaviour = Behaviour()
+    done = operator.wait(rollout, "done")
+    assert (done.committed, done.failed) == (2, 0) and operator.versions("pi-1", "pi-2") == ["2", "2"]

@@ -14,10 +14,13 @@ from edgelift_contract.assignment import Assignment
 from edgelift_fleet import overview
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.bulk import assign_many
 from edgelift_fleet.db import device_scope
 from edgelift_fleet.devices import change_tags
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import (
+    AssignManyRequest,
+    AssignOutcome,
     AssignReply,
     AssignRequest,
     DeviceDetail,
@@ -30,6 +33,8 @@ from edgelift_fleet.rollout.clashes import open_rollouts_of, refuse_clash
 from edgelift_fleet.tables import DeviceRow
 
 MAX_OPERATOR_BYTES = 64 * 1024
+#: A selector may list thousands of devices.
+MAX_SELECTOR_BYTES = 1 << 20
 
 
 def operator_router(fleet: Fleet, tag: str) -> APIRouter:
@@ -76,6 +81,14 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         body = await read_body(request, MAX_OPERATOR_BYTES)
         wanted = codec.decode_json(body, AssignRequest, what="request")
         return answer(await run_in_threadpool(_assign, fleet, device, wanted))
+
+    @router.post("/v1/assign", openapi_extra=takes(AssignManyRequest), responses=answers(list[AssignOutcome]))
+    async def assign_all(request: Request) -> Response:
+        """Have every device that a selector means run the release, at once and without waves; answers what each got. What
+        is wrong with one device costs that device.
+        """
+        wanted = codec.decode_json(await read_body(request, MAX_SELECTOR_BYTES), AssignManyRequest, what="request")
+        return answer(await run_in_threadpool(assign_many, fleet.db, fleet.changes, wanted))
 
     @router.delete("/v1/devices/{device}/slots/{slot}", responses=answers(Assignment))
     def clear(device: str, slot: str) -> Response:

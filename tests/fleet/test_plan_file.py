@@ -5,13 +5,15 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgelift.plan_file import WORDS, make_request, parse_words, read_plan_file
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
+from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.messages import PlanOptions, RolloutRequest
-from tests.fleet.conftest import edgelift
+from tests.fleet.conftest import ROOT, edgelift
 
 pytestmark = pytest.mark.fleet
 
@@ -56,6 +58,12 @@ def test_every_word_means_a_field_and_every_field_has_a_word() -> None:
     assert named == {
         *PlanOptions.__struct_fields__, *Policy.__struct_fields__, "release", "to", "waves", "slot", "seed",
     }  # fmt: skip
+
+
+def test_every_word_and_every_fact_is_on_the_operators_page() -> None:
+    page = (ROOT / "docs" / "rollouts.md").read_text()
+    facts = (field.name for field in msgspec.structs.fields(DeviceFacts))
+    assert [word for word in (*WORDS, *facts) if f"`{word}`" not in page] == []
 
 
 @pytest.mark.parametrize(

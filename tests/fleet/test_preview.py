@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from edgelift.rollout_preview import duration, preview_lines, size
+from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError
@@ -258,3 +259,32 @@ def test_words_for_people() -> None:
         "2 h 30 min",
         "2 d 4 h",
     ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"soak_s": 10**30}, {"soak_s": -1}, {"deadline_s": 1e308}, {"max_failures": 2**63}, {"max_failures": -1},
+        {"max_failures": "101%"}, {"max_failures": "1e400%"}, {"max_offline": ""}, {"waves": []}, {"waves": ["1e999%"]},
+        {"waves": ["100%"] * 101}, {"waves": ["9" * 400, "100%"]}, {"concurrency": 2**64}, {"rate_per_min": 1e300},
+        {"bandwidth_bytes_s": -0.1}, {"start_at": 1e18}, {"retries": 2**63}, {"windows": ["x"]}, {"windows": ["22:00"] * 17},
+        {"timezone": "Mars/Base"}, {"seed": 2**70}, {"seed": -1}, {"gates": ["luck"]}, {"gate_looks": 0}, {"to": ""},
+        {"to": "ids:"}, {"slot": "../x"}, {"comment": "x" * 3000}, {"policy": {"probation_s": 1e30}}, {"colour": "blue"},
+        {"waves": "100%"}, {"to": "not " * 200 + "all"},
+    ],
+    ids=lambda wrong: f"{next(iter(wrong))}",
+)  # fmt: skip
+def test_a_request_that_is_wrong_is_a_clear_400(desk: Desk, wrong: dict[str, object]) -> None:
+    """As the API takes it: each is told apart by its code, and none is a fault of the server."""
+    desk.add("pi-1")
+    body = {"release": "digits@2", "to": "all", "waves": ["1", "100%"], **wrong}
+    with pytest.raises(ContractError) as refused:
+        desk.rollouts.preview(codec.decode_json(json.dumps(body).encode(), RolloutRequest, what="request"))
+    assert refused.value.code in ("malformed", "bad-id") and len(refused.value.message) < 600
+    for text in ('"NaN"', "NaN", "Infinity", "1e999"):
+        with pytest.raises(ContractError):
+            codec.decode_json(
+                f'{{"release":"a@1","to":"all","waves":["100%"],"soak_s":{text}}}'.encode(),
+                RolloutRequest,
+                what="x",
+            )

@@ -218,6 +218,8 @@ class SimulatedDevice:
         update = self.slots.get(slot, SlotReport()).update
         if update is not None and update.outcome == "in-progress":
             return True  # the link broke in the middle of it
+        if update is not None and update.outcome != "committed" and wanted.asked > update.revision:
+            return True  # it failed, and is asked again
         return update is None or (update.artifact, update.rollout) != (wanted.artifact, wanted.rollout)
 
     def _update(self, slot: str, wanted: SlotAssignment, assignment: Assignment) -> None:

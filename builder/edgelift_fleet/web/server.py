@@ -16,6 +16,8 @@ from edgelift_contract.errors import DeviceError
 from edgelift_fleet.web.places import Places
 from edgelift_fleet.web.protocol import Allowance, GuestProtocol, cut_overdue
 
+log = logging.getLogger(__name__)
+
 #: Connections that are taken over at once, each of which has a descriptor before its place is looked for.
 _AT_ONCE = 128
 #: Connections that the system holds until they are taken over: a whole fleet comes back at once after a power cut.
@@ -31,7 +33,10 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _LOOK_TICKS == 0:
-            cut_overdue(self._places, self._allowance, time.monotonic())
+            try:
+                cut_overdue(self._places, self._allowance, time.monotonic())
+            except Exception:
+                log.exception("a fault while looking for overdue connections")  # it must not end the server
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -66,8 +66,8 @@ class Operator:
         return [slots[0].version if slots else "" for slots in found]
 
     def start(self, release: str, waves: str = "1,100%", **options: object) -> RolloutView:
-        options = {"seed": seed_in_order(self.prefix), **options}
-        request = RolloutRequest(release, f"tag:{self.prefix}demo", waves.split(","), policy=QUICK, **options)
+        options = {"seed": seed_in_order(self.prefix), "to": f"tag:{self.prefix}demo", **options}
+        request = RolloutRequest(release=release, waves=waves.split(","), policy=QUICK, **options)
         return self.client.post("/v1/rollouts", request, RolloutView)
 
     def show(self, rollout: RolloutView) -> RolloutView:
@@ -325,6 +325,27 @@ def test_only_one_rollout_at_a_time_on_a_slot(operator, fleet) -> None:
     with pytest.raises(ContractError) as refused:
         operator.start("digits@3")
     assert refused.value.code == "conflict" and first.id in refused.value.message
+
+
+def test_tagging_a_device_into_a_second_rollout_of_its_slot_is_refused(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1", "pi-2")
+    hold(fleet, "pi-1", "pi-2")
+    operator.tag("pi-2", "other", "demo")
+    operator.tag("pi-2", remove=("demo",))  # the device's own tag of that key comes again with its next report
+    fleet.devices["pi-2"].tags.clear()
+    fleet.devices["pi-2"].report()
+    first = operator.start("digits@2")
+    second = operator.start("digits@3", to=f"tag:{operator.prefix}other")
+    with pytest.raises(ContractError) as refused:
+        operator.tag("pi-1", "other")
+    assert (
+        refused.value.code == "conflict"
+        and first.id in refused.value.message
+        and second.id in refused.value.message
+    )
+    assert operator.detail("pi-1").device.tags == {f"{operator.prefix}demo": ""}
+    operator.order(second, "cancel")
+    operator.tag("pi-1", "other")  # nothing stands against it any more
 
 
 @pytest.mark.parametrize(

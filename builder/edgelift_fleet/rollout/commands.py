@@ -131,7 +131,7 @@ def _named_devices(session: Session, row: RolloutRow, devices: Sequence[str]) ->
     query = sa.select(RolloutDeviceRow.device, RolloutDeviceRow.status).where(
         RolloutDeviceRow.rollout == row.number
     )
-    standing = dict(session.execute(query).tuples().all())
+    standing = dict(session.execute(query).all())
     unknown = [device for device in names if device not in standing]
     if unknown:
         hint = f"See: edgelift rollout show {name}."

@@ -40,7 +40,7 @@ from edgelift_fleet.rollout.handing import CHUNK, give_back, hand_out, hold_back
 from edgelift_fleet.rollout.observe import Placed, look
 from edgelift_fleet.rollout.orders import plan_of
 from edgelift_fleet.rollout.situation import TERMINAL, Observations
-from edgelift_fleet.rollout.story import is_news, note, remember, set_state, why_back
+from edgelift_fleet.rollout.story import is_news, note, remember, set_state
 from edgelift_fleet.rows import UnreadableRow
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
@@ -61,13 +61,14 @@ _Write = Callable[[Session, RolloutRow, Sequence[str], LastSeen], list[str]]
 
 @dataclass(frozen=True)
 class _Seen:
-    """One look at a rollout, with what must still be so when it is acted upon."""
+    """One look at a rollout, with what must still be so when it is acted upon, and what is to be told of it besides."""
 
     found: dict[str, Placed]
     observations: Observations
     decision: Decision
     stamp: tuple[object, ...]
     now: float
+    untold: list[str]
 
 
 class Controller:
@@ -146,7 +147,14 @@ class Controller:
     def _look(self, session: Session, row: RolloutRow) -> _Seen:
         now = time.time()
         found, observations = look(session, row, self._seen, now)
-        return _Seen(found, observations, decide(plan_of(row), observations, now), _stamp(row), now)
+        return _Seen(
+            found,
+            observations,
+            decide(plan_of(row), observations, now),
+            _stamp(row),
+            now,
+            _untold(session, row, observations),
+        )
 
     def _act(self, number: int, seen: _Seen) -> list[tuple[_Write, Sequence[str]]]:
         """Keep what was seen and do what was decided, with the first chunk of devices; returns the other chunks."""
@@ -156,7 +164,8 @@ class Controller:
                 return []  # a person was faster: it is looked at again
             remember(session, row, seen.found, seen.now)
             row.cohort = len(seen.observations.cohort)
-            _tell_elsewhere(session, row, seen.observations)
+            for text in seen.untold:
+                note(session, row, "elsewhere", text)
             chunks = list(_chunks(*_carry_out(session, row, seen)))
             changed = chunks[0][0](session, row, chunks[0][1], self._seen) if chunks else []
         self._tell(changed)
@@ -193,7 +202,11 @@ def _state_after(seen: _Seen) -> str:
 
 def _is_quiet(row: RolloutRow, seen: _Seen) -> bool:
     """Would acting change nothing?"""
-    if any(is_news(one) for one in seen.found.values()) or row.cohort != len(seen.observations.cohort):
+    if (
+        seen.untold
+        or row.cohort != len(seen.observations.cohort)
+        or any(is_news(one) for one in seen.found.values())
+    ):
         return False
     decision = seen.decision
     if not isinstance(decision, Hold) or decision.join:
@@ -227,9 +240,7 @@ def _carry_out(session: Session, row: RolloutRow, seen: _Seen) -> tuple[_Write, 
             return give_back, devices
         case Finish(state, reason, outcomes, let_go):
             _let_go(session, row, let_go)
-            # Of a rollback the reason that began it is what people need to read first.
-            text = f"{why_back(session, row)} {reason}" if row.state == "rolling-back" else reason
-            set_state(session, row, state, text, devices=outcomes)
+            set_state(session, row, state, reason, devices=outcomes)
     return hand_out, ()
 
 
@@ -245,16 +256,15 @@ def _let_go(session: Session, row: RolloutRow, devices: Sequence[str]) -> None:
         session.execute(sa.update(RolloutDeviceRow), [{**change, "device": device} for device in devices])
 
 
-def _tell_elsewhere(session: Session, row: RolloutRow, seen: Observations) -> None:
-    """Say once of each device that another rollout has it."""
+def _untold(session: Session, row: RolloutRow, seen: Observations) -> list[str]:
+    """What was not yet said of devices that another rollout has."""
     if not seen.elsewhere:
-        return
+        return []
     texts = {
         f"{device} is left to {name}, which has it on the same slot." for device, name in seen.elsewhere.items()
     }
     query = sa.select(RolloutEventRow.text).filter_by(rollout=row.number, kind="elsewhere")
-    for text in sorted(texts - set(session.scalars(query))):
-        note(session, row, "elsewhere", text)
+    return sorted(texts - set(session.scalars(query)))
 
 
 def _chunks(write: _Write, devices: Sequence[str]) -> Iterator[tuple[_Write, Sequence[str]]]:

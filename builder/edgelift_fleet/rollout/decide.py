@@ -250,7 +250,7 @@ def _due_again(plan: Plan, reached: Sequence[DeviceSeen], now: float) -> list[st
 
 
 def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen], size: int) -> Decision:
-    reasons = "; ".join(f"{d.device}: {d.reason or 'no answer before its deadline'}" for d in failed[:3])
+    reasons = "; ".join(f"{d.device}: {d.reason or d.status}" for d in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     reason = f"{many(len(failed))} failed, {plan.failures_allowed(size)} allowed: {reasons}{more}."
     if plan.on_breach == "pause":
@@ -272,11 +272,12 @@ def _while_going_back(seen: Observations) -> Decision:
     going = [d for d in seen.devices if d.going_back and d.status not in HOME]
     if going:
         offline = [d.device for d in going if d.status == "offline"]
-        text = f"Waiting for {named([d.device for d in going])} to go back."
-        return Hold(f"{text} {len(offline)} offline: {named(offline)}." if offline else text)
+        text = f"{seen.cause} Waiting for {named([d.device for d in going])} to go back."
+        return Hold(f"{text} {len(offline)} offline: {named(offline)}.".lstrip() if offline else text.lstrip())
     kept = any(not d.going_back and d.status not in UNTOUCHED for d in seen.devices)
     found = outcomes(seen)
-    return Finish("wave-rolled-back" if kept else "rolled-back", tell(found) or "It had changed no device.", found)
+    text = f"{seen.cause} {tell(found) or 'It had changed no device.'}".lstrip()
+    return Finish("wave-rolled-back" if kept else "rolled-back", text, found)
 
 
 def _while_paused(seen: Observations) -> Decision:

@@ -128,7 +128,7 @@ def _on_its_way(kept: Kept, said: Said) -> Standing:
         )
     doubt = f"It says committed; {said.doubt}." if update.outcome == "committed" else ""
     if _late(kept, said):
-        return Standing("silent", "timed-out", doubt)
+        return Standing("silent", "timed-out", doubt or "no answer before its deadline: it had begun")
     return Standing("updating", message=doubt)
 
 

@@ -34,6 +34,7 @@ from edgelift_fleet.tables import (
     AssignmentRow,
     DeviceRow,
     RolloutDeviceRow,
+    RolloutEventRow,
     RolloutMemberRow,
     RolloutRow,
     SlotStateRow,
@@ -93,7 +94,9 @@ def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple
     """
     cohort = cohort_of(session, row, seen, now)
     found = standings(session, row, cohort, seen, now)
-    return found, observe(row, found, cohort, now)
+    return found, observe(
+        row, found, cohort, now, cause=_cause(session, row) if row.state == "rolling-back" else ""
+    )
 
 
 def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen, now: float) -> dict[str, Placed]:
@@ -113,7 +116,7 @@ def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen,
             heard=last_seen > kept.assigned_at, deadline_s=deadline_s, now=now,
         )  # fmt: skip
         # Who can't be judged for a reason of its own is no failure of the release.
-        standing = _set_apart(into[0]) if into else _judge(kept, said, row)
+        standing = _set_apart(kept, into[0]) if into else _judge(kept, said, row)
         found[kept.device], heard[kept.device] = Placed(kept, standing, said.there or said.heard), said
     return found | _believe(session, row, found, heard, now)
 
@@ -143,8 +146,8 @@ def _believe(
     return judged
 
 
-def _set_apart(fault: Fault) -> Standing:
-    return Standing("left", fault.code, f"{fault.message} {fault.hint}")
+def _set_apart(kept: Kept, fault: Fault) -> Standing:
+    return Standing("let-go" if kept.status == "let-go" else "left", fault.code, f"{fault.message} {fault.hint}")
 
 
 def _everything(session: Session, number: int, slot: str) -> Sequence[Any]:
@@ -190,7 +193,7 @@ def _said(one: Any, slot: str, update: UpdateReport | None, into: list[Fault]) -
 def _updates(session: Session, rollout: str, slot: str, faults: dict[str, list[Fault]]) -> dict[str, UpdateReport]:
     """The newest update of each device that a rollout asked for."""
     query = sa.select(UpdateHistoryRow.device, UpdateHistoryRow.body).filter_by(rollout=rollout, slot=slot)
-    newest: dict[str, str] = dict(session.execute(query.order_by(UpdateHistoryRow.id)).tuples().all())
+    newest: dict[str, str] = dict(session.execute(query.order_by(UpdateHistoryRow.id)).all())
     found = {}
     for device, body in newest.items():
         into = faults.setdefault(device, [])
@@ -200,7 +203,15 @@ def _updates(session: Session, rollout: str, slot: str, faults: dict[str, list[F
     return found
 
 
-def observe(row: RolloutRow, found: Mapping[str, Placed], cohort: Cohort, now: float) -> Observations:
+def _cause(session: Session, row: RolloutRow) -> str:
+    """The reason that began a rollout's last rollback."""
+    query = sa.select(RolloutEventRow.text).filter_by(rollout=row.number, kind="rolling-back")
+    return session.scalar(query.order_by(RolloutEventRow.id.desc()).limit(1)) or ""
+
+
+def observe(
+    row: RolloutRow, found: Mapping[str, Placed], cohort: Cohort, now: float, *, cause: str = ""
+) -> Observations:
     """What `rollout.decide` needs to know."""
     devices = [
         DeviceSeen(
@@ -211,7 +222,7 @@ def observe(row: RolloutRow, found: Mapping[str, Placed], cohort: Cohort, now: f
     ]  # fmt: skip
     return Observations(
         msgspec.convert(row.state, RolloutState), row.wave, cohort.ids, devices, cohort.away, cohort.elsewhere,
-        msgspec.convert(row.back, Scope), row.approved, cohort.traits,
+        msgspec.convert(row.back, Scope), row.approved, cohort.traits, cause,
     )  # fmt: skip
 
 

@@ -84,6 +84,7 @@ class Observations:
         back: what a rollback takes back, once there is one.
         approved: how many waves may have begun, by what a person has approved; the first needs nobody.
         traits: of devices, what their pace depends on; of none where the plan has no limits.
+        cause: why devices go back, while they do; for people.
     """
 
     state: RolloutState
@@ -95,6 +96,7 @@ class Observations:
     back: Scope = ""
     approved: int = 1
     traits: Mapping[str, Trait] = field(default_factory=dict)
+    cause: str = ""
 
     def counted(self) -> list[DeviceSeen]:
         """The devices within the arithmetic."""

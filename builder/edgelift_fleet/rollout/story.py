@@ -69,12 +69,6 @@ def set_state(
     note(session, row, state, reason, order=order, devices=devices)
 
 
-def why_back(session: Session, row: RolloutRow) -> str:
-    """The reason that began a rollout's last rollback."""
-    query = sa.select(RolloutEventRow.text).filter_by(rollout=row.number, kind="rolling-back")
-    return session.scalar(query.order_by(RolloutEventRow.id.desc()).limit(1)) or row.reason
-
-
 def read_event(row: RolloutEventRow) -> RolloutEvent:
     """An event, as people see it."""
     body = NOBODY
@@ -141,8 +135,6 @@ def _of_one(kept: Kept, standing: Standing) -> str:
         return f"{kept.device} is going back."
     if standing.status in _PLAIN:
         return f"{kept.device} {_PLAIN[standing.status]}."
-    if standing.status == "silent" and not standing.message:
-        return f"{kept.device}: no answer before its deadline."
     text = standing.message or standing.status
     return f"{kept.device}: {text} ({standing.code})" if standing.code else f"{kept.device}: {text}"
 

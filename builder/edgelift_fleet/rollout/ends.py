@@ -22,7 +22,7 @@ _WORDS = {
     "let-go": "were let go",
     "superseded": "got something else by a direct assignment",
     "left": "are no longer selected",
-    "unsuited": "can't have it",
+    "unsuited": "can get nothing of it",
     "held": "were held back",
     "elsewhere": "belong to another rollout",
     "unreached": "were not reached",

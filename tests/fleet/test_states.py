@@ -267,7 +267,10 @@ def test_a_rollout_in_which_nobody_is_left_pauses_and_says_for_whom(fleet: Direc
     fleet.look()
     shown = fleet.show(rollout)
     assert (shown.state, shown.counts, shown.failed) == ("paused", {"left": 1, "unsuited": 1}, 0)
-    assert "1 device can get nothing of it: nano" in shown.reason and "1 device is no longer selected: a" in shown.reason
+    assert (
+        "1 device can get nothing of it: nano" in shown.reason
+        and "1 device is no longer selected: a" in shown.reason
+    )
 
 
 def test_what_is_shown_is_bounded_and_can_be_asked_for_in_pages(fleet: Direct) -> None:

@@ -105,6 +105,11 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: 
         make_console().print(table)
 
 
+def shortened(text: str, limit: int = 60) -> str:
+    """The beginning of a text that may be very long, as a list of ids is."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def ago(at: float) -> str:
     """How long ago a time (seconds since 1970) was, in words; `never` for 0."""
     if at <= 0:

@@ -15,12 +15,13 @@ from edgelift.common import (
     open_client,
     print_json,
 )
-from edgelift.output import ago, make_console, printable, printing, say, show_table
+from edgelift.output import ago, make_console, printable, printing, say, shortened, show_table
+from edgelift.rollout_preview import plan_line
 from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline, state_words
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
-    from edgelift_fleet.messages import RolloutView
+    from edgelift_fleet.messages import RolloutSummary, RolloutView
 
 _ENDED = ("done", "rolled-back", "wave-rolled-back", "cancelled")
 _POLL_S = 0.3
@@ -49,12 +50,16 @@ def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
         ("rollout", "release", "to", "state", "wave", "committed", "failed", "offline", "started", "why"),
         [
             (
-                r.id, r.release, r.selector, state_words(r), f"{r.wave}/{len(r.waves)}", f"{r.committed}/{r.cohort}",
-                str(r.failed), str(r.offline), ago(r.created_at), r.reason,
+                _named(r), r.release, shortened(r.selector), state_words(r), f"{r.wave}/{len(r.waves)}",
+                f"{r.committed}/{r.cohort}", str(r.failed), str(r.offline), ago(r.created_at), r.reason,
             )
             for r in found
         ],
     )  # fmt: skip
+
+
+def _named(found: RolloutSummary) -> str:
+    return f"{found.id} {shortened(found.name, 30)}" if found.name else found.id
 
 
 def _show(
@@ -73,6 +78,8 @@ def _show(
         print_json(found)
         return
     say(headline(found))
+    if found.plan and (line := plan_line(found.plan)):
+        say(f"  plan: {line}")
     say("  " + (", ".join(f"{number} {kind}" for kind, number in found.counts.items()) or "no device reached yet"))
     show_table(
         ("device", "wave", "status", "since", "before", "code", "message"),

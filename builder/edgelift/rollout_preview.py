@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from edgelift.output import shortened
+
 if TYPE_CHECKING:
-    from edgelift_fleet.messages import PreviewWave, RolloutPreview
+    from edgelift_fleet.messages import PlanOptions, PreviewWave, RolloutPreview
 
 #: Devices that a line names; all of them stand in `--json`.
 _SHOWN = 5
@@ -19,7 +21,7 @@ def preview_lines(found: RolloutPreview) -> list[str]:
     """A preview as lines."""
     online = found.cohort - len(found.offline)
     lines = [
-        f"{found.release} to {devices(found.cohort)} ({_short(found.to)}), {online} online; slot {found.slot!r}."
+        f"{found.release} to {devices(found.cohort)} ({shortened(found.to)}), {online} online; slot {found.slot!r}."
     ]
     lines += [f"  {text}" for text in _exceptions(found)]
     for artifact in found.artifacts:
@@ -33,6 +35,21 @@ def preview_lines(found: RolloutPreview) -> list[str]:
         f"are drawn when they begin (seed {found.seed})."
     )
     return lines
+
+
+def plan_line(plan: PlanOptions) -> str:
+    """What of a plan is not as it is by default, in the words of its fields; empty when all of it is."""
+    usual = type(plan)()
+    unusual = {
+        name: getattr(plan, name) for name in plan.__struct_fields__ if getattr(plan, name) != getattr(usual, name)
+    }
+    return ", ".join(f"{name} {_word(value)}" for name, value in unusual.items())
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _exceptions(found: RolloutPreview) -> Iterator[str]:
@@ -99,7 +116,3 @@ def duration(time_s: float) -> str:
     if whole < 2 * 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def _short(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgelift.output import shortened
+
 if TYPE_CHECKING:
     from edgelift_fleet.messages import RolloutSummary, RolloutView
 
@@ -61,7 +63,7 @@ def opening(found: RolloutView) -> str:
     devices = "1 device" if found.cohort == 1 else f"{found.cohort} devices"
     soak = f", then {found.soak_s:g} s of soak" if found.soak_s else ""
     return (
-        f"{found.id}: {found.release} to {devices} ({found.selector}) in {waves}. Each wave takes the "
+        f"{found.id}: {found.release} to {devices} ({shortened(found.selector)}) in {waves}. Each wave takes the "
         f"download, then {found.policy.probation_s:g} s of probation on every device{soak}; a device that does not "
         f"answer holds its wave for {found.deadline_s:g} s."
     )
@@ -74,7 +76,7 @@ def headline(found: RolloutSummary) -> str:
     if found.state == "wave-rolled-back":
         keep = f" Earlier waves keep it; to take it back: edgelift rollout rollback {found.id}."
     return (
-        f"{found.id}: {found.release} to {found.selector} is {state_words(found)}: {wave}{counts(found, 'of')}. "
+        f"{found.id}: {found.release} to {shortened(found.selector)} is {state_words(found)}: {wave}{counts(found, 'of')}. "
         f"{found.reason}{keep}"
     )
 

@@ -291,6 +291,7 @@ class RolloutSummary(msgspec.Struct, frozen=True, kw_only=True):
         committed, offline: of those.
         failed: devices that failed or did not answer in time, also where they are back by now.
         due_at: when time alone will change something, seconds since 1970; 0 for never.
+        name: as a person named it; may be empty.
     """
 
     id: str
@@ -315,6 +316,7 @@ class RolloutSummary(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     due_at: float = 0.0
     keep_earlier: bool = False
+    name: str = ""
 
 
 class RolloutView(RolloutSummary, frozen=True, kw_only=True):
@@ -325,12 +327,15 @@ class RolloutView(RolloutSummary, frozen=True, kw_only=True):
         more: how many others match what was asked for.
         events: the last 500, oldest first.
         now: the host's clock, seconds since 1970, to count down to `due_at` by.
+        plan: all that was asked for; `seed` of its draw, None where there is none.
     """
 
     devices: list[RolloutDeviceView]
     events: list[RolloutEvent]
     more: int = 0
     now: float = 0.0
+    plan: PlanOptions | None = None
+    seed: int | None = None
 
 
 class RolloutOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edgelift.rollout_preview import duration, preview_lines, size
+from edgelift.rollout_preview import duration, plan_line, preview_lines, size
 from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_contract.enrol import EnrolRequest
@@ -18,15 +18,16 @@ from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.cohorts import Member
 from edgelift_fleet.db import ROWS, SITE, Database
 from edgelift_fleet.devices import LastSeen, enrol
-from edgelift_fleet.messages import RolloutPreview, RolloutRequest
+from edgelift_fleet.messages import PlanOptions, RolloutPreview, RolloutRequest
 from edgelift_fleet.rollout.forecast import draw_waves, ends
+from edgelift_fleet.rollout.observe import cohort_of
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.rollout.pace import Trait
 from edgelift_fleet.rollout.plan import Plan, parse_waves
 from edgelift_fleet.rollout.windows import parse_window
 from edgelift_fleet.site import Site, load_site
 from edgelift_fleet.tables import ArtifactRow, DeviceRow, ReleaseRow, RolloutRow, SlotStateRow
-from tests.fleet.conftest import make_site
+from tests.fleet.conftest import both_engines, make_site
 
 pytestmark = pytest.mark.fleet
 
@@ -197,8 +198,6 @@ def test_it_takes_the_same_statements_for_any_fleet(desk: Desk) -> None:
 
 
 def test_who_joins_late_is_left_out_where_the_plan_says_so(desk: Desk) -> None:
-    from edgelift_fleet.rollout.observe import cohort_of
-
     desk.add("pi-1", "pi-2")
     for late, selected in (("in", 3), ("out", 2)):
         with desk.db.write(ROWS) as session:
@@ -215,8 +214,28 @@ def test_a_rollout_with_a_start_time_is_scheduled(desk: Desk) -> None:
     desk.add("pi-1")
     made = desk.rollouts.start(request(start_at=time.time() + 3600, name="november", comment="Faster."))
     assert made.state == "scheduled" and made.wave == 0
+    assert (made.name, made.seed) == ("november", 7) and made.plan is not None and made.plan.comment == "Faster."
+    assert (
+        plan_line(made.plan).startswith("name november, comment Faster., start_at ")
+        and plan_line(PlanOptions()) == ""
+    )
     assert made.events[0].text == "november: digits@2 to all, waves 1,50%,100%. Faster."
     assert desk.ask("all", slot="other", start_at=time.time() + 3600).least_s > 3600
+
+
+@both_engines
+def test_both_engines_tell_the_same(site: Path) -> None:
+    with contextlib.closing(Database(load_site(site).database)) as db:
+        desk = Desk(db)
+        desk.add("pi-1", "pi-2", "box-1", "nano-1")
+        desk.serves("pi-1", "3")
+        assert refused(desk).code == "older-release"
+        made = desk.rollouts.start(request("id:pi-2 or class:x86-*", late_joiners="out", windows=["02:00-04:00"]))
+        found = desk.ask("not id:pi-1")
+        assert found.elsewhere == {"box-1": made.id, "pi-2": made.id} and found.unsuited[0].device == "nano-1"
+        with db.read() as session:
+            cohort = cohort_of(session, session.get_one(RolloutRow, 1), LastSeen(), time.time())
+        assert sorted(cohort.ids) == ["box-1", "pi-2"] == sorted(cohort.traits)
 
 
 def members(*devices: str) -> list[Member]:

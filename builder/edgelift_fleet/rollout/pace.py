@@ -95,8 +95,9 @@ def shut(plan: Plan, devices: Sequence[str], traits: Mapping[str, Trait], now: f
     """Those of `devices`, none of which has begun, whose window is shut: what they were asked for is taken back."""
     if not plan.windows:
         return ()
-    zones = {device: zone_of(plan, traits.get(device, Trait()).timezone) for device in devices}
-    return tuple(device for device in devices if not is_open(plan.windows, zones[device], now))
+    told = {device: traits.get(device, Trait()).timezone for device in devices}
+    open_in = {name: is_open(plan.windows, zone_of(plan, name), now) for name in set(told.values())}
+    return tuple(device for device in devices if not open_in[told[device]])
 
 
 class _Gate:
@@ -104,6 +105,7 @@ class _Gate:
 
     def __init__(self, plan: Plan, under_way: int, starts: Sequence[Begun], now: float) -> None:
         self._plan, self._now, self._under_way = plan, now, under_way
+        self._openings: dict[str, tuple[str, float]] = {}
         self._devices = _Bucket(plan.rate_per_min / 60, [(s.at, 1.0) for s in starts], now)
         self._bytes = _Bucket(plan.bandwidth_bytes_s, [(s.at, float(s.size_bytes)) for s in starts], now)
 
@@ -111,10 +113,9 @@ class _Gate:
         """Why a device has to wait, and until when; empty when it may begin, which is counted."""
         plan = self._plan
         if plan.windows:
-            zone = zone_of(plan, trait.timezone)
-            at = next_open(plan.windows, zone, self._now)
-            if at > self._now:
-                return f"for the window, which opens at {_clock(at, zone)}", at
+            reason, at = self._opening(trait.timezone)
+            if reason:
+                return reason, at
         if plan.concurrency and self._under_way >= plan.concurrency:
             return f"because {plan.concurrency} are under way at once", 0.0
         for bucket, reason in (
@@ -127,6 +128,15 @@ class _Gate:
         self._devices.add(1.0)
         self._bytes.add(float(trait.size_bytes))
         return "", 0.0
+
+    def _opening(self, told: str) -> tuple[str, float]:
+        """Whether the window of a zone is open, looked up once a zone: a fleet has many devices and few zones."""
+        if told not in self._openings:
+            zone = zone_of(self._plan, told)
+            at = next_open(self._plan.windows, zone, self._now)
+            text = f"for the window, which opens at {_clock(at, zone)}" if at > self._now else ""
+            self._openings[told] = text, at
+        return self._openings[told]
 
 
 class _Bucket:

@@ -163,6 +163,11 @@ def to_keep(request: RolloutRequest) -> StoredPlan:
     return kept
 
 
+def options_of(kept: StoredPlan) -> PlanOptions:
+    """What was asked for, without the waves and the seed."""
+    return PlanOptions(**{name: getattr(kept, name) for name in PlanOptions.__struct_fields__})
+
+
 def read_plan(text: str, *, owner: str = "a rollout") -> StoredPlan:
     """What a row of the rollout `owner` keeps, of any age.
 

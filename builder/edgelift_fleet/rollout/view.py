@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_fleet.messages import RolloutDeviceView, RolloutEvent, RolloutSummary, RolloutView
 from edgelift_fleet.rollout.observe import rollout_id
-from edgelift_fleet.rollout.plan import StoredPlan
+from edgelift_fleet.rollout.plan import StoredPlan, options_of
 from edgelift_fleet.rollout.situation import BAD
 from edgelift_fleet.rollout.story import read_event
 from edgelift_fleet.rows import Fault, read_row
@@ -59,8 +59,9 @@ def view(session: Session, row: RolloutRow, asked: Asked = ALL) -> RolloutView:
     """One rollout, in three statements."""
     counts = _counts(session, [row.number]).get(row.number, {})
     devices = _devices(session, row, asked)
+    kept = _plan(row, [])
     return RolloutView(
-        **_summary(row, counts), devices=devices, events=_events(session, row, asked),
+        **_summary(row, counts), devices=devices, events=_events(session, row, asked), plan=options_of(kept), seed=kept.seed,
         now=time.time(), more=_matching(session, row, asked) - len(devices) if len(devices) >= asked.limit else 0,
     )  # fmt: skip
 
@@ -69,7 +70,7 @@ def _summary(row: RolloutRow, counts: dict[tuple[str, bool], int]) -> dict[str, 
     name = rollout_id(row.number)
     faults: list[Fault] = []
     # One that can't be read is shown with what to do about it, and costs the others nothing.
-    kept = read_row(row.plan, StoredPlan, owner=name, what="plan", into=faults) or StoredPlan(waves=[])
+    kept = _plan(row, faults)
     policy = read_row(row.policy, Policy, owner=name, what="policy", into=faults) or Policy()
     reason = f"{faults[0].message} Cancel it: edgelift rollout cancel {name}." if faults else row.reason
     by_status: dict[str, int] = {}
@@ -84,8 +85,13 @@ def _summary(row: RolloutRow, counts: dict[tuple[str, bool], int]) -> dict[str, 
         "wave": row.wave + 1, "reason": reason, "created_at": row.created_at, "changed_at": row.changed_at,
         "cohort": row.cohort or reached, "reached": reached, "committed": by_status.get("committed", 0),
         "failed": failed, "offline": by_status.get("offline", 0), "counts": dict(sorted(by_status.items())),
-        "due_at": row.due_at, "keep_earlier": kept.keep_earlier,
+        "due_at": row.due_at, "keep_earlier": kept.keep_earlier, "name": kept.name,
     }  # fmt: skip
+
+
+def _plan(row: RolloutRow, into: list[Fault]) -> StoredPlan:
+    kept = read_row(row.plan, StoredPlan, owner=rollout_id(row.number), what="plan", into=into)
+    return kept or StoredPlan(waves=[])
 
 
 def _counts(session: Session, numbers: Sequence[int]) -> dict[int, dict[tuple[str, bool], int]]:

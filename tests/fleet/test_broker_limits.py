@@ -248,6 +248,27 @@ def test_what_the_broker_retains_is_not_published_again(site: Path, mosquitto_pr
         server.stop()
 
 
+def test_what_the_broker_took_is_stored_whatever_ends_the_server(site: Path, mosquitto_program: str) -> None:
+    """Killed while a board's reports come in by MQTT: the last one that the broker took is there afterwards."""
+    server = Server(site).start()
+    try:
+        with simulated_fleet(site) as fleet:
+            (device,) = fleet.add("pi-1", mqtt=True)
+            wait_until(lambda: detail(server, "pi-1").agent_version)
+            for n in range(300):  # the queue before it is long, and none of it is readable
+                device.client.publish(routes.telemetry_topic("pi-1"), large_batch("pi-1", n * 1000)[:-1], 1)
+            made = Report(
+                schema=1, device="pi-1", epoch=device.epoch, sequence=99, at=0, agent_version="the last one"
+            )
+            topic = routes.reported_topic("pi-1")
+            device.client.publish(topic, codec.canonical_json(made), 1).wait_for_publish(LONG_S)
+            server.stop(signal.SIGKILL)
+        server.start()
+        wait_until(lambda: detail(server, "pi-1").agent_version == "the last one", timeout_s=LONG_S)
+    finally:
+        server.stop()
+
+
 def test_a_full_queue_of_a_stopping_inbox_is_left_with_the_broker() -> None:
     client = Acknowledged()
     with Inbox[Message](lambda group: ["stored"] * len(group)) as inbox:

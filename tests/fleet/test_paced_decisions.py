@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgelift_fleet.rollout.decide import Advance, Hold, HoldBack, RollBack, decide
+from edgelift_fleet.rollout.decide import Advance, Finish, Hold, HoldBack, RollBack, decide
 from edgelift_fleet.rollout.pace import Trait
 from edgelift_fleet.rollout.plan import Plan, parse_waves
 from edgelift_fleet.rollout.situation import DeviceSeen, Observations
@@ -118,3 +118,35 @@ def test_a_failure_that_passes_is_asked_again_and_counts_only_when_it_stays() ->
     for other in (replace(failed, code="golden-mismatch"), replace(failed, status="silent", code="timed-out")):
         assert isinstance(decide(plan, seen(other, *others), 1005.0), RollBack)
     assert isinstance(decide(replace(plan, retries=0), seen(failed, *others), 1005.0), RollBack)
+
+
+def test_who_is_off_at_its_windows_is_let_go_by_name_and_never_begins_out_of_them() -> None:
+    """Windows shorter and longer than the deadline: it ends, and nobody keeps an assignment to take whenever it comes."""
+    for deadline_s in (600.0, 7200.0):
+        plan = Plan(ALL, windows=(parse_window("01:00-02:00"),), timezone="UTC", deadline_s=deadline_s)
+        done = DeviceSeen("a", 0, "committed", 3600, 3600)
+        off = DeviceSeen("b", 0, "offline", 3600, 3600)
+        now, away = 3600.0, frozenset("b")
+        while not isinstance(decision := decide(plan, seen(done, off, cohort="ab", away=away), now), HoldBack):
+            assert isinstance(decision, Hold) and not decision.join
+            now += 60
+        assert decision.devices == ("b",) and now == 3600 + min(deadline_s, 3600)
+        off = replace(off, status="held", since=now, assigned_at=now)
+        back = decide(plan, seen(done, off, cohort="ab"), 86400 + 3600.0)
+        assert isinstance(back, Hold) and back.join == ("b",)  # it came, within the next one
+        while not isinstance(decision := decide(plan, seen(done, off, cohort="ab", away=away), now), Finish):
+            assert (
+                isinstance(decision, Hold)
+                and not decision.join
+                and "b to be there within the window" in decision.reason
+            )
+            now += 60
+        assert decision.let_go == ("b",) and decision.outcomes == {"committed": ["a"], "let-go": ["b"]}
+        assert now == 3600 + deadline_s
+
+
+def test_where_nobody_is_there_within_the_window_it_waits_and_says_for_whom() -> None:
+    plan = Plan(ALL, windows=(parse_window("01:00-02:00"),), timezone="UTC")
+    off = DeviceSeen("a", 0, "held", 7200, 7200)
+    decision = decide(plan, seen(off, cohort="a", away=frozenset("a")), 9e4)
+    assert isinstance(decision, Hold) and "Waiting for a to be there" in decision.reason

@@ -154,6 +154,9 @@ def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
     if lacking.devices:
         text = f"Wave {seen.wave + 1} takes in {many(len(lacking.devices))} more. {lacking.waits}".rstrip()
         return Hold(text, lacking.devices)
+    absent = _absent(plan, seen)
+    if not reached and absent:
+        return Hold(f"Waiting for {named(absent)} to be there within the window.")
     if not reached and not lacking.waits:
         return Pause(f"No device is left in it. {tell(outcomes(seen))}")
     waiting = [d for d in reached if d.status in UNDER_WAY]
@@ -182,7 +185,7 @@ def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
 
 def _lacking(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen]) -> list[str]:
     """Who the current wave takes in beside those that it has."""
-    free, share = seen.free(), plan.waves[seen.wave].reach(seen.size())
+    free, share = _free(plan, seen), plan.waves[seen.wave].reach(seen.size())
     members = [d for d in reached if d.wave == seen.wave]
     if members and all(d.status == "offline" for d in members):
         # Nothing is learnt from who is not there: others that are take the wave's share, and those join it when they come.
@@ -208,7 +211,7 @@ def _nobody_committed(
 
 def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], now: float) -> Decision:
     for number in range(seen.wave + 1, len(plan.waves)):
-        wanted = seen.free()[: max(0, plan.waves[number].reach(seen.size()) - len(reached))]
+        wanted = _free(plan, seen)[: max(0, plan.waves[number].reach(seen.size()) - len(reached))]
         if not wanted:
             continue
         if plan.approval and seen.approved < seen.wave + 2:
@@ -223,10 +226,28 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
     if now < until:
         return Hold(f"Waiting for {named([d.device for d in offline])} to come: offline.", until=until)
     let_go = tuple(d.device for d in offline)
+    if offline and plan.windows:  # let go as they are, they would begin whenever they come
+        return HoldBack(let_go, f"{named(let_go)}: not there within the window.")
+    if absent := _absent(plan, seen):
+        until = max((d.since for d in reached if d.status == "committed"), default=now) + plan.deadline_s
+        if now < until:
+            return Hold(f"Waiting for {named(absent)} to be there within the window.", until=until)
+        let_go = tuple(absent)
     found = outcomes(seen, let_go=let_go)
     text = f"{len(found.get('committed', ()))} of {many(len(reached))} committed."
     rest = tell(found, without=("committed",))
     return Finish("done", f"{text} {rest}".rstrip(), found, let_go)
+
+
+def _absent(plan: Plan, seen: Observations) -> list[str]:
+    """Who was off when its window shut, and still is: it is not asked again before it is there."""
+    held = [d.device for d in seen.counted() if d.status == "held"] if plan.windows else []
+    return [device for device in held if device in seen.away]
+
+
+def _free(plan: Plan, seen: Observations) -> list[str]:
+    absent = set(_absent(plan, seen))
+    return [device for device in seen.free() if device not in absent]
 
 
 def _may_start(plan: Plan, seen: Observations, wanted: Sequence[str], now: float) -> Admitted:

@@ -20,7 +20,7 @@ from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import Report
 from edgelift_contract.telemetry import Batch, DeviceEvent, Item
-from edgelift_fleet.api.crowding import AT_ONCE, BURST_BYTES, Crowding
+from edgelift_fleet.api.crowding import AT_ONCE, BURST_BYTES, BYTES_AT_ONCE, Crowding
 from edgelift_fleet.client import Client
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
@@ -175,6 +175,8 @@ def test_what_a_device_may_send_at_once_and_in_the_long_run() -> None:
         assert refused.value.code == "busy" and refused.value.retry_after_s > 0
         with crowding.admit("witness", 1000):
             pass
+    with crowding.carry(BYTES_AT_ONCE), pytest.raises(TransportError), crowding.admit("witness", 1000):
+        pass
     with (
         crowding.admit("flood", BURST_BYTES // 2),
         pytest.raises(TransportError),

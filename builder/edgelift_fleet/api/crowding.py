@@ -52,18 +52,26 @@ class Crowding:
             raise later(f"The device {device!r} sends more than it may.", wait_s)
         if self._under_way.get(device, 0) >= AT_ONCE:
             raise later(f"The device {device!r} sends more at once than it may.", 1.0)
-        if self._bytes_under_way + cost > BYTES_AT_ONCE:
+        with self.carry(cost):
+            self._owed[device] = (owed, now)
+            self._under_way[device] = self._under_way.get(device, 0) + 1
+            try:
+                yield
+            finally:
+                self._under_way[device] -= 1
+                if not self._under_way[device]:
+                    del self._under_way[device]
+
+    @contextmanager
+    def carry(self, size_bytes: int) -> Iterator[None]:
+        """A message of somebody, who isn't known before it is read, is under way inside the block. Raises as `admit`."""
+        if self._bytes_under_way + size_bytes > BYTES_AT_ONCE:
             raise later("Too much is being sent at once.", 1.0)
-        self._owed[device] = (owed, now)
-        self._under_way[device] = self._under_way.get(device, 0) + 1
-        self._bytes_under_way += cost
+        self._bytes_under_way += size_bytes
         try:
             yield
         finally:
-            self._bytes_under_way -= cost
-            self._under_way[device] -= 1
-            if not self._under_way[device]:
-                del self._under_way[device]
+            self._bytes_under_way -= size_bytes
 
     def _owed_at(self, device: str, now: float) -> float:
         if len(self._owed) > self._look_at:

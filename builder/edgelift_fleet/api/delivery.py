@@ -12,7 +12,7 @@ from edgelift_fleet.api.crowding import Crowding
 from edgelift_fleet.api.limits import announced_bytes, read_body
 from edgelift_fleet.api.polls import caller_of
 from edgelift_fleet.inbox import Inbox, Outcome
-from edgelift_fleet.intake import Message
+from edgelift_fleet.intake import MAX_ENROL_BYTES, Message, device_of
 
 
 class Delivery:
@@ -35,6 +35,14 @@ class Delivery:
             body = await read_body(request, limit_bytes)
             address = caller_of(request.scope)
             return await self.store(Message(kind, device, body, "http", address))
+
+    async def enrol(self, request: Request) -> str:
+        """Read an enrolment and have it stored; gives the device's name. Raises as `take`."""
+        with self._crowding.carry(announced_bytes(request, MAX_ENROL_BYTES)):
+            body = await read_body(request, MAX_ENROL_BYTES)
+            message = Message("enrol", device_of(body), body, caller=caller_of(request.scope))
+            await self.store(message)
+        return message.device
 
     async def store(self, message: Message) -> Outcome:
         """Have a message stored that was read; gives the reply once it is. Raises what the intake raised."""

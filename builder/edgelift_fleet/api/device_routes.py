@@ -18,10 +18,7 @@ from edgelift_contract.report import MAX_REPORT_BYTES, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet.api.blob_answer import blob_answer
 from edgelift_fleet.api.delivery import Delivery
-from edgelift_fleet.api.limits import read_body
-from edgelift_fleet.api.polls import caller_of
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.intake import MAX_ENROL_BYTES, Message, device_of
 
 POLL_WAIT_S = 30.0
 
@@ -54,12 +51,10 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
 
     async def enroll(request: Request, _: str) -> Response:
         """A device introduces itself, at every start. The reply tells how to reach the broker, if there is one."""
-        body = await read_body(request, MAX_ENROL_BYTES)
-        message = Message("enrol", device_of(body), body, caller=caller_of(request.scope))
-        await delivery.store(message)
+        device = await delivery.enrol(request)
         # The broker's files may have to be written for it.
-        access = await run_in_threadpool(fleet.broker_access, message.device, request.url.hostname or "")
-        reply = EnrolReply(schema=EnrolReply.SCHEMA, device=message.device, broker=access, poll_wait_s=POLL_WAIT_S)
+        access = await run_in_threadpool(fleet.broker_access, device, request.url.hostname or "")
+        reply = EnrolReply(schema=EnrolReply.SCHEMA, device=device, broker=access, poll_wait_s=POLL_WAIT_S)
         return _answer(reply)
 
     async def report(request: Request, device: str) -> Response:

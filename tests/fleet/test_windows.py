@@ -1,5 +1,7 @@
 """Maintenance windows: by the device's own clock, on ordinary days and on those on which clocks are set."""
 
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.rollout.windows import DAYS, is_open, next_open, open_zone, parse_window
+from tests.fleet.conftest import environment
 
 pytestmark = pytest.mark.fleet
 
@@ -111,3 +114,17 @@ def test_what_is_no_window(text: str) -> None:
 @pytest.mark.parametrize("name", ["", "Europe", "Mars/Base", "../../etc/passwd", "/etc/passwd", "\0", "x" * 64])
 def test_a_zone_that_a_device_made_up_is_none(name: str) -> None:
     assert open_zone(name) is None
+
+
+def test_a_host_without_zones_still_runs_and_has_utc() -> None:
+    """As in a small container: there is no zone but UTC, and whoever names one is told."""
+    code = (
+        "from edgelift_fleet.rollout.pace import zone_of\n"
+        "from edgelift_fleet.rollout.plan import Plan\n"
+        "from edgelift_fleet.rollout.windows import next_open, open_zone, parse_window\n"
+        "zone = zone_of(Plan(()), 'Europe/Vienna')\n"
+        "print(zone, open_zone('Europe/Vienna'), next_open([parse_window('01:00-02:00')], zone, 0.0))"
+    )
+    environ = {**environment(), "PYTHONTZPATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=False)
+    assert (done.returncode, done.stdout) == (0, "UTC None 3600.0\n"), done.stderr

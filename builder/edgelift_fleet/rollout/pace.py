@@ -17,13 +17,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime, timezone, tzinfo
 
 from edgelift_fleet.rollout.plan import Plan
 from edgelift_fleet.rollout.windows import is_open, next_open, open_zone
 
-_UTC = ZoneInfo("UTC")
 #: A rate is held over this time at least: a rollout is looked at about once a second, seconds.
 _BURST_S = 1.0
 
@@ -164,10 +162,10 @@ class _Bucket:
         self._level += amount
 
 
-def zone_of(plan: Plan, told: str) -> ZoneInfo:
+def zone_of(plan: Plan, told: str) -> tzinfo:
     """The zone of a device: as it says, else the plan's, else UTC."""
-    return open_zone(told) or open_zone(plan.timezone) or _UTC
+    return open_zone(told) or open_zone(plan.timezone) or timezone.utc
 
 
-def _clock(at: float, zone: ZoneInfo) -> str:
-    return f"{datetime.fromtimestamp(at, zone):%a %Y-%m-%d %H:%M} {zone.key}"
+def _clock(at: float, zone: tzinfo) -> str:
+    return f"{datetime.fromtimestamp(at, zone):%a %Y-%m-%d %H:%M} {zone}"

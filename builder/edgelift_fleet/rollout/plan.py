@@ -133,7 +133,9 @@ def to_plan(kept: StoredPlan) -> Plan:
         offline, offline_share = parse_limit(kept.max_offline, "max_offline")
     if kept.timezone and open_zone(kept.timezone) is None:
         raise ContractError(
-            "malformed", f"There is no time zone {kept.timezone!r}.", hint="Write its name, as Europe/Vienna."
+            "malformed",
+            f"There is no time zone {kept.timezone!r}.",
+            hint="Write its name, as Europe/Vienna; a host without zones needs the package tzdata.",
         )
     as_they_are = {name: getattr(kept, name) for name in _AS_THEY_ARE}
     return Plan(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -57,7 +57,7 @@ def open_zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def is_open(windows: Sequence[MaintenanceWindow], zone: ZoneInfo, now: float) -> bool:
+def is_open(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float) -> bool:
     """May a device of this zone begin now? Without windows always.
 
     Args:
@@ -68,24 +68,24 @@ def is_open(windows: Sequence[MaintenanceWindow], zone: ZoneInfo, now: float) ->
     return not windows or any(begin <= now < end for begin, end in _around(tuple(windows), zone, _day(zone, now)))
 
 
-def next_open(windows: Sequence[MaintenanceWindow], zone: ZoneInfo, now: float) -> float:
+def next_open(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float) -> float:
     """When it may begin next, seconds since 1970; `now` where it may now. Arguments as of `is_open`."""
     if is_open(windows, zone, now):
         return now
     return min(begin for begin, _ in _around(tuple(windows), zone, _day(zone, now)) if begin > now)
 
 
-def _day(zone: ZoneInfo, now: float) -> date:
+def _day(zone: tzinfo, now: float) -> date:
     return datetime.fromtimestamp(now, zone).date()
 
 
 @lru_cache(maxsize=256)
-def _around(windows: tuple[MaintenanceWindow, ...], zone: ZoneInfo, day: date) -> tuple[tuple[float, float], ...]:
+def _around(windows: tuple[MaintenanceWindow, ...], zone: tzinfo, day: date) -> tuple[tuple[float, float], ...]:
     """When the windows are open around a day, as instants: from the day before to the same day of the next week."""
     return tuple(_intervals(windows, zone, day))
 
 
-def _intervals(windows: tuple[MaintenanceWindow, ...], zone: ZoneInfo, day: date) -> Iterator[tuple[float, float]]:
+def _intervals(windows: tuple[MaintenanceWindow, ...], zone: tzinfo, day: date) -> Iterator[tuple[float, float]]:
     for offset in range(-1, 9):
         current = day + timedelta(days=offset)
         for window in windows:
@@ -93,13 +93,13 @@ def _intervals(windows: tuple[MaintenanceWindow, ...], zone: ZoneInfo, day: date
                 yield _interval(window, zone, current)
 
 
-def _interval(window: MaintenanceWindow, zone: ZoneInfo, day: date) -> tuple[float, float]:
+def _interval(window: MaintenanceWindow, zone: tzinfo, day: date) -> tuple[float, float]:
     begin = _instant(zone, day, window.begin_min)
     end = _instant(zone, day, window.begin_min + window.length_min)
     return begin, end if end > begin else begin + window.length_min * 60.0
 
 
-def _instant(zone: ZoneInfo, day: date, minutes: int) -> float:
+def _instant(zone: tzinfo, day: date, minutes: int) -> float:
     """The first instant at which the wall's clock shows so; in an hour that is left out, as far after it as within."""
     wall = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)
     return wall.replace(tzinfo=zone).astimezone(timezone.utc).timestamp()

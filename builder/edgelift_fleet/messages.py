@@ -140,13 +140,14 @@ class SwapView(msgspec.Struct, frozen=True):
 
 
 class Desired(msgspec.Struct, frozen=True):
-    """What a slot should run."""
+    """What a slot should run; `placebo`: the occasion on which it is to swap to that once more."""
 
     model: str
     version: str
     artifact: str
     rollout: str
     policy: Policy
+    placebo: str = ""
 
 
 class SlotSummary(msgspec.Struct, frozen=True):

@@ -109,7 +109,7 @@ def _slot(name: str, row: SlotStateRow | None, wanted: SlotAssignment | None) ->
 
 def to_desired(wanted: SlotAssignment) -> Desired:
     """A slot's assignment, as people see it."""
-    return Desired(wanted.model, wanted.version, wanted.artifact, wanted.rollout, wanted.policy)
+    return Desired(wanted.model, wanted.version, wanted.artifact, wanted.rollout, wanted.policy, wanted.placebo)
 
 
 def list_releases(session: Session) -> list[ReleaseView]:

@@ -350,6 +350,33 @@ class RolloutMemberRow(Base):
     device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
 
 
+class RolloutWaveRow(Base):
+    """A wave that a gate watches. `controls` are the devices that it is held against, by hardware class, in JSON; `alpha`
+    is its share of the rollout's false alarms, 0 where it can't be tested; `overruled`: a person went on after a breach.
+    """
+
+    __tablename__ = "rollout_wave"
+    rollout: Mapped[int] = mapped_column(sa.ForeignKey("rollout.number"), primary_key=True)
+    wave: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    began_at: Mapped[float]
+    alpha: Mapped[float]
+    controls: Mapped[str] = mapped_column(sa.Text)
+    overruled: Mapped[bool] = mapped_column(default=False)
+
+
+class RolloutLookRow(Base):
+    """A look that a gate took at a wave: what it measured of each device, in JSON, and what it said."""
+
+    __tablename__ = "rollout_look"
+    rollout: Mapped[int] = mapped_column(sa.ForeignKey("rollout.number"), primary_key=True)
+    wave: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[float]
+    breach: Mapped[bool]
+    text: Mapped[str] = mapped_column(sa.Text)
+    measured: Mapped[str] = mapped_column(sa.Text)
+
+
 class RolloutEventRow(Base):
     """What happened in a rollout, in order; `body` is who ordered it, why, and which devices it names, as JSON."""
 

@@ -36,6 +36,10 @@ def wave(*sizes: tuple[int, int]) -> Drawn:
     return Drawn({d: c for d, c, m in everyone if m}, {d: c for d, c, m in everyone if not m}, seed=7)
 
 
+def judged(drawn, looks, rules):
+    return judge_wave(drawn, dict(enumerate(looks, start=1)), rules)
+
+
 def look(values, series=("latency p95",)):
     """One number a device, the same in each series."""
     return {f"d{i:03}": dict.fromkeys(series, float(v)) for i, v in enumerate(values)}
@@ -159,6 +163,17 @@ def test_waves_that_can_show_nothing_leave_their_share_to_the_others():
     assert shares(0.01, [99]) == (0.0,)
 
 
+def test_a_look_that_was_missed_leaves_its_share_to_the_next():
+    rules = Rules(watched=("latency",), looks=4, alpha=0.04)
+    seen = look([0.9, 0.8] + [0.0] * 8, rules.series)  # the worst of 45 draws: p = 0.022
+    assert [judge_wave(wave((2, 8)), {number: seen}, rules).breach for number in (1, 2, 3, 4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
 # The promise
 
 
@@ -190,7 +205,7 @@ def test_of_all_ways_to_draw_a_wave_at_most_alpha_are_called_bad_whatever_the_nu
             }
             for p50, p95 in seen
         ]
-        bad += judge_wave(asked, measured, rules).breach
+        bad += judged(asked, measured, rules).breach
     assert bad <= alpha * len(every)
 
 
@@ -202,8 +217,8 @@ def test_of_all_ways_to_draw_a_wave_at_most_alpha_are_called_bad_whatever_the_nu
 def test_a_wave_that_does_better_is_never_worse_off(values, better):
     rules = Rules(watched=("latency",), looks=1, alpha=0.1)
     faster = [v - b for v, b in zip(values, better, strict=False)] + values[3:]
-    if judge_wave(wave((3, 7)), [look(faster)], rules).breach:
-        assert judge_wave(wave((3, 7)), [look(values)], rules).breach
+    if judged(wave((3, 7)), [look(faster)], rules).breach:
+        assert judged(wave((3, 7)), [look(values)], rules).breach
 
 
 def test_the_level_is_held_where_all_boards_are_as_slow_as_is_allowed():
@@ -213,7 +228,7 @@ def test_the_level_is_held_where_all_boards_are_as_slow_as_is_allowed():
     for _ in range(fleets):
         lasting = rng.standard_t(2, 12) * 0.1  # heavy tails: odd boards
         raised = [lasting + rng.standard_normal(12) * 0.05 + np.repeat([allowed, 0.0], [4, 8]) for _ in range(3)]
-        alarms += judge_wave(wave((4, 8)), [look(r, rules.series) for r in raised], rules).breach
+        alarms += judged(wave((4, 8)), [look(r, rules.series) for r in raised], rules).breach
     assert binomtest(alarms, fleets, alternative="greater").proportion_ci(0.99).low <= 0.05
     assert alarms > 0  # it spends what it may
 
@@ -223,7 +238,7 @@ def test_a_release_slow_on_one_class_is_found_there():
     drawn = wave((5, 20), (5, 20), (5, 20))
     values = rng.standard_normal(75) * 0.07
     values[50:55] += log(1.3)
-    verdict = judge_wave(drawn, [look(values, ("latency p50", "latency p95"))], Rules(looks=1))
+    verdict = judged(drawn, [look(values, ("latency p50", "latency p95"))], Rules(looks=1))
     assert verdict.breach and verdict.contrasts[0].hardware_class == "class-2"
     assert "on class-2" in verdict.text
 
@@ -270,7 +285,7 @@ def test_steady_boards_at_one_place_of_their_bucket_do_not_alarm_at_what_is_allo
         )
         reading = Reading({False: before}, {False: since})
         fleet[f"d{i:03}"] = measure(reading, member=i < 5, min_requests=100)
-    assert not judge_wave(wave((5, 20)), [fleet], Rules(looks=1)).breach
+    assert not judged(wave((5, 20)), [fleet], Rules(looks=1)).breach
 
 
 def test_latency_is_compared_within_a_throttle_state():
@@ -306,20 +321,20 @@ def test_a_breach_is_said_with_its_figures_and_its_threshold():
 
 
 def test_a_wave_with_too_few_devices_states_no_rate():
-    verdict = judge_wave(wave((1, 20)), [look(range(21))], Rules())
+    verdict = judged(wave((1, 20)), [look(range(21))], Rules())
     assert (verdict.breach, verdict.rate) == (False, None)
     assert verdict.text == (
         "no stated false-alarm rate: too few devices (1 board against 20 controls can be drawn in 21 ways, 100 are "
         "needed). Each board's own guard decides alone."
     )
-    last = judge_wave(wave((20, 0)), [look(range(20))], Rules())
+    last = judged(wave((20, 0)), [look(range(20))], Rules())
     assert last.text == "no stated false-alarm rate: no control is left. Each board's own guard decides alone."
 
 
 def test_looks_are_numbered_and_a_quiet_one_says_what_came_nearest():
     rules = Rules(looks=6)
-    assert judge_wave(wave((5, 20)), [], rules).text == "not looked at yet"
-    verdict = judge_wave(wave((5, 20)), [look([0.3] * 3 + [0.0] * 22, rules.series[:2])] * 2, rules)
+    assert judged(wave((5, 20)), [], rules).text == "not looked at yet"
+    verdict = judged(wave((5, 20)), [look([0.3] * 3 + [0.0] * 22, rules.series[:2])] * 2, rules)
     assert (verdict.look, verdict.breach, verdict.rate) == (2, False, 0.01)
     assert verdict.text.startswith("look 2 of 6: nothing worse than ")
     assert f"{expm1(0.3) * 100:+.0f} %" in verdict.text
@@ -328,17 +343,17 @@ def test_looks_are_numbered_and_a_quiet_one_says_what_came_nearest():
 def test_boards_that_fall_silent_in_the_wave_alone_are_a_breach():
     rules = Rules(looks=1)
     fleet = {f"d{i:03}": {"silence": float(i < 4)} for i in range(25)}
-    verdict = judge_wave(wave((5, 20)), [fleet], rules)
+    verdict = judged(wave((5, 20)), [fleet], rules)
     assert verdict.breach and verdict.text.startswith(
         "silence on class-0 +80.0 points (5 boards against 20 controls"
     )
     everywhere = {f"d{i:03}": {"silence": float(i % 2)} for i in range(25)}
-    assert not judge_wave(wave((5, 20)), [everywhere], rules).breach
+    assert not judged(wave((5, 20)), [everywhere], rules).breach
 
 
 def test_thousands_of_boards_are_judged_in_the_same_way():
     numbers = np.random.default_rng(5).standard_normal(3000) * 0.07 + np.repeat([log(1.1), 0.0], [500, 2500])
-    assert judge_wave(wave((500, 2500)), [look(numbers, ("latency p50",))], Rules(looks=1)).breach
+    assert judged(wave((500, 2500)), [look(numbers, ("latency p50",))], Rules(looks=1)).breach
 
 
 def test_all_draws_of_a_small_wave_are_judged_alike():
@@ -352,4 +367,4 @@ def test_all_draws_of_a_small_wave_are_judged_alike():
     least = [min(np.mean([other >= row[i] for other in row]) for row in sums) for i in range(len(pairs))]
     expected = np.mean([value <= least[0] for value in least])
     seen = {f"d{i:03}": {"latency p50": p50[i], "latency p95": p95[i]} for i in range(6)}
-    assert judge_wave(drawn, [seen], rules).breach == (expected <= 5 / 15)
+    assert judged(drawn, [seen], rules).breach == (expected <= 5 / 15)

@@ -16,6 +16,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import RolloutOrder
 from edgelift_fleet.rollout.clashes import refuse_second
+from edgelift_fleet.rollout.comparison import overrule
 from edgelift_fleet.rollout.ends import many, named, outcomes, tell
 from edgelift_fleet.rollout.observe import look, rollout_id
 from edgelift_fleet.rollout.situation import TERMINAL, UNTOUCHED
@@ -74,6 +75,7 @@ def carry_out(
             set_state(session, row, "paused", f"Paused. {text}", order=said)
         case "resume":
             set_state(session, row, "running", f"Resumed. {text}", order=said)
+            overrule(session, row)
         case "approve":
             row.approved = row.wave + 2
             note(session, row, "approved", f"The wave after wave {row.wave + 1} is approved. {text}", order=said)

@@ -26,8 +26,10 @@ from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.lead import Lead
+from edgelift_fleet.rollout.comparison import Look, begin, keep, take_look
 from edgelift_fleet.rollout.decide import (
     Advance,
+    Compare,
     Decision,
     Finish,
     Hold,
@@ -69,6 +71,7 @@ class _Seen:
     stamp: tuple[object, ...]
     now: float
     untold: list[str]
+    compared: Look | None = None
 
 
 class Controller:
@@ -147,13 +150,14 @@ class Controller:
     def _look(self, session: Session, row: RolloutRow) -> _Seen:
         now = time.time()
         found, observations = look(session, row, self._seen, now)
+        plan = plan_of(row)
+        decision = decide(plan, observations, now)
+        # Here and not where it is kept: nobody waits for a write meanwhile.
+        compared = (
+            take_look(session, row, plan, decision, self._seen, now) if isinstance(decision, Compare) else None
+        )
         return _Seen(
-            found,
-            observations,
-            decide(plan_of(row), observations, now),
-            _stamp(row),
-            now,
-            _untold(session, row, observations),
+            found, observations, decision, _stamp(row), now, _untold(session, row, observations), compared
         )
 
     def _act(self, number: int, seen: _Seen) -> list[tuple[_Write, Sequence[str]]]:
@@ -166,8 +170,9 @@ class Controller:
             row.cohort = len(seen.observations.cohort)
             for text in seen.untold:
                 note(session, row, "elsewhere", text)
+            changed = _watch(session, row, seen)
             chunks = list(_chunks(*_carry_out(session, row, seen)))
-            changed = chunks[0][0](session, row, chunks[0][1], self._seen) if chunks else []
+            changed += chunks[0][0](session, row, chunks[0][1], self._seen) if chunks else []
         self._tell(changed)
         return chunks[1:]
 
@@ -212,6 +217,15 @@ def _is_quiet(row: RolloutRow, seen: _Seen) -> bool:
     if not isinstance(decision, Hold) or decision.join:
         return False
     return row.state == "paused" or (decision.reason, decision.until) == (row.reason, row.due_at)
+
+
+def _watch(session: Session, row: RolloutRow, seen: _Seen) -> list[str]:
+    """The gate's part of a decision: a wave that begins has controls, a look is kept; returns who has a new assignment."""
+    if seen.compared is not None:
+        keep(session, row, seen.compared)
+    if isinstance(seen.decision, Advance):
+        return begin(session, row, plan_of(row), seen.observations, seen.decision.wave, seen.decision.devices)
+    return []
 
 
 def _carry_out(session: Session, row: RolloutRow, seen: _Seen) -> tuple[_Write, Sequence[str]]:

@@ -14,7 +14,9 @@ Waves are cumulative shares of a cohort. The rules, in the order in which they a
 6. The next wave begins when every device of this one that was heard of has *committed*, which means that it served
    through its probation, and has done so for the soak time; and a person has approved it where the plan says so. Who is
    offline catches up later.
-7. After the last wave it waits for those that are offline until their deadline, lets them go by name, and is done.
+7. Where a gate compares the wave with devices that aren't reached yet, it looks at its planned times within the soak (with
+   none: once, at its end). A wave that is worse than allowed goes back as for rule 4; the next begins after the last look.
+8. After the last wave it waits for those that are offline until their deadline, lets them go by name, and is done.
 
 What is not decided here: which artifact suits a device, or in which order devices come; the cohort is given in
 the order of choice.
@@ -41,6 +43,9 @@ from edgelift_fleet.rollout.situation import (
     Scope,
 )
 
+#: Devices send what they measured once a minute, seconds.
+WINDOW_S = 60.0
+
 
 @dataclass(frozen=True)
 class Advance:
@@ -64,6 +69,14 @@ class Hold:
     reason: str
     join: tuple[str, ...] = ()
     until: float = 0.0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Have the gate take look `look` (from 1) at the current wave, by what was served since `since` (1970, seconds)."""
+
+    look: int
+    since: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ class Finish:
     let_go: tuple[str, ...] = ()
 
 
-Decision = Advance | Hold | HoldBack | Pause | RollBack | Finish
+Decision = Advance | Hold | Compare | HoldBack | Pause | RollBack | Finish
 
 
 def decide(plan: Plan, seen: Observations, now: float) -> Decision:
@@ -119,7 +132,9 @@ def _breach(plan: Plan, seen: Observations) -> Decision | None:
     counted, size = seen.counted(), seen.size()
     failed = [d for d in counted if d.status in BAD and _again_at(plan, d) is None]
     if len(failed) > plan.failures_allowed(size):
-        return _roll_back(plan, seen, failed, size)
+        return _stop(plan, seen, _failures(plan, failed, size))
+    if seen.gate and seen.gate.breach:
+        return _stop(plan, seen, f"The gate of wave {seen.wave + 1} found {seen.gate.text}.")
     allowed, offline = plan.offline_allowed(size), [d.device for d in counted if d.status == "offline"]
     if allowed is not None and len(offline) > allowed:
         return Pause(
@@ -178,9 +193,34 @@ def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
         if stopped:
             return stopped
     soaked_at = max((d.since for d in reached if d.status != "offline"), default=now) + plan.soak_s
+    if seen.gate and seen.gate.tested and (due := looks_due(plan, soaked_at, now)) > seen.gate.taken:
+        return Compare(due, soaked_at - plan.soak_s)
     if now < soaked_at:
-        return Hold(f"Wave {seen.wave + 1} soaks for {plan.soak_s:g} s.", until=soaked_at)
+        return _soaking(plan, seen, soaked_at, now)
     return _next_wave(plan, seen, reached, now)
+
+
+def _soaking(plan: Plan, seen: Observations, soaked_at: float, now: float) -> Hold:
+    text = f"Wave {seen.wave + 1} soaks for {plan.soak_s:g} s."
+    if not seen.gate or not seen.gate.tested:
+        return Hold(text, until=soaked_at)
+    planned = planned_looks(plan)
+    coming = soaked_at - plan.soak_s + (looks_due(plan, soaked_at, now) + 1) * plan.soak_s / planned
+    said = f" Compared: {seen.gate.text}." if seen.gate.taken else ""
+    return Hold(f"{text}{said}", until=min(coming, soaked_at))
+
+
+def planned_looks(plan: Plan) -> int:
+    """How often a gate looks at a wave: as often as was asked for, at most once a minute of soak, as windows come."""
+    return max(1, min(plan.gate_looks, int(plan.soak_s // WINDOW_S)))
+
+
+def looks_due(plan: Plan, soaked_at: float, now: float) -> int:
+    """Which look is due by now at a wave that has soaked at `soaked_at`; 0 for none yet."""
+    planned = planned_looks(plan)
+    if now >= soaked_at:
+        return planned
+    return max(0, int((now - soaked_at + plan.soak_s) / plan.soak_s * planned))
 
 
 def _lacking(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen]) -> list[str]:
@@ -270,10 +310,14 @@ def _due_again(plan: Plan, reached: Sequence[DeviceSeen], now: float) -> list[st
     return [d.device for d in reached if (at := _again_at(plan, d)) is not None and now >= at]
 
 
-def _roll_back(plan: Plan, seen: Observations, failed: Sequence[DeviceSeen], size: int) -> Decision:
+def _failures(plan: Plan, failed: Sequence[DeviceSeen], size: int) -> str:
     reasons = "; ".join(f"{d.device}: {d.reason or d.status}" for d in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    reason = f"{many(len(failed))} failed, {plan.failures_allowed(size)} allowed: {reasons}{more}."
+    return f"{many(len(failed))} failed, {plan.failures_allowed(size)} allowed: {reasons}{more}."
+
+
+def _stop(plan: Plan, seen: Observations, reason: str) -> Decision:
+    """The release is bad: go back, or pause where the plan says so."""
     if plan.on_breach == "pause":
         return Pause(reason)
     scope: Scope = "wave" if plan.keep_earlier else "all"

@@ -1,8 +1,8 @@
 """What a rollout can see: its devices and its cohort, read from the database in a fixed number of statements.
 
 Whatever the fleet: one statement for the rollout's devices with all that is known of each, one for what they reported
-of it, two for what the host has seen itself of who says that it committed, one to three for the cohort, and one for
-other rollouts of the slot. What can't be read of one device costs that device.
+of it, two for what the host has seen itself of who says that it committed, one to three for the cohort, one for
+other rollouts of the slot, and one for the wave's gate. What can't be read of one device costs that device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from edgelift_fleet.rollout.evidence import Claim, judge_claims
 from edgelift_fleet.rollout.judge import Kept, Said, Standing, judge_device
 from edgelift_fleet.rollout.pace import Trait
 from edgelift_fleet.rollout.plan import Plan, read_plan, to_plan
-from edgelift_fleet.rollout.situation import TERMINAL, DeviceSeen, Observations, RolloutState, Scope
+from edgelift_fleet.rollout.situation import TERMINAL, DeviceSeen, GateSeen, Observations, RolloutState, Scope
+from edgelift_fleet.rollout.watched import gate_of
 from edgelift_fleet.rows import Fault, decode_row, read_row
 from edgelift_fleet.tables import (
     AssignmentRow,
@@ -94,9 +95,9 @@ def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple
     """
     cohort = cohort_of(session, row, seen, now)
     found = standings(session, row, cohort, seen, now)
-    return found, observe(
-        row, found, cohort, now, cause=_cause(session, row) if row.state == "rolling-back" else ""
-    )
+    gate = gate_of(session, row)
+    cause = _cause(session, row) if row.state == "rolling-back" else ""
+    return found, observe(row, found, cohort, now, cause=cause, gate=gate)
 
 
 def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen, now: float) -> dict[str, Placed]:
@@ -210,7 +211,13 @@ def _cause(session: Session, row: RolloutRow) -> str:
 
 
 def observe(
-    row: RolloutRow, found: Mapping[str, Placed], cohort: Cohort, now: float, *, cause: str = ""
+    row: RolloutRow,
+    found: Mapping[str, Placed],
+    cohort: Cohort,
+    now: float,
+    *,
+    cause: str = "",
+    gate: GateSeen | None = None,
 ) -> Observations:
     """What `rollout.decide` needs to know."""
     devices = [
@@ -222,7 +229,7 @@ def observe(
     ]  # fmt: skip
     return Observations(
         msgspec.convert(row.state, RolloutState), row.wave, cohort.ids, devices, cohort.away, cohort.elsewhere,
-        msgspec.convert(row.back, Scope), row.approved, cohort.traits, cause,
+        msgspec.convert(row.back, Scope), row.approved, cohort.traits, cause, gate,
     )  # fmt: skip
 
 

@@ -71,6 +71,23 @@ class DeviceSeen:
 
 
 @dataclass(frozen=True)
+class GateSeen:
+    """What the gate of the current wave came to so far.
+
+    Attributes:
+        tested: is the wave compared at all? Not without controls, with too few devices, or once a person overruled it.
+        taken: the number of the newest look, from 1; 0 before the first.
+        breach: is the wave worse than allowed?
+        text: what the newest look said, or why nothing is compared.
+    """
+
+    tested: bool
+    taken: int = 0
+    breach: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Observations:
     """All that a decision may depend on.
 
@@ -85,6 +102,7 @@ class Observations:
         approved: how many waves may have begun, by what a person has approved; the first needs nobody.
         traits: of devices, what their pace depends on; of none where the plan has no limits.
         cause: why devices go back, while they do; for people.
+        gate: of the current wave; None where the plan asks for none.
     """
 
     state: RolloutState
@@ -97,6 +115,7 @@ class Observations:
     approved: int = 1
     traits: Mapping[str, Trait] = field(default_factory=dict)
     cause: str = ""
+    gate: GateSeen | None = None
 
     def counted(self) -> list[DeviceSeen]:
         """The devices within the arithmetic."""

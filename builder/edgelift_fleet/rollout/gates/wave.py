@@ -112,8 +112,8 @@ class _Fleet:
         return np.array([[look.get(d, nothing).get(s, np.nan) for d in self.devices] for s in series], dtype=float)
 
 
-def judge_wave(drawn: Drawn, looks: Sequence[Look], rules: Rules) -> WaveVerdict:
-    """Judge a wave by its looks so far, oldest first; at most as many as `rules.looks`."""
+def judge_wave(drawn: Drawn, looks: Mapping[int, Look], rules: Rules) -> WaveVerdict:
+    """Judge a wave by its looks so far: number, from 1 to `rules.looks`, → what was measured. Some may have been missed."""
     possible = ways(drawn.counts)
     if not suffices(possible, rules.alpha):
         text = words.no_rate(len(drawn.members), len(drawn.controls), possible, rules.alpha)
@@ -121,32 +121,36 @@ def judge_wave(drawn: Drawn, looks: Sequence[Look], rules: Rules) -> WaveVerdict
     if not looks:
         return WaveVerdict(breach=False, rate=rules.alpha, contrasts=(), text="not looked at yet")
     fleet = _Fleet(drawn)
-    values = [fleet.values(look, rules.series) for look in looks]
+    values = {number: fleet.values(looks[number], rules.series) for number in sorted(looks)}
     return _verdict(drawn, fleet, values, rules)
 
 
-def _verdict(drawn: Drawn, fleet: _Fleet, values: Sequence[NDArray[np.float64]], rules: Rules) -> WaveVerdict:
+def _verdict(drawn: Drawn, fleet: _Fleet, values: Mapping[int, NDArray[np.float64]], rules: Rules) -> WaveVerdict:
     allowed = np.array([rules.allowed(series) for series in rules.series])[:, None]
-    raised = np.concatenate([np.where(fleet.member, value - allowed, value) for value in values])
-    draws = draw(fleet.member, fleet.stratum, seed=drawn.seed)
-    compared = differences(draws, fleet.stratum, raised)
-    width = len(allowed)
-    rows = [range(look * width, (look + 1) * width) for look in range(len(values))]
-    smallest = [smallest_p([d[row] for d in compared.values() for row in mine], rules.alpha) for mine in rows]
-    looked = follow(smallest, spending(rules.alpha, rules.looks)[: len(values)])
-    last, newest = looked[-1], len(looked) - 1
+    raised = np.concatenate([np.where(fleet.member, value - allowed, value) for value in values.values()])
+    compared = differences(draw(fleet.member, fleet.stratum, seed=drawn.seed), fleet.stratum, raised)
+    numbers, width = list(values), len(allowed)
+    rows = [range(look * width, (look + 1) * width) for look in range(len(numbers))]
+    budget = spending(rules.alpha, rules.looks)
+    smallest = [
+        smallest_p([d[row] for d in compared.values() for row in mine], rules.alpha) for mine in rows if compared
+    ]
+    looked = follow(smallest, [budget[number - 1] for number in numbers]) if compared else []
+    newest = max(0, len(looked) - 1)
     found = [
-        _comparison(fleet, rules, number, s, values[newest][s], p_value(d[rows[newest][s]]))
-        for number, d in compared.items()
+        _contrast(fleet, rules, where, s, values[numbers[newest]][s], p_value(d[rows[newest][s]]))
+        for where, d in compared.items()
         for s in range(width)
     ]
-    comparisons = tuple(sorted(found, key=lambda f: (f.p, not f.hardware_class, f.series)))
-    worst = words.say(comparisons[0], last.p, last.threshold)
-    text = worst if last.breach else f"look {len(looked)} of {rules.looks}: nothing worse than {worst}"
-    return WaveVerdict(last.breach, rules.alpha, comparisons, text, look=len(looked))
+    contrasts = tuple(
+        sorted((c for c in found if c.members and c.controls), key=lambda c: (c.p, c.hardware_class))
+    )
+    breach = bool(looked) and looked[-1].breach
+    text = words.sum_up(numbers[newest], rules.looks, contrasts, looked[-1] if looked else None)
+    return WaveVerdict(breach, rules.alpha, contrasts, text, look=numbers[newest])
 
 
-def _comparison(
+def _contrast(
     fleet: _Fleet, rules: Rules, number: int | None, s: int, values: NDArray[np.float64], p: float
 ) -> Contrast:
     inside = np.isfinite(values) & (True if number is None else fleet.stratum == number)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import expm1
+
+from edgelift_fleet.rollout.gates.looks import Looked
+
+#: A contrast as likely as this by chance alone isn't worth a word.
+_NOTHING = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,19 @@ def say(finding: Contrast, p: float, threshold: float) -> str:
     odds = f"p = {_odds(p)} ≤ {_odds(threshold)}" if p <= threshold else f"p > {_odds(threshold)}"
     shown, allowed = amount(finding.series, finding.shift), amount(finding.series, finding.allowed)
     return f"{finding.series}{where} {shown} ({boards} against {controls}, {odds}; allowed {allowed})"
+
+
+def sum_up(number: int, of: int, contrasts: Sequence[Contrast], looked: Looked | None) -> str:
+    """What a look came to: the worst where it is a breach, else what came nearest to one, if anything did."""
+    if looked is None or not contrasts:
+        return f"look {number} of {of}: no board has served enough yet, before the wave and since, to be compared"
+    worst = contrasts[0]
+    if looked.breach:
+        return say(worst, looked.p, looked.threshold)
+    if worst.p > _NOTHING:
+        boards, controls = count(worst.members, "board"), count(worst.controls, "control")
+        return f"look {number} of {of}: nothing stands out ({boards} against {controls})"
+    return f"look {number} of {of}: nothing worse than {say(worst, looked.p, looked.threshold)}"
 
 
 def amount(series: str, shift: float) -> str:

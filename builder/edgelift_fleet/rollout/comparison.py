@@ -1,0 +1,196 @@
+"""A wave's gate, kept in the database: whom it is held against, each look that was taken, and what it came to.
+
+Controls are fixed when a wave begins: devices of the cohort that were there then and that it does not take. Those that
+the rollout reaches later, as when a wave takes in its rest, stop being controls. Looks are kept with what was measured,
+so that a server that starts again neither looks twice nor forgets. How a look is judged is `gates`' business, when it
+is due `decide`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract import codec
+from edgelift_contract.assignment import Assignment, Policy, SlotAssignment
+from edgelift_fleet.assignments import set_slots
+from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.rollout.decide import WINDOW_S, Compare, planned_looks
+from edgelift_fleet.rollout.draw import lot
+from edgelift_fleet.rollout.gates import words
+from edgelift_fleet.rollout.gates.draws import ways
+from edgelift_fleet.rollout.gates.shares import shares
+from edgelift_fleet.rollout.gates.wave import Drawn, Rules, judge_wave
+from edgelift_fleet.rollout.observe import rollout_id
+from edgelift_fleet.rollout.plan import Plan
+from edgelift_fleet.rollout.readings import measured
+from edgelift_fleet.rollout.situation import OUTSIDE, Observations
+from edgelift_fleet.rollout.story import note
+from edgelift_fleet.rows import decode_row, read_row
+from edgelift_fleet.tables import (
+    AssignmentRow,
+    DeviceRow,
+    RolloutDeviceRow,
+    RolloutLookRow,
+    RolloutRow,
+    RolloutWaveRow,
+)
+
+#: As many controls swap as placebos, or four times as many as the wave has members.
+_PLACEBOS = 60
+
+_Measured = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look that was taken: its number, what it measured, and what it came to."""
+
+    number: int
+    measured: _Measured
+    breach: bool
+    text: str
+
+
+def begin(
+    session: Session, row: RolloutRow, plan: Plan, seen: Observations, wave: int, devices: Sequence[str]
+) -> list[str]:
+    """Fix whom a wave that begins now is held against, and its share of false alarms. Inside a write transaction.
+
+    Returns:
+        The controls that were asked for a placebo swap: their assignment changed.
+    """
+    if not plan.gates:
+        return []
+    taken = {*devices, *(d.device for d in seen.devices), *seen.away}
+    classes = _classes(session, [device for device in seen.cohort if device not in seen.away])
+    controls = {device: name for device, name in classes.items() if device not in taken}
+    spent = sa.select(sa.func.coalesce(sa.func.sum(RolloutWaveRow.alpha), 0.0)).filter_by(rollout=row.number)
+    left = max(0.0, plan.gate_alpha - (session.scalar(spent) or 0.0))
+    alpha = shares(left, _ways(plan, seen, wave, classes))[0] if left else 0.0
+    swapping: list[str] = []
+    if alpha and plan.placebo:
+        controls, swapping = _ask_placebos(session, row, wave, controls, devices)
+    made = {"began_at": time.time(), "alpha": alpha, "controls": codec.canonical_json(controls).decode()}
+    session.add(RolloutWaveRow(rollout=row.number, wave=wave, overruled=False, **made))
+    if not alpha:
+        mine = [classes[device] for device in devices if device in classes]
+        text = words.no_rate(len(mine), len(controls), ways(_counts(mine, controls.values())), plan.gate_alpha)
+        note(session, row, "gate", f"Wave {wave + 1}: {text}")
+    return swapping
+
+
+def _ask_placebos(
+    session: Session, row: RolloutRow, wave: int, controls: dict[str, str], devices: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Have controls swap to what they serve: some by lot, for each costs its board a swap. The others are none then.
+
+    Returns:
+        The controls that are left, and those whose assignment changed.
+    """
+    name = f"{rollout_id(row.number)}.{wave + 1}"
+    drawn = sorted(controls, key=lambda device: lot(row.number, wave, device))[: max(_PLACEBOS, 4 * len(devices))]
+    wishes: dict[str, SlotAssignment | None] = {}
+    for device, body in session.execute(
+        sa.select(AssignmentRow.device, AssignmentRow.body).where(AssignmentRow.device.in_(drawn))
+    ):
+        assignment = read_row(body, Assignment, owner=device, what="assignment", into=[])
+        serves = assignment.slots.get(row.slot) if assignment else None
+        if serves is not None:
+            wishes[device] = msgspec.structs.replace(serves, placebo=name)
+    done = {device: one for device, one in set_slots(session, row.slot, wishes).items() if isinstance(one, int)}
+    note(
+        session,
+        row,
+        "gate",
+        f"Wave {wave + 1}: {words.count(len(done), 'control')} swap to what they serve, as placebos.",
+    )
+    return {device: controls[device] for device in sorted(done)}, sorted(done)
+
+
+def _ways(plan: Plan, seen: Observations, wave: int, classes: Mapping[str, str]) -> list[int]:
+    """In how many ways this wave and each later one can be drawn, if classes keep their shares of each."""
+    size, reached = seen.size(), len([d for d in seen.counted() if d.status != "held"])
+    free = Counter(name for device, name in classes.items() if device in set(seen.free()))
+    found, left = [], sum(free.values())
+    for one in plan.waves[wave:]:
+        members = min(left, max(0, one.reach(size) - reached))
+        reached, after = reached + members, left - members
+        counts = [(round(n * members / max(left, 1)), n) for n in free.values()]
+        found.append(ways([(n, max(0, every - n)) for n, every in counts]))
+        free = Counter({name: round(n * after / max(left, 1)) for name, n in free.items()})
+        left = after
+    return found
+
+
+def take_look(session: Session, row: RolloutRow, plan: Plan, asked: Compare, seen: LastSeen, now: float) -> Look:
+    """Measure and judge; nothing is written. For a read transaction: it takes a while with many devices."""
+    kept = session.get_one(RolloutWaveRow, (row.number, row.wave))
+    policy = decode_row(row.policy, Policy, owner=rollout_id(row.number), what="policy")
+    drawn = _drawn(session, row, kept, plan)
+    # All have swapped by the time that the last of them had a probation behind it.
+    since = max(kept.began_at, asked.since - policy.probation_s)
+    until = kept.began_at - WINDOW_S  # a window that begins later may reach into the wave, and be the new model's
+    found = measured(
+        session, row.slot, drawn.members, drawn.controls, before=(until - plan.gate_before_s, until),
+        since=(since, now), min_requests=plan.gate_min_requests, seen=seen, now=now,
+    )  # fmt: skip
+    looks = {number: one for number, one in _earlier(session, row).items() if number < asked.look}
+    rules = Rules(plan.gates, plan.gate_slower, plan.gate_more_errors, looks=planned_looks(plan), alpha=kept.alpha)
+    verdict = judge_wave(drawn, {**looks, asked.look: found}, rules)
+    return Look(asked.look, found, verdict.breach, verdict.text)
+
+
+def keep(session: Session, row: RolloutRow, look: Look) -> None:
+    """Store a look and tell of it. Inside a write transaction."""
+    session.add(
+        RolloutLookRow(
+            rollout=row.number, wave=row.wave, number=look.number, at=time.time(), breach=look.breach, text=look.text,
+            measured=codec.canonical_json(look.measured).decode(),
+        )
+    )  # fmt: skip
+    note(session, row, "gate", f"Wave {row.wave + 1}, {look.text}.")
+
+
+def overrule(session: Session, row: RolloutRow) -> None:
+    """A person goes on with a wave that its gate stopped: it is not compared any more. Inside a write transaction."""
+    breached = sa.select(RolloutLookRow.number).filter_by(rollout=row.number, wave=row.wave, breach=True)
+    kept = session.get(RolloutWaveRow, (row.number, row.wave))
+    if kept is not None and not kept.overruled and session.scalar(breached.limit(1)) is not None:
+        kept.overruled = True
+        note(session, row, "gate", f"Wave {row.wave + 1} goes on in spite of its gate, and is compared no more.")
+
+
+def _drawn(session: Session, row: RolloutRow, kept: RolloutWaveRow, plan: Plan) -> Drawn:
+    name = rollout_id(row.number)
+    controls = decode_row(kept.controls, dict[str, str], owner=name, what="controls")
+    query = sa.select(RolloutDeviceRow.device, RolloutDeviceRow.wave, RolloutDeviceRow.status)
+    reached = session.execute(query.filter_by(rollout=row.number)).all()
+    mine = [d.device for d in reached if d.wave == row.wave and d.status not in {*OUTSIDE, "held"}]
+    left = controls.keys() - {d.device for d in reached}
+    return Drawn(_classes(session, mine), {d: controls[d] for d in sorted(left)}, (plan.seed or 0) + row.wave)
+
+
+def _earlier(session: Session, row: RolloutRow) -> dict[int, _Measured]:
+    query = sa.select(RolloutLookRow.number, RolloutLookRow.measured).filter_by(rollout=row.number, wave=row.wave)
+    name = rollout_id(row.number)
+    return {n: decode_row(body, _Measured, owner=name, what="look") for n, body in session.execute(query)}
+
+
+def _classes(session: Session, devices: Collection[str]) -> dict[str, str]:
+    """Device → its hardware class."""
+    wanted, query = set(devices), sa.select(DeviceRow.id, DeviceRow.hardware_class)
+    if len(wanted) <= 500:  # databases bound the parameters of a statement
+        query = query.where(DeviceRow.id.in_(wanted))
+    return {device: name for device, name in session.execute(query) if device in wanted}
+
+
+def _counts(members: Collection[str], controls: Collection[str]) -> list[tuple[int, int]]:
+    mine, others = Counter(members), Counter(controls)
+    return [(mine[name], others[name]) for name in sorted({*mine, *others})]

@@ -1,0 +1,31 @@
+"""What the gate of a rollout's current wave came to so far, read from the looks that it took."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_fleet.rollout.situation import GateSeen
+from edgelift_fleet.tables import RolloutLookRow, RolloutRow, RolloutWaveRow
+
+
+def gate_of(session: Session, row: RolloutRow) -> GateSeen | None:
+    """The gate of the current wave, in one statement; None where the plan asked for none."""
+    of_wave = sa.and_(RolloutLookRow.rollout == RolloutWaveRow.rollout, RolloutLookRow.wave == RolloutWaveRow.wave)
+    query = sa.select(
+        RolloutWaveRow.alpha,
+        RolloutWaveRow.overruled,
+        RolloutLookRow.number,
+        RolloutLookRow.breach,
+        RolloutLookRow.text,
+    )
+    query = query.outerjoin(RolloutLookRow, of_wave).filter(
+        RolloutWaveRow.rollout == row.number, RolloutWaveRow.wave == row.wave
+    )
+    newest = session.execute(query.order_by(RolloutLookRow.number.desc()).limit(1)).first()
+    if newest is None:
+        return None
+    tested = newest.alpha > 0 and not newest.overruled
+    if newest.number is None:
+        return GateSeen(tested)
+    return GateSeen(tested, newest.number, newest.breach and not newest.overruled, newest.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import isnan
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -46,7 +47,7 @@ def measured(
         numbers = measure(reading, member=device in members, min_requests=min_requests)
         if not was_there:  # who was away when the wave was drawn says nothing by being away now
             del numbers["silence"]
-        found[device] = {series: number for series, number in numbers.items() if number == number}
+        found[device] = {series: round(number, 7) for series, number in numbers.items() if not isnan(number)}
     return found
 
 

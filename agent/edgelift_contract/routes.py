@@ -40,7 +40,17 @@ def telemetry_topic(device: str) -> str:
 
 def uplink_filters() -> tuple[str, ...]:
     """What the control plane subscribes to."""
-    return (f"{ROOT}/+/up/reported", f"{ROOT}/+/up/state", f"{ROOT}/+/up/telemetry")
+    return (*state_filters(), telemetry_filter())
+
+
+def state_filters() -> tuple[str, ...]:
+    """Of these, what devices retain."""
+    return (f"{ROOT}/+/up/reported", f"{ROOT}/+/up/state")
+
+
+def telemetry_filter() -> str:
+    """And what they send once each."""
+    return f"{ROOT}/+/up/telemetry"
 
 
 def split_topic(topic: str) -> tuple[str, str] | None:

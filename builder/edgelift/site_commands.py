@@ -134,7 +134,8 @@ def _serve(
     broker: Annotated[
         str,
         typer.Option(
-            "--broker", help="auto: start mosquitto where it is installed; none; or mqtt://user:pass@host:port."
+            "--broker",
+            help="auto: start mosquitto where it is installed; none; mqtt:// or mqtts://user:pass@host:port.",
         ),
     ] = "auto",
     mqtt_port: Annotated[

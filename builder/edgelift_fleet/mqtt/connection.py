@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgelift_contract import routes
 from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.mqtt.clients import BrokerAddress, begin, can_share, end, make_client
 from edgelift_fleet.mqtt.probe import answers
 from edgelift_fleet.mqtt.publisher import WINDOW, Publisher
 from edgelift_fleet.mqtt.reception import Reception
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S = 30
-_SESSION_S = 3600
 _UNSUPPORTED_VERSION = 132
 #: How long after a new connection the next one is made only to have messages handed out again, seconds.
 _AGAIN_S = 10.0
@@ -38,22 +33,12 @@ _AGAIN_S = 10.0
 _PROBED_S = 5.0
 
 
-@dataclass(frozen=True)
-class BrokerAddress:
-    """Where a broker is, and who we are there; no user means that it lets anyone in."""
-
-    host: str
-    port: int
-    username: str = ""
-    password: str = ""
-
-
 class BrokerConnection:
     """The control plane's connection to its broker. A context: connected, and re-connected, inside the block."""
 
     def __init__(
         self, fleet: Fleet, address: BrokerAddress, *, on_flood: Callable[[str], None] = lambda _: None,
-        probe: tuple[str, str] = ("", ""),
+        probe: tuple[str, str] = ("", ""), shared: bool = False,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -62,8 +47,9 @@ class BrokerConnection:
             address: of the broker.
             on_flood: told of a device that sends more than is stored.
             probe: user and password by which is asked whether the broker lets newcomers in.
+            shared: telemetry is left to `sharing`, where the broker can share it.
         """
-        self._fleet, self._address, self._probe = fleet, address, probe
+        self._fleet, self._address, self._probe, self._shared = fleet, address, probe, shared
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._run, name="broker-connection", daemon=True)
         self._client: paho.Client | None = None
@@ -83,6 +69,8 @@ class BrokerConnection:
             return "none"
         if not self.connected.is_set():
             return "disconnected"
+        if self._address.tls:
+            return "connected"  # the probe speaks plain MQTT
         if time.monotonic() - self._probed_at > _PROBED_S:
             self._probe_answered = answers(self._address.host, self._address.port, *self._probe)
             self._probed_at = time.monotonic()
@@ -107,53 +95,42 @@ class BrokerConnection:
         """
         self._disconnect()
         if leads:
-            self._connect(MQTTProtocolVersion.MQTTv5)
+            self._connect(five=True)
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            client.disconnect()
-            client.loop_stop()
+            end(client)
             self.connected.clear()
 
-    def _connect(self, protocol: MQTTProtocolVersion) -> None:
-        five = protocol == MQTTProtocolVersion.MQTTv5
+    def _connect(self, *, five: bool) -> None:
         name = self._address.username or f"edgelift-host-{self._fleet.site.config.name}"
-        # A session that outlives a broken connection keeps what devices sent meanwhile.
-        clean = None if five else False
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean, protocol=protocol)
-        if self._address.username:
-            client.username_pw_set(self._address.username, self._address.password)
-        client.manual_ack_set(True)
+        client = make_client(self._address, name, five=five)
         client.max_inflight_messages_set(2 * WINDOW)  # the publisher bounds it
-        client.reconnect_delay_set(min_delay=1, max_delay=random.randint(10, 30))  # noqa: S311 - spreads load
         client.on_connect, client.on_disconnect, client.on_message = self._on_connect, self._gone, self._came
         client.on_publish = lambda *_: self._publisher.confirmed()
         self._client = client
-        options: dict[str, Any] = {"keepalive": KEEPALIVE_S}
-        if five:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no types here
-            properties.SessionExpiryInterval = _SESSION_S
-            options |= {"clean_start": False, "properties": properties}
-        client.connect_async(self._address.host, self._address.port, **options)
-        client.loop_start()
+        begin(client, self._address)
 
-    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, props: Any) -> None:
         if reason.is_failure:
             log.warning("the broker refused us: %s", reason)
             if reason.value == _UNSUPPORTED_VERSION and client.protocol == MQTTProtocolVersion.MQTTv5:
                 self._work.put(lambda: self._fall_back(client))
             return
-        client.subscribe([(topic, 1) for topic in routes.uplink_filters()])
+        filters = routes.uplink_filters()
+        if self._shared and can_share(client, props):
+            client.unsubscribe(routes.telemetry_filter())  # which a session from before may still have
+            filters = routes.state_filters()
+        client.subscribe([(topic, 1) for topic in filters])
         self._made_at = time.monotonic()
         self.connected.set()
         self._publisher.connected(client)
 
     def _fall_back(self, client: paho.Client) -> None:
         if client is self._client:
-            client.disconnect()
-            client.loop_stop()
-            self._connect(MQTTProtocolVersion.MQTTv311)
+            end(client)
+            self._connect(five=False)
 
     def _gone(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
         if self.connected.is_set() and self._client is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from urllib.parse import unquote, urlsplit
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import sqlalchemy as sa
 
@@ -13,8 +15,10 @@ from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.access import HOST_USER, PROBE_USER, password_of
-from edgelift_fleet.mqtt.connection import BrokerAddress, BrokerConnection
+from edgelift_fleet.mqtt.clients import BrokerAddress
+from edgelift_fleet.mqtt.connection import BrokerConnection
 from edgelift_fleet.mqtt.mosquitto import Broker, find_mosquitto
+from edgelift_fleet.mqtt.sharing import Sharing
 from edgelift_fleet.tables import DeviceRow
 
 log = logging.getLogger(__name__)
@@ -56,21 +60,39 @@ def messaging(fleet: Fleet, choice: str, *, host: str, port: int) -> Iterator[st
 
 
 def parse_broker(text: str) -> BrokerAddress:
-    """Read `mqtt://[user:password@]host[:port]`.
+    """Read `mqtt://[user:password@]host[:port]`. `mqtts` is over TLS, with `?ca=FILE` for an authority of your own.
 
     Raises:
         ContractError: `malformed`.
     """
     try:
         parts = urlsplit(text)
-        port = parts.port or 1883
+        port = parts.port or {"mqtt": 1883, "mqtts": 8883}.get(parts.scheme, 0)
+        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
     except ValueError:
-        parts, port = urlsplit(""), 0
-    if parts.scheme != "mqtt" or not parts.hostname or parts.path not in ("", "/"):
+        parts, port, options = urlsplit(""), 0, {}
+    tls = parts.scheme == "mqtts"
+    if (
+        not port
+        or not parts.hostname
+        or parts.path not in ("", "/")
+        or options.keys() - ({"ca"} if tls else set())
+    ):
         raise ContractError(
-            "malformed", f"{text!r} names no broker.", hint="Write auto, none or mqtt://user:password@host:port."
+            "malformed",
+            f"{_shown(text)!r} names no broker.",
+            hint="Write auto, none or mqtt://user:password@host:port.",
         )
-    return BrokerAddress(parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))
+    ca = options.get("ca", [""])[-1]
+    if ca and not Path(ca).is_file():
+        raise DeviceError("bad-config", f"There is no file {ca} with the broker's certificates.")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return BrokerAddress(parts.hostname, port, user, password, tls, ca)
+
+
+def _shown(text: str) -> str:
+    """What was given for a broker, without a password that may stand in it."""
+    return re.sub(r"(//[^:/@]*):.*@", r"\1:***@", text)
 
 
 @contextmanager
@@ -104,10 +126,14 @@ def _other_broker(fleet: Fleet, address: BrokerAddress) -> Iterator[None]:
     def access(device: str, _reached_by: str) -> BrokerAccess | None:
         # Whoever keeps that broker lets devices in: by their id and this password, or everyone.
         if not address.username:
-            return BrokerAccess(address.host, address.port)
-        return BrokerAccess(address.host, address.port, device, password_of(key, device))
+            return BrokerAccess(address.host, address.port, tls=address.tls)
+        return BrokerAccess(address.host, address.port, device, password_of(key, device), address.tls)
 
-    with BrokerConnection(fleet, address) as connection:
+    shared = fleet.db.shared
+    with (
+        BrokerConnection(fleet, address, shared=shared) as connection,
+        Sharing(fleet, address) if shared else nullcontext(),
+    ):
         _offer(fleet, connection)
         if fleet.lead.leads and not connection.connected.wait(5):
             log.warning("the broker %s:%d is not reached yet; HTTP carries everything", address.host, address.port)

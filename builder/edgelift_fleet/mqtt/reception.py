@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 2000
 MOST_WAITING_BYTES = 48 << 20
 
+#: How long a message waits that the database could not take, seconds.
+_AGAIN_S = 0.5
+
 _KINDS: dict[str, Literal["report", "telemetry", "presence"]] = {
     "up/reported": "report", "up/telemetry": "telemetry", "up/state": "presence",
 }  # fmt: skip
@@ -49,6 +52,13 @@ class Reception:
         self._lock = threading.Lock()
         self._waiting: dict[str, tuple[int, int]] = {}
         self._flooding: set[str] = set()
+        self._later: list[Callable[[], None]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Messages that were taken and are not acknowledged yet."""
+        with self._lock:
+            return sum(number for number, _ in self._waiting.values())
 
     def came(self, client: paho.Client, message: paho.MQTTMessage) -> None:
         """A message came over the client's connection."""
@@ -61,15 +71,37 @@ class Reception:
         if not self._make_room(device, len(data)):
             return
 
+        def put() -> None:
+            try:
+                self._inbox.put(device, Message(kind, device, data, "mqtt"), len(data), done)
+            except EdgeliftError:
+                pass  # the server stops: the broker hands it out again
+
         def done(outcome: Outcome) -> None:
+            if isinstance(outcome, EdgeliftError) and outcome.code == "busy":
+                self._put_later(put)
+                return
             if is_over(topic, outcome):
                 client.ack(number, qos)
             self._leave(device, len(data))
 
-        try:
-            self._inbox.put(device, Message(kind, device, data, "mqtt"), len(data), done)
-        except EdgeliftError:
-            pass  # the server stops: the broker hands it out again
+        put()
+
+    def _put_later(self, put: Callable[[], None]) -> None:
+        """The database is away or locked: the broker would hand the message out again only at the next connect."""
+        with self._lock:
+            self._later.append(put)
+            if len(self._later) > 1:
+                return  # the timer runs
+        timer = threading.Timer(_AGAIN_S, self._put_all)
+        timer.daemon = True
+        timer.start()
+
+    def _put_all(self) -> None:
+        with self._lock:
+            later, self._later = self._later, []
+        for put in later:
+            put()
 
     def _make_room(self, device: str, size_bytes: int) -> bool:
         with self._lock:
@@ -109,4 +141,4 @@ def is_over(topic: str, outcome: Outcome) -> bool:
     log.warning("dropped topic=%s code=%s %s", topic, outcome.code, outcome.message)
     # A message that is wrong stays wrong: acknowledged and dropped, or it would come again for ever. What is our own
     # fault is handed out again at the next connect.
-    return outcome.code not in ("busy", "disk-full", "disk-error", "read-only")
+    return outcome.code not in ("disk-full", "disk-error", "read-only")

@@ -100,7 +100,7 @@ def check_database(site: Site, database: str) -> None:
         raise ContractError(
             "conflict",
             f"The site {site.folder} exists already, on the database {found}.",
-            hint="To move it, see docs/engines.md; to use another one for now: edgelift serve --database.",
+            hint="To use another one for now: edgelift serve --database URL; for good: `database` in its site.toml.",
         )
 
 

@@ -159,3 +159,24 @@ def test_a_leader_is_killed_in_a_wave_and_the_rollout_goes_on_without_doubling_a
             fleet.stop()
             for server in servers:
                 server.stop()
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_a_leader_that_hangs_is_replaced_and_does_not_lead_when_it_wakes_up(
+    site: Path, postgres: Postgres
+) -> None:
+    hangs, other = (Server(folder, "--broker", "none").start() for folder in (site, replica(site, "two")))
+    try:
+        if not leads(hangs):
+            hangs, other = other, hangs
+        until(lambda: leads(hangs))
+        hangs.process.send_signal(signal.SIGSTOP)
+        until(lambda: leads(other))
+        hangs.process.send_signal(signal.SIGCONT)
+        until(lambda: not leads(hangs))
+        assert leads(other)
+        other.stop()
+        until(lambda: leads(hangs))
+    finally:
+        hangs.process.send_signal(signal.SIGCONT)
+        assert {hangs.stop(), other.stop()} == {0}

@@ -106,10 +106,29 @@ def test_who_sent_is_told_after_the_group_is_written_and_a_fault_ends_nothing() 
 
 
 @pytest.fixture
-def intake(tmp_path: Path) -> Iterator[Intake]:
-    with contextlib.closing(Database(tmp_path / "edgelift.db")) as db:
-        db.migrate()
-        yield Intake(db, LastSeen())
+def db(database_url: str) -> Iterator[Database]:
+    """Of each kind."""
+    with contextlib.closing(Database(database_url)) as made:
+        made.migrate()
+        yield made
+
+
+@pytest.fixture
+def intake(db: Database) -> Intake:
+    return Intake(db, LastSeen())
+
+
+#: What has a database refuse every note, and what lets it take them again.
+REFUSING = {
+    "sqlite": (
+        "CREATE TRIGGER full BEFORE INSERT ON telemetry_note BEGIN SELECT RAISE(ABORT, 'full'); END",
+        "DROP TRIGGER full",
+    ),
+    "postgresql": (
+        "ALTER TABLE telemetry_note ADD CONSTRAINT refused CHECK (false)",
+        "ALTER TABLE telemetry_note DROP CONSTRAINT refused",
+    ),
+}
 
 
 def enrolment(device: str) -> Message:
@@ -146,20 +165,15 @@ def test_one_that_is_wrong_costs_the_others_of_its_group_nothing(intake: Intake)
     assert [getattr(again[0], "news", None), getattr(again[1], "new", None)] == [False, 0]
 
 
-def test_what_the_database_refuses_is_told_to_its_sender_and_not_kept(intake: Intake, tmp_path: Path) -> None:
-    import sqlite3
-
+def test_what_the_database_refuses_is_told_to_its_sender_and_not_kept(intake: Intake, db: Database) -> None:
     intake.take([enrolment("pi-1")])
-    with sqlite3.connect(tmp_path / "edgelift.db") as connection:
-        connection.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON telemetry_note BEGIN SELECT RAISE(ABORT, 'full'); END"
-        )
-    connection.close()
+    refuse, allow = REFUSING[db.engine.dialect.name]
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql(refuse)
     stored, refused = intake.take([report("pi-1", 1), batch("pi-1", 1)])
     assert isinstance(stored, ReportReply) and stored.news and isinstance(refused, Exception)
-    with sqlite3.connect(tmp_path / "edgelift.db") as connection:
-        connection.execute("DROP TRIGGER full")
-    connection.close()
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql(allow)
     again, stored = intake.take([report("pi-1", 1), batch("pi-1", 1)])
     assert isinstance(again, ReportReply) and not again.news
     assert isinstance(stored, BatchReply) and stored.new == 1

@@ -26,8 +26,9 @@ pytestmark = pytest.mark.fleet
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    with contextlib.closing(Database(tmp_path / "edgelift.db")) as made:
+def db(database_url: str) -> Iterator[Database]:
+    """Of each kind."""
+    with contextlib.closing(Database(database_url)) as made:
         made.migrate()
         yield made
 

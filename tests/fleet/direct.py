@@ -19,16 +19,15 @@ from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.report import DeviceFacts, Presence, Report, SlotReport, UpdateReport
 from edgelift_fleet.assignments import Assignments
 from edgelift_fleet.changes import Changes
-from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.intake import Intake, Message
 from edgelift_fleet.lead import Lead
 from edgelift_fleet.messages import RolloutOrder, RolloutRequest, RolloutView
-from edgelift_fleet.registry import publish
 from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.rollout.view import Asked
-from edgelift_fleet.site import create_site
+from edgelift_fleet.site import load_site
 from edgelift_fleet.tables import AssignmentRow
 
 FACTS = DeviceFacts("x86-64-avx2", ["x86-64-avx2"], {"onnxruntime": "1.30.0"})
@@ -147,15 +146,12 @@ class Direct:
 
 
 @contextmanager
-def direct(folder: Path, releases: dict[str, Path]) -> Iterator[Direct]:
-    """A control plane of its own with these releases published."""
-    site, _ = create_site(folder)
-    db = Database(site.database)
+def direct(site: Path) -> Iterator[Direct]:
+    """The control plane of a site that was made."""
+    db = Database(load_site(site).database)
     try:
-        db.migrate()
-        for release in releases.values():
-            publish(site, db, release)
         with Lead(db) as lead:
+            assert lead.wait(60)
             yield Direct(db, lead)
     finally:
         db.close()
@@ -174,6 +170,3 @@ def counted(db: Database) -> Iterator[list[str]]:
         yield statements
     finally:
         sa.event.remove(db.engine, "before_cursor_execute", on)
-
-
-__all__ = ["AT_ONCE", "SITE", "Direct", "counted", "direct"]

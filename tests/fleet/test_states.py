@@ -14,6 +14,7 @@ from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.rollout.handing import CHUNK
 from edgelift_fleet.tables import AssignmentRow
+from tests.fleet.conftest import both_engines
 from tests.fleet.direct import Direct, counted, direct
 from tests.waiting import until
 
@@ -21,8 +22,8 @@ pytestmark = pytest.mark.fleet
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, releases: dict[str, Path]) -> Iterator[Direct]:
-    with direct(tmp_path / "site", releases) as made:
+def fleet(site: Path) -> Iterator[Direct]:
+    with direct(site) as made:
         yield made
 
 
@@ -101,6 +102,7 @@ def test_who_leaves_the_cohort_leaves_its_arithmetic(fleet: Direct) -> None:
     )
 
 
+@both_engines
 def test_who_is_offline_sends_nobody_back_catches_up_and_is_let_go_by_name(fleet: Direct) -> None:
     names = [f"b{n}" for n in range(6)]
     ready(fleet, *names)
@@ -153,6 +155,7 @@ def test_a_board_that_began_and_fell_silent_is_a_failure(fleet: Direct) -> None:
     assert fleet.versions("a") == ["1"]
 
 
+@both_engines
 def test_a_rollback_waits_for_everybody_until_a_person_lets_them_go(fleet: Direct) -> None:
     ready(fleet, "a", "b", "c")
     rollout = fleet.start("digits@2", "100%", deadline_s=0.3)
@@ -234,6 +237,7 @@ def test_a_row_that_cannot_be_read_is_named_and_stops_nobody(fleet: Direct) -> N
     assert settle(fleet, rollout, looks=1) == "rolled-back"
 
 
+@both_engines
 def test_a_board_that_tags_itself_into_two_rollouts_stays_with_the_one_that_has_it(fleet: Direct) -> None:
     ready(fleet, "a", "b")
     fleet.tags["b"] = {"other": ""}
@@ -273,6 +277,7 @@ def test_a_rollout_in_which_nobody_is_left_pauses_and_says_for_whom(fleet: Direc
     )
 
 
+@both_engines
 def test_what_is_shown_is_bounded_and_can_be_asked_for_in_pages(fleet: Direct) -> None:
     names = [f"b{n:03}" for n in range(130)]
     fleet.add(*names)

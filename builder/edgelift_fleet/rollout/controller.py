@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 _BREATH_S, _BREATHS = 0.1, 3.0
 #: A look that nobody asked for comes after this long, seconds, or so many times what the last look took: what another
 #: process wrote, a device that went away without a word.
-_UNASKED_S, _UNASKED_TIMES = 5.0, 200.0
+_UNASKED_S, _UNASKED_TIMES, _UNASKED_MOST_S = 5.0, 200.0, 30.0
 
 #: Whoever doesn't lead, or could not look, tries again after this long, seconds.
 _AGAIN_S = 0.5
@@ -102,16 +102,16 @@ class Controller:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._work.clear()
-            began, due = time.monotonic(), time.time() + _AGAIN_S
+            began, due = time.thread_time(), time.time() + _AGAIN_S
             try:
                 due = self.step() if self._lead.leads else time.time() + _AGAIN_S
             except EdgeliftError as error:
                 log.warning("rollouts wait code=%s %s", error.code, error.message)
             except Exception:
                 log.exception("a fault in the rollout controller")  # the next look may find it mended
-            took_s = time.monotonic() - began
+            took_s = time.thread_time() - began  # of the processor: what others do meanwhile is not its cost
             self._stopping.wait(max(_BREATH_S, _BREATHS * took_s))
-            left_s = max(_UNASKED_S, _UNASKED_TIMES * took_s)
+            left_s = min(max(_UNASKED_S, _UNASKED_TIMES * took_s), _UNASKED_MOST_S)
             if due:
                 left_s = min(left_s, max(0.0, due - time.time()))
             self._work.wait(left_s)

@@ -20,7 +20,7 @@ _WORDS = {
     "waiting": "have not begun",
     "offline": "are offline",
     "let-go": "were let go",
-    "superseded": "got something else by a direct assignment",
+    "superseded": "got something else by another assignment",
     "left": "are no longer selected",
     "unsuited": "can get nothing of it",
     "held": "were held back",

@@ -106,8 +106,9 @@ class Intake:
         it counted, an enrolment its request. One that is wrong costs the others nothing.
         """
         outcomes: list[object] = [self._read(message) for message in messages]
-        judged = [one for one in outcomes if not isinstance(one, Exception)]
-        failed = self._write(cast("list[Judged]", judged))
+        judged = cast("list[Judged]", [one for one in outcomes if not isinstance(one, Exception)])
+        # In the order of their names, as everybody writes rows of several devices: no two wait for each other.
+        failed = self._write(sorted(judged, key=lambda one: one.device))
         return [
             one if isinstance(one, Exception) else failed.get(id(one)) or cast("Judged", one).settle()
             for one in outcomes

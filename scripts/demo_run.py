@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -129,7 +130,7 @@ class Demo:
         self.wait_for("the first answers", lambda: self.answered("1", 50))
 
     def agent_config(self, device: str, url: str) -> str:
-        transport = "auto" if device == "pi-1" else "http"
+        transport = "http" if device == "pi-2" else "auto"
         token = self.site / "secrets" / "enrolment-token"
         return (
             f'device = "{device}"\nstate_dir = "{self.folder / device}"\ntags = {{ demo = "" }}\n'
@@ -305,6 +306,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/demo")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", action="store_true", help="keep the demo's folder, logs included")
+    parser.add_argument("--fleet", action="store_true", help="a fleet instead: 300 boards, a bad release, kills")
     parsed = parser.parse_args()
     for name in [n for n in os.environ if n.lower().endswith("_proxy") or n == "EDGELIFT_SITE"]:
         del os.environ[name]  # everything here is on loopback, and in a folder of its own
@@ -312,10 +314,25 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, told_to_end)
     folder = Path(tempfile.mkdtemp(prefix="edgelift-demo-"))
-    demo = Demo(folder)
+    if parsed.fleet:
+        from scripts import demo_fleet
+
+        fleet = demo_fleet.FleetDemo(folder)
+        perform(fleet, lambda: demo_fleet.run(fleet), demo_fleet.show, demo_fleet.failures, parsed)
+    else:
+        demo = Demo(folder)
+        perform(demo, lambda: run(demo), show, failures, parsed)
+
+
+def perform(
+    demo: Demo, run: Callable[[], dict], show: Callable[[dict], None], judge: Callable[[dict], dict[str, bool]],
+    parsed: argparse.Namespace,
+) -> None:  # fmt: skip
+    """Run it, show and write its figures, and leave nothing behind; the exit status says whether all of it held."""
+    folder = demo.folder
     figures: dict = {}
     try:
-        figures = run(demo)
+        figures = run()
         show(figures)
     finally:
         demo.close()
@@ -328,7 +345,7 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
     if parsed.json:
         parsed.json.write_text(json.dumps(figures, indent=2) + "\n")
-    wrong = [name for name, good in failures(figures).items() if not good]
+    wrong = [name for name, good in judge(figures).items() if not good]
     if wrong:
         console.print(f"[bold red]failed[/]: {', '.join(wrong)}")
         sys.exit(1)

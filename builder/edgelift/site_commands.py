@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelift import device_commands, rollout_commands, rollout_start
+from edgelift import device_commands, rollout_commands, rollout_start, simulate_commands
 from edgelift.common import (
     BlobsOption,
     DatabaseOption,
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command("releases")(_releases)
     device_commands.register(app)
     rollout_commands.register(app, rollout_start.start)
+    simulate_commands.register(app)
 
 
 def _init(

@@ -26,7 +26,7 @@ _PIECE_BYTES = 1 << 20
 _INCOMING = ".incoming"
 
 
-class Batch(Protocol):
+class BlobIntake(Protocol):
     """Blobs on their way into a store.
 
     Attributes:
@@ -68,7 +68,7 @@ class Blobs(Protocol):
     def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
         """The bytes from `begin` up to `end`, in pieces. Raises what a far store raises."""
 
-    def batch(self) -> AbstractContextManager[Batch]:
+    def batch(self) -> AbstractContextManager[BlobIntake]:
         """Add blobs all together: in place at the end of the block, or none of them.
 
         Raises:
@@ -145,7 +145,7 @@ class BlobBatch:
         what: str,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """See `Batch`."""
+        """See `BlobIntake`."""
         check_size(source, size_bytes, what)
         kept = sha256 in self._staged or self._holds(sha256)
         digest = hash_file(source, advance) if kept else _copy(source, self._incoming / sha256, advance)

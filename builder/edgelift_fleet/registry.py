@@ -19,7 +19,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import parse_release
 from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
-from edgelift_fleet.blobs import Batch
+from edgelift_fleet.blobs import BlobIntake
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.files import disk_errors
 from edgelift_fleet.remote_blobs import open_blobs
@@ -123,7 +123,7 @@ def _read(path: Path, limit_bytes: int, what: str) -> bytes:
 
 
 def _add_artifact(
-    batch: Batch, folder: Path, entry: ReleaseArtifact, manifest: Manifest, advance: Callable[[int], None]
+    batch: BlobIntake, folder: Path, entry: ReleaseArtifact, manifest: Manifest, advance: Callable[[int], None]
 ) -> None:
     what = f"The manifest {entry.id[:12]}…"
     batch.add(folder / MANIFESTS / entry.id, entry.id, entry.manifest_bytes, what=what)

@@ -10,10 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edgelift_contract.histogram import Histogram
+from edgelift_contract.probation import Served
 from edgelift_contract.telemetry import LatencyPhase, Window
 
 PHASES: tuple[LatencyPhase, ...] = ("queue", "decode", "infer", "encode", "total")
@@ -44,25 +44,6 @@ class GenerationKey(NamedTuple):
     artifact: str
     model: str
     version: str
-
-
-@dataclass
-class Served:
-    """What a generation served.
-
-    Attributes:
-        ok, errors: requests answered and failed.
-        total_us: throttled? → histogram of total latency, microseconds.
-    """
-
-    ok: int = 0
-    errors: int = 0
-    total_us: dict[bool, Histogram] = field(default_factory=dict)
-
-    @property
-    def requests(self) -> int:
-        """Answered and failed together."""
-        return self.ok + self.errors
 
 
 class Totals:

@@ -9,16 +9,15 @@ import msgspec
 
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.memory import resident_bytes
-from edgelift_agent.telemetry.latency import Served
 from edgelift_agent.telemetry.outbox import Notice
 from edgelift_agent.update.exchange import Exchange, InFlight, note_after
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event
-from edgelift_agent.update.probation import judge
 from edgelift_agent.update.progress import Progress, name_of
 from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_agent.update.steps import Steps
 from edgelift_contract.histogram import Histogram
+from edgelift_contract.probation import Served, judge
 
 #: How often a probation is judged, seconds: a breach is undone within one second.
 JUDGE_EVERY_S = 0.5

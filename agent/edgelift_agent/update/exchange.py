@@ -18,11 +18,12 @@ from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.slots import Generation, Slot, Slots, make_generation
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.memory import resident_bytes, return_memory
-from edgelift_agent.telemetry.latency import LatencyRecorder, Served
+from edgelift_agent.telemetry.latency import LatencyRecorder
 from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.histogram import Histogram
+from edgelift_contract.probation import Served
 from edgelift_contract.telemetry import SwapRecord
 
 #: How long requests on a generation that no update's policy speaks for may take to end, seconds.

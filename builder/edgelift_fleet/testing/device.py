@@ -303,7 +303,10 @@ class SimulatedDevice:
     def _send(self, topic: str, path: str, method: str, message: Report | Batch, *, retain: bool = False) -> None:
         data = codec.canonical_json(message)
         if self.client is not None:
-            self.client.publish(topic, data, 1, retain=retain).wait_for_publish(_PATIENCE_S)
+            try:
+                self.client.publish(topic, data, 1, retain=retain).wait_for_publish(_PATIENCE_S)
+            except (RuntimeError, ValueError) as error:  # what paho raises while there is no connection
+                raise ConnectionError(f"the broker did not take it: {error}") from error
         else:
             self._call(method, path, data)
 
@@ -319,6 +322,11 @@ class SimulatedDevice:
             access, self.name, will=(routes.state_topic(self.name), self._presence(online=False))
         )
         self.client.on_message = self._on_message
+        # Also over every later connection: a broker that was started again knows neither birth nor subscription.
+        self.client.on_connect = lambda *_: self._introduce()
+        self._introduce()
+
+    def _introduce(self) -> None:
         self.client.publish(routes.state_topic(self.name), self._presence(online=True), 1, retain=True)
         self.client.subscribe(routes.desired_topic(self.name), 1)
 

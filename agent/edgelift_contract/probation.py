@@ -3,7 +3,7 @@
 Errors: more than the policy's share of requests failed, *and* the generation before did not fail as often. "As
 often" is told from chance by comparing two shares: the difference must be more than two standard errors, which chance
 alone exceeds once in forty times. A generation before with fewer than twenty requests, or without a single failure,
-excuses nothing. What clients did wrong is in neither count (`serving.inference`).
+excuses nothing. What clients did wrong is in neither count.
 
 Latency compares only within one throttle state: a hot board makes any model look slow. Medians, not means,
 and only when both sides have enough requests to tell.
@@ -11,12 +11,31 @@ and only when both sides have enough requests to tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from edgelift_agent.telemetry.latency import Served
 from edgelift_contract.assignment import Policy
+from edgelift_contract.histogram import Histogram
 from edgelift_contract.rules import MIN_COMPARED, fails_as_often
+
+
+@dataclass
+class Served:
+    """What a generation served.
+
+    Attributes:
+        ok, errors: requests answered and failed.
+        total_us: throttled? → histogram of total latency, microseconds.
+    """
+
+    ok: int = 0
+    errors: int = 0
+    total_us: dict[bool, Histogram] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> int:
+        """Answered and failed together."""
+        return self.ok + self.errors
 
 
 @dataclass(frozen=True)

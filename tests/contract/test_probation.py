@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelift_agent.telemetry.latency import Served
-from edgelift_agent.update.probation import judge
 from edgelift_contract.assignment import Policy
 from edgelift_contract.histogram import Histogram
+from edgelift_contract.probation import Served, judge
 from edgelift_contract.rules import MIN_COMPARED
 
 POLICY = Policy(probation_s=60, probation_min_requests=20, max_error_rate=0.02, max_latency_ratio=2.0)

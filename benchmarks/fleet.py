@@ -1,0 +1,128 @@
+"""The control plane under hundreds to thousands of boards: told, done, polled, waiting, telemetry; goosebit beside it.
+
+The server is a process on one core, the boards and clients are this process on the other. Figures of one run only are
+compared with one another; `growth` is each figure's slope over the number of boards, both as logarithms.
+"""
+
+import asyncio
+import math
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import arguments, show, write
+from benchmarks.fleets.goosebit import measure_goosebit
+from benchmarks.fleets.rolling import boards, told_and_done, waiting_pct
+from benchmarks.fleets.serving import Serving, databases, has_broker, serving
+from benchmarks.fleets.storing import BATCH, over_http, over_mqtt, query_p95_ms
+from benchmarks.polls import measure_polls, pin_server
+
+CLIENTS = 32
+#: Figures that should be the larger, or not grow at all with the fleet: no exponent is asked of them.
+NAMES = (
+    "told_s", "done_s", "polls_per_s", "poll_p99_ms", "windows_http_batch_per_s", "windows_http_per_s",
+    "windows_mqtt_per_s", "waiting_core_pct", "serve_rss_mb", "query_p95_ms", "cpu_ms_per_board",
+)  # fmt: skip
+
+
+def measure(devices: int, database: str, seconds: float) -> list[dict[str, Any]]:
+    """The runs of one size and database: one for each transport; what the transport doesn't touch stands in both."""
+    with (
+        tempfile.TemporaryDirectory(prefix="edgelift-fleet-") as folder,
+        serving(Path(folder), database) as server,
+    ):
+        pin_server(server.pid)
+        transports = ["mqtt", "http"] if has_broker() else ["http"]
+        found, waiting = [], 0.0
+        for transport in transports:
+            version = str(transports.index(transport) * 2 + 1)
+            with boards(server, devices, transport) as simulation:
+                pin_server(server.pid)  # threads that it began since
+                figures = told_and_done(server, simulation, f"digits@{version}")
+                if transport == transports[0]:
+                    waiting = waiting_pct(server, simulation, "digits@2", 4 * seconds)
+                figures["serve_rss_mb"] = round(server.rss_mb(), 1)
+            found.append({"devices": devices, "database": database, "transport": transport, **figures})
+            print(found[-1], file=sys.stderr)
+        shared = {"waiting_core_pct": waiting, **_polled(server, devices, seconds), **_stored(server, seconds)}
+        print(shared, file=sys.stderr)
+        return [one | shared for one in found]
+
+
+def _polled(server: Serving, devices: int, seconds: float) -> dict[str, Any]:
+    names = [f"bench-{n + 1:05d}" for n in range(devices)]
+    found = measure_polls(server.url, server.token, names, CLIENTS, seconds)
+    return {name: found[name] for name in ("polls_per_s", "poll_p99_ms", "body_polls_per_s")}
+
+
+def _stored(server: Serving, seconds: float) -> dict[str, Any]:
+    async def all_ways() -> dict[str, Any]:
+        found = {
+            "windows_http_batch_per_s": await over_http(server, seconds, windows=BATCH, clients=8, first=0),
+            "windows_http_per_s": await over_http(server, seconds, windows=1, clients=CLIENTS, first=100),
+        }
+        if has_broker():
+            found["windows_mqtt_per_s"] = await over_mqtt(server, seconds, clients=8, first=200)
+        return found
+
+    return asyncio.run(all_ways()) | {"query_p95_ms": query_p95_ms(server)}
+
+
+def growth(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Exponents from the smallest to the largest fleet on SQLite by MQTT, as log-log slopes: 1 is in proportion."""
+    one_way = [r for r in runs if r["database"] == "sqlite" and r["transport"] == runs[0]["transport"]]
+    small, large = min(one_way, key=_size), max(one_way, key=_size)
+    if not one_way or small is large:
+        return {}
+    steps = math.log(large["devices"] / small["devices"])
+    return {
+        name: round(math.log(large[name] / small[name]) / steps, 2)
+        for name in NAMES
+        if small.get(name) and large.get(name)
+    }
+
+
+def _size(run: dict[str, Any]) -> int:
+    return int(run["devices"])
+
+
+def top(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of 5,000 boards on SQLite, else of what comes nearest."""
+    sqlite = [run for run in runs if run["database"] == "sqlite"] or runs
+    chosen = min(sqlite, key=lambda run: abs(run["devices"] - 5000))
+    return {name: chosen[name] for name in ("devices", *NAMES) if name in chosen}
+
+
+def _beside(seconds: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="edgelift-goosebit-") as folder:
+        return measure_goosebit(Path(folder), CLIENTS, seconds)
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--devices", default="500,1000,2000,5000", metavar="N,N…", help="how many boards")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="sqlite")
+    parser.add_argument("--seconds", type=float, default=5.0, help="that each rate is measured over")
+    parser.add_argument("--no-goosebit", action="store_true", help="without the comparison")
+    parsed = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    sizes = sorted({int(text) for text in parsed.devices.split(",")})
+    runs: list[dict[str, Any]] = []
+    for database in databases(parsed.database):
+        for devices in sizes:
+            runs += measure(devices, database, parsed.seconds)
+            write(parsed.json, {"runs": runs})  # what there is, should a later one fail
+    figures: dict[str, Any] = {"runs": runs, **top(runs), "growth": growth(runs)}
+    if not parsed.no_goosebit:
+        figures |= _beside(parsed.seconds)
+        figures["poll_ratio"] = round(figures["polls_per_s"] / figures["goosebit_polls_per_s"], 2)
+    columns = ["devices", "database", "transport", *NAMES]
+    show("the control plane under a fleet", [[run.get(name, "") for name in columns] for run in runs], columns)
+    print({name: value for name, value in figures.items() if name not in ("runs", *NAMES)})
+    write(parsed.json, figures)
+
+
+if __name__ == "__main__":
+    main()

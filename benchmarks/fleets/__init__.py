@@ -1,0 +1,1 @@
+"""The parts of `scripts/bench fleet`: a server as a process, boards, rollouts, telemetry, and goosebit beside it."""

@@ -1,0 +1,413 @@
+"""A simulated board's whole day: it enrols, listens, takes updates, tells what it measured, breaks off and comes back.
+
+Two links: HTTP for enrolment, blobs and polls, and for all else where there is no broker; MQTT for the rest. What the
+host has not confirmed is kept and sent again over the next connection. Every wait after a failure is drawn at random
+below a bound that doubles, so that a fleet that lost its broker does not knock in step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from edgelift_contract import codec, routes
+from edgelift_contract.assignment import Assignment, parse_assignment
+from edgelift_contract.enrol import BrokerAccess, EnrolReply
+from edgelift_contract.errors import ContractError
+from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER, ErrorReply
+from edgelift_contract.report import UpdateReport
+from edgelift_fleet.simulate.backoff import Backoff
+from edgelift_fleet.simulate.board import SimulatedBoard
+from edgelift_fleet.simulate.counts import Counts
+from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection
+from edgelift_fleet.simulate.mqtt import MqttLink
+from edgelift_fleet.simulate.taking import Died, Taking
+
+#: After so many connections in a row that the broker did not take, the board enrols again: it may have moved.
+_ENROL_AGAIN = 3
+#: How long a good-bye may take, seconds.
+_GOOD_BYE_S = 10.0
+
+
+class Refused(Exception):
+    """The host refused a message for good: sending it again changes nothing."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Life:
+    """One board in the running event loop.
+
+    Attributes:
+        on, cut_off: has it power; is its link gone.
+        linked: the host can hear it now.
+        told: called with each assignment that is news to the board.
+    """
+
+    def __init__(
+        self, board: SimulatedBoard, address: Address, counts: Counts, *, told: Callable[[Life], None]
+    ) -> None:
+        self.board, self.told = board, told
+        self.on = self.linked = self.cut_off = False
+        self._counts = counts
+        self._asking, self._telling = HttpConnection(address), HttpConnection(address)
+        self._mqtt: MqttLink | None = None
+        self._news, self._due = asyncio.Event(), asyncio.Event()
+        self._report_due = self._batch_due = False
+        self._wanted: Assignment | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._updates: dict[str, tuple[Taking, asyncio.Task[None]]] = {}
+        self._poll_wait_s = 30.0
+        self._hearing, self._saying = Backoff(board), Backoff(board)
+        self._dying: asyncio.Task[None] | None = None
+
+    # --- on, off, cut
+
+    def switch_on(self) -> None:
+        """Boot: a new epoch, and everything from the start."""
+        self.board.boot()
+        self.on = self._report_due = True
+        self._tasks = [asyncio.create_task(part()) for part in (self._listen, self._tell, self._converge)]
+
+    async def switch_off(self, *, kindly: bool) -> None:
+        """End; `kindly` with a good-bye, else as when the power goes."""
+        self.on = False
+        tasks = [*self._tasks, *(task for _, task in self._updates.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for taking, _ in self._updates.values():
+            taking.interrupted()
+        self._tasks, self._updates = [], {}
+        if kindly and self.linked:
+            with suppress(OSError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._say_good_bye(), _GOOD_BYE_S)
+        self._drop_links()
+
+    async def _say_good_bye(self) -> None:
+        """Tell what was measured so far, and leave the broker without a will."""
+        self.board.close_windows()
+        self._batch_due = self._report_due = True
+        await self._tell_batches()
+        await self._tell_report()
+        if self._mqtt is not None:
+            topic = routes.state_topic(self.board.name)
+            await self._mqtt.publish(topic, self.board.presence(online=False), retain=True)
+            self._mqtt.disconnect()
+
+    def cut(self) -> None:
+        """The link goes; the board serves on, and takes no notice but of that."""
+        self.cut_off = True
+        self._drop_links()
+
+    def mend(self) -> None:
+        """The link is back."""
+        self.cut_off = False
+
+    def publish_windows(self) -> None:
+        """Send what was measured so far, as a board does from time to time."""
+        if self.board.waiting:
+            self._batch_due = True
+            self._due.set()
+
+    def _drop_links(self) -> None:
+        self.linked = False
+        self._asking.close()
+        self._telling.close()
+        if self._mqtt is not None:
+            self._mqtt.cut()
+            self._mqtt = None
+
+    # --- hearing
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._wait_uncut()
+                access = await self._enrol()
+                if access is not None and self.board.kind.transport == "mqtt":
+                    await self._by_mqtt(access)
+                else:
+                    await self._by_polls()
+            except OSError as error:
+                await self._broke(error, self._hearing)
+            except Refused as error:  # as by a host that lost its devices: introduce yourself again
+                self._refused(error)
+                await self._hearing.wait()
+
+    async def _enrol(self) -> BrokerAccess | None:
+        answer = await self._call(self._asking, "POST", routes.ENROL, self.board.enrolment())
+        reply = codec.decode_json(answer.body, EnrolReply, what="enrolment reply")
+        self._poll_wait_s = reply.poll_wait_s
+        self._counts.enrolled += 1
+        return reply.broker
+
+    async def _by_polls(self) -> None:
+        self._now_linked()
+        while True:
+            try:
+                await self._wait_uncut()
+                if not self.linked:
+                    await self._poll(0)
+                    self._now_linked()
+                await self._poll(self._poll_wait_s)
+                self._hearing.reset()
+            except OSError as error:
+                self.linked = False
+                await self._broke(error, self._hearing)
+
+    async def _poll(self, wait_s: float) -> None:
+        board = self.board
+        path = routes.desired_path(board.name) + (f"?wait_s={wait_s:g}" if wait_s else "")
+        headers = [f'If-None-Match: "{board.revision}"']
+        if board.held:
+            headers.append(f"{ASSIGNMENT_HEADER}: {board.held}")
+        answer = await self._call(self._asking, "GET", path, headers=headers, wait_s=wait_s)
+        self._counts.polls += 1
+        if answer.status == 200:
+            self._take(answer.body)
+
+    async def _by_mqtt(self, access: BrokerAccess) -> None:
+        """Connected again and again, until the broker takes us no more."""
+        refusals = 0
+        while refusals < _ENROL_AGAIN:
+            await self._wait_uncut()
+            try:
+                link = await self._connect(access)
+            except OSError as error:
+                refusals += 1
+                await self._broke(error, self._hearing)
+                continue
+            refusals = 0
+            self._mqtt = link
+            self._now_linked()
+            try:
+                await self._while_connected(link)
+            finally:
+                self._mqtt, self.linked = None, False
+            self._counts.reconnects += 1
+            if not self.cut_off:
+                await self._broke(ConnectionError("the broker's connection ended"), self._hearing)
+
+    async def _connect(self, access: BrokerAccess) -> MqttLink:
+        board = self.board
+        board.connects += 1
+        topic = routes.state_topic(board.name)
+        link = MqttLink(access, board.name, will=(topic, board.presence(online=False)), on_message=self._take)
+        await link.connect()
+        try:
+            link.subscribe(routes.desired_topic(board.name))
+            await link.publish(topic, board.presence(online=True), retain=True)
+        except BaseException:
+            link.cut()
+            raise
+        return link
+
+    async def _while_connected(self, link: MqttLink) -> None:
+        poll_s = self.board.profile.poll_s
+        while not link.lost.is_set():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(link.lost.wait(), poll_s * (0.5 + float(self.board.rng.random())))
+                return
+            self._hearing.reset()
+            try:
+                await self._poll(0)  # a bell that was lost costs one poll
+            except OSError as error:
+                self._note(error)  # and a poll that was lost nothing more
+            except Refused:
+                link.cut()
+                raise
+
+    def _now_linked(self) -> None:
+        self.linked = self._report_due = True  # the whole state again, so that any loss corrects itself
+        self._due.set()
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            return
+        try:
+            assignment = parse_assignment(data, device=self.board.name)
+        except ContractError as error:
+            self._counts.refused[error.code] += 1
+            return
+        held = codec.digest(data)
+        if assignment.revision < self.board.revision or held == self.board.held:
+            return
+        self.board.revision, self.board.held = assignment.revision, held
+        self._counts.assignments += 1
+        self._wanted = assignment
+        self.told(self)
+        self._news.set()
+
+    # --- converging
+
+    async def _converge(self) -> None:
+        if self._wanted is not None:
+            self._news.set()  # it was off in the middle: the last one that it heard of still holds
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            assignment = self._wanted
+            if assignment is not None:
+                await self._begin(assignment)
+
+    async def _begin(self, assignment: Assignment) -> None:
+        gone, changed = self.board.wants(assignment)
+        for name in (*gone, *changed):
+            await self._supersede(name)
+        for name in gone:
+            self.board.slots.pop(name, None)
+        for name in changed:
+            wanted = assignment.slots[name]
+            taking = Taking(self.board, name, wanted, assignment.revision, blob=self._blob, changed=self._changed)
+            self._updates[name] = taking, asyncio.create_task(self._carry_out(name, taking))
+        if not changed and not self._updates:
+            self.board.applied = assignment.revision
+            self._changed()
+
+    async def _supersede(self, name: str) -> None:
+        taking, task = self._updates.pop(name, (None, None))
+        if taking is None or task is None:
+            return
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        taking.superseded()
+        self._counts.updates["superseded"] += 1
+
+    async def _carry_out(self, name: str, taking: Taking) -> None:
+        try:
+            ended = await self._to_its_end(taking)
+        except Died as death:
+            self._counts.updates["died"] += 1
+            asyncio.get_running_loop().call_soon(self._die, death.back_s)
+            return
+        self._updates.pop(name, None)
+        self._counts.updates[ended.outcome] += 1
+        if ended.code:
+            self._counts.by_code[ended.code] += 1
+        if not self._updates and self._wanted is not None:
+            self.board.applied = self._wanted.revision
+        self._batch_due = True  # what a verdict was made of is told with it
+        self._changed()
+
+    async def _to_its_end(self, taking: Taking) -> UpdateReport:
+        again = Backoff(self.board)
+        while True:
+            try:
+                return await taking.run()
+            except OSError as error:
+                await self._broke(error, again)  # the link: it is carried out again
+            except Refused as error:
+                self._refused(error)
+                await again.wait()
+
+    def _die(self, back_s: float) -> None:
+        # A task of its own: what is cancelled here includes the one that asked for it.
+        self._dying = asyncio.create_task(self._off_and_on(back_s))
+
+    async def _off_and_on(self, back_s: float) -> None:
+        await self.switch_off(kindly=False)
+        if back_s:
+            await asyncio.sleep(back_s / self.board.profile.time_scale)
+            self.switch_on()
+
+    async def _blob(self, sha256: str) -> bytes:
+        return (await self._call(self._telling, "GET", routes.blob_path(sha256))).body
+
+    def _changed(self) -> None:
+        self._report_due = True
+        self._due.set()
+
+    # --- telling
+
+    async def _tell(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if not self.linked:
+                continue  # the next connection sets it again
+            try:
+                # Telemetry first: when the host reads that an update has ended, it has what that was judged by.
+                await self._tell_batches()
+                await self._tell_report()
+                self._saying.reset()
+            except OSError as error:
+                await self._broke(error, self._saying)
+                self._due.set()
+
+    async def _tell_batches(self) -> None:
+        while self._batch_due and (made := self.board.batch()) is not None:
+            batch, last = made
+            topic, path = routes.telemetry_topic(self.board.name), routes.telemetry_path(self.board.name)
+            try:
+                await self._send(topic, "POST", path, codec.canonical_json(batch))
+            except Refused as error:
+                self._refused(error)  # what is wrong stays wrong: it goes
+            self.board.confirmed(last)
+            self._counts.batches += 1
+            self._counts.windows += sum(item.window is not None for item in batch.items)
+        self._batch_due = False
+
+    async def _tell_report(self) -> None:
+        if not self._report_due:
+            return
+        self._report_due = False
+        report = codec.canonical_json(self.board.next_report())
+        topic, path = routes.reported_topic(self.board.name), routes.report_path(self.board.name)
+        try:
+            await self._send(topic, "PUT", path, report, retain=True)
+            self._counts.reports += 1
+        except Refused as error:
+            self._refused(error)
+        except OSError:
+            self._report_due = True
+            raise
+
+    async def _send(self, topic: str, method: str, path: str, data: bytes, *, retain: bool = False) -> None:
+        if self.cut_off:
+            raise ConnectionError("the link is gone")
+        if self._mqtt is not None:
+            await self._mqtt.publish(topic, data, retain=retain)
+        else:
+            await self._call(self._telling, method, path, data)
+
+    # --- links
+
+    async def _call(
+        self, connection: HttpConnection, method: str, path: str, body: bytes = b"", *,
+        headers: list[str] | None = None, wait_s: float = 0.0,
+    ) -> HttpAnswer:  # fmt: skip
+        """A call that ends in 200 or 304; raises OSError to try again, `Refused` for good."""
+        if self.cut_off:
+            raise ConnectionError("the link is gone")
+        own = [f"{EPOCH_HEADER}: {self.board.epoch}", *(headers or ())]
+        answer = await connection.ask(method, path, body, own, wait_s=wait_s)
+        if answer.status in (200, 304):
+            return answer
+        if answer.status >= 500 or answer.status in (408, 429):
+            raise ConnectionError(f"{method} {path}: the server answered {answer.status}")
+        try:
+            code = msgspec.json.decode(answer.body, type=ErrorReply).code
+        except msgspec.MsgspecError:
+            raise ConnectionError(f"{method} {path}: {answer.status} of somebody else") from None
+        raise Refused(code)
+
+    async def _wait_uncut(self) -> None:
+        while self.cut_off:
+            await asyncio.sleep(0.2)
+
+    async def _broke(self, error: Exception, backoff: Backoff) -> None:
+        self._note(error)
+        await backoff.wait()
+
+    def _note(self, error: Exception) -> None:
+        self._counts.link_errors += 1
+        self._counts.last_error = f"{self.board.name}: {error}"
+
+    def _refused(self, error: Refused) -> None:
+        self._counts.refused[error.code] += 1

@@ -53,8 +53,10 @@ async def enrol(connection: HttpConnection, device: str) -> EnrolReply:
     return codec.decode_json(answer.body, EnrolReply, what="enrolment reply")
 
 
-async def over_http(server: Serving, seconds: float, *, windows: int, clients: int, first: int) -> float:
-    """Windows stored a second, each client a device that sends one request after the other."""
+async def over_http(
+    server: Serving, seconds: float, *, windows: int, clients: int, first: int
+) -> tuple[int, float]:
+    """Windows stored, and in how many seconds; each client a device that sends one request after the other."""
 
     async def one(number: int) -> int:
         source, stored = Source(first + number), 0
@@ -72,11 +74,11 @@ async def over_http(server: Serving, seconds: float, *, windows: int, clients: i
     began = time.monotonic()
     until = began + seconds
     stored = sum(await asyncio.gather(*(one(n) for n in range(clients))))
-    return round(stored / (time.monotonic() - began), 1)
+    return stored, time.monotonic() - began
 
 
-async def over_mqtt(server: Serving, seconds: float, *, clients: int, first: int) -> float:
-    """Windows stored a second, one a message, each device with ten on their way; counted when the host has them."""
+async def over_mqtt(server: Serving, seconds: float, *, clients: int, first: int) -> tuple[int, float]:
+    """As `over_http`, one window a message, each device with ten on their way; counted when the host has them."""
     sources = [Source(first + n) for n in range(clients)]
     links = await asyncio.gather(*(_link(server, source) for source in sources))
     began = time.monotonic()
@@ -95,7 +97,7 @@ async def over_mqtt(server: Serving, seconds: float, *, clients: int, first: int
     took = time.monotonic() - began
     for link in links:
         link.disconnect()
-    return round(sum(sent) / took, 1)
+    return sum(sent), took
 
 
 async def _link(server: Serving, source: Source) -> MqttLink:

@@ -3,9 +3,12 @@
 import itertools
 import json
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -29,6 +32,7 @@ from edgelift_fleet.messages import (
 )
 from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.testing import Behaviour, FleetSimulator, SimulatedDevice, simulated_fleet, wait_until
+from edgelift_fleet.testing.device import FACTS
 from tests.fleet.conftest import Server, edgelift, make_site
 
 pytestmark = pytest.mark.fleet
@@ -432,3 +436,27 @@ def test_what_fails_for_a_passing_reason_is_asked_again(operator, fleet) -> None
     fleet.devices["pi-1"].behaviour = Behaviour()
     done = operator.wait(rollout, "done")
     assert (done.committed, done.failed) == (2, 0) and operator.versions("pi-1", "pi-2") == ["2", "2"]
+
+
+def test_each_device_begins_within_its_window_by_its_own_clock(operator, fleet) -> None:
+    """The window is open now in Tokyo and shut in UTC, which is the zone of who tells none."""
+    there = datetime.now(ZoneInfo("Asia/Tokyo"))
+    begin, end = there - timedelta(hours=2), there + timedelta(hours=2)
+    fleet.add("pi-1", facts=msgspec.structs.replace(FACTS, timezone="Asia/Tokyo"))
+    fleet.add("pi-2")
+    operator.assign("digits@1", "pi-1", "pi-2")
+    wait_until(lambda: operator.versions("pi-1", "pi-2") == ["1", "1"])
+    rollout = operator.start("digits@2", "100%", windows=[f"{begin:%H:%M}-{end:%H:%M}"])
+    view = operator.wait(rollout, lambda r: r.committed == 1 and "waits for the window" in r.reason)
+    assert (view.state, view.reached, [d.device for d in view.devices]) == ("running", 1, ["pi-1"])
+    assert view.now + 3600 < view.due_at < view.now + 86400
+    assert operator.order(rollout, "cancel").state == "cancelled" and operator.versions("pi-2") == ["1"]
+
+
+def test_a_rollout_with_a_start_time_waits_for_it(operator, fleet) -> None:
+    start_fleet(fleet, operator, "pi-1")
+    rollout = operator.start("digits@2", "100%", start_at=time.time() + 3)
+    assert rollout.state == "scheduled"
+    done = operator.wait(rollout, "done")
+    begun = next(event for event in done.events if event.kind == "wave")
+    assert begun.at >= done.plan.start_at

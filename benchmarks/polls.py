@@ -1,13 +1,18 @@
-"""Polls of a running server a second and their p99: the client is a process of its own, on a core of its own."""
+"""Polls a second of one server process, and their p99: answered from memory, with and without a body.
+
+The client is a process of its own, on a core of its own. `benchmarks.fleet` measures other servers with the same one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +22,8 @@ from urllib.parse import urlsplit
 #: The last core is the client's, the others are the server's: `pin_server` leaves it free.
 _CLIENT_CORE = max(os.sched_getaffinity(0))
 _PATIENCE_S = 60.0
+#: Says that this file is to be the client.
+_CLIENT = "--client"
 
 
 def measure_polls(
@@ -69,7 +76,7 @@ def measure_requests(
         "requests": [one.decode("latin-1") for one in requests],
     }  # fmt: skip
     ran = subprocess.run(
-        [sys.executable, str(Path(__file__))],
+        [sys.executable, str(Path(__file__)), _CLIENT],
         input=json.dumps(order), capture_output=True, text=True, timeout=seconds + 2 * _PATIENCE_S, check=False,
     )  # fmt: skip
     if ran.returncode:
@@ -169,5 +176,51 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _site(folder: Path, devices: int) -> tuple[Path, list[str]]:
+    """A site with devices that have an assignment each, written as rows: nobody has to run for that."""
+    from edgelift_fleet.db import SITE, Database
+    from edgelift_fleet.site import create_site
+    from edgelift_fleet.tables import AssignmentRow, DeviceRow
+
+    site, _ = create_site(folder)
+    names = [f"pi-{number}" for number in range(devices)]
+    body = '{"device":"%s","issued_at":1.0,"revision":1,"schema":1,"slots":{"digits":{"artifact":"%s"}}}'
+    with contextlib.closing(Database(site.database)) as db:
+        db.migrate()
+        with db.write(SITE) as session:
+            session.add_all([DeviceRow(id=name, enrolled_at=1.0, facts="{}") for name in names])
+            session.flush()
+            session.add_all(
+                [AssignmentRow(device=n, revision=1, issued_at=1.0, body=body % (n, "a" * 64)) for n in names]
+            )
+    return site.folder, names
+
+
+def main() -> None:
+    """Measure a server of our own."""
+    from benchmarks.common import arguments, show, write
+
+    options = arguments(__doc__ or "").parse_args()
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        site, names = _site(Path(folder) / "site", 200)
+        command = [sys.executable, "-c", "from edgelift.cli import main; main()", "serve", "--site", str(site)]
+        command += ["--port", "0", "--broker", "none"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            url = json.loads((site / "run" / "server.json").read_text())["url"]
+            token = (site / "secrets" / "enrolment-token").read_text().strip()
+            pin_server(server.pid)
+            runs = [measure_polls(url, token, names, clients, 4.0) for clients in (1, 8, 32)]
+            server.terminate()
+    columns = list(runs[0])
+    show("Polls of one server process", [[run[name] for name in columns] for run in runs], columns)
+    write(options.json, {"runs": runs, **runs[-1]})
+
+
 if __name__ == "__main__":
-    json.dump(_run(json.load(sys.stdin)), sys.stdout)
+    if sys.argv[1:] == [_CLIENT]:
+        json.dump(_run(json.load(sys.stdin)), sys.stdout)
+    else:
+        main()

@@ -10,24 +10,28 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+import sqlalchemy as sa
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgelift_contract import codec, routes
-from edgelift_contract.enrol import BrokerAccess
+from edgelift_contract.enrol import BrokerAccess, EnrolRequest
 from edgelift_contract.errors import TransportError
 from edgelift_contract.report import Report
 from edgelift_contract.telemetry import Batch, DeviceEvent, Item
 from edgelift_fleet.client import Client
+from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.inbox import Inbox
 from edgelift_fleet.intake import Message
 from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, ServerHealth
-from edgelift_fleet.mqtt import passwords, reception
+from edgelift_fleet.mqtt import connection, passwords, reception
 from edgelift_fleet.mqtt.access import HOST_USER, password_of
+from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import Broker
 from edgelift_fleet.mqtt.probe import answers
 from edgelift_fleet.mqtt.reception import Reception
-from edgelift_fleet.site import load_site
-from edgelift_fleet.testing import FleetSimulator, connect_mqtt, simulated_fleet, wait_until
+from edgelift_fleet.site import create_site, load_site
+from edgelift_fleet.testing import FACTS, FleetSimulator, connect_mqtt, simulated_fleet, wait_until
 from tests.fleet.conftest import Server
 from tests.fleet.test_broker import broker_pid
 from tests.waiting import LONG_S
@@ -174,6 +178,45 @@ def test_who_floods_is_shut_out_for_a_while_and_nobody_else(
     for client in (flood, witness):
         client.disconnect()
         client.loop_stop()
+
+
+def test_a_flood_beyond_its_bound_is_stored_whole_in_the_end(
+    tmp_path: Path, mosquitto_program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shut out, let in again, handed out again: and not one message is lost on the way."""
+    monkeypatch.setattr(reception, "MOST_WAITING", 100)
+    monkeypatch.setattr(passwords, "SHUT_OUT_S", 1.0)
+    monkeypatch.setattr(connection, "_AGAIN_S", 1.0)
+    site, _ = create_site(tmp_path / "site")
+    with contextlib.ExitStack() as stack:
+        db = stack.enter_context(contextlib.closing(Database(site.database)))
+        db.migrate()
+        fleet = Fleet(site, db)
+        stack.enter_context(fleet.lead)
+        stack.enter_context(fleet.revisions)
+        stack.enter_context(fleet.inbox)
+        stack.enter_context(messaging(fleet, "auto", host="127.0.0.1", port=0))
+        request = EnrolRequest(schema=1, device="flood", facts=FACTS)
+        fleet.intake.enrol(codec.canonical_json(request))
+        access = fleet.broker_access("flood", "127.0.0.1")
+        assert access is not None
+        client = connect_mqtt(access, "flood")
+        stack.callback(client.loop_stop)
+        stack.callback(client.disconnect)
+        shut_out = threading.Event()
+        client.on_disconnect = lambda *_: shut_out.set()
+        with db.write(SITE):  # nothing is stored meanwhile
+            for seq in range(200):
+                item = Item(seq, event=DeviceEvent(at=1.0, kind="throttled"))
+                body = codec.canonical_json(Batch(schema=1, device="flood", epoch="e", items=[item]))
+                client.publish(routes.telemetry_topic("flood"), body, 1)
+            assert shut_out.wait(LONG_S)
+
+        def stored() -> int:
+            with db.read() as session:
+                return int(session.scalar(sa.text("SELECT count(*) FROM telemetry_note")) or 0)
+
+        wait_until(lambda: stored() == 200, timeout_s=LONG_S)
 
 
 def test_a_hundred_new_devices_at_once_are_all_let_in(broker: Broker) -> None:

@@ -64,6 +64,8 @@ def parse_selector(text: str) -> Tree:
     """
     if len(text) > MAX_LENGTH:
         raise ContractError("bad-id", f"The selector has {len(text)} characters; at most {MAX_LENGTH} are read.")
+    if "\0" in text:
+        raise _refusal(text, text.index("\0"), "there is no such character")  # a database may refuse it
     plain = _PLAIN_TAG.match(text)
     if plain and not {word.lower() for word in plain["value"].split()} & set(_WORDS):
         return _term(text, _Token(0, text, plain=False))

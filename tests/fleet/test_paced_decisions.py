@@ -109,7 +109,8 @@ def test_a_failure_that_passes_is_asked_again_and_counts_only_when_it_stays() ->
     others = [DeviceSeen(d, 0, "committed", 1000, 990) for d in "bc"]
     waits = decide(plan, seen(failed, *others), 1005.0)
     assert isinstance(waits, Hold) and waits.until == 1010 and "a is asked again" in waits.reason
-    assert decide(plan, seen(failed, *others), 1010.0).join == ("a",)
+    asked = decide(plan, seen(failed, *others), 1010.0)
+    assert asked.join == ("a",) and asked.reason == "a: asked again, for what failed may pass."
     once = replace(failed, tried=1)
     assert decide(plan, seen(once, *others), 1010.0).join == () and decide(
         plan, seen(once, *others), 1020.0

@@ -230,7 +230,13 @@ def test_both_engines_tell_the_same(site: Path) -> None:
         desk.add("pi-1", "pi-2", "box-1", "nano-1")
         desk.serves("pi-1", "3")
         assert refused(desk).code == "older-release"
-        made = desk.rollouts.start(request("id:pi-2 or class:x86-*", late_joiners="out", windows=["02:00-04:00"]))
+        with pytest.raises(ContractError) as nul:  # PostgreSQL knows no such text
+            desk.ask('tag:a="\0"')
+        assert "character 8" in nul.value.message
+        made = desk.rollouts.start(request(
+            "id:pi-2 or class:x86-*", late_joiners="out", windows=["02:00-04:00"], name="x\0", comment="\x1b[2J",
+        ))  # fmt: skip
+        assert (made.name, made.plan.comment) == ("x\ufffd", "\ufffd[2J")
         found = desk.ask("not id:pi-1")
         assert found.elsewhere == {"box-1": made.id, "pi-2": made.id} and found.unsuited[0].device == "nano-1"
         with db.read() as session:

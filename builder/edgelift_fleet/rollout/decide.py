@@ -165,10 +165,10 @@ def _begin(plan: Plan, seen: Observations, now: float) -> Decision:
 
 def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
     reached = [d for d in seen.counted() if d.status != "held"]
-    lacking = _may_start(plan, seen, [*_due_again(plan, reached, now), *_lacking(plan, seen, reached)], now)
+    failed = _due_again(plan, reached, now)
+    lacking = _may_start(plan, seen, [*failed, *_lacking(plan, seen, reached)], now)
     if lacking.devices:
-        text = f"Wave {seen.wave + 1} takes in {many(len(lacking.devices))} more. {lacking.waits}".rstrip()
-        return Hold(text, lacking.devices)
+        return Hold(f"{_taken_in(seen, lacking.devices, set(failed))} {lacking.waits}".rstrip(), lacking.devices)
     absent = _absent(plan, seen)
     if not reached and absent:
         return Hold(f"Waiting for {named(absent)} to be there within the window.")
@@ -221,6 +221,13 @@ def looks_due(plan: Plan, soaked_at: float, now: float) -> int:
     if now >= soaked_at:
         return planned
     return max(0, int((now - soaked_at + plan.soak_s) / plan.soak_s * planned))
+
+
+def _taken_in(seen: Observations, devices: Sequence[str], due: set[str]) -> str:
+    again, new = [d for d in devices if d in due], [d for d in devices if d not in due]
+    texts = [f"{named(again)}: asked again, for what failed may pass."] if again else []
+    texts += [f"Wave {seen.wave + 1} takes in {many(len(new))} more."] if new else []
+    return " ".join(texts)
 
 
 def _lacking(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen]) -> list[str]:

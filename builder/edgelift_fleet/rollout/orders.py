@@ -11,7 +11,7 @@ from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
 from edgelift_fleet.rollout.commands import Command, carry_out, get_rollout
 from edgelift_fleet.rollout.observe import keep_members, rollout_id
-from edgelift_fleet.rollout.plan import Plan, read_plan, to_keep, to_plan
+from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_keep, to_plan
 from edgelift_fleet.rollout.preview import look_ahead, preview, refusals
 from edgelift_fleet.rollout.story import note
 from edgelift_fleet.rollout.view import ALL, Asked, summaries, view
@@ -61,7 +61,7 @@ class Rollouts:
             session.flush()
             if plan.late_joiners == "out":
                 keep_members(session, row.number, [member.device for member in found.members])
-            note(session, row, "started", _started(request))
+            note(session, row, "started", _started(request, kept))
             shown = view(session, row)
         self._wake()
         return shown
@@ -102,7 +102,7 @@ class Rollouts:
             return view(session, get_rollout(session, name), asked)
 
 
-def _started(request: RolloutRequest) -> str:
-    named = f"{request.name}: " if request.name else ""
-    comment = f" {request.comment}" if request.comment else ""
+def _started(request: RolloutRequest, kept: StoredPlan) -> str:
+    named = f"{kept.name}: " if kept.name else ""
+    comment = f" {kept.comment}" if kept.comment else ""
     return f"{named}{request.release} to {short(request.to)}, waves {','.join(request.waves)}.{comment}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from edgelift_contract.errors import ContractError
+from edgelift_contract.text import clean
 from edgelift_fleet.messages import PlanOptions, RolloutRequest
 from edgelift_fleet.rollout.windows import MaintenanceWindow, open_zone, parse_window
 from edgelift_fleet.rows import decode_row
@@ -152,6 +153,7 @@ def to_keep(request: RolloutRequest) -> StoredPlan:
         ContractError: `malformed`.
     """
     options = {name: getattr(request, name) for name in PlanOptions.__struct_fields__}
+    options |= {"name": clean(request.name), "comment": clean(request.comment)}
     seed = secrets.randbits(32) if request.seed is None else request.seed
     kept = StoredPlan(waves=request.waves, seed=seed, **options)
     to_plan(kept)

@@ -26,6 +26,8 @@ Bytes = Annotated[int, Meta(ge=0, le=2**50)]
 LARGEST_COUNT = 2**53
 #: A count or running number: never negative, and no larger than JSON's readers and databases keep to the unit.
 Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
+#: Number of a generation, one more with each swap: what a database's plain integer holds.
+Generation = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 #: What tells one process, or one outbox, of a device from its next: printable ASCII without spaces.
 Epoch = Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z")]
 

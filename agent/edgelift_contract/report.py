@@ -14,7 +14,7 @@ from msgspec import Meta
 from edgelift_contract import codec
 from edgelift_contract.bounds import Line, Moment, Schema, Tags, Text, Word
 from edgelift_contract.fitting import fit
-from edgelift_contract.ids import Count, DeviceId, Epoch, Name
+from edgelift_contract.ids import Count, DeviceId, Epoch, Generation, Name
 
 MAX_REPORT_BYTES = 64 * 1024
 #: Far more slots than an assignment can name in its 8 KB.
@@ -77,7 +77,7 @@ class SlotReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     state: SlotState = "empty"
-    generation: Count = 0
+    generation: Generation = 0
     artifact: Word = ""
     model: Word = ""
     version: Word = ""

@@ -25,7 +25,7 @@ from edgelift_contract.bounds import (
     Word,
 )
 from edgelift_contract.histogram import HistogramData
-from edgelift_contract.ids import Count, DeviceId, Epoch, Name
+from edgelift_contract.ids import Count, DeviceId, Epoch, Generation, Name
 
 MAX_BATCH_BYTES = 512 * 1024
 
@@ -47,7 +47,7 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     start: Moment
     end: Moment
     slot: Name
-    generation: Count
+    generation: Generation
     artifact: Word
     model: Word
     version: Word
@@ -93,8 +93,8 @@ class SwapRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     at: Moment
     slot: Name
-    generation_from: Count
-    generation_to: Count
+    generation_from: Generation
+    generation_to: Generation
     artifact_from: Word = ""
     artifact_to: Word = ""
     version_from: Word = ""

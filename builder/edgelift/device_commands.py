@@ -30,28 +30,38 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    app.command("devices")(_devices)
+    devices = typer.Typer(invoke_without_command=True)
+    devices.callback()(_devices)
+    devices.command("show")(_device)
+    devices.command("mend")(_mend)
+    app.add_typer(devices, name="devices")
     app.command("device")(_device)
     app.command("assign")(_assign)
     app.command("tag")(_tag)
 
 
-def _devices(site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """List the devices: what runs where, since when, and how the last update ended."""
+def _devices(context: typer.Context, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """List the devices: what runs where, since when, and how the last update ended; or show or mend one."""
     from edgelift_fleet.messages import DeviceSummary
 
+    if context.invoked_subcommand is not None:
+        return
     found = open_client(site).get("/v1/devices", list[DeviceSummary])
     if as_json:
         print_json(found)
         return
     rows = [row for device in found for row in _device_rows(device)]
     show_table(("device", "online", "via", "class", "tags", "slot", "runs", "since", "last update"), rows)
+    for device in found:
+        _say_faults(device)
 
 
 def _device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
     online = "yes" if device.online else f"no, {ago(device.last_seen)}"
     if device.duplicates:
         online = f"DUPLICATE: {_speakers(device)}"
+    if device.faults:
+        online = f"SET APART: {', '.join(sorted({fault.what for fault in device.faults}))}"
     first = (device.device, online, device.transport, device.hardware_class, _tags(device.tags))
     if not device.slots:
         return [(*first, "–", "nothing", "", "")]
@@ -65,6 +75,12 @@ def _device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
 def _speakers(device: DeviceSummary) -> str:
     """Where the devices that share an id speak from."""
     return " and ".join(one.address or "an unknown address" for one in device.duplicates)
+
+
+def _say_faults(device: DeviceSummary) -> None:
+    """Why a device is set apart, and what to do."""
+    for fault in device.faults:
+        say(f"{device.device} is set apart: {fault.message} {fault.hint} ({fault.code})")
 
 
 def _tags(tags: dict[str, str]) -> str:
@@ -105,6 +121,26 @@ def _device(
         _show_device(found)
 
 
+def _mend(
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a device whole that is set apart: drop what can't be read of it, and have it say all afresh."""
+    from edgelift_fleet.client import segment
+    from edgelift_fleet.messages import MendReply
+
+    done = open_client(site).post(f"/v1/devices/{segment(device)}/mend", {}, MendReply)
+    if as_json:
+        print_json(done)
+        return
+    dropped = f"dropped {', '.join(done.dropped)}" if done.dropped else "nothing was unreadable"
+    assigned = f"its assignment is now revision {done.revision}" if done.revision else "nothing is assigned to it"
+    say(f"{device}: {dropped}; {assigned}. It says all afresh with its next report.")
+    if done.lost:
+        say(f"{device}: what was assigned to {', '.join(done.lost)} is lost: assign it again, edgelift assign.")
+
+
 def _show_device(found: DeviceDetail) -> None:
     device = found.device
     say(
@@ -118,6 +154,7 @@ def _show_device(found: DeviceDetail) -> None:
             f"DUPLICATE: {len(device.duplicates)} devices speak as {device.device}, from {_speakers(device)}: a cloned"
             " card, or one id given twice. What is shown is of the one that reported last. Give one another id."
         )
+    _say_faults(device)
     show_table(
         ("slot", "state", "runs", "generation", "since", "last update"),
         [(s.slot, s.state, _runs(s), str(s.generation), ago(s.since), _update(s)) for s in device.slots],

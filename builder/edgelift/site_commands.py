@@ -188,7 +188,8 @@ def _releases(site: SiteOption = None, database: DatabaseOption = "", as_json: J
             "\n".join(
                 f"{a.hardware_class} · {a.runtime} · {a.variant} · {a.size_bytes / 1e3:.0f} KB"
                 for a in r.artifacts
-            ),
+            )
+            or r.fault,
         )
         for r in found
     ]

@@ -209,6 +209,11 @@ def overtake(session: Session, device: DeviceRow, held: str) -> int | None:
     return device.revision_seen + 1
 
 
+def reissue(session: Session, device: DeviceRow, revision: int, slots: dict[str, SlotAssignment]) -> None:
+    """Assign exactly these slots under a number that is above every one before. Raises ContractError `too-large`."""
+    _write(session, device, revision, slots)
+
+
 def _write(session: Session, device: DeviceRow, revision: int, slots: dict[str, SlotAssignment]) -> None:
     now = time.time()
     made = Assignment(

@@ -14,6 +14,7 @@ from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.inbox import Inbox
 from edgelift_fleet.intake import Intake
 from edgelift_fleet.lead import Lead
+from edgelift_fleet.mending import Mending
 from edgelift_fleet.messages import Load
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.remote_blobs import open_blobs
@@ -46,6 +47,7 @@ class Fleet:
         self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
         self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)
+        self.mending = Mending(db, self.changes.announce)
         self.rollouts = Rollouts(db, self.seen, wake=self.work.set)
         self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None
         self.load: Callable[[], Load] = Load

@@ -173,9 +173,21 @@ class SpeakerView(msgspec.Struct, frozen=True):
     last_at: float
 
 
+class FaultView(msgspec.Struct, frozen=True):
+    """Why a device is set apart: `what` can't be read or used (`facts`, `assignment`, `revision` …), a stable `code`, what
+    is wrong, and what to do.
+    """
+
+    what: str
+    code: str
+    message: str
+    hint: str
+
+
 class DeviceSummary(msgspec.Struct, frozen=True):
     """A device in a list. `duplicates` names the devices that share its id, as after a card was cloned; empty when
-    it is one, as it should be.
+    it is one, as it should be. `faults` says what can't be read of it, and is empty as it should be: nothing is assigned to
+    a device while it is set apart, and rollouts go on without it.
     """
 
     device: str
@@ -189,6 +201,18 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     revision_applied: int
     slots: list[SlotSummary]
     duplicates: list[SpeakerView] = []
+    faults: list[FaultView] = []
+
+
+class MendReply(msgspec.Struct, frozen=True):
+    """What a mend did: what was `dropped` because it could not be read, the fresh `revision` of the assignment (None:
+    nothing is assigned now, the device keeps what it serves), and slots whose assignment was `lost`: assign them again.
+    """
+
+    device: str
+    dropped: list[str]
+    revision: int | None
+    lost: list[str]
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
@@ -228,7 +252,7 @@ class ArtifactView(msgspec.Struct, frozen=True):
 
 
 class ReleaseView(msgspec.Struct, frozen=True):
-    """A release; `running` counts the slots that serve it now."""
+    """A release; `running` counts the slots that serve it now; `fault` says why it can't be read, and what to do."""
 
     model: str
     version: str
@@ -236,6 +260,7 @@ class ReleaseView(msgspec.Struct, frozen=True):
     published_at: float
     artifacts: list[ArtifactView]
     running: int
+    fault: str = ""
 
 
 class RolloutDeviceView(msgspec.Struct, frozen=True):

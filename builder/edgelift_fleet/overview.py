@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import Assignment, SlotAssignment
-from edgelift_contract.release import Release
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_fleet import telemetry
-from edgelift_fleet.assignments import get_assignment
+from edgelift_fleet.assignments import revisions_spent
 from edgelift_fleet.devices import LastSeen, get_device, is_online, tags_of
 from edgelift_fleet.messages import (
     ArtifactView,
     Desired,
     DeviceDetail,
     DeviceSummary,
+    FaultView,
     HistoryEntry,
     ReleaseView,
     SlotSummary,
     SpeakerView,
 )
+from edgelift_fleet.registry import read_release
+from edgelift_fleet.rows import Fault, UnreadableRow, read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, ReleaseRow, SlotStateRow, UpdateHistoryRow
 
 
@@ -34,11 +35,8 @@ def list_devices(session: Session, seen: LastSeen) -> list[DeviceSummary]:
     for slot in session.scalars(sa.select(SlotStateRow).order_by(SlotStateRow.slot)):
         slots.setdefault(slot.device, []).append(slot)
     tags = tags_of(session, [row.id for row in rows])
-    wanted = {
-        row.device: msgspec.json.decode(row.body, type=Assignment)
-        for row in session.scalars(sa.select(AssignmentRow))
-    }
-    return [_summary(row, seen, tags[row.id], slots.get(row.id, []), wanted.get(row.id)) for row in rows]
+    wanted = {row.device: row.body for row in session.scalars(sa.select(AssignmentRow))}
+    return [_summary(row, seen, tags[row.id], slots.get(row.id, []), wanted.get(row.id), []) for row in rows]
 
 
 def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail:
@@ -48,30 +46,52 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
         ContractError: `bad-id`, `not-found`.
     """
     row = get_device(session, device)
+    into: list[Fault] = []
     slots = list(session.scalars(sa.select(SlotStateRow).filter_by(device=device).order_by(SlotStateRow.slot)))
     history = session.scalars(
         sa.select(UpdateHistoryRow).filter_by(device=device).order_by(UpdateHistoryRow.id.desc()).limit(50)
     )
+    updates = [
+        (u, read_row(u.body, UpdateReport, owner=device, what="update history", into=into)) for u in history
+    ]
+    latency = telemetry.latency_by_version(session, device)
+    swaps, events = telemetry.swaps(session, device, into=into), telemetry.events(session, device, into=into)
+    assigned = session.get(AssignmentRow, device)
+    tags = tags_of(session, [device])[device]
     return DeviceDetail(
-        device=_summary(row, seen, tags_of(session, [device])[device], slots, get_assignment(session, device)),
+        device=_summary(row, seen, tags, slots, assigned.body if assigned else None, into),
         enrolled_at=row.enrolled_at,
         agent_version=row.agent_version,
-        facts=msgspec.json.decode(row.facts, type=DeviceFacts),
-        latency=telemetry.latency_by_version(session, device),
-        swaps=telemetry.swaps(session, device),
+        facts=_facts(row, []),
+        latency=latency,
+        swaps=swaps,
         history=[
-            HistoryEntry(u.slot, u.first_at, u.last_at, msgspec.json.decode(u.body, type=UpdateReport))
-            for u in history
+            HistoryEntry(u.slot, u.first_at, u.last_at, update) for u, update in updates if update is not None
         ],
-        events=telemetry.events(session, device),
+        events=events,
         windows_received=telemetry.count_windows(session, device),
     )
 
 
+def _facts(row: DeviceRow, into: list[Fault]) -> DeviceFacts:
+    found = read_row(row.facts, DeviceFacts, owner=row.id, what="facts", into=into)
+    return found or DeviceFacts(row.hardware_class or "unknown")
+
+
 def _summary(
-    row: DeviceRow, seen: LastSeen, tags: dict[str, str], slots: list[SlotStateRow], wanted: Assignment | None
+    row: DeviceRow,
+    seen: LastSeen,
+    tags: dict[str, str],
+    slots: list[SlotStateRow],
+    body: str | None,
+    into: list[Fault],
 ) -> DeviceSummary:
+    """A device in a list; what can't be read of it is added to `into`, after what was found before."""
     last_seen, transport = seen.of(row)
+    facts = _facts(row, into)
+    wanted = read_row(body, Assignment, owner=row.id, what="assignment", into=into) if body is not None else None
+    if spent := revisions_spent(row.id, row.revision_seen):
+        into.append(spent)
     desired = wanted.slots if wanted else {}
     reported = {slot.slot: slot for slot in slots}
     return DeviceSummary(
@@ -79,21 +99,32 @@ def _summary(
         online=is_online(row, last_seen, time.time()),
         last_seen=last_seen,
         transport="mqtt" if row.presence_online else transport,
-        hardware_class=msgspec.json.decode(row.facts, type=DeviceFacts).hardware_class,
+        hardware_class=facts.hardware_class,
         tags=tags,
         revision=wanted.revision if wanted else 0,
         revision_seen=row.revision_seen,
         revision_applied=row.revision_applied,
         slots=[
-            _slot(name, reported.get(name), desired.get(name)) for name in sorted(reported.keys() | desired.keys())
+            _slot(name, reported.get(name), desired.get(name), into)
+            for name in sorted(reported.keys() | desired.keys())
         ],
         duplicates=[
             SpeakerView(one.epoch, one.address, one.via, one.last_at) for one in seen.sightings.duplicates(row.id)
         ],
+        faults=_views(into),
     )
 
 
-def _slot(name: str, row: SlotStateRow | None, wanted: SlotAssignment | None) -> SlotSummary:
+def _views(faults: list[Fault]) -> list[FaultView]:
+    """Each kind once: of a thousand damaged rows one tells all."""
+    first = {(fault.what, fault.code): fault for fault in reversed(faults)}
+    return [FaultView(one.what, one.code, one.message, one.hint) for one in reversed(first.values())]
+
+
+def _slot(name: str, row: SlotStateRow | None, wanted: SlotAssignment | None, into: list[Fault]) -> SlotSummary:
+    update = None
+    if row is not None and row.last_update:
+        update = read_row(row.last_update, UpdateReport, owner=row.device, what="last update", into=into)
     return SlotSummary(
         slot=name,
         state=row.state if row else "empty",
@@ -103,7 +134,7 @@ def _slot(name: str, row: SlotStateRow | None, wanted: SlotAssignment | None) ->
         artifact=row.artifact if row else "",
         since=row.since if row else 0.0,
         desired=to_desired(wanted) if wanted else None,
-        update=msgspec.json.decode(row.last_update, type=UpdateReport) if row and row.last_update else None,
+        update=update,
     )
 
 
@@ -120,16 +151,19 @@ def list_releases(session: Session) -> list[ReleaseView]:
     )
     for model, version, number in session.execute(query):
         running[f"{model}@{version}"] = number
-    return [
-        _release(msgspec.json.decode(row.body, type=Release), row.published_at, running)
-        for row in session.scalars(sa.select(ReleaseRow).order_by(ReleaseRow.id.desc()))
-    ]
+    rows = session.scalars(sa.select(ReleaseRow).order_by(ReleaseRow.id.desc()))
+    return [_release(row, running.get(f"{row.model}@{row.version}", 0)) for row in rows]
 
 
-def _release(release: Release, published_at: float, running: dict[str, int]) -> ReleaseView:
+def _release(row: ReleaseRow, number: int) -> ReleaseView:
+    try:
+        release = read_release(row)
+    except UnreadableRow as error:
+        return ReleaseView(
+            row.model, row.version, row.release_counter, row.published_at, [], number, fault=str(error)
+        )
     entries = [
         ArtifactView(a.id, a.hardware_class, a.targets, a.runtime, a.format, a.variant, a.rank, a.size_bytes)
         for a in release.artifacts
     ]
-    number = running.get(f"{release.model}@{release.version}", 0)
-    return ReleaseView(release.model, release.version, release.release_counter, published_at, entries, number)
+    return ReleaseView(row.model, row.version, row.release_counter, row.published_at, entries, number)

@@ -23,7 +23,7 @@ from edgelift_fleet.blobs import BlobIntake
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.files import disk_errors
 from edgelift_fleet.remote_blobs import open_blobs
-from edgelift_fleet.rows import decode_row
+from edgelift_fleet.rows import decode_row, is_readable
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow
 
@@ -137,13 +137,20 @@ def _exists(db: Database, release: Release) -> bool:
         row = find_release_row(session, release.model, release.version)
         if row is None:
             return False
-        known = decode_row(row.body, Release, owner=_name(release), what="release", hint=_OF_RELEASE)
-    if {a.id for a in known.artifacts} != {a.id for a in release.artifacts}:
+        known = set(session.scalars(sa.select(ArtifactRow.id).filter_by(release_id=row.id)))
+        damaged = not is_readable(row.body, Release)
+    if known != {a.id for a in release.artifacts}:
         raise ContractError(
             "conflict",
             f"{_name(release)} is published already, with other content.",
             hint="Give the new build a version of its own: edgelift build --version …",
         )
+    if damaged:
+        with db.write(SITE) as session:
+            find = sa.update(ReleaseRow).where(
+                ReleaseRow.model == release.model, ReleaseRow.version == release.version
+            )
+            session.execute(find.values(body=codec.canonical_json(release).decode()))
     return True
 
 
@@ -178,6 +185,11 @@ def find_release_row(session: Session, model: str, version: str) -> ReleaseRow |
     return session.scalars(sa.select(ReleaseRow).filter_by(model=model, version=version)).one_or_none()
 
 
+def read_release(row: ReleaseRow) -> Release:
+    """The release of a row. Raises ContractError `unreadable-row`: publishing it again mends it."""
+    return decode_row(row.body, Release, owner=f"{row.model}@{row.version}", what="release", hint=_OF_RELEASE)
+
+
 def get_release(session: Session, name: str) -> Release:
     """A published release by `model@version`.
 
@@ -187,7 +199,7 @@ def get_release(session: Session, name: str) -> Release:
     model, version = parse_release(name)
     row = find_release_row(session, model, version)
     if row is not None:
-        return decode_row(row.body, Release, owner=name, what="release", hint=_OF_RELEASE)
+        return read_release(row)
     others = session.scalars(sa.select(ReleaseRow.version).filter_by(model=model).order_by(ReleaseRow.id)).all()
     hint = f"Published: {', '.join(f'{model}@{v}' for v in others[-5:])}." if others else "See: edgelift releases."
     raise ContractError("not-found", f"There is no release {name}.", hint=hint)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.report import Presence, Report, SlotReport
 from edgelift_fleet.devices import set_device_tags, set_facts
+from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow
 
 #: Epochs left behind that are remembered per device.
@@ -68,7 +69,7 @@ def take_order(row: DeviceRow, epoch: str, sequence: int) -> bool:
         if sequence <= row.report_sequence:
             return False
     else:
-        past: list[str] = msgspec.json.decode(row.past_epochs)
+        past = read_row(row.past_epochs, list[str], owner=row.id, what="past epochs", into=[]) or []
         if epoch in past:
             return False
         if row.report_epoch:

@@ -25,6 +25,7 @@ from edgelift_fleet.messages import (
     AssignRequest,
     DeviceDetail,
     DeviceSummary,
+    MendReply,
     ReleaseView,
     ServerHealth,
     TagsRequest,
@@ -100,6 +101,13 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         """Set and remove tags; answers all tags of the device. An operator's tag wins over the device's own."""
         wanted = codec.decode_json(await read_body(request, MAX_OPERATOR_BYTES), TagsRequest, what="request")
         return answer(await run_in_threadpool(_tag, fleet, device, wanted))
+
+    @router.post("/v1/devices/{device}/mend", responses=answers(MendReply))
+    def mend(device: str) -> Response:
+        """Make a device whole that is set apart (`faults`): what can't be read of it is dropped, its next report counts
+        whatever came before, and its assignment gets a fresh revision.
+        """
+        return answer(fleet.mending.mend(device))
 
     @router.get("/v1/releases", responses=answers(list[ReleaseView]))
     def releases() -> Response:

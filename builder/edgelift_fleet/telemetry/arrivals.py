@@ -20,14 +20,27 @@ import msgspec
 MAX_RUNS = 512
 
 
+def is_whole(data: bytes) -> bool:
+    """Can what `to_bytes` wrote be read?"""
+    return _read(data) is not None
+
+
+def _read(data: bytes) -> list[int] | None:
+    try:
+        lengths = msgspec.msgpack.decode(data, type=list[int]) if data else []
+    except msgspec.MsgspecError:
+        return None
+    return lengths if len(lengths) % 2 == 0 and min(lengths, default=0) >= 0 else None
+
+
 class Arrivals:
     """A set of sequence numbers, kept as runs. `add` tells whether one is new."""
 
     __slots__ = ("_ends", "_starts", "max_runs")
 
     def __init__(self, data: bytes = b"", *, max_runs: int = MAX_RUNS) -> None:
-        """Read what `to_bytes` wrote; empty for no bytes."""
-        edges = list(accumulate(msgspec.msgpack.decode(data, type=list[int]))) if data else []
+        """Read what `to_bytes` wrote; empty for no bytes, and where they can't be read: all may come once more."""
+        edges = list(accumulate(_read(data) or []))
         self._starts: list[int] = edges[0::2]
         self._ends: list[int] = edges[1::2]  # not included
         self.max_runs = max_runs

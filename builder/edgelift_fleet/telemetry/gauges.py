@@ -74,6 +74,15 @@ def unpack(level: int, body: bytes) -> Sums:
         return {}
 
 
+def is_whole(level: int, body: bytes) -> bool:
+    """Can a body be read?"""
+    try:
+        (_values if level == 0 else _sums).decode(body)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
 def pack_sums(sums: Mapping[str, GaugeSum]) -> bytes:
     """Sums as a body of an hour or a day."""
     return msgspec.msgpack.encode({_PLACE.get(name, name): value for name, value in sums.items()})

@@ -115,6 +115,15 @@ def by_phase(bodies: Iterable[bytes]) -> dict[LatencyPhase, list[Part]]:
     return found
 
 
+def is_whole(body: bytes) -> bool:
+    """Can a body be read?"""
+    try:
+        _decoder.decode(body)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
 def _read(body: bytes) -> _Body:
     try:
         return _decoder.decode(body)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelift import device_commands, rollout_commands, rollout_start, simulate_commands
+from edgelift import device_commands, rollout_commands, rollout_start, simulate_commands, telemetry_commands
 from edgelift.common import (
     BlobsOption,
     DatabaseOption,
@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
     device_commands.register(app)
     rollout_commands.register(app, rollout_start.start)
     simulate_commands.register(app)
+    telemetry_commands.register(app)
 
 
 def _init(

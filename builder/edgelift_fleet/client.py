@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -71,6 +72,19 @@ class Client:
         """DELETE `path`; raises as `get`."""
         return self._call("DELETE", path, None, kind)
 
+    def lines(self, path: str) -> Iterator[bytes]:
+        """GET `path`, whose answer is JSON lines: one after the other, as they come; raises as `get`."""
+        response = self._send("GET", path, None, stream=True)
+        with response:
+            if response.status_code >= 300:
+                raise _refusal(response.status_code, response.content)
+            try:
+                yield from (line for line in response.iter_lines(1 << 16) if line)
+            except requests.exceptions.RequestException as error:
+                raise TransportError(
+                    "unreachable", f"The server at {self._url} broke off its answer: {_cause(error)}."
+                ) from error
+
     def _call(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
@@ -88,10 +102,10 @@ class Client:
         except msgspec.MsgspecError as error:
             raise ContractError("malformed", f"The server's answer is not understood: {error}.") from error
 
-    def _send(self, method: str, path: str, body: bytes | None) -> requests.Response:
+    def _send(self, method: str, path: str, body: bytes | None, *, stream: bool = False) -> requests.Response:
         try:
             return self._session.request(
-                method, self._url + path, data=body, timeout=self._timeout_s, allow_redirects=False
+                method, self._url + path, data=body, timeout=self._timeout_s, allow_redirects=False, stream=stream
             )
         except requests.exceptions.SSLError as error:
             raise TransportError(

@@ -128,15 +128,20 @@ class Intake:
             devices = {one.device for one in group}
             with self._db.write(devices_scope(devices)) as session:
                 known = Known(session, devices, {one.device for one in group if isinstance(one, _Report)})
+                batches = [one for one in group if isinstance(one, _Batch)]
                 for one in group:
-                    one.write(session, known)
+                    if not isinstance(one, _Batch):
+                        one.write(session, known)
+                stored = telemetry.store_many(session, [one.batch for one in batches]) if batches else []
+            for one, new in zip(batches, stored, strict=True):
+                one.new = new if isinstance(new, int) else 0
+            return {id(one): new for one, new in zip(batches, stored, strict=True) if isinstance(new, Exception)}
         except (TransportError, DeviceError) as error:  # the database's own: each would meet it again
             return {id(one): error for one in group}
         except Exception as error:  # noqa: BLE001 - one of them; found by writing each by itself
             if len(group) == 1:
                 return {id(group[0]): error}
             return {key: reason for one in group for key, reason in self._write([one]).items()}
-        return {}
 
     def enrol(self, data: bytes) -> EnrolRequest:
         """A device introduces itself; again is fine. Raises as `report`, but for `wrong-device` and `not-found`."""
@@ -222,22 +227,22 @@ class _Report:
 
 
 class _Batch:
-    """Telemetry."""
+    """Telemetry; a group's batches are stored together."""
 
     def __init__(self, intake: Intake, message: Message) -> None:
-        self._batch = decode_clean(message.data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
-        _same(message.device, self._batch.device, "telemetry batch")
-        self.device, self._intake, self._message, self._new = message.device, intake, message, 0
+        self.batch = decode_clean(message.data, Batch, what="telemetry batch", limit_bytes=MAX_BATCH_BYTES)
+        _same(message.device, self.batch.device, "telemetry batch")
+        telemetry.check_batch(self.batch)
+        self.device, self._intake, self._message, self.new = message.device, intake, message, 0
 
     def write(self, session: Session, _: Known, /) -> None:
-        get_device(session, self.device)
-        self._new = telemetry.store(session, self._batch)
+        self.new = telemetry.store(session, self.batch)
 
     def settle(self) -> BatchReply:
         self._intake.seen.touch(self.device, self._message.via, self._message.caller)
-        last = max((item.seq for item in self._batch.items), default=-1)
+        last = max((item.seq for item in self.batch.items), default=-1)
         return BatchReply(
-            schema=BatchReply.SCHEMA, device=self.device, epoch=self._batch.epoch, last=last, new=self._new
+            schema=BatchReply.SCHEMA, device=self.device, epoch=self.batch.epoch, last=last, new=self.new
         )
 
 

@@ -114,6 +114,20 @@ class DeviceGauges(msgspec.Struct, frozen=True):
     values: dict[str, float]
 
 
+class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keep what a device sends for so many seconds from now on at full resolution."""
+
+    for_s: float
+
+
+class SampleReply(msgspec.Struct, frozen=True):
+    """A device is sampled: what is received from `since` until `until` is kept one by one."""
+
+    device: str
+    since: float
+    until: float
+
+
 class SwapView(msgspec.Struct, frozen=True):
     """One swap, as the device recorded it; `before` and `after` are latencies around it, None where unknown."""
 

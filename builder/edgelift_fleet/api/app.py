@@ -16,6 +16,7 @@ from edgelift_fleet.api.operator_routes import operator_routes
 from edgelift_fleet.api.polls import Polls
 from edgelift_fleet.api.rollout_routes import rollout_routes
 from edgelift_fleet.api.schema import add_schemas
+from edgelift_fleet.api.telemetry_routes import telemetry_routes
 from edgelift_fleet.fleet import Fleet
 
 _DESCRIPTION = """
@@ -35,6 +36,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     app = FastAPI(title="edgelift", version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.include_router(operator_routes(fleet))
     app.include_router(rollout_routes(fleet))
+    app.include_router(telemetry_routes(fleet))
     add_error_handlers(app)
     routes = device_routes(fleet)
     add_schemas(app, device_paths(routes), SCHEMES)

@@ -8,7 +8,8 @@
     query      latency by version, class, throttling; of the fleet, a tag, a device
     gauges     temperature, throttling, memory, disk
     notes      swaps and events
-    retention  how long what is kept
+    retention  how long what is kept; samples: which devices' minutes are kept longer
+    export     everything as JSON lines
     keeper     the thread that folds and sweeps
 
 A quantile over many windows is read from their joined histograms, never averaged.

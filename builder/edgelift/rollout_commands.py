@@ -69,6 +69,9 @@ def _show(
         str, typer.Option("--status", help="Only devices of this status, as failed, offline or updating.")
     ] = "",
     after: Annotated[str, typer.Option("--after", help="Only devices after this id: the next page.")] = "",
+    events: Annotated[
+        int, typer.Option("--events", min=0, help="Show at most so many events, the last ones.")
+    ] = 30,
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +93,9 @@ def _show(
     )
     if found.more:
         say(f"… and {found.more} more: see --devices, --status and --after.")
-    for event in found.events:
+    if len(found.events) > events:
+        say(f"  … {len(found.events) - events} earlier events: see --events.")
+    for event in found.events[max(0, len(found.events) - events) :]:
         say(event_line(found, event.at, event.kind, event.text))
 
 

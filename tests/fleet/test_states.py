@@ -13,7 +13,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.rollout.handing import CHUNK
-from edgelift_fleet.tables import AssignmentRow
+from edgelift_fleet.tables import AssignmentRow, RolloutRow
 from tests.fleet.conftest import both_engines
 from tests.fleet.direct import Direct, counted, direct
 from tests.waiting import until
@@ -183,6 +183,20 @@ def test_a_rollback_waits_for_everybody_until_a_person_lets_them_go(fleet: Direc
     assert shown.events[-1].devices == {"restored": ["a", "b"], "let-go": ["c"]}
     assert "It runs hot." in shown.reason and "c" in shown.reason
     assert next((e.who, e.why) for e in shown.events if e.kind == "let-go") == ("operator", "It was stolen.")
+
+
+def test_what_a_person_orders_between_a_look_and_its_deed_stands(fleet: Direct) -> None:
+    ready(fleet, "a", "b")
+    rollout = fleet.start("digits@2", "100%")
+    fleet.look()
+    fleet.go("b")
+    with fleet.db.read() as session:
+        seen = fleet.controller._look(session, session.get_one(RolloutRow, 1))
+    assert seen.found["b"].standing.status == "offline"
+    fleet.order(rollout, "let-go", "b")
+    assert fleet.controller._act(1, seen) == [] and fleet.statuses(rollout)["b"] == "let-go"
+    fleet.answer("a")
+    assert settle(fleet, rollout, looks=1) == "done"
 
 
 @pytest.mark.parametrize("state", ["running", "paused", "cancelled", "done", "rolling-back", "rolled-back"])

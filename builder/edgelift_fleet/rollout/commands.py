@@ -90,6 +90,7 @@ def carry_out(
             names = _named_devices(session, row, order.devices)
             change = {"rollout": row.number, "status": "let-go", "status_at": now}
             session.execute(sa.update(RolloutDeviceRow), [{**change, "device": device} for device in names])
+            row.changed_at = now  # a look from before this knows nothing of it
             were = f"{many(len(names))} let go: {named(names)}. {text}"
             note(session, row, "let-go", were, order=said, devices={"let-go": names})
 

@@ -192,7 +192,7 @@ class Controller:
 
 
 def _stamp(row: RolloutRow) -> tuple[object, ...]:
-    return row.state, row.wave, row.back, row.approved
+    return row.state, row.wave, row.back, row.approved, row.changed_at
 
 
 def _state_after(seen: _Seen) -> str:

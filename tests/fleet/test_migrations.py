@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from alembic.script import ScriptDirectory
 
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.db import MIGRATIONS, SITE, Database
-from edgelift_fleet.tables import Base, DeviceRow
+from edgelift_fleet.selector import parse_selector
+from edgelift_fleet.selector_terms import Tag
+from edgelift_fleet.tables import Base, DeviceRow, RolloutRow
 
 pytestmark = pytest.mark.fleet
 
@@ -142,3 +145,39 @@ def test_servers_that_start_at_once_migrate_once(postgres_url: str) -> None:
     finally:
         for db in databases:
             db.close()
+
+
+@pytest.mark.parametrize(
+    ("selector", "after"),
+    [
+        ("all", "all"),
+        ("tag:barn", "tag:barn"),
+        ("tag:site=hall-2", "tag:site=hall-2"),
+        ("tag:site=hall 2", 'tag:site="hall 2"'),
+        ("tag:site=a and tag:b", 'tag:site="a and tag:b"'),
+        ("tag:site=hall (2", 'tag:site="hall (2"'),
+        ('tag:site=the "old" one', "tag:site='the \"old\" one'"),
+        ("tag:site=x=(y)", 'tag:site="x=(y)"'),
+    ],
+)
+def test_selectors_of_old_rollouts_mean_what_they_meant(tmp_path: Path, selector: str, after: str) -> None:
+    with closing(Database(f"sqlite:///{tmp_path / 'x.db'}")) as db:
+        db.migrate("0011")
+        with db.write(SITE) as session:
+            for number, plan in ((1, _FORMS["plan"]), (2, '{"waves":["100%"],"seed":5}')):
+                row = {c.name: _FORMS.get(c.name, 0) for c in RolloutRow.__table__.columns}
+                session.execute(
+                    sa.insert(RolloutRow.__table__).values(
+                        **{**row, "number": number, "plan": plan, "selector": selector}
+                    )
+                )
+        db.migrate("0012")
+        with db.read() as session:
+            assert session.get_one(RolloutRow, 1).selector == after
+            assert session.get_one(RolloutRow, 2).selector == selector  # of today, and in today's words
+        if selector.startswith("tag:") and "=" in selector:
+            found = parse_selector(after)
+            assert isinstance(found, Tag) and found.value == selector.partition("=")[2] and not found.glob
+        db.migrate("0011")
+        with db.read() as session:
+            assert session.get_one(RolloutRow, 1).selector == selector

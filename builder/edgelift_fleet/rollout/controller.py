@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract.errors import EdgeliftError
+from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
@@ -43,7 +43,6 @@ from edgelift_fleet.rollout.observe import Placed, look
 from edgelift_fleet.rollout.orders import plan_of
 from edgelift_fleet.rollout.situation import TERMINAL, Observations
 from edgelift_fleet.rollout.story import is_news, note, remember, set_state
-from edgelift_fleet.rows import UnreadableRow
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
 log = logging.getLogger(__name__)
@@ -129,7 +128,7 @@ class Controller:
         for number in numbers:
             try:
                 dues.append(self._attend(number))
-            except UnreadableRow as error:  # what is stored of it can't be read: the others go on
+            except ContractError as error:  # what is stored of it can't be read or understood: the others go on
                 log.warning("the rollout r%d waits code=%s %s", number, error.code, error.message)
         return min((due for due in dues if due), default=0.0)
 

@@ -1,0 +1,136 @@
+"""How often a gate is wrong, what it finds and when: simulated fleets through the real histograms, beside naive tests."""
+
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from scipy.stats import binomtest
+
+from benchmarks.common import arguments, show, write
+from benchmarks.gating.cases import ENDS, KINDS, RULES, SLOWDOWNS, Kind, judge_fleet
+from benchmarks.gating.fleets import REQUESTS, WINDOWS
+from benchmarks.gating.plot import draw
+from edgelift_fleet.rollout.gates.draws import ways
+from edgelift_fleet.rollout.gates.shares import suffices
+from edgelift_fleet.simulate.noise import Noise
+
+TESTS = ("gate", "before/after z", "canary/control z", "anytime-valid")
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--fleets", type=int, default=2000, help="of each case (2000)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--seed", type=int, default=0, help="of the first fleet")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw what is found, over the slowdown")
+    parsed = parser.parse_args()
+    began = time.monotonic()
+    cases = _cases(range(parsed.seed, parsed.seed + parsed.fleets), parsed.jobs)
+    _print(cases)
+    figures = {**_summary(cases), "seconds": round(time.monotonic() - began), "cases": cases}
+    write(parsed.json, figures)
+    if parsed.plot:
+        parsed.plot.write_text(draw(cases))
+    wrong = [name for name, rate in figures["false_alarm_rate"].items() if rate["low"] > RULES.alpha]
+    print(f"{parsed.fleets} fleets a case, {figures['seconds']} s; false alarms: " + _said(figures))
+    sys.exit(f"more false alarms than {RULES.alpha:.0%}: {', '.join(wrong)}" if wrong else 0)
+
+
+def _cases(seeds: range, jobs: int) -> list[dict[str, Any]]:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    found = []
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for done, alarms in enumerate(pool.imap_unordered(judge_fleet, seeds, chunksize=8), start=1):
+            found.append(alarms)
+            if done % 200 == 0:
+                print(f"{done} of {len(seeds)} fleets", file=sys.stderr)
+    return [
+        _case(kind, slowdown, test, [alarms[index, slowdown, test] for alarms in found])
+        for index, kind in enumerate(KINDS)
+        for slowdown in SLOWDOWNS
+        for test in TESTS
+        if (index, slowdown, test) in found[0]
+    ]
+
+
+def _case(kind: Kind, slowdown: float, test: str, minutes: list[int | None]) -> dict[str, Any]:
+    alarms = [minute for minute in minutes if minute is not None]
+    interval = binomtest(len(alarms), len(minutes)).proportion_ci(0.95, method="exact")
+    able = suffices(ways([(kind.members, kind.controls)] * kind.classes), RULES.alpha)
+    return {
+        "case": _name(kind),
+        "test": test,
+        "members": kind.members * kind.classes,
+        "controls": kind.controls * kind.classes,
+        "classes": kind.classes,
+        "slow_classes": kind.slow_classes,
+        "slowdown": slowdown,
+        "stated_rate": (RULES.alpha if able else None) if test == "gate" else None,
+        "n": len(minutes),
+        "alarms": len(alarms),
+        "rate": len(alarms) / len(minutes),
+        "low": round(float(interval.low), 5),
+        "high": round(float(interval.high), 5),
+        "median_delay_min": median(alarms) if alarms else None,
+    }
+
+
+def _name(kind: Kind) -> str:
+    if kind.classes == 1:
+        return f"{kind.members} against {kind.controls}"
+    slow = "each" if kind.slow_classes == kind.classes else f"{kind.slow_classes}"
+    return f"{kind.classes} × {kind.members} against {kind.controls}, {slow} slow"
+
+
+def _summary(cases: list[dict[str, Any]]) -> dict[str, Any]:
+    gate = [case for case in cases if case["test"] == "gate"]
+    worst = {
+        name: max((c for c in gate if c["slowdown"] == slowdown and c["stated_rate"]), key=lambda c: c["rate"])
+        for name, slowdown in (("no_change", 0.0), ("allowed", RULES.slower))
+    }
+    kept = ("case", "rate", "n", "low", "high")
+    return {
+        "alpha": RULES.alpha,
+        "allowed_slowdown": RULES.slower,
+        "looks_min": ENDS,
+        "noise": {**vars(Noise()), "windows": WINDOWS, "requests_a_window": REQUESTS},
+        "false_alarm_rate": {name: {key: case[key] for key in kept} for name, case in worst.items()},
+        "power": [
+            {key: case[key] for key in ("case", "slowdown", "rate", "median_delay_min", "n")}
+            for case in gate
+            if case["slowdown"] > RULES.slower
+        ],
+    }
+
+
+def _said(figures: dict[str, Any]) -> str:
+    rates = figures["false_alarm_rate"]
+    return "; ".join(
+        f"{name.replace('_', ' ')} {rate['rate']:.2%} at most (from {rate['low']:.2%}, {rate['case']})"
+        for name, rate in rates.items()
+    )
+
+
+def _print(cases: list[dict[str, Any]]) -> None:
+    rows = []
+    for name in dict.fromkeys(case["case"] for case in cases):
+        for test in TESTS:
+            mine = {c["slowdown"]: c for c in cases if (c["case"], c["test"]) == (name, test)}
+            if mine:
+                stated = "no stated rate" if test == "gate" and mine[0.0]["stated_rate"] is None else ""
+                rows.append([name, stated or test, *(_cell(mine[slowdown]) for slowdown in SLOWDOWNS)])
+    columns = [f"+{slowdown:.0%}" + (" (allowed)" if slowdown == RULES.slower else "") for slowdown in SLOWDOWNS]
+    show("called bad, and the median minute", rows, ["boards against controls", "test", *columns])
+
+
+def _cell(case: dict[str, Any]) -> str:
+    delay = f" ({case['median_delay_min']:.0f} min)" if case["alarms"] else ""
+    return f"{case['rate']:.1%}{delay}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Simulated fleets for the gates: their requests, the tests that are compared, the cases."""

@@ -117,7 +117,8 @@ def _ask_placebos(
 def _ways(plan: Plan, seen: Observations, wave: int, classes: Mapping[str, str]) -> list[int]:
     """In how many ways this wave and each later one can be drawn, if classes keep their shares of each."""
     size, reached = seen.size(), len([d for d in seen.counted() if d.status != "held"])
-    free = Counter(name for device, name in classes.items() if device in set(seen.free()))
+    to_come = set(seen.free())  # once: of thousands it takes a while
+    free = Counter(name for device, name in classes.items() if device in to_come)
     found, left = [], sum(free.values())
     for one in plan.waves[wave:]:
         members = min(left, max(0, one.reach(size) - reached))

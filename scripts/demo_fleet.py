@@ -29,8 +29,8 @@ GOOD = ("--max-latency-ratio", "0")
 #: Of three classes the second finds digits@3 30 % slower.
 PROFILE = """\
 schema = 1
-window_s = 1
-publish_s = 3
+window_s = 2
+publish_s = 8
 poll_s = 60
 retry_first_s = 0.5
 retry_most_s = 5
@@ -281,7 +281,7 @@ def run(demo: FleetDemo) -> dict[str, Any]:
     demo.say("A good release, in waves; boards that are offline catch up")
     good = demo.roll_out("2", "9,30%,100%", "--soak", "3s", *GOOD)
     demo.say("A release that is 30 % slower on the Pi 4s alone: it must stop by itself")
-    bad = demo.roll_out("3", "9,30%,100%", "--soak", "18s", *GOOD)
+    bad = demo.roll_out("3", "9,30%,100%", "--soak", "24s", *GOOD)
     demo.wait_for("the boards to be back", lambda: demo.running()["3"] == 0)
     demo.say("A good release again, while everything is killed once")
     last = demo.roll_out("4", "5%,30%,60%,100%", "--soak", "2s", *GOOD, then=demo.kill_all)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +49,8 @@ def _simulate(
     loaded = load_profile(profile)
     lasts_s, every_s = seconds(lasts) if lasts else None, max(0.1, seconds(every))
     where, token = _where(url, token_file, site)
-    simulation = Simulation(Address.of(where, token), loaded, devices, seed=seed, prefix=prefix)
+    address = Address.of(where, token, ca_file=os.environ.get("EDGELIFT_CA_FILE", ""))
+    simulation = Simulation(address, loaded, devices, seed=seed, prefix=prefix)
     asyncio.run(_live(simulation, lasts_s, every_s, quiet=as_json))
     if as_json:
         print_json(simulation.figures())

@@ -159,7 +159,7 @@ def broker_pid(server: Server) -> int:
 def test_the_command_tells_what_happened_and_ends_on_sigterm(server: Server) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", "from edgelift.cli import main; main()", "simulate", "-n", "5", "--profile", "barn",
-         "--site", str(server.site), "--every", "0.2s", "--json"],
+         "--url", server.url, "--token-file", str(server.site / "secrets" / "enrolment-token"), "--every", "0.2s", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     ) as process:  # fmt: skip
         assert process.stderr is not None

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from edgelift_contract.errors import DeviceError
+
 
 @dataclass
 class HttpAnswer:
@@ -37,10 +39,17 @@ class Address:
 
     @classmethod
     def of(cls, url: str, token: str, *, ca_file: str = "") -> Address:
-        """From `http://…` or `https://…`; `ca_file` holds who may vouch for the server."""
+        """From `http://…` or `https://…`; `ca_file` holds who may vouch for the server.
+
+        Raises:
+            DeviceError: `bad-config` when that file can't be used.
+        """
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        tls = ssl.create_default_context(cafile=ca_file or None) if secure else None
+        try:
+            tls = ssl.create_default_context(cafile=ca_file or None) if secure else None
+        except OSError as error:  # of ssl's own kind, too
+            raise DeviceError("bad-config", f"The CA file {ca_file!r} cannot be used: {error}.") from error
         return cls(parts.hostname or "", parts.port or (443 if secure else 80), token, tls)
 
     @property

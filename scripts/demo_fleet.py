@@ -71,9 +71,9 @@ for_s = 20
 class FleetDemo(Demo):
     """Everything below one temporary folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sqlite: bool = False) -> None:
         super().__init__(folder)
-        self.database = "sqlite"
+        self.database, self._sqlite = "sqlite", sqlite
         self.postgres: Any = None
         self.port = free_port()
         self.server: subprocess.Popen[bytes] | None = None
@@ -106,7 +106,7 @@ class FleetDemo(Demo):
             from tests.fleet.postgres import Postgres, find_postgres
         except ModuleNotFoundError:  # its driver is an extra
             return ""
-        programs = find_postgres()
+        programs = None if self._sqlite else find_postgres()
         if programs is None:
             return ""
         self.database, self.postgres = "postgresql", Postgres(programs)

@@ -307,6 +307,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--keep", action="store_true", help="keep the demo's folder, logs included")
     parser.add_argument("--fleet", action="store_true", help="a fleet instead: 300 boards, a bad release, kills")
+    parser.add_argument(
+        "--sqlite", action="store_true", help="with --fleet: not on PostgreSQL, even where that is installed"
+    )
     parsed = parser.parse_args()
     for name in [n for n in os.environ if n.lower().endswith("_proxy") or n == "EDGELIFT_SITE"]:
         del os.environ[name]  # everything here is on loopback, and in a folder of its own
@@ -317,7 +320,7 @@ def main() -> None:
     if parsed.fleet:
         from scripts import demo_fleet
 
-        fleet = demo_fleet.FleetDemo(folder)
+        fleet = demo_fleet.FleetDemo(folder, sqlite=parsed.sqlite)
         perform(fleet, lambda: demo_fleet.run(fleet), demo_fleet.show, demo_fleet.failures, parsed)
     else:
         demo = Demo(folder)

@@ -236,5 +236,5 @@ def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> str:
             advance(len(piece))
         out.flush()
         os.fsync(out.fileno())
-    target.chmod(0o444)
+    target.chmod(0o400)
     return digest.hexdigest()

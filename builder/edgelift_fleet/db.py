@@ -32,6 +32,7 @@ from edgelift_fleet.engines import (
     shown,
     writing,
 )
+from edgelift_fleet.files import make_private
 from edgelift_fleet.refusals import meaning
 from edgelift_fleet.tables import Base
 
@@ -69,6 +70,8 @@ class Database:
         """
         self._where = parse_url(where) if isinstance(where, str) else where
         self.name = name_of(self._where)
+        if isinstance(self._where, Path):
+            make_private(self._where)
         self.engine = open_engine(self._where)
         self._mutex = threading.Lock()
         self._reading, self._writing = reading(self.engine), writing(self.engine)

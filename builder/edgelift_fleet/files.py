@@ -51,6 +51,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
+def make_private(path: Path) -> None:
+    """Make an empty file that is its owner's alone, where there is none; SQLite gives its logs the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass  # it is there, or can't be made: opening it says which
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

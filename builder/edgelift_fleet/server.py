@@ -26,6 +26,7 @@ from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import Load
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import find_mosquitto
+from edgelift_fleet.private import keep_private
 from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.server_file import Running, server_file, site_lock
 from edgelift_fleet.service import started
@@ -64,6 +65,7 @@ def serve(
     descriptors = raise_descriptors()
     with ExitStack() as stack:
         stack.enter_context(site_lock(site))
+        keep_private(site)
         listener = stack.enter_context(listen(host, port))
         db = Database(site.database)
         stack.callback(db.close)

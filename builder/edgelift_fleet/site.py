@@ -155,14 +155,13 @@ def create_site(folder: Path, *, database: str = "", blobs: str = "") -> tuple[S
             )
         for part in (folder, folder / "blobs", folder / "run", folder / "secrets"):
             part.mkdir(parents=True, exist_ok=True)
-        (folder / "secrets").chmod(0o700)
-        (folder / "run").chmod(0o700)
+            part.chmod(0o700)
         for name in ("enrolment-token", "operator-token", "broker-key"):
             if not (folder / "secrets" / name).exists():
                 write_atomically(folder / "secrets" / name, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
         if password:
             write_atomically(folder / "secrets" / _OF_DATABASE, password.encode() + b"\n", mode=0o600)
-        write_atomically(folder / SITE_FILE, _site_file(folder.name, url, blobs).encode())
+        write_atomically(folder / SITE_FILE, _site_file(folder.name, url, blobs).encode(), mode=0o600)
     return load_site(folder), True
 
 

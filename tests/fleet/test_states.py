@@ -56,8 +56,11 @@ def test_a_look_costs_the_same_statements_whatever_the_fleet(fleet: Direct, when
         if when == "going back":
             fleet.order(rollout, "rollback")
         fleet.look(2)
+        fleet.work.clear()
         with counted(fleet.db) as look:
             fleet.look()
+        # Where nothing changes nothing is written, and no further look is asked for.
+        assert not [one for one in look if not one.startswith(("SELECT", "BEGIN"))] and not fleet.work.is_set()
         with counted(fleet.db) as shown:
             fleet.show(rollout, limit=5)
         with counted(fleet.db) as listed:

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
-from edgelift_contract.report import Presence, Report, SlotReport
+from edgelift_contract.report import Presence, Report, SlotReport, UpdateReport
 from edgelift_fleet.devices import set_device_tags, set_facts
 from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow
 
 #: Epochs left behind that are remembered per device.
 _PAST_EPOCHS = 16
+
+
+class UpdateKey(NamedTuple):
+    """What tells one update from another."""
+
+    device: str
+    slot: str
+    revision: int
+    artifact: str
+    rollout: str
 
 
 class Known:
@@ -42,6 +53,7 @@ class Known:
         self._slots: dict[str, dict[str, SlotStateRow]] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._assignments = []
+        self._history: dict[UpdateKey, UpdateHistoryRow] = {}
         if reporting:
             for slot in session.scalars(sa.select(SlotStateRow).where(SlotStateRow.device.in_(reporting))):
                 self._slots.setdefault(slot.device, {})[slot.slot] = slot
@@ -50,11 +62,34 @@ class Known:
                 self._tags.setdefault(device, {})[key] = value
             wanted = sa.select(AssignmentRow).where(AssignmentRow.device.in_(reporting))
             self._assignments = list(session.scalars(wanted))
-        self.assigned = {row.device for row in self._assignments}
+            # What devices report on is what they are asked for now, but for those that are behind.
+            current = sa.and_(
+                UpdateHistoryRow.device == AssignmentRow.device,
+                UpdateHistoryRow.revision == AssignmentRow.revision,
+            )
+            history = sa.select(UpdateHistoryRow).join(AssignmentRow, current)
+            for row in session.scalars(history.where(UpdateHistoryRow.device.in_(reporting))):
+                self._history[UpdateKey(row.device, row.slot, row.revision, row.artifact, row.rollout)] = row
+        self._current = {row.device: row.revision for row in self._assignments}
+        self.assigned = set(self._current)
 
     def slots(self, device: str) -> dict[str, SlotStateRow]:
         """The device's slots by name; what is changed here is what the next report of the same group finds."""
         return self._slots.setdefault(device, {})
+
+    def update(self, session: Session, key: UpdateKey) -> UpdateHistoryRow | None:
+        """The row of an update, if it has been reported of before."""
+        found = self._history.get(key)
+        if found is None and key.revision != self._current.get(key.device):
+            found = session.scalars(sa.select(UpdateHistoryRow).filter_by(**key._asdict())).one_or_none()
+        return found
+
+    def add_update(self, session: Session, key: UpdateKey, outcome: str, body: str) -> None:
+        """A row for an update that has not been reported of before."""
+        now = time.time()
+        row = UpdateHistoryRow(**key._asdict(), outcome=outcome, body=body, first_at=now, last_at=now)
+        session.add(row)
+        self._history[key] = row
 
     def set_tags(self, session: Session, device: str, tags: dict[str, str]) -> None:
         """As `set_device_tags`, but for tags that stand already."""
@@ -103,12 +138,11 @@ def store_report(session: Session, known: Known, row: DeviceRow, report: Report)
     for gone in slots.keys() - report.slots.keys():
         session.delete(slots.pop(gone))
     for name, slot in report.slots.items():
-        _store_slot(session, slots, row.id, name, slot)
+        _store_slot(session, known, row.id, name, slot)
 
 
-def _store_slot(
-    session: Session, slots: dict[str, SlotStateRow], device: str, name: str, slot: SlotReport
-) -> None:
+def _store_slot(session: Session, known: Known, device: str, name: str, slot: SlotReport) -> None:
+    slots = known.slots(device)
     body = codec.canonical_json(slot.update).decode() if slot.update else ""
     row = slots.get(name)
     if row is None:
@@ -117,22 +151,14 @@ def _store_slot(
     row.state, row.generation, row.artifact = slot.state, slot.generation, slot.artifact
     row.model, row.version, row.since = slot.model, slot.version, slot.since
     if body != row.last_update and slot.update is not None:
-        _store_update(session, device, name, slot, body)
+        _store_update(session, known, device, name, slot.update, body)
     row.last_update = body
 
 
-def _store_update(session: Session, device: str, name: str, slot: SlotReport, body: str) -> None:
-    assert slot.update is not None
-    key = {
-        "device": device,
-        "slot": name,
-        "revision": slot.update.revision,
-        "artifact": slot.update.artifact,
-        "rollout": slot.update.rollout,
-    }
-    known = session.scalars(sa.select(UpdateHistoryRow).filter_by(**key)).one_or_none()
-    now = time.time()
-    if known is None:
-        session.add(UpdateHistoryRow(**key, outcome=slot.update.outcome, body=body, first_at=now, last_at=now))
-    elif known.body != body:
-        known.outcome, known.body, known.last_at = slot.update.outcome, body, now
+def _store_update(session: Session, known: Known, device: str, name: str, update: UpdateReport, body: str) -> None:
+    key = UpdateKey(device, name, update.revision, update.artifact, update.rollout)
+    row = known.update(session, key)
+    if row is None:
+        known.add_update(session, key, update.outcome, body)
+    elif row.body != body:
+        row.outcome, row.body, row.last_at = update.outcome, body, time.time()

@@ -175,7 +175,7 @@ def _releases(site: SiteOption = None, database: DatabaseOption = "", as_json: J
     from edgelift_fleet.overview import list_releases
 
     with open_database(open_site(site, database)) as db, db.read() as session:
-        found = list_releases(session)
+        found = list_releases(session, open_site(site, database).blobs)
     if as_json:
         print_json(found)
         return
@@ -187,10 +187,14 @@ def _releases(site: SiteOption = None, database: DatabaseOption = "", as_json: J
             ago(r.published_at),
             str(r.running),
             "\n".join(
-                f"{a.hardware_class} · {a.runtime} · {a.variant} · {a.size_bytes / 1e3:.0f} KB"
-                for a in r.artifacts
-            )
-            or r.fault,
+                [
+                    *(
+                        f"{a.hardware_class} · {a.runtime} · {a.variant} · {a.size_bytes / 1e3:.0f} KB"
+                        for a in r.artifacts
+                    ),
+                    *([r.fault] if r.fault else []),
+                ]
+            ),
         )
         for r in found
     ]

@@ -24,6 +24,8 @@ from edgelift_fleet.files import disk_errors, sync_folder
 
 _PIECE_BYTES = 1 << 20
 _INCOMING = ".incoming"
+#: Where `scrub` sets damaged blobs aside, beside the others.
+DAMAGED = ".damaged"
 
 
 class BlobIntake(Protocol):
@@ -157,6 +159,7 @@ class BlobBatch:
         """Is the blob here, and whole; publishing again is how one that the disk has damaged is mended."""
         path = self._folder / sha256
         if not path.is_file():
+            self.mended += (self._folder / DAMAGED / sha256).is_file()
             return False
         try:
             whole = hash_file(path, lambda _: None) == sha256

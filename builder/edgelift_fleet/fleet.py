@@ -20,6 +20,7 @@ from edgelift_fleet.parked import Parked
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
+from edgelift_fleet.scrub import damaged_blobs
 from edgelift_fleet.site import Site
 
 
@@ -50,6 +51,7 @@ class Fleet:
         self.mending = Mending(db, self.changes.announce)
         self.rollouts = Rollouts(db, self.seen, wake=self.work.set)
         self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None
+        self.damaged: Callable[[], set[str]] = lambda: damaged_blobs(site.blobs)
         self.load: Callable[[], Load] = Load
         self.broker_state: Callable[[], str] = lambda: "none"
         # A direct assignment may take a device out of a rollout: have it looked at.

@@ -405,7 +405,7 @@ class Load(msgspec.Struct, frozen=True):
 
 class ServerHealth(msgspec.Struct, frozen=True):
     """Of the server. `broker`: `connected`, `disconnected` or `none`. `leads`: of several servers of a site, the one
-    that drives rollouts.
+    that drives rollouts. `damaged_blobs`: set aside because they are no longer what they were; see the releases.
     """
 
     site: str
@@ -415,6 +415,7 @@ class ServerHealth(msgspec.Struct, frozen=True):
     broker: str
     leads: bool = True
     load: Load = Load()
+    damaged_blobs: int = 0
 
 
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -25,6 +27,7 @@ from edgelift_fleet.messages import (
 )
 from edgelift_fleet.registry import read_release
 from edgelift_fleet.rows import Fault, UnreadableRow, read_row
+from edgelift_fleet.scrub import damaged_blobs, is_whole
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, ReleaseRow, SlotStateRow, UpdateHistoryRow
 
 
@@ -143,8 +146,9 @@ def to_desired(wanted: SlotAssignment) -> Desired:
     return Desired(wanted.model, wanted.version, wanted.artifact, wanted.rollout, wanted.policy, wanted.placebo)
 
 
-def list_releases(session: Session) -> list[ReleaseView]:
-    """All releases, newest first, with how many slots serve each."""
+def list_releases(session: Session, blobs: Path) -> list[ReleaseView]:
+    """All releases, newest first, with how many slots serve each; `blobs` is where a damaged one would be set aside."""
+    damaged = damaged_blobs(blobs)
     running: dict[str, int] = {}
     query = sa.select(SlotStateRow.model, SlotStateRow.version, sa.func.count()).group_by(
         SlotStateRow.model, SlotStateRow.version
@@ -152,7 +156,16 @@ def list_releases(session: Session) -> list[ReleaseView]:
     for model, version, number in session.execute(query):
         running[f"{model}@{version}"] = number
     rows = session.scalars(sa.select(ReleaseRow).order_by(ReleaseRow.id.desc()))
-    return [_release(row, running.get(f"{row.model}@{row.version}", 0)) for row in rows]
+    found = [_release(row, running.get(f"{row.model}@{row.version}", 0)) for row in rows]
+    return [_with_damage(release, blobs, damaged) for release in found] if damaged else found
+
+
+def _with_damage(release: ReleaseView, blobs: Path, damaged: set[str]) -> ReleaseView:
+    hurt = [artifact.hardware_class for artifact in release.artifacts if not is_whole(blobs, artifact.id, damaged)]
+    if not hurt:
+        return release
+    text = f"Files of it are damaged ({', '.join(sorted(set(hurt)))}): publish it again."
+    return msgspec.structs.replace(release, fault=text)
 
 
 def _release(row: ReleaseRow, number: int) -> ReleaseView:

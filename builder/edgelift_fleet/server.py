@@ -28,6 +28,7 @@ from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import find_mosquitto
 from edgelift_fleet.private import keep_private
 from edgelift_fleet.rollout.controller import Controller
+from edgelift_fleet.scrub import Scrub
 from edgelift_fleet.server_file import Running, server_file, site_lock
 from edgelift_fleet.service import started
 from edgelift_fleet.site import Site
@@ -78,6 +79,8 @@ def serve(
         stack.enter_context(fleet.revisions)
         stack.enter_context(fleet.inbox)
         stack.enter_context(_Housekeeper(fleet))
+        if site.blobs.is_dir():
+            stack.enter_context(Scrub(site.blobs, site.run / "scrub.json"))
         stack.enter_context(Keeper(fleet.lead.write, ages_of(site.config), active=lambda: fleet.lead.leads))
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))

@@ -60,7 +60,9 @@ def operator_routes(fleet: Fleet) -> APIRouter:
             number = session.scalar(sa.select(sa.func.count()).select_from(DeviceRow)) or 0
         uptime_s = round(time.time() - fleet.started_at, 1)
         name, broker, leads = fleet.site.config.name, fleet.broker_state(), fleet.lead.leads
-        return answer(ServerHealth(name, __version__, uptime_s, number, broker, leads, fleet.load()))
+        return answer(
+            ServerHealth(name, __version__, uptime_s, number, broker, leads, fleet.load(), len(fleet.damaged()))
+        )
 
     @router.get("/v1/devices", responses=answers(list[DeviceSummary]))
     def devices() -> Response:
@@ -113,7 +115,7 @@ def operator_routes(fleet: Fleet) -> APIRouter:
     def releases() -> Response:
         """All releases, newest first."""
         with fleet.db.read() as session:
-            return answer(overview.list_releases(session))
+            return answer(overview.list_releases(session, fleet.site.blobs))
 
     return router
 

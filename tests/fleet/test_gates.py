@@ -11,7 +11,7 @@ from scipy.stats import binomtest, mannwhitneyu, permutation_test
 
 from edgelift_contract.histogram import Histogram, HistogramData
 from edgelift_fleet.rollout.gates.compare import differences, ranks, shift
-from edgelift_fleet.rollout.gates.draws import RANDOM_DRAWS, draw, ways
+from edgelift_fleet.rollout.gates.draws import COUNTLESS, RANDOM_DRAWS, draw, ways
 from edgelift_fleet.rollout.gates.family import p_value, smallest_p
 from edgelift_fleet.rollout.gates.looks import follow, spending
 from edgelift_fleet.rollout.gates.measure import Reading, Stretch, doubt, log_quantile, measure
@@ -57,6 +57,11 @@ def test_every_way_to_draw_is_listed_where_they_are_few():
     assert (found.members[:, stratum == 0].sum(axis=1) == 2).all() and (
         found.members[:, stratum == 1].sum(axis=1) == 1
     ).all()
+
+
+def test_the_ways_of_large_waves_are_countless_not_computed():
+    assert ways([(50_000, 50_000), (3, 0)]) == ways([(64, 64)]) == COUNTLESS
+    assert ways([(63, 1)]) == 64 and shares(0.01, [COUNTLESS, 1]) == (0.01, 0.0)
 
 
 def test_random_draws_keep_each_class_and_come_again_with_their_seed():

@@ -36,8 +36,14 @@ class Draws:
         return len(self.members)
 
 
+#: As many as anybody asks for; the true number of large waves has ten thousand digits.
+COUNTLESS = 10**18
+
+
 def ways(counts: list[tuple[int, int]]) -> int:
-    """In how many ways a wave can be drawn; `counts` are (members, controls) of each class."""
+    """In how many ways a wave can be drawn, up to `COUNTLESS`; `counts` are (members, controls) of each class."""
+    if any(min(pair) >= 64 for pair in counts):  # C(128, 64) is 2.4e37
+        return COUNTLESS
     return prod(comb(members + controls, members) for members, controls in counts)
 
 

@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgelift_contract import codec, routes
 from edgelift_contract.enrol import BrokerAccess, EnrolRequest
-from edgelift_contract.errors import TransportError
+from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Report
 from edgelift_contract.telemetry import Batch, DeviceEvent, Item
 from edgelift_fleet.client import Client
@@ -318,4 +318,4 @@ def test_a_full_queue_of_a_stopping_inbox_is_left_with_the_broker() -> None:
         pass
     Reception(inbox, on_flood=lambda _: None, on_room=lambda: None).came(client, message("pi-1", 1))
     assert not client.numbers
-    assert not reception.is_over("t", TransportError("busy", "The database is locked."))
+    assert not reception.is_over("t", DeviceError("disk-full", "The disk is full."))

@@ -18,12 +18,13 @@ from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.telemetry import Batch, DeviceEvent, Item
 from edgelift_fleet.client import Client
 from edgelift_fleet.db import Database
-from edgelift_fleet.messages import ServerHealth
+from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, ServerHealth
 from edgelift_fleet.mqtt.messaging import parse_broker
 from edgelift_fleet.site import load_site
 from edgelift_fleet.tables import ControlRow, TelemetryNoteRow
 from edgelift_fleet.testing import SimulatedDevice, connect_mqtt
-from tests.fleet.conftest import Server
+from tests.fleet.conftest import Server, make_site
+from tests.fleet.postgres import Postgres
 from tests.fleet.test_lead import leads, replica
 from tests.waiting import LONG_S, until
 
@@ -101,6 +102,52 @@ def test_telemetry_of_a_server_that_is_killed_is_stored_once_each(site: Path, br
             one.stop(signal.SIGKILL)
             assert two.stop() == 0
     assert "took over what waited for another server" in two.log.read_text()
+
+
+def test_what_comes_while_the_database_is_away_is_stored_when_it_is_back(
+    own_postgres: Postgres, tmp_path: Path, releases: dict[str, Path], broker: int
+) -> None:
+    site = make_site(tmp_path / "site", releases, own_postgres.database())
+    server = Server(site, "--broker", f"mqtt://127.0.0.1:{broker}").start()
+    with closing(Database(load_site(site).database)) as db:
+        try:
+            until(lambda: health(server).broker == "connected")
+            SimulatedDevice(server.url, server.token, "pi-1").enrol()
+            sender = connect_mqtt(BrokerAccess("127.0.0.1", broker), "sender")
+            for number in range(60):
+                if number == 20:
+                    own_postgres.kill()
+                sender.publish(routes.telemetry_topic("pi-1"), batch("pi-1", number), 1).wait_for_publish(LONG_S)
+            sender.disconnect()
+            sender.loop_stop()
+            own_postgres.start()
+            until(lambda: stored(db) == 60)
+        finally:
+            assert server.stop() == 0
+    assert "a fault" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_devices_at_the_broker_are_told_by_whoever_leads(site: Path, broker: int) -> None:
+    options = ("--broker", f"mqtt://127.0.0.1:{broker}")
+    one, two = Server(site, *options).start(), Server(replica(site, "two"), *options).start()
+    try:
+        until(lambda: leads(one) or leads(two))
+        one, two = (one, two) if leads(one) else (two, one)
+        device = SimulatedDevice(two.url, two.token, "pi-1", mqtt=True).start()
+        for leader_is_there, release in ((True, "digits@1"), (False, "digits@2")):
+            if not leader_is_there:
+                one.stop(signal.SIGKILL)
+                until(lambda: leads(two) and health(two).broker == "connected")
+            client = Client(two.url, two.operator)  # the one that doesn't lead at first: the leader finds it out
+            client.post("/v1/devices/pi-1/assign", AssignRequest(release), AssignReply)
+            version = release[-1]
+            until(lambda version=version: device.slots.get("digits") and device.slots["digits"].version == version)
+        until(lambda: client.get("/v1/devices/pi-1", DeviceDetail).device.slots[0].version == "2")
+        device.stop()
+    finally:
+        one.stop(signal.SIGKILL)
+        assert two.stop() == 0
 
 
 def stored(db: Database) -> int:

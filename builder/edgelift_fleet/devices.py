@@ -159,7 +159,7 @@ class LastSeen:
     def at(self, device: str, stored: float) -> float:
         """When a device was last heard of, where its row says `stored`; seconds since 1970."""
         with self._lock:
-            return self._unwritten.get(device, (stored, ""))[0]
+            return max(self._unwritten.get(device, (stored, ""))[0], stored)
 
     def flush(self, db: Database) -> None:
         """Write what is new; what can't be written now is kept for the next time."""

@@ -42,6 +42,7 @@ class Fleet:
         self.lead = Lead(db)
         self.changes = Changes()
         self.seen = LastSeen()
+        self.seen.sightings.shared = db.shared
         self.revisions = Revisions(db)
         self.parked = Parked()
         self.blobs = open_blobs(site)

@@ -22,6 +22,7 @@ from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.api.app import make_app
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.descriptors import open_descriptors, places_for, raise_descriptors
+from edgelift_fleet.exchange import exchange
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import Load
 from edgelift_fleet.mqtt.messaging import messaging
@@ -183,5 +184,7 @@ class _Housekeeper:
     def _flush(self) -> None:
         try:
             self._fleet.seen.flush(self._fleet.db)
+            if self._fleet.db.shared:
+                exchange(self._fleet.db, self._fleet.seen.sightings)
         except EdgeliftError as error:
             log.warning("the last-seen times were not written code=%s %s", error.code, error.message)

@@ -3,7 +3,8 @@
 Every process of an agent has an epoch of its own. A device that restarts begins a new epoch and never speaks in the
 old one again, but for a message that was long on its way. So an epoch that was left behind and comes back, with
 something new to say, more than such a straggler would, is another device. `hear` is that rule, without I/O; what was
-heard is kept in memory only: a server that restarts hears the two again.
+heard is kept in memory: a server that restarts hears the two again. Where several servers of a site each hear one of
+them, they tell each other of every new epoch and every return; see `exchange`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Speaker:
         last_at: when it last spoke, seconds since 1970.
         returns: how often it spoke again after another one had.
         sequence: highest number of its reports; -1 before the first.
+        since: when it began to speak without another one between; as `last_at`.
     """
 
     epoch: str
@@ -44,6 +46,7 @@ class Speaker:
     last_at: float
     returns: int = 0
     sequence: int = -1
+    since: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,14 @@ def hear(speakers: tuple[Speaker, ...], caller: Caller, *, via: str, at: float) 
     known = next((one for one in kept if one.epoch == caller.epoch), None)
     number = -1 if caller.sequence is None else caller.sequence
     if known is None:
-        return (*kept[-(MAX_SPEAKERS - 1) :], Speaker(caller.epoch, caller.address, via, at, 0, number))
+        return (*kept[-(MAX_SPEAKERS - 1) :], Speaker(caller.epoch, caller.address, via, at, 0, number, at))
     if caller.sequence is not None and number <= known.sequence:
         return tuple(kept)
     made = Speaker(
         caller.epoch, caller.address or known.address, via, at,
         returns=known.returns + (kept[-1].epoch != caller.epoch),
         sequence=max(number, known.sequence),
+        since=known.since if kept[-1].epoch == caller.epoch else at,
     )  # fmt: skip
     return (*(one for one in kept if one.epoch != caller.epoch), made)
 
@@ -98,12 +102,46 @@ def takes_turns(speakers: tuple[Speaker, ...]) -> bool:
     return len(back) > 1 and sum(back) >= MIN_RETURNS
 
 
+def learn(speakers: tuple[Speaker, ...], other: Speaker) -> tuple[Speaker, ...]:
+    """Who speaks, after another server told when it heard one; the last one stands last. Pure.
+
+    Whoever spoke both before and after that came back, and so did the one that is told of, if another spoke between
+    its last two words.
+    """
+    known = next((one for one in speakers if one.epoch == other.epoch), None)
+    at, rest, back = other.last_at, [], False
+    for one in speakers:
+        if one.epoch == other.epoch:
+            continue
+        back = back or (known is not None and known.last_at < one.since < at)
+        split = one.since < at < one.last_at
+        rest.append(replace(one, returns=one.returns + 1, since=one.last_at) if split else one)
+    if known is None:
+        made = replace(other, since=at)
+    else:
+        made = replace(
+            max(known, other, key=lambda one: one.last_at),
+            returns=max(known.returns, other.returns) + back, sequence=max(known.sequence, other.sequence),
+            since=at if back else known.since,
+        )  # fmt: skip
+    return tuple(sorted([*rest, made], key=lambda one: one.last_at)[-MAX_SPEAKERS:])
+
+
 class Sightings:
-    """Who spoke lately, for each id. Safe to use from several threads."""
+    """Who spoke lately, for each id. Safe to use from several threads.
+
+    Attributes:
+        shared: are there other servers to be told of what is new here?
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._speakers: dict[str, tuple[Speaker, ...]] = {}
+        self._news: dict[str, set[str]] = {}
+        self._told: dict[
+            str, dict[str, float]
+        ] = {}  # device → epoch → when it had spoken, as the others were told
+        self.shared = False
 
     def hear(self, device: str, caller: Caller, *, via: str) -> None:
         """A message came just now; see the function `hear`."""
@@ -111,6 +149,38 @@ class Sightings:
             before = self._speakers.get(device, ())
             after = hear(before, caller.cleaned(), via=via, at=time.time())
             self._speakers[device] = after
+            if self.shared and after != before and self._is_news(device, after):
+                self._news.setdefault(device, set()).add(after[-1].epoch)
+        self._tell(device, before, after)
+
+    def take_news(self) -> list[tuple[str, Speaker]]:
+        """What the other servers don't know yet, as (device, speaker); it is not given again."""
+        with self._lock:
+            news, self._news = self._news, {}
+            taken = []
+            for device, epochs in sorted(news.items()):
+                speakers = self._speakers.get(device, ())
+                told = self._told.get(device, {})
+                taken += [(device, one) for one in speakers if one.epoch in epochs]
+                self._told[device] = {
+                    one.epoch: one.last_at if one.epoch in epochs else told.get(one.epoch, 0.0) for one in speakers
+                }
+            return taken
+
+    def _is_news(self, device: str, speakers: tuple[Speaker, ...]) -> bool:
+        """Must the others hear of the one that spoke last? Once, and again each time after another one spoke."""
+        *rest, last = speakers
+        told_at = self._told.get(device, {}).get(last.epoch, -1.0)
+        return told_at < max((one.last_at for one in rest), default=0.0)
+
+    def learn(self, device: str, other: Speaker) -> None:
+        """Another server heard this one; what is known already changes nothing."""
+        with self._lock:
+            before = self._speakers.get(device, ())
+            after = self._speakers[device] = learn(before, other)
+        self._tell(device, before, after)
+
+    def _tell(self, device: str, before: tuple[Speaker, ...], after: tuple[Speaker, ...]) -> None:
         if takes_turns(after) != takes_turns(before):
             places = " and ".join(sorted(one.address or "an unknown address" for one in after))
             what = "duplicate device" if takes_turns(after) else "no longer a duplicate"

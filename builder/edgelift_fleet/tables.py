@@ -30,6 +30,20 @@ def table_of(row: type[Base]) -> sa.Table:
     return Base.metadata.tables[row.__tablename__]
 
 
+class SightingRow(Base):
+    """A process that spoke under a device's id, as one of several servers heard it; see `sightings.Speaker`."""
+
+    __tablename__ = "sighting"
+    device: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    epoch: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    address: Mapped[str] = mapped_column(sa.String(64))
+    via: Mapped[str] = mapped_column(sa.String(16))
+    last_at: Mapped[float]
+    returns: Mapped[int] = mapped_column(sa.BigInteger)
+    sequence: Mapped[int] = mapped_column(sa.BigInteger)
+    written_at: Mapped[float] = mapped_column(index=True)
+
+
 class ReleaseRow(Base):
     """A published release; `body` is its release.json."""
 

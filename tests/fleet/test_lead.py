@@ -17,8 +17,10 @@ from edgelift_contract.errors import TransportError
 from edgelift_fleet.client import Client
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.engines import LOCK_SPACE
+from edgelift_fleet.exchange import exchange
 from edgelift_fleet.lead import Lead
 from edgelift_fleet.messages import RolloutRequest, RolloutView, ServerHealth
+from edgelift_fleet.sightings import Caller, Sightings
 from edgelift_fleet.site import load_site
 from edgelift_fleet.tables import AssignmentRow, ControlRow, UpdateHistoryRow
 from edgelift_fleet.testing import Behaviour, FleetSimulator
@@ -180,3 +182,17 @@ def test_a_leader_that_hangs_is_replaced_and_does_not_lead_when_it_wakes_up(
     finally:
         hangs.process.send_signal(signal.SIGCONT)
         assert {hangs.stop(), other.stop()} == {0}
+
+
+def test_two_boards_of_one_id_are_found_though_each_is_heard_by_another_server(opened: list[Database]) -> None:
+    heard = [Sightings(), Sightings()]
+    for one in heard:
+        one.shared = True
+    for _ in range(10):
+        for database, sightings, epoch in zip(opened, heard, ("boot-1", "boot-2"), strict=True):
+            sightings.hear("pi-1", Caller(epoch, f"of {epoch}"), via="http")
+            sightings.hear("pi-2", Caller("boot-9", "anywhere"), via="http")  # one board, balanced over both
+            exchange(database, sightings)
+    for sightings in heard:
+        assert {one.epoch for one in sightings.duplicates("pi-1")} == {"boot-1", "boot-2"}
+        assert sightings.duplicates("pi-2") == []

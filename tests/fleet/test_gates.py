@@ -82,6 +82,7 @@ def test_random_draws_keep_each_class_and_come_again_with_their_seed():
 def test_ranks_are_shares_ties_share_theirs_and_what_does_not_count_has_none():
     found = ranks(np.array([[5.0, 1.0, 5.0, nan, 9.0], [0.0, 0.0, 0.0, 0.0, 0.0]]))
     assert found.tolist() == [[2.5 / 4, 0.25, 2.5 / 4, 0.0, 1.0], [0.6] * 5]
+    assert ranks(np.array([[0.1 + 0.2, 0.3]])).tolist() == [[0.75, 0.75]]  # rounding makes no rank
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 9), (3, 7), (4, 8)])
@@ -146,10 +147,15 @@ def test_what_says_the_same_or_nothing_costs_nothing():
 
 def test_looks_spend_what_earlier_ones_left():
     first = np.array([0.3, 0.1, 0.2, *[0.9] * 7])
-    second = np.array([0.1, 0.9, 0.9, *[0.9] * 7])
+    second = np.array([0.1, 0.05, 0.05, *[0.9] * 7])  # those that were stopped don't count once more
     # The first look may stop two of ten and would stop draws 1 and 2; the second may stop one more: the wave itself.
     found = follow([first, second], [0.2, 0.3])
     assert [(one.p, one.breach) for one in found] == [(0.3, False), (0.3, True)]
+    # Of two equal ones where one may be stopped none is: what is not spent is there for the next look.
+    assert [
+        one.p
+        for one in follow([np.array([0.9, 0.1, 0.1, *[0.9] * 7]), second[[0, 3, 4, *range(3, 10)]]], [0.1, 0.2])
+    ] == [1.0, 0.1]
     # Equal ones go together or not at all: three of ten share the smallest p, and two may be stopped.
     tied = follow([np.array([0.3, 0.3, 0.3, *[0.9] * 7])], [0.2])
     assert (tied[0].p, tied[0].breach) == (0.3, False)

@@ -1,0 +1,63 @@
+"""Releases and the server itself, as the control plane answers them."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ArtifactView(msgspec.Struct, frozen=True):
+    """One artifact of a release."""
+
+    id: str
+    hardware_class: str
+    targets: list[str]
+    runtime: str
+    format: str
+    variant: str
+    rank: int
+    size_bytes: int
+
+
+class ReleaseView(msgspec.Struct, frozen=True):
+    """A release; `running` counts the slots that serve it now; `fault` says why it can't be read, and what to do."""
+
+    model: str
+    version: str
+    release_counter: int
+    published_at: float
+    artifacts: list[ArtifactView]
+    running: int
+    fault: str = ""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What the server carries just now, and how much of each it could.
+
+    Attributes:
+        connections, connections_limit: of its HTTP side.
+        parked_polls: of them, long polls that wait.
+        waiting_messages: reports and telemetry that came and aren't stored yet.
+        descriptors, descriptors_limit: files and sockets of its process.
+    """
+
+    connections: int = 0
+    connections_limit: int = 0
+    parked_polls: int = 0
+    waiting_messages: int = 0
+    descriptors: int = 0
+    descriptors_limit: int = 0
+
+
+class ServerHealth(msgspec.Struct, frozen=True):
+    """Of the server. `broker`: `connected`, `disconnected` or `none`. `leads`: of several servers of a site, the one
+    that drives rollouts. `damaged_blobs`: set aside because they are no longer what they were; see the releases.
+    """
+
+    site: str
+    version: str
+    uptime_s: float
+    devices: int
+    broker: str
+    leads: bool = True
+    load: Load = Load()
+    damaged_blobs: int = 0

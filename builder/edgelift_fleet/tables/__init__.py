@@ -1,0 +1,71 @@
+"""The tables of the control plane's database.
+
+Rules: times are seconds since 1970 as floats; messages are kept as the JSON that the contract defines; numbers
+that devices choose are big integers. A file for each noun; all of them are imported from
+here. `tests/fleet/test_site.py` holds these tables and the migrations together.
+"""
+
+from edgelift_fleet.tables.base import Base, table_of
+from edgelift_fleet.tables.devices import (
+    ArtifactRow,
+    AssignmentRow,
+    ControlRow,
+    DeviceRow,
+    ReleaseRow,
+    SightingRow,
+    SlotStateRow,
+    TagRow,
+    UpdateHistoryRow,
+)
+from edgelift_fleet.tables.rollouts import (
+    RolloutDeviceRow,
+    RolloutEventRow,
+    RolloutLookRow,
+    RolloutMemberRow,
+    RolloutRow,
+    RolloutWaveRow,
+)
+from edgelift_fleet.tables.telemetry import (
+    TelemetryBucketRow,
+    TelemetryEpochRow,
+    TelemetryFleetBucketRow,
+    TelemetryFleetSeriesRow,
+    TelemetryGaugeRow,
+    TelemetryMinuteRow,
+    TelemetryNewestRow,
+    TelemetryNoteRow,
+    TelemetryPendingRow,
+    TelemetrySampleRow,
+    TelemetrySeriesRow,
+)
+
+__all__ = [
+    "ArtifactRow",
+    "AssignmentRow",
+    "Base",
+    "ControlRow",
+    "DeviceRow",
+    "ReleaseRow",
+    "RolloutDeviceRow",
+    "RolloutEventRow",
+    "RolloutLookRow",
+    "RolloutMemberRow",
+    "RolloutRow",
+    "RolloutWaveRow",
+    "SightingRow",
+    "SlotStateRow",
+    "TagRow",
+    "TelemetryBucketRow",
+    "TelemetryEpochRow",
+    "TelemetryFleetBucketRow",
+    "TelemetryFleetSeriesRow",
+    "TelemetryGaugeRow",
+    "TelemetryMinuteRow",
+    "TelemetryNewestRow",
+    "TelemetryNoteRow",
+    "TelemetryPendingRow",
+    "TelemetrySampleRow",
+    "TelemetrySeriesRow",
+    "UpdateHistoryRow",
+    "table_of",
+]

@@ -31,10 +31,12 @@ from edgelift_fleet.tables import (
 )
 from edgelift_fleet.telemetry.joining import join, quantiles
 from edgelift_fleet.telemetry.packing import parts_of, to_histogram
-from edgelift_fleet.telemetry.ranges import HOUR, MINUTE, LevelSpan, outwards, pieces
+from edgelift_fleet.telemetry.ranges import DAY, HOUR, MINUTE, LevelSpan, outwards, pieces
 
 #: More devices than this are not named in a statement: databases bound its parameters.
 NAMED = 500
+#: A tag's boards are read one by one: over so long a time, seconds, their days alone answer, a tenth of the rows.
+WHOLE_DAYS_S = 7 * 86400.0
 #: Before and after all buckets, milliseconds.
 ALWAYS = (0, 2**52)
 
@@ -99,6 +101,8 @@ def latency(
     """
     of_devices = bool(wanted.device or wanted.tag)
     finest = MINUTE if wanted.device and start >= minutes_from else HOUR
+    if wanted.tag and not wanted.step_s and end - start >= WHOLE_DAYS_S:
+        finest = DAY
     span = outwards(int(start * 1000), int(end * 1000), finest)
     coarsest = _coarsest(wanted.step_s, span[0])
     parts = pieces(*span, finest=finest, coarsest=coarsest)

@@ -15,9 +15,9 @@ from edgelift_fleet.db import ROWS, Database
 from edgelift_fleet.devices import enrol
 
 
-def make_database(file: Path, devices: dict[str, str]) -> Database:
+def make_database(where: Path | str, devices: dict[str, str]) -> Database:
     """A new database with devices of the given hardware classes."""
-    db = Database(file)
+    db = Database(where)
     db.migrate()
     with db.write(ROWS) as session:
         for name, hardware_class in devices.items():
@@ -30,9 +30,9 @@ def add_device(session: Session, name: str, hardware_class: str = "arm64-neon") 
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    """With `pi-1` and `pi-2` (arm64-neon) and `pc-1` (x86-64-avx2)."""
-    made = make_database(tmp_path / "t.db", {"pi-1": "arm64-neon", "pi-2": "arm64-neon", "pc-1": "x86-64-avx2"})
+def db(database_url: str) -> Iterator[Database]:
+    """On each of the two engines, with `pi-1` and `pi-2` (arm64-neon) and `pc-1` (x86-64-avx2)."""
+    made = make_database(database_url, {"pi-1": "arm64-neon", "pi-2": "arm64-neon", "pc-1": "x86-64-avx2"})
     yield made
     made.close()
 

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 from tests.simulators.device import Device
 from tests.simulators.releases import write_release
 from tests.waiting import until
@@ -122,3 +124,37 @@ def test_without_its_broker_an_mqtt_device_goes_on_over_http(site: Path, devices
     edgelift("assign", "toy@2", "--device", "pi-1", "--probation", "0s", "--site", str(site))
     until(lambda: devices["pi-1"].answer() == 2)
     until(lambda: show(site, "pi-1")["device"]["slots"][0]["version"] == "2")
+
+
+def test_the_windows_of_a_probation_come_with_its_commit(site: Path, tmp_path: Path) -> None:
+    """A window lasts an hour here: the host, which believes a commit only by windows, would wait for it in vain."""
+    running = json.loads((site / "run" / "server.json").read_text())
+    token = (site / "secrets" / "enrolment-token").read_text().strip()
+    slow = "[telemetry]\nwindow_s = 3600\nprobation_window_s = 3600\npublish_interval_s = 3600\n"
+    device = Device(tmp_path / "pi-3", running["url"], token, name="pi-3", extra=slow)
+    device.config.write_text(device.config.read_text().replace("[host]", 'tags = { hall = "3" }\n[host]', 1))
+    device.start()
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(requests.RequestException):
+                device.answer()
+            ended.wait(0.01)
+
+    client = threading.Thread(target=ask, daemon=True)
+    try:
+        until(lambda: len(json.loads(edgelift("devices", "--site", str(site), "--json").stdout)) == 1)
+        client.start()
+        done = edgelift(
+            "rollout", "start", "toy@1", "--to", "tag:hall=3", "--waves", "100%", "--probation", "2s",
+            "--min-requests", "20", "--deadline", "1h", "--wait", "--json", "--site", str(site),
+        )  # fmt: skip
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert (found["state"], found["devices"][0]["committed_by"]) == ("done", "requests")
+    finally:
+        ended.set()
+        if client.is_alive():
+            client.join()
+        with contextlib.suppress(AssertionError):
+            device.stop()

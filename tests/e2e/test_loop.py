@@ -156,5 +156,4 @@ def test_the_windows_of_a_probation_come_with_its_commit(site: Path, tmp_path: P
         ended.set()
         if client.is_alive():
             client.join()
-        with contextlib.suppress(AssertionError):
-            device.stop()
+        device.stop()

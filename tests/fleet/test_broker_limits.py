@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -118,9 +118,9 @@ def test_what_is_beyond_a_device_s_bound_is_not_acknowledged_and_comes_again() -
     flooding: list[str] = []
     again, go_on = threading.Event(), threading.Event()
 
-    def write(group: object) -> list[object]:
+    def write(group: Sequence[object]) -> list[object]:
         go_on.wait(LONG_S)
-        return ["stored"] * len(group)  # type: ignore[arg-type]
+        return ["stored"] * len(group)
 
     client = Acknowledged()
     with Inbox[Message](write) as inbox:

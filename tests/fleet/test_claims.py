@@ -141,8 +141,7 @@ def test_windows_from_before_the_assignment_prove_nothing(server: Server, operat
         FleetSimulator.add(simulator, "pi-1")
         path = "/v1/devices/pi-1/assign"
         operator.client.post(path, AssignRequest("digits@2"), object)
-        serves = lambda: operator.client.get("/v1/devices/pi-1", DeviceDetail).windows_received  # noqa: E731
-        wait_until(serves)
+        wait_until(lambda: operator.client.get("/v1/devices/pi-1", DeviceDetail).windows_received)
     rollout = operator.roll_out(Policy(probation_s=0, probation_min_requests=20))
     device = wait_until(lambda: operator.device(rollout))
     forged(server, rollout, device)

@@ -186,7 +186,7 @@ def test_places_never_hold_more_than_they_have(steps: list[tuple[int, str]]) -> 
             places.leave(who)
             here.discard(who)
         elif what != "come":
-            places.does(who, what)  # type: ignore[arg-type]
+            places.does(who, what)  # type: ignore[arg-type]  # hypothesis draws from its words
         assert len(places) == len(here) <= 4
         assert sum(len(places.those(doing)) for doing in ("new", "idle", "parked", "busy")) == len(here)
         assert all(places.what(one) is not None for one in here)

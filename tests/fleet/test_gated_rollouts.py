@@ -17,7 +17,7 @@ from edgelift_fleet.rollout.plan import Plan, Wave
 from edgelift_fleet.rollout.situation import DeviceSeen, GateSeen, Observations
 from edgelift_fleet.testing import Behaviour, simulated_fleet
 from tests.fleet.conftest import Server, make_site
-from tests.fleet.test_rollouts import Fleet, Operator, start_fleet
+from tests.fleet.operating import Fleet, Operator, start_fleet
 
 pytestmark = pytest.mark.fleet
 

@@ -52,7 +52,7 @@ def living(server: Server, devices: int, profile: Profile = QUICK) -> Iterator[S
 def roll_out(server: Server, release: str, **policy: float) -> Callable[[], RolloutView]:
     """Start a rollout to all boards; returns what shows it."""
     client = Client(server.url, server.operator)
-    wanted = Policy(**{"probation_s": 0.0, "probation_min_requests": 20, **policy})  # type: ignore[arg-type]
+    wanted = Policy(**{"probation_s": 0.0, "probation_min_requests": 20, **policy})  # type: ignore[arg-type]  # fields of several types
     request = RolloutRequest(release=release, to="all", waves=["100%"], policy=wanted, max_failures=100)
     made = client.post("/v1/rollouts", request, RolloutView)
     return lambda: client.get(f"/v1/rollouts/{made.id}", RolloutView)
@@ -92,7 +92,7 @@ def test_a_release_goes_wrong_as_the_profile_says(server: Server) -> None:
     faulty = msgspec.structs.replace(
         QUICK,
         classes=[msgspec.structs.replace(QUICK.classes[0], name=kind, share=1) for kind in kinds],
-        faults=[ReleaseFault(version="digits@1", kind=kind, classes=[kind]) for kind in kinds],  # type: ignore[arg-type]
+        faults=[ReleaseFault(version="digits@1", kind=kind, classes=[kind]) for kind in kinds],  # type: ignore[arg-type]  # its words
     )
     with living(server, 8, faulty) as boards:
         roll_out(server, "digits@1", probation_s=0.3)

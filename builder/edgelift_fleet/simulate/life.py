@@ -11,16 +11,15 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-import msgspec
-
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import Assignment, parse_assignment
 from edgelift_contract.enrol import BrokerAccess, EnrolReply
 from edgelift_contract.errors import ContractError
-from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER, ErrorReply
+from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.simulate.backoff import Backoff
 from edgelift_fleet.simulate.board import SimulatedBoard
+from edgelift_fleet.simulate.calls import Refused, call
 from edgelift_fleet.simulate.counts import Counts
 from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection
 from edgelift_fleet.simulate.mqtt import MqttLink
@@ -30,14 +29,6 @@ from edgelift_fleet.simulate.taking import Died, Taking
 _ENROL_AGAIN = 3
 #: How long a good-bye may take, seconds.
 _GOOD_BYE_S = 10.0
-
-
-class Refused(Exception):
-    """The host refused a message for good: sending it again changes nothing."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class Life:
@@ -382,20 +373,10 @@ class Life:
         self, connection: HttpConnection, method: str, path: str, body: bytes = b"", *,
         headers: list[str] | None = None, wait_s: float = 0.0,
     ) -> HttpAnswer:  # fmt: skip
-        """A call that ends in 200 or 304; raises OSError to try again, `Refused` for good."""
         if self.cut_off:
             raise ConnectionError("the link is gone")
         own = [f"{EPOCH_HEADER}: {self.board.epoch}", *(headers or ())]
-        answer = await connection.ask(method, path, body, own, wait_s=wait_s)
-        if answer.status in (200, 304):
-            return answer
-        if answer.status >= 500 or answer.status in (408, 429):
-            raise ConnectionError(f"{method} {path}: the server answered {answer.status}")
-        try:
-            code = msgspec.json.decode(answer.body, type=ErrorReply).code
-        except msgspec.MsgspecError:
-            raise ConnectionError(f"{method} {path}: {answer.status} of somebody else") from None
-        raise Refused(code)
+        return await call(connection, method, path, body, own, wait_s=wait_s)
 
     async def _wait_uncut(self) -> None:
         while self.cut_off:

@@ -35,16 +35,16 @@ def kept(site: Site) -> set[str]:
     return {path.name for path in site.blobs.rglob("*")}
 
 
-def names(db: Database) -> list[str]:
+def names(site: Site, db: Database) -> list[str]:
     with db.read() as session:
-        return [f"{r.model}@{r.version}" for r in list_releases(session)]
+        return [f"{r.model}@{r.version}" for r in list_releases(session, site.blobs)]
 
 
 def test_everything_is_kept_under_its_digest(made, tmp_path: Path) -> None:
     site, db = made
     release = make_release(tmp_path / "r", "1")
     done = publish(site, db, tmp_path / "r")
-    assert done.new and names(db) == ["digits@1"]
+    assert done.new and names(site, db) == ["digits@1"]
     for name in kept(site):
         assert codec.digest((site.blobs / name).read_bytes()) == name
     assert {a.id for a in release.artifacts} <= kept(site)
@@ -137,7 +137,7 @@ def test_a_wrong_release_leaves_nothing_behind(made, tmp_path: Path, wrong: str)
         publish(site, db, tmp_path / "r")
     assert refused.value.code == code
     assert refused.value.message.count("\n") == 0
-    assert kept(site) == set() and names(db) == []
+    assert kept(site) == set() and names(site, db) == []
 
 
 def test_a_full_disk_leaves_nothing_behind(made, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
             make_release(tmp_path / "r", "1", size_bytes=900_000)
             with pytest.raises(DeviceError) as refused:
                 publish(site, db, tmp_path / "r")
-            assert refused.value.code == "disk-full" and kept(site) == set() and names(db) == []
+            assert refused.value.code == "disk-full" and kept(site) == set() and names(site, db) == []
         finally:
             db.close()
     finally:

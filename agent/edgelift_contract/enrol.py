@@ -30,7 +30,8 @@ class BrokerAccess(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the MQTT broker is and who the device is there."""
 
     host: Line
-    port: Annotated[int, Meta(ge=0, le=65535)]
+    #: Also one that no broker can have: it costs the device MQTT, and not the reply by which HTTP carries everything.
+    port: Annotated[int, Meta(ge=-(2**53), le=2**53)]
     username: Line = ""
     password: Line = ""
     tls: bool = False

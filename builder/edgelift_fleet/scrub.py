@@ -19,7 +19,7 @@ from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.ids import SHA256_PATTERN
 from edgelift_contract.manifest import parse_manifest
 from edgelift_fleet.blobs import DAMAGED
-from edgelift_fleet.files import disk_errors
+from edgelift_fleet.files import disk_errors, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +103,8 @@ class Scrub:
             return 0.0, None
 
     def _remember(self, began_at: float, after: str | None) -> None:
-        temporary = self._memory.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"began_at": began_at, "after": after}))
-        temporary.replace(self._memory)
+        data = json.dumps({"began_at": began_at, "after": after}).encode()
+        write_atomically(self._memory, data, mode=0o600)
 
 
 def damaged_blobs(folder: Path) -> set[str]:

@@ -146,7 +146,7 @@ class RemoteBlobs:
 
 
 class RemoteBatch:
-    """See `Batch`."""
+    """See `BlobIntake`."""
 
     def __init__(self, blobs: RemoteBlobs) -> None:
         self._blobs = blobs
@@ -162,7 +162,7 @@ class RemoteBatch:
         what: str,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """See `Batch`."""
+        """See `BlobIntake`."""
         check_size(source, size_bytes, what)
         if sha256 in self._uploads or self._is_held(sha256):
             check_digest(hash_file(source, advance), sha256, what)

@@ -41,6 +41,8 @@ class Lead:
         self._db = db
         self._term, self._until = 0, 0.0
         self._listeners: list[Callable[[bool], None]] = []
+        # One thread tells at a time: a listener hears each change once and in order, whenever it began to listen.
+        self._telling, self._told = threading.RLock(), False
         self._stopping, self._decided = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="lead", daemon=True)
 
@@ -50,10 +52,14 @@ class Lead:
         return self._term > 0 and time.monotonic() < self._until
 
     def subscribe(self, listener: Callable[[bool], None]) -> None:
-        """Have `listener(leads)` called when this server begins and ceases to lead; at once when it leads already."""
-        self._listeners.append(listener)
-        if self.leads:
-            listener(True)
+        """Have `listener(leads)` called when this server begins and ceases to lead; at once when it leads already.
+
+        One call at a time and each change once, from whichever thread noticed it.
+        """
+        with self._telling:
+            self._listeners.append(listener)
+            if self._told:
+                listener(True)
 
     @contextmanager
     def write(self, scope: Scope) -> Iterator[Session]:
@@ -141,11 +147,13 @@ class Lead:
             self._tell(False)
 
     def _tell(self, leads: bool) -> None:
-        for listener in self._listeners:
-            try:
-                listener(leads)
-            except EdgeliftError as error:
-                log.warning("not done at a change of the lead code=%s %s", error.code, error.message)
+        with self._telling:
+            self._told = leads
+            for listener in tuple(self._listeners):
+                try:
+                    listener(leads)
+                except EdgeliftError as error:
+                    log.warning("not done at a change of the lead code=%s %s", error.code, error.message)
 
 
 def _term_of(session: Session) -> int:

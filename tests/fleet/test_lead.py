@@ -115,6 +115,17 @@ def test_on_sqlite_the_only_server_leads(tmp_path: Path) -> None:
             assert lead.leads and lead.wait(0)
 
 
+def test_who_begins_to_listen_while_the_others_are_told_hears_it_once(tmp_path: Path) -> None:
+    heard: list[bool] = []
+    with closing(Database(tmp_path / "x.db")) as db:
+        db.migrate()
+        lead = Lead(db)
+        lead.subscribe(lambda leads: lead.subscribe(heard.append) if leads else None)
+        with lead:
+            assert heard == [True]
+    assert heard == [True, False]
+
+
 @pytest.mark.broker
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 def test_a_second_server_with_a_broker_of_its_own_is_refused(site: Path, mosquitto_program: str) -> None:

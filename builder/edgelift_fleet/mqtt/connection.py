@@ -53,6 +53,7 @@ class BrokerConnection:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._run, name="broker-connection", daemon=True)
         self._client: paho.Client | None = None
+        self._changing, self._over = threading.RLock(), False  # the client is changed by one thread at a time
         self._reception = Reception(
             fleet.inbox, on_flood=on_flood, on_room=lambda: self._work.put(self._have_handed_out_again)
         )
@@ -84,7 +85,9 @@ class BrokerConnection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._disconnect()
+        with self._changing:
+            self._over = True  # a change of the lead may still come
+            self._disconnect()
         self._work.put(None)
         self._worker.join(3)
         self._publisher.__exit__()
@@ -93,9 +96,10 @@ class BrokerConnection:
         """The leader alone is connected. All leaders are one client to the broker, which keeps its session from one to
         the next: what the last one did not acknowledge comes to this one.
         """
-        self._disconnect()
-        if leads:
-            self._connect(five=True)
+        with self._changing:
+            self._disconnect()
+            if leads and not self._over:
+                self._connect(five=True)
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None
@@ -128,9 +132,10 @@ class BrokerConnection:
         self._publisher.connected(client)
 
     def _fall_back(self, client: paho.Client) -> None:
-        if client is self._client:
-            end(client)
-            self._connect(five=False)
+        with self._changing:
+            if client is self._client:
+                end(client)
+                self._connect(five=False)
 
     def _gone(self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
         if self.connected.is_set() and self._client is not None:
@@ -151,7 +156,9 @@ class BrokerConnection:
         if client is None or not self.connected.is_set():
             return  # that is about to happen
         time.sleep(max(0.0, self._made_at + _AGAIN_S - time.monotonic()))
-        client.reconnect()
+        with self._changing:
+            if client is self._client:  # else it has been ended meanwhile
+                client.reconnect()
 
     def _run(self) -> None:
         while (job := self._work.get()) is not None:

@@ -14,13 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-#: The last core is the client's, the others are the server's: `pin_server` leaves it free.
-_CLIENT_CORE = max(os.sched_getaffinity(0))
+#: The last core is the client's, the others are the server's: `pin_server` leaves it free. Taken at the beginning: whoever
+#: has put itself on its own core sees no other.
+_CORES = os.sched_getaffinity(0)
+_CLIENT_CORE = max(_CORES)
 _PATIENCE_S = 60.0
 #: Says that this file is to be the client.
 _CLIENT = "--client"
@@ -86,12 +89,23 @@ def measure_requests(
 
 def pin_server(pid: int) -> None:
     """Keep a server, with all of its threads, off the client's core."""
-    others = os.sched_getaffinity(0) - {_CLIENT_CORE} or {_CLIENT_CORE}
+    others = _CORES - {_CLIENT_CORE} or {_CLIENT_CORE}
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
             os.sched_setaffinity(int(task.name), others)
         except ProcessLookupError:
             pass  # that thread has just ended
+
+
+@contextmanager
+def on_every_core() -> Iterator[None]:
+    """What is begun inside the block may run anywhere, whatever this process has put itself on."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _CORES)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def _etag(host: str, port: int, request: bytes) -> str:

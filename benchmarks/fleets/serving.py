@@ -15,6 +15,7 @@ import psutil
 from tests.fleet.postgres import Postgres, find_postgres
 from tests.fleet.releases import make_release
 
+from benchmarks.polls import on_every_core
 from edgelift_fleet.client import Client
 from edgelift_fleet.db import Database
 from edgelift_fleet.registry import publish
@@ -79,7 +80,8 @@ def serving(folder: Path, database: str) -> Iterator[Serving]:
             assert programs is not None
             postgres = Postgres(programs)
             stack.callback(postgres.remove)
-            url = postgres.start().database()
+            with on_every_core():
+                url = postgres.start().database()
         site = folder / "site"
         made, _ = create_site(site, database=url)
         with closing(Database(made.database)) as db:
@@ -94,7 +96,7 @@ def serving(folder: Path, database: str) -> Iterator[Serving]:
 
 def _start(site: Path, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from edgelift.cli import main; main()", "serve", "--site", str(site)]
-    with log.open("ab") as out:
+    with log.open("ab") as out, on_every_core():  # also its broker, which stays where the machine has room
         process = subprocess.Popen(
             [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=out, stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": f"{ROOT / 'agent'}:{ROOT / 'builder'}"},

@@ -61,6 +61,7 @@ class Revisions:
         self._announced: dict[str, None] = {}
         self._announcements = 0
         self._newest_at = 0.0
+        self._recent: tuple[object, ...] = ()
         self._listeners: list[Told] = []
         self._wake, self._stopping = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="revisions", daemon=True)
@@ -164,14 +165,22 @@ class Revisions:
         return found
 
     def _look_for_others(self) -> None:
-        since = self._newest_at - LOOK_BACK_S
-        query = sa.select(AssignmentRow.device, AssignmentRow.revision, AssignmentRow.issued_at)
+        since, issued_at = self._newest_at - LOOK_BACK_S, AssignmentRow.issued_at
+        # After a rollout to thousands these are all of them, for as long as nothing is assigned: rows are read only where
+        # anything moved. Whatever is assigned is stamped anew, so that the sum tells, even by a clock that is behind.
+        moved = sa.select(sa.func.count(), sa.func.sum(issued_at - since)).where(issued_at > since)
+        query = sa.select(AssignmentRow.device, AssignmentRow.revision, issued_at).where(issued_at > since)
         with self._db.read() as session:
-            for device, revision, issued_at in session.execute(query.where(AssignmentRow.issued_at > since)):
-                self._newest_at = max(self._newest_at, issued_at)
+            number, total = session.execute(moved).one()
+            recent = (since, number, round(total or 0.0, 6))
+            if recent == self._recent:
+                return
+            for device, revision, at in session.execute(query):
+                self._newest_at = max(self._newest_at, at)
                 known = self._held.get(device)
                 if known is None or known.revision != revision:
                     self.announce(device)
+        self._recent = recent
 
 
 def _latest(revision: int, body: str) -> Latest:

@@ -73,6 +73,16 @@ def test_what_another_process_assigns_is_found_and_told(db: Database) -> None:
         assert [revision_of(revisions, f"pi-{n}") for n in (1, 2, 3)] == [2, 1, 1]
 
 
+def test_while_nothing_is_assigned_no_assignment_is_read(db: Database) -> None:
+    """After a rollout to thousands every look would else read each of them, until the next assignment."""
+    for number in range(3):
+        write(db, f"pi-{number}", 1)
+    with Revisions(db):
+        asked = count_statements(db)
+        until(lambda: len([one for one in asked if "FROM assignment" in one]) >= 4, "four looks")
+    assert len([one for one in asked if "FROM assignment" in one and "count(*)" not in one]) <= 1
+
+
 def test_many_changes_are_read_together(db: Database) -> None:
     devices = [f"pi-{n}" for n in range(1200)]
     rows = [{"id": device, "enrolled_at": 0.0, "facts": "{}"} for device in devices]

@@ -6,7 +6,8 @@ A device has at most `MAX_PER_DEVICE` series, and artifacts that the site never 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -44,7 +45,7 @@ class SeriesOf:
         self._session, self._classes = session, classes
         self._ids: dict[_Key, int] = {}
         self._number: dict[str, int] = dict.fromkeys(classes, 0)
-        self._quick: dict[tuple[str, str, str, str, str, bool, bool], int] = {}
+        self._fleet: dict[_Key, int] = {}
         self._read(list(classes))
 
     def _read(self, devices: list[str]) -> None:
@@ -55,27 +56,46 @@ class SeriesOf:
                 self._ids[found] = number
                 self._number[found.device] += 1
 
-    def id_of(self, device: str, window: Window) -> int:
-        """The series that a window of `device` belongs to."""
-        w = window
-        said = (device, w.slot, w.artifact, w.model, w.version, w.throttled, w.probation)
-        number = self._quick.get(said)
-        if number is None:
-            number = self._quick[said] = self._find(device, window)
-        return number
+    def ids_of(self, windows: Sequence[tuple[str, Window]]) -> list[int]:
+        """The series that each window belongs to, of (device, window); those that are new are made, all together."""
+        keys: dict[tuple[str, str, str, str, str, bool, bool], _Key] = {}
+        new: dict[_Key, None] = {}
+        added: Counter[str] = Counter()
+        found = []
+        for device, w in windows:
+            said = (device, w.slot, w.artifact, w.model, w.version, w.throttled, w.probation)
+            key = keys.get(said)
+            if key is None:
+                key = self._key(device, w)
+                if (
+                    key not in self._ids
+                    and key not in new
+                    and self._number[device] + added[device] >= MAX_PER_DEVICE
+                ):
+                    key = key._replace(slot=OTHER, artifact="", model=OTHER, version=OTHER)
+                if key not in self._ids and key not in new:
+                    new[key] = None
+                    added[device] += 1
+                keys[said] = key
+            found.append(key)
+        if new:
+            rows = [{**key._asdict(), "fleet": self._fleet_series(key)} for key in sorted(new)]
+            insert_new(self._session, TelemetrySeriesRow, rows)
+            self._read(sorted({key.device for key in new}))
+        return [self._ids[key] for key in found]
 
-    def _find(self, device: str, w: Window) -> int:
-        key = _Key(
+    def _key(self, device: str, w: Window) -> _Key:
+        return _Key(
             device, w.slot, _short(w.artifact), _short(w.model), _short(w.version),
             _short(self._classes[device]), w.throttled, w.probation,
         )  # fmt: skip
-        if key not in self._ids and self._number[device] >= MAX_PER_DEVICE:
-            key = key._replace(slot=OTHER, artifact="", model=OTHER, version=OTHER)
-        if key not in self._ids:
-            fleet = _fleet_series(self._session, key)
-            insert_new(self._session, TelemetrySeriesRow, [{**key._asdict(), "fleet": fleet}])
-            self._read([device])
-        return self._ids[key]
+
+    def _fleet_series(self, key: _Key) -> int:
+        """The series of the fleet that a device's counts towards; looked up once for all devices that share it."""
+        shared = key._replace(device="", probation=False)
+        if shared not in self._fleet:
+            self._fleet[shared] = _fleet_series(self._session, shared)
+        return self._fleet[shared]
 
 
 def _short(text: str) -> str:

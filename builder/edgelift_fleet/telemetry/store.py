@@ -111,6 +111,7 @@ class _Rows:
         self._series, self._now = series, now
         self._oldest_ms, self._newest_ms = int((now - OLDEST_S) * 1000), int((now + NEWEST_S) * 1000)
         self._minutes: list[dict[str, Any]] = []
+        self._windows: list[tuple[str, Window]] = []
         self._gauges: list[dict[str, Any]] = []
         self._notes: list[dict[str, Any]] = []
         self._newest: dict[str, tuple[int, bytes]] = {}
@@ -123,7 +124,8 @@ class _Rows:
                 new += 1
                 if item.window is not None:
                     outbox.windows += 1
-                    self._minutes.append(self._minute(batch.device, outbox.id, item.seq, item.window))
+                    self._windows.append((batch.device, item.window))
+                    self._minutes.append(self._minute(outbox.id, item.seq, item.window))
                 else:
                     self._other(batch.device, outbox.id, item)
         return new
@@ -136,10 +138,9 @@ class _Rows:
         length = int((end - start) * 1000) if 0 <= end - start < 1e9 else 0
         return began, began + min(length, _LONGEST_MS)
 
-    def _minute(self, device: str, epoch: int, seq: int, window: Window) -> dict[str, Any]:
+    def _minute(self, epoch: int, seq: int, window: Window) -> dict[str, Any]:
         start, stop = self._span(window.start, window.end)
         return {
-            "series": self._series.id_of(device, window),
             "start": start,
             "epoch": epoch,
             "seq": seq,
@@ -170,6 +171,8 @@ class _Rows:
 
     def write(self, session: Session) -> None:
         """Insert them all."""
+        for row, number in zip(self._minutes, self._series.ids_of(self._windows), strict=True):
+            row["series"] = number
         keys = [{name: row[name] for name in ("series", "start", "epoch", "seq")} for row in self._minutes]
         for table, rows in (
             (TelemetryMinuteRow, self._minutes), (TelemetryPendingRow, keys), (TelemetryGaugeRow, self._gauges),

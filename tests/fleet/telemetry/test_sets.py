@@ -1,0 +1,42 @@
+"""What a group of devices delivers takes the same few statements, however many they are, also where all of it is new."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from edgelift_fleet.db import ROWS, Database
+from edgelift_fleet.tables import TelemetryFleetSeriesRow, TelemetrySeriesRow
+from edgelift_fleet.telemetry.series import MAX_PER_DEVICE, OTHER
+from edgelift_fleet.telemetry.store import store_many
+from tests.fleet.direct import counted
+from tests.fleet.telemetry.conftest import batch, make_database, today, window
+
+pytestmark = pytest.mark.fleet
+
+
+def count(folder: Path, devices: int) -> int:
+    """Statements in which each of so many devices delivers its first windows, two series each."""
+    names = [f"pi-{n}" for n in range(devices)]
+    db = make_database(folder / f"{devices}.db", dict.fromkeys(names, "arm64-neon"))
+    items = {1: window(today()), 2: window(today() + 60, throttled=True), 3: window(today() + 120)}
+    with counted(db) as statements, db.write(ROWS) as session:
+        assert store_many(session, [batch(name, items) for name in names]) == [3] * devices
+    with db.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(TelemetrySeriesRow)) == 2 * devices
+        assert session.scalar(sa.select(sa.func.count()).select_from(TelemetryFleetSeriesRow)) == 2
+    db.close()
+    return len(statements)
+
+
+def test_first_windows_of_many_devices_take_the_same_statements(tmp_path: Path) -> None:
+    assert count(tmp_path, 2) == count(tmp_path, 60)
+
+
+def test_a_device_that_claims_endless_versions_in_one_batch_ends_at_its_bound(db: Database) -> None:
+    items = {n: window(today() + 60 * n, version=f"1.{n}", artifact="a" * 64) for n in range(MAX_PER_DEVICE + 40)}
+    with db.write(ROWS) as session:
+        assert store_many(session, [batch("pi-1", items)]) == [len(items)]
+    with db.read() as session:
+        versions = list(session.scalars(sa.select(TelemetrySeriesRow.version).filter_by(device="pi-1")))
+    assert len(versions) == MAX_PER_DEVICE + 1 and versions.count(OTHER) == 1

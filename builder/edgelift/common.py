@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgelift.output import escaped, printing, say
+from edgelift.reach import connect, whereabouts
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.ids import check_device_id
@@ -81,9 +82,11 @@ def open_site(folder: Path | None, database: str = "", blobs: str = "") -> Site:
 
 def warn_of_password(database: str) -> None:
     """Say so when a password stands where every user of this machine can read it. Raises what `parse_url` raises."""
+    if not database or not any(database in argument for argument in sys.argv):
+        return
     from edgelift_fleet.engines import parse_url, take_password
 
-    if database and any(database in argument for argument in sys.argv) and take_password(parse_url(database))[1]:
+    if take_password(parse_url(database))[1]:
         say(
             "The database's password stands in this command, where others can read it: leave it out, and set "
             "$EDGELIFT_DATABASE or $PGPASSWORD, or write it into the site's secrets/database-password.",
@@ -134,10 +137,8 @@ def open_database(site: Site) -> Iterator[Database]:
 
 
 def open_client(folder: Path | None) -> Client:
-    """The running server of a site; raises what `Client.of_site` raises."""
-    from edgelift_fleet.client import Client
-
-    return Client.of_site(open_site(folder))
+    """The control plane that was named, or the site's running server; raises what `connect` raises."""
+    return connect(whereabouts(folder))
 
 
 def print_json(message: Any, *, hint: str = "") -> None:

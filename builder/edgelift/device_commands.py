@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from edgelift.common import (
     JsonOption,
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
     from edgelift_fleet.messages import DeviceDetail, DeviceSummary, Quantiles, SlotSummary, SwapView
 
 
+class _ShowGroup(TyperGroup):
+    """Commands about one device. What is none of them is a device's id, to be shown."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     devices = typer.Typer(invoke_without_command=True)
@@ -35,7 +45,13 @@ def register(app: typer.Typer) -> None:
     devices.command("show")(_device)
     devices.command("mend")(_mend)
     app.add_typer(devices, name="devices")
-    app.command("device")(_device)
+    device = typer.Typer(
+        cls=_ShowGroup, help="Show one device, `edgelift device ID`; or mend it.", no_args_is_help=True,
+        rich_markup_mode=None,
+    )  # fmt: skip
+    device.command("show")(_device)
+    device.command("mend")(_mend)
+    app.add_typer(device, name="device")
     app.command("assign")(_assign)
     app.command("tag")(_tag)
 

@@ -17,7 +17,11 @@ from typer.core import TyperGroup
 
 from edgelift import build_commands, site_commands, target_commands
 from edgelift.output import say, say_error
+from edgelift.reach import reach_all
 from edgelift_contract import EdgeliftError, __version__
+
+#: Commands about the folder itself, on the machine where it is; all others speak to the control plane's API.
+LOCAL = {"init", "serve", "simulate", "backup", "restore"}
 
 
 class _Group(TyperGroup):
@@ -41,6 +45,7 @@ app = typer.Typer(
 build_commands.register(app)
 target_commands.register(app)
 site_commands.register(app)
+reach_all(app, local=LOCAL)
 
 
 def _version(wanted: bool) -> None:

@@ -26,6 +26,7 @@ from edgelift.common import (
 from edgelift.output import make_console, say
 
 if TYPE_CHECKING:
+    from edgelift_fleet.server_file import Running
     from edgelift_fleet.site import Site
 
 
@@ -46,6 +47,7 @@ def _init(
     site: SiteOption = None,
     database: DatabaseOption = "",
     blobs: BlobsOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Make a site: the folder in which a control plane keeps its database, blobs and secrets."""
     from edgelift_fleet.site import create_site, default_folder
@@ -56,13 +58,17 @@ def _init(
         check_database(made, database)
     with open_database(made) as db:
         name = db.name
+    token = made.folder / "secrets" / "enrolment-token"
+    if as_json:
+        print_json({"site": str(made.folder), "new": new, "database": name, "enrolment_token_file": str(token)})
+        return
     if not new:
         say(f"The site {made.folder} exists already; nothing was changed.")
         return
     say(f"Made the site {made.folder}")
     if made.config.database:
         say(f"Its database is {name}")
-    say(f"Devices enrol with the token in {made.folder / 'secrets' / 'enrolment-token'}")
+    say(f"Devices enrol with the token in {token}")
     say(f"Next: edgelift publish RELEASE_FOLDER --site {made.folder}; edgelift serve --site {made.folder}")
 
 
@@ -144,6 +150,7 @@ def _serve(
         int, typer.Option("--mqtt-port", min=0, max=65535, help="Port of our mosquitto; 0 takes a free one.")
     ] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the site's control plane until Ctrl-C or SIGTERM."""
     from edgelift_fleet.server import serve
@@ -162,11 +169,14 @@ def _serve(
         port=port,
         broker=broker,
         mqtt_port=mqtt_port,
-        ready=lambda running: _ready(where, running),
+        ready=lambda running: _ready(where, running, as_json=as_json),
     )
 
 
-def _ready(site: Site, running: Any) -> None:
+def _ready(site: Site, running: Running, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"url": running.url, "broker": running.broker, "site": str(site.folder), "pid": os.getpid()})
+        return
     say(f"Serving {running.url} · broker {running.broker} · site {site.folder} · pid {os.getpid()}")
 
 

@@ -195,6 +195,7 @@ def _export(
     begin: FromOption = "24h",
     end: ToOption = "",
     site: SiteOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write telemetry to a file, as JSON lines or Parquet."""
     now = time.time()
@@ -203,7 +204,11 @@ def _export(
     }  # fmt: skip
     lines = open_client(site).lines(f"/v1/telemetry?{urlencode(asked)}")
     number = write_export(lines, out, what=what, form=form)
-    say(f"Wrote {number} {what} to {out} ({out.stat().st_size / 1e6:.2f} MB).")
+    size_bytes = out.stat().st_size
+    if as_json:
+        print_json({"file": str(out), "what": what, "written": number, "size_bytes": size_bytes})
+    else:
+        say(f"Wrote {number} {what} to {out} ({size_bytes / 1e6:.2f} MB).")
 
 
 def _sample(

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 import requests
+from requests.adapters import BaseAdapter
 
 from edgelift_contract import codec
 from edgelift_contract.errors import CODES, ContractError, DeviceError, EdgeliftError, TransportError
@@ -37,19 +38,33 @@ class Client:
         token: the operator token.
         timeout_s: for a connection, and between two pieces of an answer.
         ca_file: certificates of who may vouch for the server, in PEM; the system's without one.
+        patient: try again what may be tried again.
+        adapter: what carries the requests; HTTP without one.
     """
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 60.0, ca_file: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = 60.0,
+        ca_file: str = "",
+        patient: bool = True,
+        adapter: BaseAdapter | None = None,
+    ) -> None:
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._delays_s = RETRY_DELAYS_S if patient else ()
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment would see the token
         self._session.headers.update({"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
         self._ca_file = ca_file
         self._session.verify = ca_file or True
+        if adapter is not None:
+            self._session.mount(self._url, adapter)
 
     @classmethod
-    def of_site(cls, site: Site) -> Client:
-        """The server that runs on a site.
+    def of_site(cls, site: Site, *, token: str = "", timeout_s: float = 60.0, patient: bool = True) -> Client:
+        """The server that runs on a site; `token` instead of the one that the site keeps.
 
         Raises:
             TransportError: `unreachable` when none runs.
@@ -57,8 +72,9 @@ class Client:
 
         The environment's `EDGELIFT_CA_FILE` names a CA file for a server with a certificate of its own.
         """
-        url, token = read_server_file(site).url, site.secret("operator-token")
-        return cls(url, token, ca_file=os.environ.get("EDGELIFT_CA_FILE", ""))
+        url, token = read_server_file(site).url, token or site.secret("operator-token")
+        ca_file = os.environ.get("EDGELIFT_CA_FILE", "")
+        return cls(url, token, ca_file=ca_file, timeout_s=timeout_s, patient=patient)
 
     def get(self, path: str, kind: type[T]) -> T:
         """GET `path` as `kind`; raises what the server refused with, or TransportError."""
@@ -86,7 +102,7 @@ class Client:
                 ) from error
 
     def _call(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
-        for delay_s in (*RETRY_DELAYS_S, None):
+        for delay_s in (*self._delays_s, None):
             try:
                 response = self._send(method, path, body)
                 break

@@ -17,18 +17,14 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import parse_release
-from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
-from edgelift_fleet.blobs import BlobIntake
+from edgelift_contract.release import Release
 from edgelift_fleet.db import SITE, Database
-from edgelift_fleet.files import disk_errors
+from edgelift_fleet.release_folder import files_of, load_manifest, load_release, release_name
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.rows import decode_row, is_readable
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow
 
-#: release.json with its measurements; 50 artifacts are about 100 KB.
-MAX_RELEASE_BYTES = 8 << 20
 _OF_RELEASE = "Publish it again."
 
 
@@ -58,8 +54,8 @@ def publish(
         DeviceError: `disk-full`, `read-only`, `disk-error`, `bad-config`.
         TransportError: `busy` when the database or a far blob store does not answer.
     """
-    release = _read_release(folder)
-    manifests = [_read_manifest(folder, release, entry) for entry in release.artifacts]
+    release = load_release(folder)
+    manifests = [load_manifest(folder, release, entry) for entry in release.artifacts]
     new = not _exists(db, release)
     total = sum(m.total_bytes for m in manifests)
     done = 0
@@ -71,65 +67,13 @@ def publish(
 
     with open_blobs(site).batch() as batch:
         for entry, manifest in zip(release.artifacts, manifests, strict=True):
-            _add_artifact(batch, folder, entry, manifest, advance)
+            of_manifest, *files = files_of(folder, entry, manifest)
+            batch.add(of_manifest.path, of_manifest.sha256, of_manifest.size_bytes, what=of_manifest.what)
+            for file in files:
+                batch.add(file.path, file.sha256, file.size_bytes, what=file.what, advance=advance)
     if new:
         _insert(db, release)
     return Published(release, new, total, batch.mended)
-
-
-def _read_release(folder: Path) -> Release:
-    path = folder / RELEASE_FILE
-    if not path.is_file():
-        raise ContractError(
-            "not-found", f"{folder} is not a release: it has no {RELEASE_FILE}.", hint="Make one: edgelift build."
-        )
-    data = _read(path, MAX_RELEASE_BYTES, RELEASE_FILE)
-    release = codec.decode_json(data, Release, what=RELEASE_FILE, limit_bytes=MAX_RELEASE_BYTES)
-    ids = [entry.id for entry in release.artifacts]
-    if len(set(ids)) != len(ids):
-        raise ContractError("malformed", f"{RELEASE_FILE} names an artifact twice.")
-    return release
-
-
-def _read_manifest(folder: Path, release: Release, entry: ReleaseArtifact) -> Manifest:
-    path = folder / MANIFESTS / entry.id
-    if not path.is_file():
-        raise ContractError("missing-blob", f"The manifest {entry.id[:12]}… of {_name(release)} is missing.")
-    data = _read(path, MAX_MANIFEST_BYTES, f"The manifest {entry.id[:12]}…")
-    # The schema is asked for first: it tells more than a digest that doesn't match.
-    manifest = parse_manifest(data)
-    if codec.digest(data) != entry.id:
-        raise ContractError("digest-mismatch", f"The manifest {entry.id[:12]}… of {_name(release)} was altered.")
-    listed: tuple[object, ...] = (
-        entry.manifest_bytes, release.model, release.version, release.release_counter,
-        entry.hardware_class, entry.runtime, entry.format, entry.variant, entry.size_bytes,
-    )  # fmt: skip
-    found: tuple[object, ...] = (
-        len(data), manifest.model, manifest.version, manifest.release_counter,
-        manifest.hardware_class, manifest.runtime, manifest.format, manifest.variant, manifest.total_bytes,
-    )  # fmt: skip
-    if listed != found:
-        wrong = next(f"{t!r}, the manifest {f!r}" for t, f in zip(listed, found, strict=True) if t != f)
-        raise ContractError("malformed", f"{RELEASE_FILE} says {wrong} of the artifact {entry.id[:12]}….")
-    return manifest
-
-
-def _read(path: Path, limit_bytes: int, what: str) -> bytes:
-    with disk_errors(f"the file {path.name}"), path.open("rb") as file:
-        data = file.read(limit_bytes + 1)
-    if len(data) > limit_bytes:
-        raise ContractError("too-large", f"{what} has more than {limit_bytes} bytes.")
-    return data
-
-
-def _add_artifact(
-    batch: BlobIntake, folder: Path, entry: ReleaseArtifact, manifest: Manifest, advance: Callable[[int], None]
-) -> None:
-    what = f"The manifest {entry.id[:12]}…"
-    batch.add(folder / MANIFESTS / entry.id, entry.id, entry.manifest_bytes, what=what)
-    for file in manifest.files:
-        what = f"The file {file.path!r} of {manifest.model}@{manifest.version} ({manifest.variant})"
-        batch.add(folder / BLOBS / file.sha256, file.sha256, file.size_bytes, what=what, advance=advance)
 
 
 def _exists(db: Database, release: Release) -> bool:
@@ -142,7 +86,7 @@ def _exists(db: Database, release: Release) -> bool:
     if known != {a.id for a in release.artifacts}:
         raise ContractError(
             "conflict",
-            f"{_name(release)} is published already, with other content.",
+            f"{release_name(release)} is published already, with other content.",
             hint="Give the new build a version of its own: edgelift build --version …",
         )
     if damaged:
@@ -203,7 +147,3 @@ def get_release(session: Session, name: str) -> Release:
     others = session.scalars(sa.select(ReleaseRow.version).filter_by(model=model).order_by(ReleaseRow.id)).all()
     hint = f"Published: {', '.join(f'{model}@{v}' for v in others[-5:])}." if others else "See: edgelift releases."
     raise ContractError("not-found", f"There is no release {name}.", hint=hint)
-
-
-def _name(release: Release) -> str:
-    return f"{release.model}@{release.version}"

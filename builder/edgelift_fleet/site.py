@@ -17,15 +17,16 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import sqlalchemy as sa
 from msgspec import Meta
 
 from edgelift_contract.errors import ContractError, DeviceError
-from edgelift_fleet.engines import parse_url, take_password
 from edgelift_fleet.files import disk_errors, write_atomically
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -88,7 +89,7 @@ class Site:
         """
         if not self.config.database:
             return self.folder / "edgelift.db"
-        url, password = take_password(parse_url(self.config.database))
+        url, password = _parse(self.config.database)
         if not password and (self.folder / "secrets" / _OF_DATABASE).exists():
             password = self.secret(_OF_DATABASE)
         return url.set(password=password) if password else url
@@ -144,7 +145,7 @@ def create_site(folder: Path, *, database: str = "", blobs: str = "") -> tuple[S
         ContractError: `conflict` when the folder holds something else.
         DeviceError: `bad-config` for another `database`, `read-only`, `disk-full`, `disk-error`.
     """
-    url, password = take_password(parse_url(database)) if database else (None, "")
+    url, password = _parse(database) if database else (None, "")
     folder = folder.absolute()
     if (folder / SITE_FILE).exists():
         return load_site(folder), False
@@ -163,6 +164,13 @@ def create_site(folder: Path, *, database: str = "", blobs: str = "") -> tuple[S
             write_atomically(folder / "secrets" / _OF_DATABASE, password.encode() + b"\n", mode=0o600)
         write_atomically(folder / SITE_FILE, _site_file(folder.name, url, blobs).encode(), mode=0o600)
     return load_site(folder), True
+
+
+def _parse(database: str) -> tuple[sa.URL, str]:
+    # Not above: a client of a running server needs no database, and would wait for this import most of its time.
+    from edgelift_fleet.engines import parse_url, take_password
+
+    return take_password(parse_url(database))
 
 
 def _site_file(name: str, database: sa.URL | None, blobs: str) -> str:

@@ -1,0 +1,140 @@
+"""Which control plane a command speaks to: the site's own server, or the one that `--server` names.
+
+Every command about a site takes `--site`; `reaching` gives it `--server` and `--token-file` as well, which stand
+for the site's run file and its secret. Named on the command line wins over `$EDGELIFT_SERVER`, and `--site` over it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgelift_contract.errors import ContractError, DeviceError
+
+if TYPE_CHECKING:
+    from edgelift_fleet.client import Client
+
+ServerOption = Annotated[
+    str,
+    typer.Option(
+        "--server", metavar="URL", show_default=False,
+        help="A control plane elsewhere, as http://host:8470 [default: $EDGELIFT_SERVER or the site's own].",
+    ),
+]  # fmt: skip
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", metavar="FILE", show_default=False,
+        help="Holds its operator token [default: $EDGELIFT_TOKEN_FILE, $EDGELIFT_TOKEN or the site's own].",
+    ),
+]  # fmt: skip
+
+#: How long a shell may wait for names to offer, seconds, before it offers none.
+_COMPLETING_S = 0.7
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """What was said of where the control plane is; empty where nothing was."""
+
+    site: Path | None = None
+    server: str = ""
+    token_file: Path | None = None
+
+    def merged(self, site: Path | None, server: str, token_file: Path | None) -> Whereabouts:
+        """With what a subcommand says, which wins over what its group was told."""
+        return replace(
+            self, site=site or self.site, server=server or self.server, token_file=token_file or self.token_file
+        )
+
+
+_NOWHERE = Whereabouts()
+_TOLD: ContextVar[Whereabouts] = ContextVar("address")
+
+
+def reaching(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, which takes `--site`, with `--server` and `--token-file` too; the function itself sees neither."""
+    signature = inspect.signature(command, eval_str=True)
+    own = list(signature.parameters.values())
+    at = next(i for i, one in enumerate(own) if one.name == "site") + 1
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own[at:at] = [
+        inspect.Parameter("server", kind, default="", annotation=ServerOption),
+        inspect.Parameter("token_file", kind, default=None, annotation=TokenFileOption),
+    ]
+
+    @functools.wraps(command)
+    def reached(*given: Any, server: str = "", token_file: Path | None = None, **options: Any) -> None:
+        _TOLD.set(_TOLD.get(_NOWHERE).merged(options.get("site"), server, token_file))
+        command(*given, **options)
+
+    reached.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]  # what typer reads
+    reached.__annotations__ = {one.name: one.annotation for one in own}
+    return reached
+
+
+def reach_all(app: typer.Typer, *, local: set[str]) -> None:
+    """Give every command of `app` that takes `--site` the options of `reaching`, but for those named `local`."""
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            reach_all(group.typer_instance, local=local)
+    for one in [app.registered_callback, *app.registered_commands]:
+        if one is None or one.callback is None or (isinstance(one.name, str) and one.name in local):
+            continue
+        if "site" in inspect.signature(one.callback).parameters:
+            one.callback = reaching(one.callback)
+
+
+def whereabouts(site: Path | None = None) -> Whereabouts:
+    """What was said on the command line and in the environment, the former first."""
+    found = _TOLD.get(_NOWHERE).merged(site, "", None)
+    if not found.server and found.site is None:
+        found = replace(found, server=os.environ.get("EDGELIFT_SERVER", ""))
+    return found
+
+
+def connect(where: Whereabouts, *, brief: bool = False) -> Client:
+    """The control plane there.
+
+    Args:
+        where: what was said of it.
+        brief: for a shell that completes a word: give up soon, and try nothing twice.
+
+    Raises:
+        ContractError: `not-found` where there is no site, `malformed` for a URL that is none.
+        TransportError: `unreachable` when no server runs on the site.
+        DeviceError: `bad-config` when a token can't be read.
+    """
+    from edgelift_fleet.client import Client
+    from edgelift_fleet.site import default_folder, load_site
+
+    ca_file, timeout_s = os.environ.get("EDGELIFT_CA_FILE", ""), _COMPLETING_S if brief else 60.0
+    if not where.server:
+        site = load_site(where.site or default_folder())
+        return Client.of_site(site, token=_token(where.token_file), timeout_s=timeout_s, patient=not brief)
+    if not where.server.startswith(("http://", "https://")):
+        raise ContractError("malformed", f"{where.server!r} is no URL.", hint="Write it as http://host:8470.")
+    token = _token(where.token_file) or load_site(where.site or default_folder()).secret("operator-token")
+    return Client(where.server, token, ca_file=ca_file, timeout_s=timeout_s, patient=not brief)
+
+
+def _token(file: Path | None) -> str:
+    """The operator token that was named, not on the command line, where others can read it; empty if none was."""
+    named = file or (Path(name) if (name := os.environ.get("EDGELIFT_TOKEN_FILE")) else None)
+    if named is None:
+        return os.environ.get("EDGELIFT_TOKEN", "").strip()
+    try:
+        found = named.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeviceError("bad-config", f"The token file {named} cannot be read: {error}.") from error
+    if not found:
+        raise DeviceError("bad-config", f"The token file {named} is empty.")
+    return found

@@ -1,0 +1,101 @@
+"""All commands alike: what every one of them must have, and which control plane they speak to."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from edgelift.frame import LOCAL, app
+from edgelift_fleet.testing import FleetSimulator
+from tests.fleet.conftest import Server, edgelift
+
+pytestmark = pytest.mark.fleet
+
+#: Commands that print no JSON, and why.
+WITHOUT_JSON: dict[str, str] = {}
+
+
+def walk(command: Any, name: str = "") -> dict[str, Any]:
+    """Every command that does something, by its words."""
+    inner = getattr(command, "commands", {})
+    found = {name: command} if name and (not inner or command.invoke_without_command) else {}
+    for word, one in inner.items():
+        found |= walk(one, f"{name} {word}".strip())
+    return found
+
+
+COMMANDS = walk(get_command(app))
+
+
+def options(command: Any) -> set[str]:
+    return {option for param in command.params for option in param.opts}
+
+
+def test_the_walk_finds_them() -> None:
+    assert {"build", "devices", "devices show", "device mend", "rollout start", "telemetry export"} <= set(
+        COMMANDS
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_JSON])
+def test_every_command_prints_json_if_told_to(name: str) -> None:
+    assert "--json" in options(COMMANDS[name]), "give it JsonOption, or a reason in WITHOUT_JSON"
+
+
+@pytest.mark.parametrize("name", [name for name, one in COMMANDS.items() if "--site" in options(one)])
+def test_a_command_reaches_a_control_plane_elsewhere_unless_it_is_about_the_folder(name: str) -> None:
+    assert ({"--server", "--token-file"} <= options(COMMANDS[name])) == (name not in LOCAL)
+
+
+def test_a_client_of_a_running_server_loads_no_database() -> None:
+    """That is where most of a command's time went."""
+    code = (
+        "import sys, edgelift.frame, edgelift_fleet.client, edgelift_fleet.messages\n"
+        "print({'sqlalchemy', 'fastapi', 'numpy', 'alembic'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_server_elsewhere_with_its_token_in_a_file(
+    server: Server, fleet: FleetSimulator, tmp_path: Path
+) -> None:
+    fleet.add("pi-1")
+    token = tmp_path / "token"
+    token.write_text(server.operator + "\n")
+    for way, env in (
+        (("--server", server.url, "--token-file", token), {}),
+        ((), {"EDGELIFT_SERVER": server.url, "EDGELIFT_TOKEN_FILE": str(token)}),
+        (("--server", server.url), {"EDGELIFT_TOKEN": server.operator}),
+        (("--server", server.url, "--site", server.site), {}),
+        (("--site", server.site), {"EDGELIFT_SERVER": "http://127.0.0.1:1"}),  # the command line wins
+    ):
+        done = edgelift("device", "pi-1", *way, "--json", env={"EDGELIFT_SITE": str(tmp_path / "none"), **env})
+        assert done.returncode == 0 and "pi-1" in done.stdout, (way, done)
+    before = edgelift("devices", "--server", server.url, "--token-file", token, "show", "pi-1", "--json")
+    assert json.loads(before.stdout)["device"]["device"] == "pi-1"  # told to the group, meant for its command
+
+
+@pytest.mark.parametrize(
+    "way, code",
+    [
+        (("--server", "elsewhere:8470"), "malformed"),
+        (("--server", "http://127.0.0.1:1"), "not-found"),  # no token, and no site to take one from
+        (("--server", "http://127.0.0.1:1", "--token-file", "missing"), "bad-config"),
+        (("--server", "http://127.0.0.1:1", "--token-file", "/dev/null"), "bad-config"),
+    ],
+)
+def test_a_control_plane_that_cannot_be_spoken_to(way: tuple[str, ...], code: str, tmp_path: Path) -> None:
+    done = edgelift("devices", *way, env={"EDGELIFT_SITE": str(tmp_path / "none")})
+    assert done.returncode == 1 and f"({code})" in done.stderr and not done.stdout
+
+
+def test_a_new_site_and_a_server_tell_of_themselves_in_json(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    made = [json.loads(edgelift("init", site, "--json").stdout) for _ in range(2)]
+    assert [one["new"] for one in made] == [True, False]
+    assert made[0]["site"] == str(site) and Path(made[0]["enrolment_token_file"]).is_file()

@@ -182,10 +182,10 @@ def _ready(site: Site, running: Running, *, as_json: bool) -> None:
 
 def _releases(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonOption = False) -> None:
     """List the published releases, newest first."""
-    from edgelift_fleet.overview import list_releases
+    from edgelift_fleet.release_list import list_releases
 
     with open_database(open_site(site, database)) as db, db.read() as session:
-        found = list_releases(session, open_site(site, database).blobs)
+        found = list_releases(session, open_site(site, database).blobs).items
     if as_json:
         print_json(found)
         return

@@ -227,9 +227,14 @@ def _write(session: Session, device: DeviceRow, revision: int, slots: dict[str, 
 def has_failed(session: Session, device: str, slot: str, wanted: SlotAssignment) -> bool:
     """Did the device report that it could not install what is wanted, and does it serve something else?"""
     row = session.get(SlotStateRow, (device, slot))
-    if row is None or not row.last_update or row.artifact == wanted.artifact:
+    return row is not None and has_failed_at(row, wanted)
+
+
+def has_failed_at(row: SlotStateRow, wanted: SlotAssignment) -> bool:
+    """The same of a slot as it was reported."""
+    if not row.last_update or row.artifact == wanted.artifact:
         return False
-    update = read_row(row.last_update, UpdateReport, owner=device, what="last update", into=[])
+    update = read_row(row.last_update, UpdateReport, owner=row.device, what="last update", into=[])
     if update is None:
         return False
     failed = update.outcome in ("refused", "rolled-back", "inconsistent")

@@ -26,7 +26,7 @@ _COLUMNS = (
     DeviceRow.presence_online, DeviceRow.gone_at,
 )  # fmt: skip
 
-_Where = sa.ColumnElement[bool]
+Where = sa.ColumnElement[bool]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def select_ids(session: Session, selector: str) -> list[str]:
     Raises:
         ContractError: `bad-id`.
     """
-    where, rest = _split(parse_selector(selector))
+    where, rest = split(parse_selector(selector))
     ids = list(session.scalars(sa.select(DeviceRow.id).where(where).order_by(DeviceRow.id)))
     if rest is None:
         return ids
-    kept = _among(session, rest, frozenset(ids), where)
+    kept = among(session, rest, frozenset(ids), where)
     return [device for device in ids if device in kept]
 
 
@@ -65,10 +65,10 @@ def select_members(session: Session, selector: str, seen: LastSeen, now: float) 
     Raises:
         ContractError: `bad-id`.
     """
-    where, rest = _split(parse_selector(selector))
+    where, rest = split(parse_selector(selector))
     rows = session.execute(sa.select(*_COLUMNS).where(where).order_by(DeviceRow.id)).all()
     if rest is not None:
-        kept = _among(session, rest, frozenset(row.id for row in rows), where)
+        kept = among(session, rest, frozenset(row.id for row in rows), where)
         rows = [row for row in rows if row.id in kept]
     return [Member(row.id, row.hardware_class, row.timezone, is_online(row, seen.of(row)[0], now)) for row in rows]
 
@@ -91,8 +91,8 @@ def _terms(tree: Tree) -> list[Tree]:
     return [tree]
 
 
-def _split(tree: Tree) -> tuple[_Where, Tree | None]:
-    """What the database can judge of `tree`, and the rest of it, which must hold as well."""
+def split(tree: Tree) -> tuple[Where, Tree | None]:
+    """What the database can judge of `tree`, and the rest of it, which must hold as well: `among` judges that."""
     parts = tree.parts if isinstance(tree, And) else (tree,)
     judged = [_where(part) for part in parts if _in_sql(part)]
     rest = tuple(part for part in parts if not _in_sql(part))
@@ -108,7 +108,7 @@ def _in_sql(tree: Tree) -> bool:
     )
 
 
-def _where(tree: Tree) -> _Where:
+def _where(tree: Tree) -> Where:
     match tree:
         case All():
             return sa.true()
@@ -134,7 +134,7 @@ def _where(tree: Tree) -> _Where:
             raise AssertionError("facts are judged here, not by the database")
 
 
-def _like(column: sa.orm.InstrumentedAttribute[str], pattern: str) -> _Where:
+def _like(column: sa.orm.InstrumentedAttribute[str], pattern: str) -> Where:
     """Ids and classes are lower case: SQLite's LIKE, which doesn't mind case, means the same by them."""
     if not set(pattern) & set("*?"):
         return column == pattern
@@ -142,8 +142,8 @@ def _like(column: sa.orm.InstrumentedAttribute[str], pattern: str) -> _Where:
     return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
 
 
-def _among(session: Session, tree: Tree, universe: frozenset[str], where: _Where) -> Set[str]:
-    """Those of `universe`, which is what `where` means, that `tree` means."""
+def among(session: Session, tree: Tree, universe: frozenset[str], where: Where) -> Set[str]:
+    """Those of `universe`, which is what `where` means, that `tree` means, by a fixed number of statements."""
     facts: dict[str, dict[str, Any]] = {}
     if any(isinstance(term, Fact) for term in _terms(tree)):
         rows = session.execute(sa.select(DeviceRow.id, DeviceRow.facts).where(where))

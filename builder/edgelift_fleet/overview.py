@@ -1,11 +1,9 @@
-"""The state of the fleet as people ask for it: lists and details, read from the tables."""
+"""A device as people see it: in a list, and everything about it."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -15,31 +13,16 @@ from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import revisions_spent
 from edgelift_fleet.devices import LastSeen, get_device, is_online, tags_of
 from edgelift_fleet.messages import (
-    ArtifactView,
     Desired,
     DeviceDetail,
     DeviceSummary,
     FaultView,
     HistoryEntry,
-    ReleaseView,
     SlotSummary,
     SpeakerView,
 )
-from edgelift_fleet.registry import read_release
-from edgelift_fleet.rows import Fault, UnreadableRow, read_row
-from edgelift_fleet.scrub import damaged_blobs, is_whole
-from edgelift_fleet.tables import AssignmentRow, DeviceRow, ReleaseRow, SlotStateRow, UpdateHistoryRow
-
-
-def list_devices(session: Session, seen: LastSeen) -> list[DeviceSummary]:
-    """All devices, by id."""
-    rows = list(session.scalars(sa.select(DeviceRow).order_by(DeviceRow.id)))
-    slots: dict[str, list[SlotStateRow]] = {}
-    for slot in session.scalars(sa.select(SlotStateRow).order_by(SlotStateRow.slot)):
-        slots.setdefault(slot.device, []).append(slot)
-    tags = tags_of(session, [row.id for row in rows])
-    wanted = {row.device: row.body for row in session.scalars(sa.select(AssignmentRow))}
-    return [_summary(row, seen, tags[row.id], slots.get(row.id, []), wanted.get(row.id), []) for row in rows]
+from edgelift_fleet.rows import Fault, read_row
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, UpdateHistoryRow
 
 
 def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail:
@@ -62,7 +45,7 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
     assigned = session.get(AssignmentRow, device)
     tags = tags_of(session, [device])[device]
     return DeviceDetail(
-        device=_summary(row, seen, tags, slots, assigned.body if assigned else None, into),
+        device=summary(row, seen, tags, slots, assigned.body if assigned else None, into),
         enrolled_at=row.enrolled_at,
         agent_version=row.agent_version,
         facts=_facts(row, []),
@@ -81,7 +64,7 @@ def _facts(row: DeviceRow, into: list[Fault]) -> DeviceFacts:
     return found or DeviceFacts(row.hardware_class or "unknown")
 
 
-def _summary(
+def summary(
     row: DeviceRow,
     seen: LastSeen,
     tags: dict[str, str],
@@ -144,39 +127,3 @@ def _slot(name: str, row: SlotStateRow | None, wanted: SlotAssignment | None, in
 def to_desired(wanted: SlotAssignment) -> Desired:
     """A slot's assignment, as people see it."""
     return Desired(wanted.model, wanted.version, wanted.artifact, wanted.rollout, wanted.policy, wanted.placebo)
-
-
-def list_releases(session: Session, blobs: Path) -> list[ReleaseView]:
-    """All releases, newest first, with how many slots serve each; `blobs` is where a damaged one would be set aside."""
-    damaged = damaged_blobs(blobs)
-    running: dict[str, int] = {}
-    query = sa.select(SlotStateRow.model, SlotStateRow.version, sa.func.count()).group_by(
-        SlotStateRow.model, SlotStateRow.version
-    )
-    for model, version, number in session.execute(query):
-        running[f"{model}@{version}"] = number
-    rows = session.scalars(sa.select(ReleaseRow).order_by(ReleaseRow.id.desc()))
-    found = [_release(row, running.get(f"{row.model}@{row.version}", 0)) for row in rows]
-    return [_with_damage(release, blobs, damaged) for release in found] if damaged else found
-
-
-def _with_damage(release: ReleaseView, blobs: Path, damaged: set[str]) -> ReleaseView:
-    hurt = [artifact.hardware_class for artifact in release.artifacts if not is_whole(blobs, artifact.id, damaged)]
-    if not hurt:
-        return release
-    text = f"Files of it are damaged ({', '.join(sorted(set(hurt)))}): publish it again."
-    return msgspec.structs.replace(release, fault=text)
-
-
-def _release(row: ReleaseRow, number: int) -> ReleaseView:
-    try:
-        release = read_release(row)
-    except UnreadableRow as error:
-        return ReleaseView(
-            row.model, row.version, row.release_counter, row.published_at, [], number, fault=str(error)
-        )
-    entries = [
-        ArtifactView(a.id, a.hardware_class, a.targets, a.runtime, a.format, a.variant, a.rank, a.size_bytes)
-        for a in release.artifacts
-    ]
-    return ReleaseView(row.model, row.version, row.release_counter, row.published_at, entries, number)

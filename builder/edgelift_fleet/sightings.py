@@ -186,6 +186,12 @@ class Sightings:
             what = "duplicate device" if takes_turns(after) else "no longer a duplicate"
             log.warning("%s: device=%s speaks from %s", what, device, places)
 
+    def doubled(self) -> set[str]:
+        """All ids under which several devices speak."""
+        with self._lock:
+            several = [device for device, speakers in self._speakers.items() if len(speakers) > 1]
+        return {device for device in several if self.duplicates(device)}
+
     def duplicates(self, device: str) -> list[Speaker]:
         """The devices that share an id, the one that spoke last first; empty when it is one only."""
         with self._lock:

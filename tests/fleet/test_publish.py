@@ -13,8 +13,8 @@ from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 from edgelift_fleet.blobs import BlobStore
 from edgelift_fleet.db import Database
-from edgelift_fleet.overview import list_releases
 from edgelift_fleet.registry import publish
+from edgelift_fleet.release_list import list_releases
 from edgelift_fleet.site import Site, create_site
 from tests.fleet.conftest import edgelift, environment
 from tests.fleet.releases import make_release
@@ -37,7 +37,7 @@ def kept(site: Site) -> set[str]:
 
 def names(site: Site, db: Database) -> list[str]:
     with db.read() as session:
-        return [f"{r.model}@{r.version}" for r in list_releases(session, site.blobs)]
+        return [f"{r.model}@{r.version}" for r in list_releases(session, site.blobs).items]
 
 
 def test_everything_is_kept_under_its_digest(made, tmp_path: Path) -> None:

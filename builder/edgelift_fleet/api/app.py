@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from edgelift_contract import __version__
 from edgelift_fleet.api.device_document import SCHEMES, device_paths
+from edgelift_fleet.api.device_list_routes import device_list_routes
 from edgelift_fleet.api.device_routes import device_routes
 from edgelift_fleet.api.device_side import DeviceSide
 from edgelift_fleet.api.errors import add_error_handlers
@@ -14,6 +15,7 @@ from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.mark import Marked
 from edgelift_fleet.api.operator_routes import operator_routes
 from edgelift_fleet.api.polls import Polls
+from edgelift_fleet.api.release_routes import release_routes
 from edgelift_fleet.api.rollout_routes import rollout_routes
 from edgelift_fleet.api.schema import add_schemas
 from edgelift_fleet.api.telemetry_routes import telemetry_routes
@@ -34,7 +36,9 @@ def make_app(fleet: Fleet) -> ASGIApp:
     """The application for an open site: what devices call in front, the operators' side behind it."""
     # No pages from elsewhere: the interactive documentation would load its scripts from a CDN.
     app = FastAPI(title="edgelift", version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app.include_router(device_list_routes(fleet))
     app.include_router(operator_routes(fleet))
+    app.include_router(release_routes(fleet))
     app.include_router(rollout_routes(fleet))
     app.include_router(telemetry_routes(fleet))
     add_error_handlers(app)

@@ -1,4 +1,4 @@
-"""What operators and their tools call: devices, tags, releases, assignments, health."""
+"""What operators and their tools call of devices one by one: assignments, tags, mending; and the server's health."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from edgelift_fleet.messages import (
     AssignReply,
     AssignRequest,
     DeviceDetail,
-    DeviceSummary,
     MendReply,
-    ReleaseView,
     ServerHealth,
     TagsRequest,
 )
@@ -63,12 +61,6 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         return answer(
             ServerHealth(name, __version__, uptime_s, number, broker, leads, fleet.load(), len(fleet.damaged()))
         )
-
-    @router.get("/v1/devices", responses=answers(list[DeviceSummary]))
-    def devices() -> Response:
-        """All devices: what serves, what should, how the last update ended."""
-        with fleet.db.read() as session:
-            return answer(overview.list_devices(session, fleet.seen))
 
     @router.get("/v1/devices/{device}", responses=answers(DeviceDetail))
     def device(device: str) -> Response:
@@ -110,12 +102,6 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         whatever came before, and its assignment gets a fresh revision.
         """
         return answer(fleet.mending.mend(device))
-
-    @router.get("/v1/releases", responses=answers(list[ReleaseView]))
-    def releases() -> Response:
-        """All releases, newest first."""
-        with fleet.db.read() as session:
-            return answer(overview.list_releases(session, fleet.site.blobs))
 
     return router
 

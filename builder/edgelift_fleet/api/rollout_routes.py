@@ -6,20 +6,31 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
 
 from edgelift_contract import codec
 from edgelift_fleet.api.limits import read_body
+from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import answer, operator_router
-from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.api.schema import answers, answers_list, takes
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
 from edgelift_fleet.rollout.commands import Command
+from edgelift_fleet.rollout.listing import WHOLE_ROLLOUTS, RolloutFilter
 from edgelift_fleet.rollout.view import DEVICES, MAX_DEVICES, Asked
 
 #: An order that lets ten thousand devices go by name, a selector that lists them.
 MAX_ORDER_BYTES = 1 << 20
 #: Largest number that the database counts to.
 LARGEST = 2**63 - 1
+
+
+class RolloutPageQuery(PageQuery):
+    """A page of rollouts; `after` is one, as `r7`. Keys to sort by: `created`, `changed`, `state`."""
+
+    state: Annotated[str, Field(max_length=16, description="In this state; `open`: not ended.")] = ""
+    name: Annotated[str, Field(max_length=100, description="As a person named it.")] = ""
+    release: Annotated[str, Field(max_length=130, description="Of this release, as digits@2.")] = ""
 
 
 def rollout_routes(fleet: Fleet) -> APIRouter:
@@ -44,10 +55,11 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         wanted = codec.decode_json(body, RolloutRequest, what="request")
         return answer(await run_in_threadpool(fleet.rollouts.preview, wanted))
 
-    @router.get("/v1/rollouts", responses=answers(list[RolloutSummary]))
-    def rollouts() -> Response:
-        """The newest rollouts, newest first: counts and reasons, no devices."""
-        return answer(fleet.rollouts.list())
+    @router.get("/v1/rollouts", responses=answers_list(RolloutSummary))
+    def rollouts(request: Request, asked: Annotated[RolloutPageQuery, Query()]) -> Response:
+        """Rollouts, newest first: counts and reasons, no devices. Without a page the newest 200."""
+        found = RolloutFilter(asked.state, asked.name, asked.release)
+        return answer_page(request, fleet.rollouts.list(found, asked.wish(WHOLE_ROLLOUTS)))
 
     @router.get("/v1/rollouts/{rollout}", responses=answers(RolloutView))
     def rollout(

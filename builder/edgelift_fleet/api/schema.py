@@ -8,6 +8,11 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+#: Of every list.
+LIST_HEADERS: dict[str, Any] = {
+    "Total-Count": {"description": "How many there are, on all pages together.", "schema": {"type": "integer"}},
+    "Link": {"description": "The next page, as rel=next; missing on the last.", "schema": {"type": "string"}},
+}
 _REF = "#/components/schemas/{name}"
 _used: dict[str, Any] = {}
 
@@ -26,6 +31,13 @@ def takes(kind: Any) -> dict[str, Any]:
 def answers(kind: Any, description: str = "Done.") -> dict[int | str, dict[str, Any]]:
     """`responses` of a route that answers `kind` in JSON."""
     return {200: {"description": description, "content": {"application/json": {"schema": _schema(kind)}}}}
+
+
+def answers_list(kind: Any) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers a page of `kind`."""
+    made = answers(list[kind])
+    made[200]["headers"] = LIST_HEADERS
+    return made
 
 
 def add_schemas(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str, Any]) -> None:

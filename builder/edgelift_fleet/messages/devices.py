@@ -77,6 +77,26 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     faults: list[FaultView] = []
 
 
+class DeviceCounts(msgspec.Struct, frozen=True):
+    """How many devices there are, of those that were asked for.
+
+    Attributes:
+        total: all of them.
+        online: there now.
+        failing: with a slot that could not take what it should run, and still should.
+        duplicates: ids under which several devices speak.
+        by_class: hardware class → devices.
+        by_release: release, as `digits@2` → slots that serve it.
+    """
+
+    total: int
+    online: int
+    failing: int
+    duplicates: int
+    by_class: dict[str, int]
+    by_release: dict[str, int]
+
+
 class MendReply(msgspec.Struct, frozen=True):
     """What a mend did: what was `dropped` because it could not be read, the fresh `revision` of the assignment (None:
     nothing is assigned now, the device keeps what it serves), and slots whose assignment was `lost`: assign them again.

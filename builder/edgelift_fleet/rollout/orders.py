@@ -9,12 +9,14 @@ from edgelift_contract import codec
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
+from edgelift_fleet.paging import Page, Wish
 from edgelift_fleet.rollout.commands import Command, carry_out, get_rollout
+from edgelift_fleet.rollout.listing import EVERY, WHOLE_ROLLOUTS, RolloutFilter, list_rollouts
 from edgelift_fleet.rollout.observe import keep_members, rollout_id
 from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_keep, to_plan
 from edgelift_fleet.rollout.preview import look_ahead, preview, refusals
 from edgelift_fleet.rollout.story import note
-from edgelift_fleet.rollout.view import ALL, Asked, summaries, view
+from edgelift_fleet.rollout.view import ALL, Asked, view
 from edgelift_fleet.selector import short
 from edgelift_fleet.tables import RolloutRow
 
@@ -91,10 +93,10 @@ class Rollouts:
         self._wake()
         return shown
 
-    def list(self) -> list[RolloutSummary]:
-        """The newest rollouts, newest first."""
+    def list(self, asked: RolloutFilter = EVERY, wish: Wish = WHOLE_ROLLOUTS) -> Page[RolloutSummary]:
+        """Rollouts, newest first unless `wish` says otherwise; raises as `listing.list_rollouts`."""
         with self._db.read() as session:
-            return summaries(session)
+            return list_rollouts(session, asked, wish)
 
     def show(self, name: str, asked: Asked = ALL) -> RolloutView:
         """One rollout; raises ContractError `not-found`."""

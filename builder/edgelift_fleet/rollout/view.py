@@ -22,8 +22,8 @@ from edgelift_fleet.rollout.story import read_event
 from edgelift_fleet.rows import Fault, read_row
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
-#: Rollouts in a list, and events of one rollout, at most.
-MAX_LIST, MAX_EVENTS = 200, 500
+#: Events of one rollout that are shown, at most.
+MAX_EVENTS = 500
 #: Devices of one rollout that are shown if nobody says how many, and at most.
 DEVICES, MAX_DEVICES = 100, 1000
 
@@ -48,9 +48,8 @@ class Asked(msgspec.Struct, frozen=True):
 ALL = Asked()
 
 
-def summaries(session: Session) -> list[RolloutSummary]:
-    """The newest rollouts, newest first, in two statements."""
-    rows = session.scalars(sa.select(RolloutRow).order_by(RolloutRow.number.desc()).limit(MAX_LIST)).all()
+def summaries(session: Session, rows: Sequence[RolloutRow]) -> list[RolloutSummary]:
+    """Rollouts in a list, in one statement."""
     counts = _counts(session, [row.number for row in rows])
     return [RolloutSummary(**_summary(row, counts.get(row.number, {}))) for row in rows]
 

@@ -1,0 +1,68 @@
+"""Devices in lists: pages, filters, and how many there are of what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgelift_fleet.api.listing import PageQuery, answer_page
+from edgelift_fleet.api.operator_routes import answer, operator_router
+from edgelift_fleet.api.schema import answers, answers_list
+from edgelift_fleet.device_filter import DeviceFilter
+from edgelift_fleet.device_list import count_devices, list_devices
+from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.messages import DeviceCounts, DeviceSummary
+from edgelift_fleet.paging import WHOLE
+from edgelift_fleet.selector import MAX_LENGTH
+
+_Word = Annotated[str, Field(max_length=130)]
+
+
+class DeviceQuery(BaseModel):
+    """Which devices; all that is given must hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to: Annotated[str, Field(max_length=MAX_LENGTH, description="A selector.")] = ""
+    hardware_class: Annotated[
+        str, Field(alias="class", max_length=64, description="A hardware class, or a pattern of it.")
+    ] = ""
+    tag: Annotated[list[str], Field(max_length=64, description="A tag, or key=value; each must be there.")] = []
+    release: Annotated[_Word, Field(description="A slot serves it, as digits@2, or the model.")] = ""
+    failing: Annotated[bool | None, Field(description="A slot could not take what it should run.")] = None
+    online: Annotated[bool | None, Field(description="It is there.")] = None
+    duplicate: Annotated[bool | None, Field(description="Several devices speak under its id.")] = None
+    faulty: Annotated[bool | None, Field(description="It is set apart.")] = None
+
+    def filter(self) -> DeviceFilter:
+        """As it is asked of the database."""
+        return DeviceFilter(
+            self.to, self.hardware_class, tuple(self.tag), self.release, self.failing, self.online, self.duplicate,
+            self.faulty,
+        )  # fmt: skip
+
+
+class DevicePageQuery(DeviceQuery, PageQuery):
+    """A page of those devices. Keys to sort by: `id`, `class`, `last-seen`, `enrolled`."""
+
+
+def device_list_routes(fleet: Fleet) -> APIRouter:
+    """The operators' side of the API: devices in lists."""
+    router = operator_router(fleet, "operators")
+
+    @router.get("/v1/devices", responses=answers_list(DeviceSummary))
+    def devices(request: Request, asked: Annotated[DevicePageQuery, Query()]) -> Response:
+        """Devices, by id: what serves, what should, how the last update ended."""
+        with fleet.db.read() as session:
+            page = list_devices(session, fleet.seen, asked.filter(), asked.wish(WHOLE))
+        return answer_page(request, page)
+
+    @router.get("/v1/devices/counts", responses=answers(DeviceCounts))
+    def counts(asked: Annotated[DeviceQuery, Query()]) -> Response:
+        """How many devices there are, online, failing, by class and by release. Takes the filters of the list."""
+        with fleet.db.read() as session:
+            return answer(count_devices(session, fleet.seen, asked.filter()))
+
+    return router

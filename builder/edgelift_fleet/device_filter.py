@@ -1,0 +1,160 @@
+"""Which devices a person asks to see: a selector, and what only shows once it is read.
+
+What the database can judge is one WHERE. What it can't (facts, who is there by what this server heard a moment ago,
+what can't be read) is judged here over the devices that the rest leaves, by a fixed number of statements.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract.assignment import Assignment
+from edgelift_contract.errors import ContractError
+from edgelift_contract.report import DeviceFacts, UpdateReport
+from edgelift_fleet.assignments import has_failed_at, revisions_spent
+from edgelift_fleet.cohorts import Where, among, split
+from edgelift_fleet.devices import LastSeen, is_online
+from edgelift_fleet.rows import is_readable, read_row
+from edgelift_fleet.selector import And, Tree, parse_selector
+from edgelift_fleet.selector_terms import parse_term
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow
+
+#: In a last update's JSON: it may have failed. Quotes inside a text are escaped, so no message looks like this.
+_FAILED = tuple(f'%"outcome":"{outcome}"%' for outcome in ("refused", "rolled-back", "inconsistent"))
+
+
+@dataclass(frozen=True)
+class DeviceFilter:
+    """What devices are asked for; all of it must hold.
+
+    Attributes:
+        to: a selector.
+        hardware_class: or a pattern of it, as `arm64-*`.
+        tags: each `key` or `key=value`.
+        release: that a slot serves, as `digits@2`, or a model.
+        failing: a slot could not take what it should run, and still should.
+        online: it is there.
+        duplicate: several devices speak under its id.
+        faulty: it is set apart, for something of it can't be read.
+    """
+
+    to: str = ""
+    hardware_class: str = ""
+    tags: tuple[str, ...] = ()
+    release: str = ""
+    failing: bool | None = None
+    online: bool | None = None
+    duplicate: bool | None = None
+    faulty: bool | None = None
+
+    def tree(self) -> Tree:
+        """What of it a selector can say. Raises ContractError `bad-id`."""
+        terms = [parse_selector(self.to or "all"), *(_term("tag", tag) for tag in self.tags)]
+        if self.hardware_class:
+            terms.append(_term("class", self.hardware_class))
+        if self.release:
+            terms.append(_term("runs", self.release))
+        return And(tuple(terms))
+
+
+def _term(kind: str, text: str) -> Tree:
+    """A term of the selector's language from a filter of its own."""
+    try:
+        if "\0" in text:
+            raise ContractError("bad-id", f"{text[:80]!r} holds a character that nothing here has")
+        return parse_term(f"{kind}:{text}")
+    except ContractError as error:
+        raise ContractError(error.code, f"{error.message.rstrip('.')}.", hint=error.hint) from error
+
+
+ALL = DeviceFilter()
+
+
+@dataclass(frozen=True)
+class ChosenDevices:
+    """The devices that a filter means: those of `where`, and of them only `kept` unless that is None."""
+
+    where: Where
+    kept: Set[str] | None = None
+
+    def has(self, device: str) -> bool:
+        """Is the device, which is one of `where`, meant?"""
+        return self.kept is None or device in self.kept
+
+
+def choose(session: Session, seen: LastSeen, asked: DeviceFilter) -> ChosenDevices:
+    """The devices that `asked` means now.
+
+    Raises:
+        ContractError: `bad-id`.
+    """
+    where, rest = split(asked.tree())
+    judged = [judge for judge in (asked.failing, asked.online, asked.duplicate, asked.faulty) if judge is not None]
+    if rest is None and not judged:
+        return ChosenDevices(where)
+    kept: Set[str] = frozenset(session.scalars(sa.select(DeviceRow.id).where(where)))
+    if rest is not None:
+        kept = among(session, rest, frozenset(kept), where)
+    for wanted, those in (
+        (asked.failing, failing), (asked.online, online), (asked.duplicate, duplicates), (asked.faulty, faulty)
+    ):  # fmt: skip
+        if wanted is not None:
+            found = those(session, seen, where)
+            kept = kept & found if wanted else kept - found
+    return ChosenDevices(where, kept)
+
+
+def failing(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
+    """Devices with a slot that could not take what it should run, and still should."""
+    query = sa.select(SlotStateRow, AssignmentRow.body).join(DeviceRow, DeviceRow.id == SlotStateRow.device)
+    query = query.join(AssignmentRow, AssignmentRow.device == SlotStateRow.device).where(where)
+    may_have = sa.or_(*(SlotStateRow.last_update.like(pattern) for pattern in _FAILED))
+    found = set()
+    for slot, body in session.execute(query.where(may_have)):
+        assigned = read_row(body, Assignment, owner=slot.device, what="assignment", into=[])
+        wanted = assigned.slots.get(slot.slot) if assigned else None
+        if wanted is not None and has_failed_at(slot, wanted):
+            found.add(slot.device)
+    return found
+
+
+def online(session: Session, seen: LastSeen, where: Where) -> Set[str]:
+    """Devices that are there, also by what has not been written down yet."""
+    now = time.time()
+    columns = (
+        DeviceRow.id, DeviceRow.last_seen, DeviceRow.transport, DeviceRow.presence_online, DeviceRow.gone_at
+    )  # fmt: skip
+    return {
+        row.id for row in session.execute(sa.select(*columns).where(where)) if is_online(row, seen.of(row)[0], now)
+    }
+
+
+def duplicates(_session: Session, seen: LastSeen, _where: Where) -> Set[str]:
+    """Ids under which several devices speak."""
+    return seen.sightings.doubled()
+
+
+def faulty(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
+    """Devices of which a list shows faults."""
+    query = sa.select(DeviceRow.id, DeviceRow.facts, DeviceRow.revision_seen, AssignmentRow.body)
+    found = {
+        device
+        for device, facts, revision_seen, body in session.execute(
+            query.outerjoin(AssignmentRow, AssignmentRow.device == DeviceRow.id).where(where)
+        )
+        if not is_readable(facts, DeviceFacts)
+        or (body is not None and not is_readable(body, Assignment))
+        or revisions_spent(device, revision_seen)
+    }
+    updates = sa.select(SlotStateRow.device, SlotStateRow.last_update).join(
+        DeviceRow, DeviceRow.id == SlotStateRow.device
+    )
+    for device, body in session.execute(updates.where(where, SlotStateRow.last_update != "")):
+        if not is_readable(body, UpdateReport):
+            found.add(device)
+    return found

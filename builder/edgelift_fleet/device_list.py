@@ -1,0 +1,98 @@
+"""Lists of devices, and how many there are of what: a fixed number of statements, and a page's cost is the page's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract.ids import check_device_id
+from edgelift_fleet.cohorts import Where
+from edgelift_fleet.device_filter import ALL, ChosenDevices, DeviceFilter, choose, failing, online
+from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.messages import DeviceCounts, DeviceSummary
+from edgelift_fleet.overview import summary
+from edgelift_fleet.paging import WHOLE, Page, Wish, cut, order_of
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow
+
+#: More ids than this are not handed to the database one by one.
+_MAX_IDS = 1000
+SORTS = {
+    "id": DeviceRow.id,
+    "class": DeviceRow.hardware_class,
+    "last-seen": DeviceRow.last_seen,
+    "enrolled": DeviceRow.enrolled_at,
+}
+
+
+def list_devices(
+    session: Session, seen: LastSeen, asked: DeviceFilter = ALL, wish: Wish = WHOLE
+) -> Page[DeviceSummary]:
+    """Devices that `asked` means, by id unless `wish` says otherwise.
+
+    Raises:
+        ContractError: `bad-id`, `malformed`.
+    """
+    order = order_of(wish.sort, SORTS, DeviceRow.id, "id")
+    chosen = choose(session, seen, asked)
+    query = sa.select(DeviceRow.id).where(chosen.where).order_by(*order.clauses())
+    if wish.after:
+        query = query.where(order.after(session, check_device_id(wish.after), f"device {wish.after!r}"))
+    if chosen.kept is None:
+        found = list(session.scalars(query.limit(wish.most + 1)))
+    else:
+        found = [device for device in session.scalars(query) if device in chosen.kept]
+    ids, more = cut(wish, found)
+    return Page(
+        _summaries(session, seen, ids, chosen.where), _total(session, chosen), ids[-1] if more and ids else ""
+    )
+
+
+def count_devices(session: Session, seen: LastSeen, asked: DeviceFilter = ALL) -> DeviceCounts:
+    """How many devices `asked` means, and how many of them are what. Raises ContractError `bad-id`."""
+    chosen = choose(session, seen, asked)
+    of_class = sa.select(DeviceRow.id, DeviceRow.hardware_class).where(chosen.where)
+    classes = {device: name for device, name in session.execute(of_class) if chosen.has(device)}
+    slots = sa.select(SlotStateRow.device, SlotStateRow.model, SlotStateRow.version)
+    slots = slots.join(DeviceRow, DeviceRow.id == SlotStateRow.device).where(
+        chosen.where, SlotStateRow.artifact != ""
+    )
+    serving = Counter(
+        f"{model}@{version}" for device, model, version in session.execute(slots) if device in classes
+    )
+    return DeviceCounts(
+        total=len(classes),
+        online=len(online(session, seen, chosen.where) & classes.keys()),
+        failing=len(failing(session, seen, chosen.where) & classes.keys()),
+        duplicates=len(seen.sightings.doubled() & classes.keys()),
+        by_class=dict(sorted(Counter(classes.values()).items())),
+        by_release=dict(sorted(serving.items())),
+    )
+
+
+def _total(session: Session, chosen: ChosenDevices) -> int:
+    if chosen.kept is not None:
+        return len(chosen.kept)
+    return session.scalar(sa.select(sa.func.count()).select_from(DeviceRow).where(chosen.where)) or 0
+
+
+def _summaries(session: Session, seen: LastSeen, ids: Sequence[str], where: Where) -> list[DeviceSummary]:
+    """In four statements."""
+
+    def rows(kind: Any, column: Any, *order: Any) -> Any:
+        # All of `where` is read, not only `ids`, where these are too many to be named.
+        mine = column.in_(ids if len(ids) <= _MAX_IDS else sa.select(DeviceRow.id).where(where))
+        return session.scalars(sa.select(kind).where(mine).order_by(*order))
+
+    devices = {row.id: row for row in rows(DeviceRow, DeviceRow.id)}
+    slots: dict[str, list[SlotStateRow]] = {}
+    for slot in rows(SlotStateRow, SlotStateRow.device, SlotStateRow.slot):
+        slots.setdefault(slot.device, []).append(slot)
+    tags: dict[str, dict[str, str]] = {}
+    for tag in rows(TagRow, TagRow.device, TagRow.key):
+        tags.setdefault(tag.device, {})[tag.key] = tag.value
+    wanted = {row.device: row.body for row in rows(AssignmentRow, AssignmentRow.device)}
+    return [summary(devices[one], seen, tags.get(one, {}), slots.get(one, []), wanted.get(one), []) for one in ids]

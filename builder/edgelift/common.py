@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgelift.completion import names, selectors
 from edgelift.output import escaped, printing, say
 from edgelift.reach import connect, whereabouts
 from edgelift_contract.assignment import Policy
@@ -53,8 +54,13 @@ ToOption = Annotated[
         "--to", metavar="SELECTOR",
         help="Which devices: all, tag:KEY[=VALUE], class:CLASS, fact:NAME>=VALUE, id:DEVICE, runs:MODEL@VERSION, @FILE "
         "of ids; joined by and, or, not and parentheses.",
+        autocompletion=selectors,
     ),
 ]  # fmt: skip
+DeviceArgument = Annotated[str, typer.Argument(help="The device's id.", autocompletion=names("devices"))]
+ReleaseArgument = Annotated[
+    str, typer.Argument(help="model@version, as in digits@2.", autocompletion=names("releases"))
+]
 
 #: How a device updates; see `edgelift_contract.assignment.Policy`.
 ProbationOption = Annotated[

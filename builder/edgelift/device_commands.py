@@ -8,11 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from edgelift.common import (
+    DeviceArgument,
     JsonOption,
     MaxErrorRateOption,
     MaxLatencyRatioOption,
     MinRequestsOption,
     ProbationOption,
+    ReleaseArgument,
     SiteOption,
     ToOption,
     make_policy,
@@ -20,6 +22,7 @@ from edgelift.common import (
     print_json,
     selector,
 )
+from edgelift.completion import names
 from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError
 
@@ -36,6 +39,11 @@ class _ShowGroup(TyperGroup):
         if args and args[0] not in (*self.commands, "--help"):
             args = ["show", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        found = super().shell_complete(ctx, incomplete)
+        ids = next(param for param in self.commands["show"].params if param.name == "device")
+        return [*found, *ids.shell_complete(ctx, incomplete)]
 
 
 def register(app: typer.Typer) -> None:
@@ -122,7 +130,7 @@ def _update(slot: SlotSummary) -> str:
 
 
 def _device(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: DeviceArgument,
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -138,7 +146,7 @@ def _device(
 
 
 def _mend(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: DeviceArgument,
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -220,9 +228,10 @@ def _swap(swap: SwapView) -> tuple[str, ...]:
 
 
 def _assign(
-    release: Annotated[str, typer.Argument(help="model@version, as in digits@2.")],
+    release: ReleaseArgument,
     device: Annotated[
-        list[str] | None, typer.Option("--device", "-d", help="A device's id; repeat for more.")
+        list[str] | None,
+        typer.Option("--device", "-d", help="A device's id; repeat for more.", autocompletion=names("devices")),
     ] = None,
     to: ToOption = None,
     slot: Annotated[str, typer.Option("--slot", help="The slot [default: the model's name].")] = "",
@@ -280,8 +289,11 @@ def _assign_to(client: Client, release: str, to: str, slot: str, policy: Policy,
 
 
 def _tag(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
-    tags: Annotated[list[str], typer.Argument(help="KEY or KEY=VALUE to set, KEY- to remove.")],
+    device: DeviceArgument,
+    tags: Annotated[
+        list[str],
+        typer.Argument(help="KEY or KEY=VALUE to set, KEY- to remove.", autocompletion=names("tags")),
+    ],
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -101,6 +101,20 @@ def whereabouts(site: Path | None = None) -> Whereabouts:
     return found
 
 
+def whereabouts_of(context: typer.Context) -> Whereabouts:
+    """As `whereabouts`, of a command that a shell is about to complete: nothing has been told yet but to its context."""
+    said: list[dict[str, Any]] = []
+    inner: Any = context
+    while inner is not None:
+        said.append(inner.params)
+        inner = inner.parent
+    found = Whereabouts()
+    for one in reversed(said):  # what a command was told wins over what its group was
+        found = found.merged(one.get("site"), one.get("server") or "", one.get("token_file"))
+    _TOLD.set(found)
+    return whereabouts()
+
+
 def connect(where: Whereabouts, *, brief: bool = False) -> Client:
     """The control plane there.
 

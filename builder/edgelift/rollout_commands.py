@@ -15,6 +15,7 @@ from edgelift.common import (
     open_client,
     print_json,
 )
+from edgelift.completion import names
 from edgelift.output import ago, make_console, printable, printing, say, shortened, show_table
 from edgelift.rollout_preview import plan_line
 from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline, state_words
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _ENDED = ("done", "rolled-back", "wave-rolled-back", "cancelled")
 _POLL_S = 0.3
 
-RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id, as r7.")]
+RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id, as r7.", autocompletion=names("rollouts"))]
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, kept in the rollout's story.")]
 
 
@@ -141,7 +142,10 @@ def _rollback(
 
 def _let_go(
     rollout: RolloutArgument,
-    devices: Annotated[list[str], typer.Argument(help="The devices to wait for no longer.")],
+    devices: Annotated[
+        list[str],
+        typer.Argument(help="The devices to wait for no longer.", autocompletion=names("devices")),
+    ],
     why: WhyOption = "",
     site: SiteOption = None,
     as_json: JsonOption = False,

@@ -18,6 +18,7 @@ from edgelift.common import (
     open_client,
     print_json,
 )
+from edgelift.completion import names
 from edgelift.output import say
 from edgelift.plan_file import make_request, parse_words, read_plan_file
 from edgelift.rollout_commands import follow
@@ -32,7 +33,9 @@ Text = str | None
 
 
 def start(
-    release: Annotated[str | None, typer.Argument(help="model@version, as in digits@2.")] = None,
+    release: Annotated[
+        str | None, typer.Argument(help="model@version, as in digits@2.", autocompletion=names("releases"))
+    ] = None,
     to: ToOption = None,
     plan: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="A plan in TOML; options win over what it says.")

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import typer
 
-from edgelift.common import JsonOption, SiteOption, open_client, print_json, seconds
+from edgelift.common import DeviceArgument, JsonOption, SiteOption, open_client, print_json, seconds
+from edgelift.completion import names
 from edgelift.output import ago, say, show_table
 from edgelift.telemetry_export import write_export
 from edgelift_contract.errors import ContractError
@@ -60,11 +61,18 @@ def when(text: str, now: float) -> float:
 
 
 def _latency(
-    model: Annotated[str, typer.Option("--model", help="Of this model.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Of this model.", autocompletion=names("models"))] = "",
     version: Annotated[str, typer.Option("--version", help="Of this version.")] = "",
-    hardware_class: Annotated[str, typer.Option("--class", help="On boards of this hardware class.")] = "",
-    device: Annotated[str, typer.Option("--device", "-d", help="On this device.")] = "",
-    tag: Annotated[str, typer.Option("--tag", help="On devices with this tag, as KEY or KEY=VALUE.")] = "",
+    hardware_class: Annotated[
+        str, typer.Option("--class", help="On boards of this hardware class.", autocompletion=names("classes"))
+    ] = "",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="On this device.", autocompletion=names("devices"))
+    ] = "",
+    tag: Annotated[
+        str,
+        typer.Option("--tag", help="On devices with this tag, as KEY or KEY=VALUE.", autocompletion=names("tags")),
+    ] = "",
     phase: Annotated[str, typer.Option("--phase", help="Of total,infer,queue,decode,encode.")] = "total,infer",
     begin: FromOption = "24h",
     end: ToOption = "",
@@ -128,7 +136,12 @@ def _moment(at: float) -> str:
 
 
 def _gauges(
-    device: Annotated[str, typer.Argument(help="The device's id; without one the newest values of all.")] = "",
+    device: Annotated[
+        str,
+        typer.Argument(
+            help="The device's id; without one the newest values of all.", autocompletion=names("devices")
+        ),
+    ] = "",
     begin: FromOption = "24h",
     end: ToOption = "",
     step: Annotated[str, typer.Option("--step", help="Length of a step, as 5m or 1h.")] = "1h",
@@ -191,7 +204,9 @@ def _export(
         Literal["minute", "hour", "day"],
         typer.Option("--resolution", help="Windows and gauges as they came, or sums of an hour or a day."),
     ] = "minute",
-    device: Annotated[str, typer.Option("--device", "-d", help="Of this device.")] = "",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="Of this device.", autocompletion=names("devices"))
+    ] = "",
     begin: FromOption = "24h",
     end: ToOption = "",
     site: SiteOption = None,
@@ -212,7 +227,7 @@ def _export(
 
 
 def _sample(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: DeviceArgument,
     length: Annotated[str, typer.Option("--for", help="For how long from now on, as 2h.")] = "2h",
     site: SiteOption = None,
     as_json: JsonOption = False,

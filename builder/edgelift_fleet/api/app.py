@@ -13,6 +13,7 @@ from edgelift_fleet.api.device_side import DeviceSide
 from edgelift_fleet.api.errors import add_error_handlers
 from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.mark import Marked
+from edgelift_fleet.api.name_routes import name_routes
 from edgelift_fleet.api.operator_routes import operator_routes
 from edgelift_fleet.api.polls import Polls
 from edgelift_fleet.api.release_routes import release_routes
@@ -41,6 +42,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     app.include_router(release_routes(fleet))
     app.include_router(rollout_routes(fleet))
     app.include_router(telemetry_routes(fleet))
+    app.include_router(name_routes(fleet))
     add_error_handlers(app)
     routes = device_routes(fleet)
     add_schemas(app, device_paths(routes), SCHEMES)

@@ -114,8 +114,8 @@ def check_database(site: Site, database: str) -> None:
 
 
 @contextmanager
-def open_database(site: Site) -> Iterator[Database]:
-    """The site's database, in this release's form.
+def open_database(site: Site, *, migrate: bool = True) -> Iterator[Database]:
+    """The site's database, in this release's form; as it is without `migrate`.
 
     Raises:
         ContractError: `conflict` when the site's server runs on another one.
@@ -136,7 +136,8 @@ def open_database(site: Site) -> Iterator[Database]:
                 f"The site's server runs on the database {served}; this command would use {db.name}.",
                 hint="Name the same with --database, or better in site.toml.",
             )
-        db.migrate()
+        if migrate:
+            db.migrate()
         yield db
     finally:
         db.close()

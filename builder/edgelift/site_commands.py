@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgelift import device_commands, rollout_commands, rollout_start, simulate_commands, telemetry_commands
+from edgelift import (
+    device_commands,
+    keeping_commands,
+    rollout_commands,
+    rollout_start,
+    simulate_commands,
+    telemetry_commands,
+)
 from edgelift.common import (
     BlobsOption,
     DatabaseOption,
@@ -37,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(_serve)
     app.command("releases")(_releases)
     device_commands.register(app)
+    keeping_commands.register(app)
     rollout_commands.register(app, rollout_start.start)
     simulate_commands.register(app)
     telemetry_commands.register(app)

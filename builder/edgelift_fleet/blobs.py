@@ -85,6 +85,11 @@ class BlobStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self._folder
+
     def path(self, sha256: str) -> Path | None:
         """Where a blob is; None when it isn't here.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,12 +115,8 @@ class Database:
             TransportError: `busy` when it can't be reached.
         """
         from alembic import command
-        from alembic.config import Config
-        from alembic.script import ScriptDirectory
 
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        known = ScriptDirectory.from_config(config)
+        config, known = _migrations()
         with self._errors():
             with self._reading.connect() as connection:
                 if self._revision(connection, known) == (known.get_current_head() if to == "head" else to):
@@ -134,6 +130,49 @@ class Database:
                     below and any(s.revision == to for s in known.iterate_revisions(now, "base"))
                 )
                 (command.downgrade if down else command.upgrade)(config, to)
+
+    def form(self, connection: sa.Connection) -> str | None:
+        """Which form the tables have, a migration's number; None before the first. Raises as `migrate`."""
+        _, known = _migrations()
+        return self._revision(connection, known)
+
+    @contextmanager
+    def made_anew(self, form: str, fill: Callable[[sa.Connection], None]) -> Iterator[Session]:
+        """One transaction that makes all tables, fills them and brings them up to date; the block is the last part of it.
+
+        Args:
+            form: in which the tables are made, of this release or an older one.
+            fill: fills them then.
+
+        Raises:
+            ContractError: `unknown-schema` for a newer form, `conflict` when something is in the tables already.
+            EdgeliftError: what `migrate` raises.
+        """
+        from alembic import command
+
+        config, known = _migrations()
+        if form not in {script.revision for script in known.walk_revisions()}:
+            raise ContractError("unknown-schema", f"This release doesn't know tables of the form {form}.")
+        with self._errors(), Session(self._writing) as session, session.begin():
+            connection = session.connection()
+            lock(connection, SITE)
+            config.attributes["connection"] = connection
+            if self._revision(connection, known) is not None:
+                self._refuse_filled(connection)
+                command.downgrade(config, "base")
+            command.upgrade(config, form)
+            fill(connection)
+            command.upgrade(config, "head")
+            yield session
+
+    def _refuse_filled(self, connection: sa.Connection) -> None:
+        for table in sa.inspect(connection).get_table_names():
+            query = sa.select(sa.literal(1)).select_from(sa.table(table)).limit(1)
+            if table != "alembic_version" and connection.execute(query).first():
+                raise ContractError(
+                    "conflict", f"In the database {self.name} there is a site already.",
+                    hint="Name an empty one with --database.",
+                )  # fmt: skip
 
     def _revision(self, connection: sa.Connection, known: Any) -> str | None:
         """Which form the tables have; None before the first."""
@@ -186,6 +225,16 @@ class Database:
             if meant is None:
                 raise
             raise meant from error
+
+
+def _migrations() -> tuple[Any, Any]:
+    """Alembic's configuration, and the migrations that this release knows."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config, ScriptDirectory.from_config(config)
 
 
 def name_of(where: Path | str | sa.URL) -> str:

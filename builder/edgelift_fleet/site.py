@@ -36,7 +36,8 @@ else:
 SITE_FILE = "site.toml"
 SCHEMA = 1
 
-_OF_DATABASE = "database-password"
+#: The secret that holds the password of a database.
+OF_DATABASE = "database-password"
 
 _OURS = {SITE_FILE, "blobs", "secrets", "run"}
 
@@ -90,8 +91,8 @@ class Site:
         if not self.config.database:
             return self.folder / "edgelift.db"
         url, password = _parse(self.config.database)
-        if not password and (self.folder / "secrets" / _OF_DATABASE).exists():
-            password = self.secret(_OF_DATABASE)
+        if not password and (self.folder / "secrets" / OF_DATABASE).exists():
+            password = self.secret(OF_DATABASE)
         return url.set(password=password) if password else url
 
     @property
@@ -161,7 +162,7 @@ def create_site(folder: Path, *, database: str = "", blobs: str = "") -> tuple[S
             if not (folder / "secrets" / name).exists():
                 write_atomically(folder / "secrets" / name, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
         if password:
-            write_atomically(folder / "secrets" / _OF_DATABASE, password.encode() + b"\n", mode=0o600)
+            write_atomically(folder / "secrets" / OF_DATABASE, password.encode() + b"\n", mode=0o600)
         write_atomically(folder / SITE_FILE, _site_file(folder.name, url, blobs).encode(), mode=0o600)
     return load_site(folder), True
 
@@ -181,6 +182,19 @@ def _site_file(name: str, database: sa.URL | None, blobs: str) -> str:
     if blobs:
         lines.append(f"blobs = {json.dumps(blobs, ensure_ascii=False)}")
     return "\n".join(lines) + "\n"
+
+
+def write_config(folder: Path, config: SiteConfig) -> None:
+    """Write the `site.toml` of a folder; raises `OSError`."""
+    lines = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in msgspec.to_builtins(config).items()
+        if name == "schema" or value != getattr(_DEFAULTS, name)
+    ]
+    write_atomically(folder / SITE_FILE, ("\n".join(lines) + "\n").encode(), mode=0o600)
+
+
+_DEFAULTS = SiteConfig(schema=SCHEMA, name="")
 
 
 def load_site(folder: Path, *, database: str = "", blobs: str = "") -> Site:

@@ -37,7 +37,8 @@ class RolloutEvent(msgspec.Struct, frozen=True):
 
     Attributes:
         at: seconds since 1970.
-        kind: the rollout's new state, devices' new status, or `wave`, `joined`, `held`, `elsewhere`, `let-go`.
+        kind: the rollout's new state, devices' new status, or `wave`, `joined`, `held`, `elsewhere`, `let-go`,
+            `site-restored`.
         text: for people; of many devices it names a few.
         seq: grows with every event of a site.
         who, why: of an order that a person gave.

@@ -12,6 +12,7 @@ from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest
 from edgelift_fleet.paging import Page, Wish
 from edgelift_fleet.rollout.commands import Command, carry_out, get_rollout
 from edgelift_fleet.rollout.listing import EVERY, WHOLE_ROLLOUTS, RolloutFilter, list_rollouts
+from edgelift_fleet.rollout.numbers import next_number
 from edgelift_fleet.rollout.observe import keep_members, rollout_id
 from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_keep, to_plan
 from edgelift_fleet.rollout.preview import look_ahead, preview, refusals
@@ -54,8 +55,9 @@ class Rollouts:
             for refusal in refusals(found, request.to):
                 raise refusal
             row = RolloutRow(
-                model=found.release.model, version=found.release.version, slot=found.slot, selector=request.to,
-                plan=codec.canonical_json(kept).decode(), policy=codec.canonical_json(request.policy).decode(),
+                number=next_number(session), model=found.release.model, version=found.release.version, slot=found.slot,
+                selector=request.to, plan=codec.canonical_json(kept).decode(),
+                policy=codec.canonical_json(request.policy).decode(),
                 state="scheduled" if plan.start_at > now else "running", wave=-1, reason="It begins.", created_at=now,
                 changed_at=now, cohort=len(found.members),
             )  # fmt: skip

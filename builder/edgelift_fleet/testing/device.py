@@ -21,6 +21,7 @@ from edgelift_contract.assignment import Assignment, SlotAssignment, parse_assig
 from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import parse_manifest
+from edgelift_contract.replies import ASSIGNMENT_HEADER
 from edgelift_contract.report import DeviceFacts, Outcome, Presence, Report, SlotReport, UpdateReport
 from edgelift_contract.telemetry import Batch, DeviceEvent, Item, SwapRecord, Window
 from edgelift_fleet.testing.mqtt import connect_mqtt
@@ -80,7 +81,7 @@ class SimulatedDevice:
         self.url, self.name, self.facts, self.tags = url, name, facts, tags or {}
         self.behaviour = behaviour or Behaviour()
         self.slots: dict[str, SlotReport] = {}
-        self.revision = 0
+        self.revision, self.held = 0, ""
         self.epoch, self.sequence, self.seq = "", 0, 0
         self.fetched: dict[str, int] = {}
         self._mqtt, self._fetch, self._starts = mqtt, fetch, 0
@@ -142,7 +143,7 @@ class SimulatedDevice:
             made = Report(
                 schema=1, device=self.name, epoch=self.epoch, sequence=self.sequence, at=time.time(),
                 agent_version="simulated", revision_seen=self.revision, revision_applied=self.revision,
-                slots=dict(self.slots), facts=self.facts, tags=self.tags,
+                slots=dict(self.slots), facts=self.facts, tags=self.tags, assignment=self.held,
             )  # fmt: skip
             self._send(routes.reported_topic(self.name), routes.report_path(self.name), "PUT", made, retain=True)
         return made
@@ -183,27 +184,42 @@ class SimulatedDevice:
             except (requests.RequestException, OSError) as error:
                 self.errors.append(str(error))
                 self._stopping.wait(0.2)
+                if isinstance(error, requests.HTTPError) and error.response.status_code == 404:
+                    self._introduce_again()
+
+    def _introduce_again(self) -> None:
+        """To a host that doesn't know it any more."""
+        try:
+            self.enrol()
+            self.report()
+        except (requests.RequestException, OSError) as error:
+            self.errors.append(str(error))
 
     def _next(self) -> bytes | None:
         if self.client is not None:
             self._wake.wait(1)
             self._wake.clear()
             return self._inbox.pop() if self._inbox else None
-        headers = {"If-None-Match": f'"{self.revision}"'}
+        headers = {"If-None-Match": f'"{self.revision}"', ASSIGNMENT_HEADER: self.held}
         path = f"{routes.desired_path(self.name)}?wait_s=0.5"
         response = self._call("GET", path, headers=headers)
         return response.content if response.status_code == 200 else None
 
     def take(self, data: bytes) -> None:
-        """Converge to an assignment; an older or the same one changes nothing."""
-        assignment = parse_assignment(data, device=self.name)
-        if assignment.revision <= self.revision:
+        """Converge to an assignment; the same one changes nothing, and of an older one the host is told, as by the agent."""
+        assignment, digest = parse_assignment(data, device=self.name), codec.digest(data)
+        if digest == self.held or (assignment.revision == self.revision and not self.held):
             return
-        before, self.revision = self.revision, assignment.revision
+        if assignment.revision <= self.revision:
+            self.report()
+            self._stopping.wait(0.05)
+            return
+        before = self.revision, self.held
+        self.revision, self.held = assignment.revision, digest
         try:
             self._converge(assignment)
         except BaseException:
-            self.revision = before  # the link broke: it is asked for, and carried out, again
+            self.revision, self.held = before  # the link broke: it is asked for, and carried out, again
             raise
 
     def _converge(self, assignment: Assignment) -> None:

@@ -1,0 +1,110 @@
+"""What keeping a site is about, as a backup holds it and as commands print it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from edgelift_contract.ids import Bytes, Sha256
+
+_Column = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")]
+_Secret = Annotated[str, Meta(pattern=r"^[a-z][a-z-]{0,62}\Z")]
+
+
+class BackupPart(msgspec.Struct, frozen=True):
+    """A member of the file. `sha256` is of its bytes as they are in the file."""
+
+    name: Annotated[str, Meta(max_length=200)]
+    size_bytes: Bytes
+    sha256: Sha256
+
+
+class BackupTable(msgspec.Struct, frozen=True):
+    """A table: `parts` hold its `rows`, each a list of values in the order of `columns`."""
+
+    name: _Column
+    columns: list[_Column]
+    rows: int
+    parts: list[BackupPart]
+
+
+class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a backup; the member before the last, which holds its SHA-256.
+
+    Attributes:
+        id: of this backup alone.
+        made_at: seconds since 1970: the state that it holds is of this moment.
+        version: of the edgelift that made it.
+        site: the site's name.
+        config: its `site.toml` as a table; without passwords.
+        engine: of the database that it was taken from, `sqlite` or `postgresql`.
+        form: of its tables: a migration's number.
+        releases: as `digits@2`, the oldest first.
+        blobs: all that releases and assignments name and that were whole.
+        with_blobs: are their bytes here too?
+        lost: blobs that were missing or damaged when it was made.
+        secrets: by name; empty when it was made without.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    format: str = "edgelift-backup"
+    schema: int
+    id: str
+    made_at: float
+    version: str
+    site: str
+    config: dict[str, str | float | int]
+    engine: str
+    form: str
+    tables: list[BackupTable]
+    releases: list[str]
+    blobs: list[BackupPart]
+    with_blobs: bool
+    lost: list[str]
+    secrets: dict[_Secret, BackupPart]
+
+
+class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup as it was made or verified. `lost`: blobs that were missing or damaged, and so aren't in it."""
+
+    path: str
+    size_bytes: int
+    made_at: float
+    site: str
+    engine: str
+    version: str
+    form: str
+    devices: int
+    rows: int
+    releases: list[str]
+    blobs: int
+    blob_bytes: int
+    with_blobs: bool
+    with_secrets: bool
+    lost: list[str]
+
+
+class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A site that was restored.
+
+    Attributes:
+        folder: of the site.
+        database: as people may see it.
+        backup: what it was made from.
+        new_secrets: the backup held none, so devices and tools need the new ones.
+        missing: blobs that releases name and that aren't there.
+        unready: releases with a blob that isn't there: publish them again.
+        cancelled, going_back: rollouts that were under way, as `r7`.
+    """
+
+    folder: str
+    database: str
+    backup: BackupReport
+    new_secrets: bool
+    missing: list[str]
+    unready: list[str]
+    cancelled: list[str]
+    going_back: list[str]

@@ -18,14 +18,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_sha256
+from edgelift_fleet.blob_files import DAMAGED, PIECE_BYTES, check_digest, check_size, hash_file, is_whole
 from edgelift_fleet.files import disk_errors, sync_folder
+from edgelift_fleet.uploads import BlobUpload, FileUpload
 
-_PIECE_BYTES = 1 << 20
 _INCOMING = ".incoming"
-#: Where `scrub` sets damaged blobs aside, beside the others.
-DAMAGED = ".damaged"
 
 
 class BlobIntake(Protocol):
@@ -70,6 +68,18 @@ class Blobs(Protocol):
     def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
         """The bytes from `begin` up to `end`, in pieces. Raises what a far store raises."""
 
+    def upload(self, sha256: str, size_bytes: int) -> BlobUpload:
+        """Begin to take in a blob of so many bytes that comes in pieces.
+
+        Raises:
+            ContractError: `bad-id` when `sha256` is no digest.
+            DeviceError: `disk-full` also when there would not be enough room; `read-only`, `disk-error`.
+            TransportError: `busy` when a far store does not answer.
+        """
+
+    def is_whole(self, sha256: str) -> bool:
+        """Is the blob there, and what its name says? Reads it. Raises as `size`."""
+
     def batch(self) -> AbstractContextManager[BlobIntake]:
         """Add blobs all together: in place at the end of the block, or none of them.
 
@@ -108,9 +118,18 @@ class BlobStore:
         """See `Blobs`."""
         with (self._folder / check_sha256(sha256)).open("rb") as file:
             file.seek(begin)
-            while begin < end and (piece := file.read(min(_PIECE_BYTES, end - begin))):
+            while begin < end and (piece := file.read(min(PIECE_BYTES, end - begin))):
                 begin += len(piece)
                 yield piece
+
+    def upload(self, sha256: str, size_bytes: int) -> FileUpload:
+        """See `Blobs`."""
+        return FileUpload(self._folder, check_sha256(sha256), size_bytes)
+
+    def is_whole(self, sha256: str) -> bool:
+        """See `Blobs`."""
+        path = self.path(sha256)
+        return path is not None and is_whole(path)
 
     @contextmanager
     def batch(self) -> Iterator[BlobBatch]:
@@ -166,10 +185,7 @@ class BlobBatch:
         if not path.is_file():
             self.mended += (self._folder / DAMAGED / sha256).is_file()
             return False
-        try:
-            whole = hash_file(path, lambda _: None) == sha256
-        except OSError:
-            whole = False
+        whole = is_whole(path)
         self.mended += not whole
         return whole
 
@@ -202,43 +218,10 @@ def _hold(incoming: Path) -> int:
         os.close(lock)
 
 
-def check_size(source: Path, size_bytes: int, what: str) -> None:
-    """Is the file there, with so many bytes? Raises ContractError `missing-blob`, `size-mismatch`."""
-    if not source.is_file():
-        raise ContractError("missing-blob", f"{what} is missing: there is no file {source.name[:12]}….")
-    found = source.stat().st_size
-    if found != size_bytes:
-        raise ContractError(
-            "size-mismatch",
-            f"{what} has {found} bytes; its manifest says {size_bytes}.",
-            hint="Build the release again, or copy it again in full.",
-        )
-
-
-def check_digest(found: str, sha256: str, what: str) -> None:
-    """Is it what its name says? Raises ContractError `digest-mismatch`."""
-    if found != sha256:
-        raise ContractError(
-            "digest-mismatch",
-            f"{what} was altered: its SHA-256 is {found[:12]}…, its manifest says {sha256[:12]}….",
-            hint="Build the release again, or copy it again.",
-        )
-
-
-def hash_file(source: Path, advance: Callable[[int], None]) -> str:
-    """The file's SHA-256 in hex; `advance` is told how many bytes were read."""
-    digest = hashlib.sha256()
-    with source.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-            advance(len(piece))
-    return digest.hexdigest()
-
-
 def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> str:
     digest = hashlib.sha256()
     with source.open("rb") as file, target.open("xb") as out:
-        while piece := file.read(_PIECE_BYTES):
+        while piece := file.read(PIECE_BYTES):
             digest.update(piece)
             out.write(piece)
             advance(len(piece))

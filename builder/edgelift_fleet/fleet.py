@@ -17,6 +17,7 @@ from edgelift_fleet.lead import Lead
 from edgelift_fleet.mending import Mending
 from edgelift_fleet.messages import Load
 from edgelift_fleet.parked import Parked
+from edgelift_fleet.publishing import Publishing
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
@@ -46,6 +47,7 @@ class Fleet:
         self.revisions = Revisions(db)
         self.parked = Parked()
         self.blobs = open_blobs(site)
+        self.publishing = Publishing(db, self.blobs)
         self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
         self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)

@@ -56,7 +56,7 @@ def publish(
     """
     release = load_release(folder)
     manifests = [load_manifest(folder, release, entry) for entry in release.artifacts]
-    new = not _exists(db, release)
+    new = not is_published(db, release)
     total = sum(m.total_bytes for m in manifests)
     done = 0
 
@@ -72,11 +72,16 @@ def publish(
             for file in files:
                 batch.add(file.path, file.sha256, file.size_bytes, what=file.what, advance=advance)
     if new:
-        _insert(db, release)
+        insert_release(db, release)
     return Published(release, new, total, batch.mended)
 
 
-def _exists(db: Database, release: Release) -> bool:
+def is_published(db: Database, release: Release) -> bool:
+    """Is the release there already; a row of it that can't be read is mended.
+
+    Raises:
+        ContractError: `conflict` when it is, with other content.
+    """
     with db.read() as session:
         row = find_release_row(session, release.model, release.version)
         if row is None:
@@ -98,7 +103,8 @@ def _exists(db: Database, release: Release) -> bool:
     return True
 
 
-def _insert(db: Database, release: Release) -> None:
+def insert_release(db: Database, release: Release) -> None:
+    """Register a release whose files are all there. Raises as `is_published`."""
     try:
         with db.write(SITE) as session:
             row = ReleaseRow(
@@ -121,7 +127,7 @@ def _insert(db: Database, release: Release) -> None:
                 )
     except sa.exc.IntegrityError:
         # Someone published the same name a moment ago: equal content is fine, other content raises.
-        _exists(db, release)
+        is_published(db, release)
 
 
 def find_release_row(session: Session, model: str, version: str) -> ReleaseRow | None:

@@ -15,8 +15,10 @@ from typing import Any
 
 from edgelift_contract.errors import DeviceError, EdgeliftError, TransportError
 from edgelift_contract.ids import check_sha256
-from edgelift_fleet.blobs import Blobs, BlobStore, check_digest, check_size, hash_file
+from edgelift_fleet.blob_files import check_digest, check_size, hash_file
+from edgelift_fleet.blobs import Blobs, BlobStore
 from edgelift_fleet.site import Site
+from edgelift_fleet.uploads import TakenBlob, refuse_other
 
 #: Bytes that are asked for at once, and that a part of an upload has (S3: at least 5 MiB).
 _PIECE_BYTES = 8 << 20
@@ -108,8 +110,22 @@ class RemoteBlobs:
         finally:
             batch.discard()
 
+    def upload(self, sha256: str, size_bytes: int) -> RemoteUpload:
+        """See `Blobs`."""
+        # A store takes 10,000 parts of an upload and no more.
+        return RemoteUpload(self, sha256, self.open_upload(sha256, max(_PIECE_BYTES, size_bytes // 9_000)))
+
+    def is_whole(self, sha256: str) -> bool:
+        """See `Blobs`."""
+        return bool(self.holds(sha256))
+
+    def forget(self, sha256: str) -> None:
+        """What is remembered of a blob is no longer so."""
+        self._known.pop(sha256, None)
+
     def holds(self, sha256: str) -> bool | None:
         """Is the blob there, and whole? None when it isn't there at all."""
+        self.forget(sha256)  # another server may have taken it away since
         size = self.size(sha256)
         if size is None:
             return None
@@ -118,10 +134,10 @@ class RemoteBlobs:
             digest.update(piece)
         return digest.hexdigest() == sha256
 
-    def open_upload(self, sha256: str) -> Any:
+    def open_upload(self, sha256: str, part_bytes: int = _PIECE_BYTES) -> Any:
         """A file to write the blob to; it appears with its `commit()`."""
         with self._errors():
-            return self._fs.open(self._place(sha256), "wb", autocommit=False, block_size=_PIECE_BYTES)
+            return self._fs.open(self._place(sha256), "wb", autocommit=False, block_size=part_bytes)
 
     def _place(self, sha256: str) -> str:
         return f"{self._root}/{check_sha256(sha256)}"
@@ -143,6 +159,44 @@ class RemoteBlobs:
                 ) from error  # fmt: skip
             reason = str(error).strip() or type(error).__name__
             raise TransportError("busy", f"The blob store {self._name} does not answer: {reason}.") from error
+
+
+class RemoteUpload:
+    """A blob that comes in pieces; see `BlobUpload`."""
+
+    def __init__(self, blobs: RemoteBlobs, sha256: str, upload: Any) -> None:
+        self._blobs, self._sha256, self._upload = blobs, sha256, upload
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        """See `BlobUpload`."""
+        self._digest.update(data)
+        self._size += len(data)
+        with self._blobs._errors():
+            self._upload.write(data)
+
+    def finish(self) -> TakenBlob:
+        """See `BlobUpload`."""
+        try:
+            refuse_other(self._digest.hexdigest(), self._sha256)
+            whole = self._blobs.holds(self._sha256)
+            if not whole:
+                with self._blobs._errors():
+                    self._upload.close()
+                    self._upload.commit()
+                self._upload = None
+                self._blobs.forget(self._sha256)
+            return TakenBlob(self._size, new=whole is None, mended=whole is False)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """See `BlobUpload`."""
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            with self._blobs._errors():
+                upload.discard()
+                upload.closed = True  # or it would be closed, and so uploaded, when nobody holds it any more
 
 
 class RemoteBatch:

@@ -18,7 +18,7 @@ from pathlib import Path
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.ids import SHA256_PATTERN
 from edgelift_contract.manifest import parse_manifest
-from edgelift_fleet.blobs import DAMAGED
+from edgelift_fleet.blob_files import DAMAGED
 from edgelift_fleet.files import disk_errors, write_atomically
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from edgelift_contract import __version__
+from edgelift_fleet.api.blob_routes import blob_routes
 from edgelift_fleet.api.device_document import SCHEMES, device_paths
 from edgelift_fleet.api.device_list_routes import device_list_routes
 from edgelift_fleet.api.device_routes import device_routes
@@ -40,6 +41,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     app.include_router(device_list_routes(fleet))
     app.include_router(operator_routes(fleet))
     app.include_router(release_routes(fleet))
+    app.include_router(blob_routes(fleet))
     app.include_router(rollout_routes(fleet))
     app.include_router(telemetry_routes(fleet))
     app.include_router(name_routes(fleet))

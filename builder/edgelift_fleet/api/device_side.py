@@ -35,7 +35,7 @@ class DeviceSide:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         routes, name = self._find(scope["path"]) if scope["type"] == "http" else (None, "")
-        if routes is None:
+        if routes is None or (scope["method"] == "PUT" and routes[0].path.startswith("/v1/blobs/")):
             await self._rest(scope, receive, send)
             return
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -22,6 +24,7 @@ STATUS = {
     "not-found": 404,
     "missing-blob": 404,
     "conflict": 409,
+    "blobs-wanted": 409,
     "unreadable-row": 409,
     "revisions-spent": 409,
     "wrong-hardware-class": 409,
@@ -39,17 +42,18 @@ def status_of(error: EdgeliftError) -> int:
     return STATUS.get(error.code, next((s for kind, s in kinds.items() if isinstance(error, kind)), 500))
 
 
-def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
-    """The answer to a request that is refused."""
+def refusal(status: int, code: str, message: str, hint: str = "", **members: Any) -> Response:
+    """The answer to a request that is refused; `members` say more of it."""
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    body = codec.canonical_json(fit(ErrorReply(message, code, hint)))
+    body = codec.canonical_json({**msgspec.to_builtins(fit(ErrorReply(message, code, hint))), **members})
     return Response(body, status, headers, "application/json")
 
 
 def refusal_of(error: EdgeliftError) -> Response:
     """The answer that tells an error."""
     again_s = error.retry_after_s if isinstance(error, TransportError) else 0.0
-    made = refusal(429 if again_s else status_of(error), error.code, error.message, error.hint)
+    members = getattr(error, "members", {})
+    made = refusal(429 if again_s else status_of(error), error.code, error.message, error.hint, **members)
     if again_s:
         made.headers["Retry-After"] = str(math.ceil(again_s))
     return made

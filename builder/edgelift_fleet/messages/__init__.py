@@ -39,7 +39,7 @@ from edgelift_fleet.messages.rollouts import (
     RolloutSummary,
     RolloutView,
 )
-from edgelift_fleet.messages.site import ArtifactView, Load, ReleaseView, ServerHealth
+from edgelift_fleet.messages.site import ArtifactView, BlobReply, Load, PublishReply, ReleaseView, ServerHealth
 from edgelift_fleet.messages.telemetry import (
     DeviceGauges,
     GaugeStep,
@@ -61,6 +61,7 @@ __all__ = [
     "AssignOutcome",
     "AssignReply",
     "AssignRequest",
+    "BlobReply",
     "Desired",
     "DeviceCounts",
     "DeviceDetail",
@@ -82,6 +83,7 @@ __all__ = [
     "PreviewDevice",
     "PreviewRefusal",
     "PreviewWave",
+    "PublishReply",
     "Quantiles",
     "ReleaseView",
     "RolloutDeviceView",

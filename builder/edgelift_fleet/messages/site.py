@@ -30,6 +30,24 @@ class ReleaseView(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
+class BlobReply(msgspec.Struct, frozen=True):
+    """A file of a release that came. `new`: it was not here; `mended`: it was, and no longer what its name says."""
+
+    sha256: str
+    size_bytes: int
+    new: bool
+    mended: bool
+
+
+class PublishReply(msgspec.Struct, frozen=True):
+    """A release that is published now; `new` is False when it was already; `size_bytes` of all its files."""
+
+    release: str
+    new: bool
+    artifacts: int
+    size_bytes: int
+
+
 class Load(msgspec.Struct, frozen=True):
     """What the server carries just now, and how much of each it could.
 

@@ -116,7 +116,7 @@ class GuestProtocol(HttpToolsProtocol):
         """Its body comes."""
         self._in_head = False
         length = next((value for name, value in self.headers if name == b"content-length"), b"")
-        if length.isdigit() and len(length) < 10:
+        if length.isdigit() and len(length) < 14:
             self._due += int(length) / self._allowance.body_bytes_per_s
         super().on_headers_complete()
 

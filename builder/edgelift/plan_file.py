@@ -191,6 +191,8 @@ WORDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "gate_looks": ("gate_looks", _as_it_is),
     "gate_min_requests": ("gate_min_requests", _as_it_is),
     "gate_before": ("gate_before_s", _time),
+    "gate_wait": ("gate_wait_s", _time),
+    "gate_unmeasured": ("gate_unmeasured", _as_it_is),
     "placebo": ("placebo", _as_it_is),
     "probation": ("probation_s", _time),
     "min_requests": ("probation_min_requests", _as_it_is),

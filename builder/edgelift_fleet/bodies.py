@@ -120,6 +120,7 @@ BODIES = (
     Body(RolloutRow, "policy", "policy", _is(Policy, "policy")),
     Body(RolloutWaveRow, "controls", "controls", _is(dict[str, str], "controls")),
     Body(RolloutLookRow, "measured", "measured", _is(dict | list, "measured")),
+    Body(RolloutLookRow, "figures", "figures", _is(dict, "figures", may_be_empty=True)),
     Body(RolloutEventRow, "body", "event", _is(dict, "body", may_be_empty=True)),
 )  # fmt: skip
 

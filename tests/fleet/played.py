@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from edgelift_fleet.rollout.decide import Advance, Finish, Hold, HoldBack, Pause, RollBack, decide
+from edgelift_fleet.rollout.decide import decide
+from edgelift_fleet.rollout.decisions import Advance, Finish, Hold, HoldBack, Pause, RollBack
 from edgelift_fleet.rollout.ends import outcomes
 from edgelift_fleet.rollout.plan import Plan
 from edgelift_fleet.rollout.situation import TERMINAL, DeviceSeen, Observations

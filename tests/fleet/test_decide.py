@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.rollout.decide import Advance, Finish, Hold, HoldBack, Pause, RollBack, decide
+from edgelift_fleet.rollout.decide import decide
+from edgelift_fleet.rollout.decisions import Advance, Finish, Hold, HoldBack, Pause, RollBack
 from edgelift_fleet.rollout.ends import outcomes, tell
 from edgelift_fleet.rollout.plan import Plan, Wave, parse_waves
 from edgelift_fleet.rollout.situation import BAD, OUTSIDE, TERMINAL, UNTOUCHED, DeviceSeen, Observations

@@ -1,20 +1,26 @@
 """Rollouts that a gate watches: when it looks, what a breach does, what is said where nothing can be compared."""
 
+import random
 import signal
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgelift_agent.testing.ports import free_port
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.messages import RolloutRequest, RolloutView
-from edgelift_fleet.rollout.decide import Advance, Compare, Finish, Hold, Pause, RollBack, decide, looks_due
+from edgelift_fleet.rollout.decide import decide
+from edgelift_fleet.rollout.decisions import Advance, Compare, Count, Finish, Hold, Pause, RollBack
+from edgelift_fleet.rollout.looking import looks_due, planned_looks
 from edgelift_fleet.rollout.plan import Plan, Wave
-from edgelift_fleet.rollout.situation import DeviceSeen, GateSeen, Observations
+from edgelift_fleet.rollout.situation import DeviceSeen, GateSeen, Observations, ServedSoFar
 from edgelift_fleet.testing import Behaviour, simulated_fleet
 from tests.fleet.conftest import Server, make_site
 from tests.fleet.operating import Fleet, Operator, start_fleet
@@ -32,8 +38,13 @@ def seen(gate: GateSeen | None, wave: int = 0, since: float = 1000.0) -> Observa
     return Observations("running", wave, cohort, devices, gate=gate)
 
 
-def taken(number: int, breach: bool = False) -> GateSeen:
-    return GateSeen(True, number, breach, f"look {number}")
+def taken(number: int, breach: bool = False, unmeasured: bool = False) -> GateSeen:
+    return GateSeen(True, number, breach, f"look {number}", unmeasured)
+
+
+def having(gate: GateSeen, text: str = "", *, ready: bool = True) -> GateSeen:
+    """The same, once it was counted who has served."""
+    return replace(gate, served=ServedSoFar(ready, text))
 
 
 def test_looks_are_due_at_their_times_within_the_soak_and_each_but_once():
@@ -53,14 +64,71 @@ def test_looks_are_due_at_their_times_within_the_soak_and_each_but_once():
     assert isinstance(then, Hold) and (then.until, "look 1" in then.reason) == (1240.0, True)
     # A server that was away for a while takes the look that is due now, not those that it missed.
     assert decide(PLAN, seen(taken(1)), 1500.0) == Compare(4, 1000.0)
-    assert decide(PLAN, seen(taken(4)), 1600.0) == Compare(5, 1000.0)
+    assert decide(PLAN, seen(having(taken(4))), 1600.0) == Compare(5, 1000.0)
     assert isinstance(decide(PLAN, seen(taken(5)), 1600.0), Advance)
 
 
 def test_without_a_soak_there_is_one_look_at_the_end_of_the_wave():
     plan = Plan(PLAN.waves, gate_looks=6)
-    assert decide(plan, seen(QUIET), 1000.0) == Compare(1, 1000.0)
+    assert decide(plan, seen(having(QUIET)), 1000.0) == Compare(1, 1000.0)
     assert isinstance(decide(plan, seen(taken(1)), 1000.0), Advance)
+
+
+def test_the_last_look_waits_for_requests_and_says_for_how_long():
+    plan = replace(PLAN, gate_wait_s=1800.0)
+    assert decide(plan, seen(taken(4)), 1600.0) == Count(1000.0)  # who has served is counted only when it matters
+    lacking = seen(having(taken(4), "3 of 9 boards have served their 100 requests", ready=False))
+    waits = decide(plan, lacking, 1600.0)
+    assert isinstance(waits, Hold) and waits.until == 3400.0
+    assert waits.reason == (
+        "Wave 1 is compared when its boards have served enough: 3 of 9 boards have served their 100 requests, needed since "
+        "00:26 UTC; waits until 00:56 UTC at most."
+    )
+    assert decide(plan, lacking, 3399.9) == waits
+    assert decide(plan, lacking, 3400.0) == Compare(5, 1000.0)  # with whom there is
+    assert decide(replace(plan, gate_wait_s=0.0), lacking, 1600.0) == Compare(5, 1000.0)
+
+
+def test_what_was_not_measured_is_a_persons_to_judge_unless_the_plan_goes_on():
+    unmeasured = seen(taken(5, unmeasured=True))
+    paused = decide(PLAN, unmeasured, 5200.0)
+    assert paused == Pause("Wave 1 is not measured: look 5. Resume it to go on without.")
+    assert isinstance(decide(replace(PLAN, gate_unmeasured="advance"), unmeasured, 5200.0), Advance)
+    overruled = seen(replace(taken(5, unmeasured=True), tested=False))
+    assert isinstance(decide(PLAN, overruled, 5200.0), Advance)
+
+
+@given(
+    soak_s=st.sampled_from([0.0, 90.0, 600.0]), looks=st.integers(1, 6), wait_s=st.sampled_from([0.0, 45.0, 1000.0]),
+    unmeasured=st.sampled_from(["pause", "advance"]), seed=st.integers(0, 10**6), served_at=st.floats(0, 3000),
+)  # fmt: skip
+def test_no_wave_goes_on_unmeasured_and_no_look_is_taken_twice(
+    soak_s: float, looks: int, wait_s: float, unmeasured: str, seed: int, served_at: float
+) -> None:
+    """A server that looks when it likes, and starts again at any time, at a wave whose boards have served by some time."""
+    plan = Plan(PLAN.waves, soak_s, gate_looks=looks, gate_wait_s=wait_s, gate_unmeasured=unmeasured)
+    chance, now, gate, looked = random.Random(seed), 1000.0, QUIET, []
+    while now < 9000.0:
+        decision = decide(plan, seen(gate), now)
+        if isinstance(decision, Count):
+            counted = having(gate, ready=now >= 1000 + served_at)
+            decision = decide(plan, seen(counted), now)
+            assert not isinstance(decision, Advance | Count)
+        if isinstance(decision, Compare):
+            looked.append((decision.look, now))
+            last = decision.look == planned_looks(plan)
+            gate = taken(decision.look, unmeasured=last and now < 1000 + served_at)
+        elif isinstance(decision, Hold):
+            assert decision.until > now  # it is never asked again for nothing
+        elif isinstance(decision, Advance | Pause):
+            break
+        now += chance.choice([0.0, 1.0, 30.0, 400.0])
+    numbers = [number for number, _ in looked]
+    assert numbers == sorted(set(numbers)) and numbers[-1] == planned_looks(plan)
+    at = looked[-1][1]
+    assert at >= min(1000 + soak_s + wait_s, max(1000 + soak_s, 1000 + served_at))
+    measured = at >= 1000 + served_at
+    assert isinstance(decision, Advance) == (measured or unmeasured == "advance")
 
 
 @pytest.mark.parametrize("gate", [None, GateSeen(tested=False, text="no control is left")])

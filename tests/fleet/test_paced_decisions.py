@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgelift_fleet.rollout.decide import Advance, Finish, Hold, HoldBack, RollBack, decide
+from edgelift_fleet.rollout.decide import decide
+from edgelift_fleet.rollout.decisions import Advance, Finish, Hold, HoldBack, RollBack
 from edgelift_fleet.rollout.pace import Trait
 from edgelift_fleet.rollout.plan import Plan, parse_waves
 from edgelift_fleet.rollout.situation import DeviceSeen, Observations

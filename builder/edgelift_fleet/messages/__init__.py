@@ -33,8 +33,11 @@ from edgelift_fleet.messages.plans import (
     RolloutRequest,
 )
 from edgelift_fleet.messages.rollouts import (
+    LookContrast,
+    LookFigures,
     RolloutDeviceView,
     RolloutEvent,
+    RolloutLook,
     RolloutOrder,
     RolloutSummary,
     RolloutView,
@@ -75,6 +78,8 @@ __all__ = [
     "LatencyReply",
     "LatencyStep",
     "Load",
+    "LookContrast",
+    "LookFigures",
     "MendReply",
     "PlanCount",
     "PlanOptions",
@@ -88,6 +93,7 @@ __all__ = [
     "ReleaseView",
     "RolloutDeviceView",
     "RolloutEvent",
+    "RolloutLook",
     "RolloutOrder",
     "RolloutPreview",
     "RolloutRequest",

@@ -44,6 +44,8 @@ class PlanOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         gate_looks: how often a wave is looked at.
         gate_min_requests: requests of a device before it counts in a comparison.
         gate_before_s: how long before a wave counts as before it, seconds.
+        gate_wait_s: how long a wave that has soaked waits at most for its devices to serve those requests, seconds.
+        gate_unmeasured: what follows when too few have by then: `pause`, or `advance` to the next wave all the same.
         placebo: do controls swap to their own version when a wave swaps, so that the swap isn't taken for the model?
     """
 
@@ -74,6 +76,8 @@ class PlanOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     gate_looks: Annotated[int, Meta(ge=1, le=60)] = 6
     gate_min_requests: PlanCount = 100
     gate_before_s: PlanSeconds = 3600.0
+    gate_wait_s: PlanSeconds = 3600.0
+    gate_unmeasured: Literal["pause", "advance"] = "pause"
     placebo: bool = False
 
 

@@ -54,6 +54,58 @@ class RolloutEvent(msgspec.Struct, frozen=True):
     devices: dict[str, list[str]] = {}
 
 
+class LookContrast(msgspec.Struct, frozen=True):
+    """One comparison of a look: by how much members lie above controls of their class (all together where it is empty).
+
+    `shift` and `allowed` are shares: of latency by how much slower, of errors and silence the difference of two shares.
+    `p` is the odds of this rank alone, among all draws.
+    """
+
+    series: str
+    hardware_class: str
+    shift: float
+    allowed: float
+    members: int
+    controls: int
+    p: float
+
+
+class LookFigures(msgspec.Struct, frozen=True):
+    """What a look came to, in figures.
+
+    Attributes:
+        of: how many looks are planned.
+        boards, controls: that were to be compared; `served`, `controls_served`: of those, with their least requests.
+        p: odds of something as bad by then in any of the comparisons, were nothing wrong; `threshold`: from which on it is a
+            breach.
+        contrasts: the worst comparisons, worst first.
+    """
+
+    of: int = 0
+    boards: int = 0
+    served: int = 0
+    controls: int = 0
+    controls_served: int = 0
+    p: float = 1.0
+    threshold: float = 0.0
+    contrasts: list[LookContrast] = []
+
+
+class RolloutLook(msgspec.Struct, frozen=True):
+    """A look that the gate of a wave took; `wave` and `look` count from 1, `at` is seconds since 1970.
+
+    `unmeasured`: too few boards had served enough for it to show anything.
+    """
+
+    wave: int
+    look: int
+    at: float
+    breach: bool
+    unmeasured: bool
+    text: str
+    figures: LookFigures
+
+
 class RolloutSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout in a list.
 
@@ -103,6 +155,7 @@ class RolloutView(RolloutSummary, frozen=True, kw_only=True):
         events: the last 500, oldest first.
         now: the host's clock, seconds since 1970, to count down to `due_at` by.
         plan: all that was asked for; `seed` of its draw, None where there is none.
+        looks: the last 100 that gates took, oldest first.
     """
 
     devices: list[RolloutDeviceView]
@@ -111,6 +164,7 @@ class RolloutView(RolloutSummary, frozen=True, kw_only=True):
     now: float = 0.0
     plan: PlanOptions | None = None
     seed: int | None = None
+    looks: list[RolloutLook] = []
 
 
 class RolloutOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,16 +21,21 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment
 from edgelift_fleet.assignments import set_slots
 from edgelift_fleet.devices import LastSeen
-from edgelift_fleet.rollout.decide import WINDOW_S, Compare, planned_looks
+from edgelift_fleet.messages import LookContrast, LookFigures
+from edgelift_fleet.rollout.decisions import Compare
 from edgelift_fleet.rollout.draw import lot
 from edgelift_fleet.rollout.gates import words
 from edgelift_fleet.rollout.gates.draws import ways
+from edgelift_fleet.rollout.gates.gathered import Gathered
 from edgelift_fleet.rollout.gates.shares import shares
-from edgelift_fleet.rollout.gates.wave import Drawn, Rules, judge_wave
+from edgelift_fleet.rollout.gates.wave import Drawn, Rules, WaveVerdict, judge_wave
+from edgelift_fleet.rollout.gates.words import amount_of
+from edgelift_fleet.rollout.gathering import gathered
+from edgelift_fleet.rollout.looking import planned_looks
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.plan import Plan
 from edgelift_fleet.rollout.readings import measured
-from edgelift_fleet.rollout.situation import OUTSIDE, Observations
+from edgelift_fleet.rollout.situation import OUTSIDE, Observations, ServedSoFar
 from edgelift_fleet.rollout.story import note
 from edgelift_fleet.rows import decode_row, read_row
 from edgelift_fleet.tables import (
@@ -45,17 +50,22 @@ from edgelift_fleet.tables import (
 #: As many controls swap as placebos, or four times as many as the wave has members.
 _PLACEBOS = 60
 
+#: A look's comparisons that are kept for people, worst first; a fleet of twenty classes has eighty.
+_CONTRASTS = 24
+
 _Measured = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Look:
-    """A look that was taken: its number, what it measured, and what it came to."""
+    """A look that was taken: its number, what it measured of each device, and what it came to."""
 
     number: int
     measured: _Measured
     breach: bool
     text: str
+    unmeasured: bool
+    figures: LookFigures
 
 
 def begin(
@@ -130,22 +140,87 @@ def _ways(plan: Plan, seen: Observations, wave: int, classes: Mapping[str, str])
     return found
 
 
-def take_look(session: Session, row: RolloutRow, plan: Plan, asked: Compare, seen: LastSeen, now: float) -> Look:
+def count_served(
+    session: Session, row: RolloutRow, plan: Plan, since: float, found: Observations, seen: LastSeen, now: float
+) -> ServedSoFar:
+    """How far the current wave is with the requests that its last look waits for; `since` as of `Count`."""
+    far = _gathered(session, row, plan, _stretches(session, row, plan, since, now), found, seen, now)
+    return ServedSoFar(far.ready, far.text)
+
+
+def take_look(
+    session: Session, row: RolloutRow, plan: Plan, asked: Compare, found: Observations, seen: LastSeen, now: float
+) -> Look:
     """Measure and judge; nothing is written. For a read transaction: it takes a while with many devices."""
-    kept = session.get_one(RolloutWaveRow, (row.number, row.wave))
-    policy = decode_row(row.policy, Policy, owner=rollout_id(row.number), what="policy")
-    drawn = _drawn(session, row, kept, plan)
-    # All have swapped by the time that the last of them had a probation behind it.
-    since = max(kept.began_at, asked.since - policy.probation_s)
-    until = kept.began_at - WINDOW_S  # a window that begins later may reach into the wave, and be the new model's
-    found = measured(
-        session, row.slot, drawn.members, drawn.controls, before=(until - plan.gate_before_s, until),
-        since=(since, now), min_requests=plan.gate_min_requests, seen=seen, now=now,
+    over = _stretches(session, row, plan, asked.since, now)
+    numbers = measured(
+        session, row.slot, over.drawn.members, over.drawn.controls, before=over.before, since=over.since,
+        min_requests=plan.gate_min_requests, seen=seen, now=now,
     )  # fmt: skip
     looks = {number: one for number, one in _earlier(session, row).items() if number < asked.look}
-    rules = Rules(plan.gates, plan.gate_slower, plan.gate_more_errors, looks=planned_looks(plan), alpha=kept.alpha)
-    verdict = judge_wave(drawn, {**looks, asked.look: found}, rules)
-    return Look(asked.look, found, verdict.breach, verdict.text)
+    planned = planned_looks(plan)
+    rules = Rules(plan.gates, plan.gate_slower, plan.gate_more_errors, looks=planned, alpha=over.alpha)
+    verdict = judge_wave(over.drawn, {**looks, asked.look: numbers}, rules)
+    far = _gathered(session, row, plan, over, found, seen, now)
+    last = asked.look == planned
+    shown = far.enough and rules.shows_what_was_served(verdict.contrasts)
+    unmeasured = last and far.comparable and not verdict.breach and not shown
+    text = verdict.text if far.ready and far.comparable else f"{verdict.text}; {far.text}"
+    if unmeasured and plan.gate_unmeasured == "advance":
+        text += "; it goes on unmeasured, as the plan says"
+    elif last and not far.comparable:
+        text += ". Each board's own guard decides alone"
+    return Look(asked.look, numbers, verdict.breach, text, unmeasured, _figures(verdict, far, planned))
+
+
+@dataclass(frozen=True)
+class _Stretches:
+    """Whom and when a look compares: the draw, its α, the policy, and the two stretches (seconds since 1970)."""
+
+    drawn: Drawn
+    alpha: float
+    policy: Policy
+    before: tuple[float, float]
+    since: tuple[float, float]
+
+
+def _stretches(session: Session, row: RolloutRow, plan: Plan, since: float, now: float) -> _Stretches:
+    kept = session.get_one(RolloutWaveRow, (row.number, row.wave))
+    policy = decode_row(row.policy, Policy, owner=rollout_id(row.number), what="policy")
+    # All have swapped by the time that the last of them had a probation behind it.
+    start, began = max(kept.began_at, since - policy.probation_s), kept.began_at
+    before = (began - plan.gate_before_s, began)
+    return _Stretches(_drawn(session, row, kept, plan), kept.alpha, policy, before, (start, now))
+
+
+def _gathered(
+    session: Session,
+    row: RolloutRow,
+    plan: Plan,
+    over: _Stretches,
+    found: Observations,
+    seen: LastSeen,
+    now: float,
+) -> Gathered:
+    committed = {d.device for d in found.devices if d.wave == found.wave and d.status == "committed"}
+    return gathered(
+        session, row, plan, over.policy, over.drawn, over.alpha, committed=committed, before=over.before,
+        since=over.since, seen=seen, now=now,
+    )  # fmt: skip
+
+
+def _figures(verdict: WaveVerdict, far: Gathered, planned: int) -> LookFigures:
+    return LookFigures(
+        of=planned, boards=far.boards, served=far.served, controls=far.controls, controls_served=far.controls_served,
+        p=verdict.p, threshold=verdict.threshold,
+        contrasts=[
+            LookContrast(
+                c.series, c.hardware_class, round(amount_of(c.series, c.shift), 6),
+                round(amount_of(c.series, c.allowed), 6), c.members, c.controls, round(c.p, 8),
+            )
+            for c in verdict.contrasts[:_CONTRASTS]
+        ],
+    )  # fmt: skip
 
 
 def keep(session: Session, row: RolloutRow, look: Look) -> None:
@@ -153,7 +228,8 @@ def keep(session: Session, row: RolloutRow, look: Look) -> None:
     session.add(
         RolloutLookRow(
             rollout=row.number, wave=row.wave, number=look.number, at=time.time(), breach=look.breach, text=look.text,
-            measured=codec.canonical_json(look.measured).decode(),
+            measured=codec.canonical_json(look.measured).decode(), unmeasured=look.unmeasured,
+            figures=codec.canonical_json(look.figures).decode(),
         )
     )  # fmt: skip
     note(session, row, "gate", f"Wave {row.wave + 1}, {look.text}.")
@@ -161,11 +237,16 @@ def keep(session: Session, row: RolloutRow, look: Look) -> None:
 
 def overrule(session: Session, row: RolloutRow) -> None:
     """A person goes on with a wave that its gate stopped: it is not compared any more. Inside a write transaction."""
-    breached = sa.select(RolloutLookRow.number).filter_by(rollout=row.number, wave=row.wave, breach=True)
+    looks = sa.select(RolloutLookRow.breach, RolloutLookRow.unmeasured)
+    newest = session.execute(
+        looks.filter_by(rollout=row.number, wave=row.wave).order_by(RolloutLookRow.number.desc()).limit(1)
+    ).first()
     kept = session.get(RolloutWaveRow, (row.number, row.wave))
-    if kept is not None and not kept.overruled and session.scalar(breached.limit(1)) is not None:
-        kept.overruled = True
-        note(session, row, "gate", f"Wave {row.wave + 1} goes on in spite of its gate, and is compared no more.")
+    if kept is None or kept.overruled or newest is None or not (newest.breach or newest.unmeasured):
+        return
+    kept.overruled = True
+    how = "in spite of its gate, and is compared no more" if newest.breach else "unmeasured"
+    note(session, row, "gate", f"Wave {row.wave + 1} goes on {how}.")
 
 
 def _drawn(session: Session, row: RolloutRow, kept: RolloutWaveRow, plan: Plan) -> Drawn:

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -26,17 +26,18 @@ from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.lead import Lead
-from edgelift_fleet.rollout.comparison import Look, begin, keep, take_look
-from edgelift_fleet.rollout.decide import (
+from edgelift_fleet.rollout.comparison import Look, begin, count_served, keep, take_look
+from edgelift_fleet.rollout.decide import decide
+from edgelift_fleet.rollout.decisions import (
     Advance,
     Compare,
+    Count,
     Decision,
     Finish,
     Hold,
     HoldBack,
     Pause,
     RollBack,
-    decide,
 )
 from edgelift_fleet.rollout.handing import CHUNK, give_back, hand_out, hold_back
 from edgelift_fleet.rollout.observe import Placed, look
@@ -151,9 +152,15 @@ class Controller:
         found, observations = look(session, row, self._seen, now)
         plan = plan_of(row)
         decision = decide(plan, observations, now)
+        if isinstance(decision, Count) and observations.gate:
+            served = count_served(session, row, plan, decision.since, observations, self._seen, now)
+            observations = replace(observations, gate=replace(observations.gate, served=served))
+            decision = decide(plan, observations, now)
         # Here and not where it is kept: nobody waits for a write meanwhile.
         compared = (
-            take_look(session, row, plan, decision, self._seen, now) if isinstance(decision, Compare) else None
+            take_look(session, row, plan, decision, observations, self._seen, now)
+            if isinstance(decision, Compare)
+            else None
         )
         return _Seen(
             found, observations, decision, _stamp(row), now, _untold(session, row, observations), compared

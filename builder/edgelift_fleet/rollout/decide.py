@@ -15,7 +15,8 @@ Waves are cumulative shares of a cohort. The rules, in the order in which they a
    through its probation, and has done so for the soak time; and a person has approved it where the plan says so. Who is
    offline catches up later.
 7. Where a gate compares the wave with devices that aren't reached yet, it looks at its planned times within the soak (with
-   none: once, at its end). A wave that is worse than allowed goes back as for rule 4; the next begins after the last look.
+   none: once, at its end). A wave that is worse than allowed goes back as for rule 4; the next begins after the last look,
+   and that one waits for devices to have served enough: see `looking`.
 8. After the last wave it waits for those that are offline until their deadline, lets them go by name, and is done.
 
 What is not decided here: which artifact suits a device, or in which order devices come; the cohort is given in
@@ -24,10 +25,11 @@ the order of choice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
+from edgelift_fleet.rollout.decisions import Advance, Decision, Finish, Hold, HoldBack, Pause, RollBack
 from edgelift_fleet.rollout.ends import many, named, outcomes, tell
+from edgelift_fleet.rollout.looking import next_look_at, watch
 from edgelift_fleet.rollout.pace import Admitted, Begun, Trait, admit, shut
 from edgelift_fleet.rollout.plan import Plan
 from edgelift_fleet.rollout.retry import retry_at
@@ -39,81 +41,8 @@ from edgelift_fleet.rollout.situation import (
     UNTOUCHED,
     DeviceSeen,
     Observations,
-    RolloutState,
     Scope,
 )
-
-#: Devices send what they measured once a minute, seconds.
-WINDOW_S = 60.0
-
-
-@dataclass(frozen=True)
-class Advance:
-    """Begin wave `wave` with these devices."""
-
-    wave: int
-    devices: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Wait.
-
-    Attributes:
-        reason: for what; for people.
-        join: devices that the current wave takes in meanwhile.
-        until: when time alone will change this decision, host's clock, seconds since 1970; 0 for never.
-    """
-
-    reason: str
-    join: tuple[str, ...] = ()
-    until: float = 0.0
-
-
-@dataclass(frozen=True)
-class Compare:
-    """Have the gate take look `look` (from 1) at the current wave, by what was served since `since` (1970, seconds)."""
-
-    look: int
-    since: float
-
-
-@dataclass(frozen=True)
-class HoldBack:
-    """Paused: take back what these devices were assigned and have not begun."""
-
-    devices: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Stop and let a person look."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class RollBack:
-    """Give these devices back what they had before; `scope` says who else is to follow."""
-
-    devices: tuple[str, ...]
-    reason: str
-    scope: Scope
-
-
-@dataclass(frozen=True)
-class Finish:
-    """It has ended, in `state`: every device by its outcome, and those that this end lets go."""
-
-    state: RolloutState
-    reason: str
-    outcomes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    let_go: tuple[str, ...] = ()
-
-
-Decision = Advance | Hold | Compare | HoldBack | Pause | RollBack | Finish
 
 
 def decide(plan: Plan, seen: Observations, now: float) -> Decision:
@@ -193,8 +122,8 @@ def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
         if stopped:
             return stopped
     soaked_at = max((d.since for d in reached if d.status != "offline"), default=now) + plan.soak_s
-    if seen.gate and seen.gate.tested and (due := looks_due(plan, soaked_at, now)) > seen.gate.taken:
-        return Compare(due, soaked_at - plan.soak_s)
+    if watched := watch(plan, seen.gate, seen.wave, soaked_at, now):
+        return watched
     if now < soaked_at:
         return _soaking(plan, seen, soaked_at, now)
     return _next_wave(plan, seen, reached, now)
@@ -204,23 +133,8 @@ def _soaking(plan: Plan, seen: Observations, soaked_at: float, now: float) -> Ho
     text = f"Wave {seen.wave + 1} soaks for {plan.soak_s:g} s."
     if not seen.gate or not seen.gate.tested:
         return Hold(text, until=soaked_at)
-    planned = planned_looks(plan)
-    coming = soaked_at - plan.soak_s + (looks_due(plan, soaked_at, now) + 1) * plan.soak_s / planned
     said = f" Compared: {seen.gate.text}." if seen.gate.taken else ""
-    return Hold(f"{text}{said}", until=min(coming, soaked_at))
-
-
-def planned_looks(plan: Plan) -> int:
-    """How often a gate looks at a wave: as often as was asked for, at most once a minute of soak, as windows come."""
-    return max(1, min(plan.gate_looks, int(plan.soak_s // WINDOW_S)))
-
-
-def looks_due(plan: Plan, soaked_at: float, now: float) -> int:
-    """Which look is due by now at a wave that has soaked at `soaked_at`; 0 for none yet."""
-    planned = planned_looks(plan)
-    if now >= soaked_at:
-        return planned
-    return max(0, int((now - soaked_at + plan.soak_s) / plan.soak_s * planned))
+    return Hold(f"{text}{said}", until=min(next_look_at(plan, soaked_at, now), soaked_at))
 
 
 def _taken_in(seen: Observations, devices: Sequence[str], due: set[str]) -> str:

@@ -59,8 +59,8 @@ class Plan:
         seed: of the order in which devices are drawn; None for rollouts from before there was one.
         windows: when devices may begin; always without one.
         timezone: of devices that don't tell theirs; UTC when empty.
-        gates, gate_alpha, gate_slower, gate_more_errors, gate_looks, gate_min_requests, gate_before_s, placebo: how
-            waves are compared with their controls; see `PlanOptions`.
+        gates, gate_alpha, gate_slower, gate_more_errors, gate_looks, gate_min_requests, gate_before_s, gate_wait_s,
+            gate_unmeasured, placebo: how waves are compared with their controls; see `PlanOptions`.
     """
 
     waves: tuple[Wave, ...]
@@ -90,6 +90,8 @@ class Plan:
     gate_looks: int = 6
     gate_min_requests: int = 100
     gate_before_s: float = 3600.0
+    gate_wait_s: float = 3600.0
+    gate_unmeasured: Literal["pause", "advance"] = "pause"
     placebo: bool = False
 
     def is_paced(self) -> bool:

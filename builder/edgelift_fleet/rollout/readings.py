@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.rollout.gates.measure import Reading, Stretch, measure
+from edgelift_fleet.rollout.looking import WINDOW_S
 from edgelift_fleet.tables import DeviceRow
 from edgelift_fleet.telemetry.query import served_by_device
 
@@ -31,15 +32,17 @@ def measured(
         slot: what served there.
         members: of the wave.
         controls: that it is held against.
-        before: the stretch before the wave, by the devices' clocks: from and to, seconds since 1970.
+        before: the stretch before the wave, by the devices' clocks: from and to, seconds since 1970. A window that
+            reaches beyond it may be the new model's, and doesn't count.
         since: the stretch after its swaps.
         min_requests: a device counts from so many on, in each of the two.
         seen: when devices were last heard of.
         now: seconds since 1970.
     """
     devices = {*members, *controls}
-    earlier, later = _served(session, slot, devices, *before), _served(session, slot, devices, *since)
-    there = _there(session, devices, seen, now)
+    earlier = _served(session, slot, devices, *before, last_s=WINDOW_S)
+    later = _served(session, slot, devices, *since)
+    there = who_is_there(session, devices, seen, now)
     found = {}
     for device in sorted(devices):
         was_there = device in earlier
@@ -51,8 +54,10 @@ def measured(
     return found
 
 
-def _served(session: Session, slot: str, devices: Collection[str], start: float, end: float) -> _Served:
-    found = served_by_device(session, slot, devices, start=start, end=end)
+def _served(
+    session: Session, slot: str, devices: Collection[str], start: float, end: float, last_s: float = 0.0
+) -> _Served:
+    found = served_by_device(session, slot, devices, start=start, end=end, last_s=last_s)
     return {
         device: {
             throttled: Stretch(one.ok + one.errors, one.errors, one.latency.to_data())
@@ -62,7 +67,8 @@ def _served(session: Session, slot: str, devices: Collection[str], start: float,
     }
 
 
-def _there(session: Session, devices: Collection[str], seen: LastSeen, now: float) -> set[str]:
+def who_is_there(session: Session, devices: Collection[str], seen: LastSeen, now: float) -> set[str]:
+    """Those of these devices that are heard of now; one statement."""
     query = sa.select(DeviceRow.id, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at)
     if len(devices) <= _NAMED:
         query = query.where(DeviceRow.id.in_(devices))

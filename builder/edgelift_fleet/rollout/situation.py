@@ -71,6 +71,19 @@ class DeviceSeen:
 
 
 @dataclass(frozen=True)
+class ServedSoFar:
+    """How far the devices of a wave and its controls are with the requests without which they aren't compared.
+
+    Attributes:
+        ready: is nobody waited for any more?
+        text: how many have served, for people.
+    """
+
+    ready: bool
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class GateSeen:
     """What the gate of the current wave came to so far.
 
@@ -79,12 +92,16 @@ class GateSeen:
         taken: the number of the newest look, from 1; 0 before the first.
         breach: is the wave worse than allowed?
         text: what the newest look said, or why nothing is compared.
+        unmeasured: had too few devices served enough by the newest look, so that it shows nothing?
+        served: how many have by now; None where nobody has counted.
     """
 
     tested: bool
     taken: int = 0
     breach: bool = False
     text: str = ""
+    unmeasured: bool = False
+    served: ServedSoFar | None = None
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,23 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import Policy, SlotAssignment
-from edgelift_fleet.messages import RolloutDeviceView, RolloutEvent, RolloutSummary, RolloutView
+from edgelift_fleet.messages import (
+    LookFigures,
+    RolloutDeviceView,
+    RolloutEvent,
+    RolloutLook,
+    RolloutSummary,
+    RolloutView,
+)
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.plan import StoredPlan, options_of
 from edgelift_fleet.rollout.situation import BAD
 from edgelift_fleet.rollout.story import read_event
 from edgelift_fleet.rows import Fault, read_row
-from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
+from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutLookRow, RolloutRow
 
-#: Events of one rollout that are shown, at most.
-MAX_EVENTS = 500
+#: Events of one rollout that are shown, and looks of its gates, at most.
+MAX_EVENTS, MAX_LOOKS = 500, 100
 #: Devices of one rollout that are shown if nobody says how many, and at most.
 DEVICES, MAX_DEVICES = 100, 1000
 
@@ -55,13 +62,14 @@ def summaries(session: Session, rows: Sequence[RolloutRow]) -> list[RolloutSumma
 
 
 def view(session: Session, row: RolloutRow, asked: Asked = ALL) -> RolloutView:
-    """One rollout, in three statements."""
+    """One rollout, in five statements at most."""
     counts = _counts(session, [row.number]).get(row.number, {})
     devices = _devices(session, row, asked)
     kept = _plan(row, [])
     return RolloutView(
         **_summary(row, counts), devices=devices, events=_events(session, row, asked), plan=options_of(kept), seed=kept.seed,
         now=time.time(), more=_matching(session, row, asked) - len(devices) if len(devices) >= asked.limit else 0,
+        looks=_looks(session, row),
     )  # fmt: skip
 
 
@@ -140,6 +148,23 @@ def _device(row: RolloutDeviceRow) -> RolloutDeviceView:
         previous=f"{previous.model}@{previous.version}" if previous else "",
         committed_by=row.committed_by,
     )
+
+
+def _looks(session: Session, row: RolloutRow) -> list[RolloutLook]:
+    kept = RolloutLookRow  # but for what was measured of each device
+    query = sa.select(kept.wave, kept.number, kept.at, kept.breach, kept.unmeasured, kept.text, kept.figures)
+    newest = (
+        query.where(kept.rollout == row.number).order_by(kept.wave.desc(), kept.number.desc()).limit(MAX_LOOKS)
+    )
+    name = rollout_id(row.number)
+    return [
+        RolloutLook(
+            one.wave + 1, one.number, one.at, one.breach, one.unmeasured, one.text,
+            (read_row(one.figures, LookFigures, owner=name, what="figures", into=[]) if one.figures else None)
+            or LookFigures(),
+        )
+        for one in reversed(session.execute(newest).all())
+    ]  # fmt: skip
 
 
 def _events(session: Session, row: RolloutRow, asked: Asked) -> list[RolloutEvent]:

@@ -18,6 +18,7 @@ def gate_of(session: Session, row: RolloutRow) -> GateSeen | None:
         RolloutLookRow.number,
         RolloutLookRow.breach,
         RolloutLookRow.text,
+        RolloutLookRow.unmeasured,
     )
     query = query.outerjoin(RolloutLookRow, of_wave).filter(
         RolloutWaveRow.rollout == row.number, RolloutWaveRow.wave == row.wave
@@ -28,4 +29,5 @@ def gate_of(session: Session, row: RolloutRow) -> GateSeen | None:
     tested = newest.alpha > 0 and not newest.overruled
     if newest.number is None:
         return GateSeen(tested)
-    return GateSeen(tested, newest.number, newest.breach and not newest.overruled, newest.text)
+    breach = newest.breach and not newest.overruled
+    return GateSeen(tested, newest.number, breach, newest.text, newest.unmeasured)

@@ -85,7 +85,9 @@ class RolloutWaveRow(Base):
 
 
 class RolloutLookRow(Base):
-    """A look that a gate took at a wave: what it measured of each device, in JSON, and what it said."""
+    """A look that a gate took at a wave: what it measured of each device, in JSON, and what it said; `unmeasured`: too few
+    had served enough for it to show anything. `figures` is a `LookFigures`; empty of looks from before there were any.
+    """
 
     __tablename__ = "rollout_look"
     rollout: Mapped[int] = mapped_column(sa.ForeignKey("rollout.number"), primary_key=True)
@@ -95,6 +97,8 @@ class RolloutLookRow(Base):
     breach: Mapped[bool]
     text: Mapped[str] = mapped_column(sa.Text)
     measured: Mapped[str] = mapped_column(sa.Text)
+    unmeasured: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    figures: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
 
 
 class RolloutEventRow(Base):

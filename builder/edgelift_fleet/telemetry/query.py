@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -241,7 +242,7 @@ class ServedSum:
 
 def served_by_device(
     session: Session, slot: str, devices: Collection[str], *, start: float, end: float, artifact: str | None = None,
-    phase: LatencyPhase = "total", minutes_from: float = 0.0,
+    phase: LatencyPhase = "total", minutes_from: float = 0.0, last_s: float = 0.0,
 ) -> dict[str, dict[bool, ServedSum]]:  # fmt: skip
     """What each device's slot served: a fixed number of statements for any number of devices.
 
@@ -254,6 +255,7 @@ def served_by_device(
         artifact: of this one alone; None for all.
         phase: which part of a request the latency is of.
         minutes_from: minutes are kept from this time on, seconds since 1970.
+        last_s: of windows that began so shortly before `end` only those that ended by then count, seconds.
 
     Returns:
         device → throttled → what was served; what served nothing is left out.
@@ -264,10 +266,16 @@ def served_by_device(
         which.append(series.artifact == artifact)
     if len(devices) <= NAMED:
         which.append(series.device.in_(sorted(devices)))
-    parts = pieces(int(start * 1000), int(end * 1000), finest=MINUTE if start >= minutes_from else HOUR)
-    wanted = set(devices)
+    start_ms, end_ms, last_ms = int(start * 1000), int(end * 1000), int(last_s * 1000)
+    parts = pieces(start_ms, end_ms - last_ms, finest=MINUTE if start >= minutes_from else HOUR)
+    wanted, names = set(devices), [series.device, series.throttled]
     found: dict[str, dict[bool, _Found]] = defaultdict(lambda: defaultdict(_Found))
-    for row in _device_rows(session, [series.device, series.throttled], which, parts):
+    rows = _device_rows(session, names, which, parts)
+    if last_s:
+        ended = [*which, TelemetryMinuteRow.stop <= end_ms]
+        last = [LevelSpan(MINUTE, max(start_ms, end_ms - last_ms), end_ms)]
+        rows = chain(rows, _device_rows(session, names, ended, last))
+    for row in rows:
         if row.device in wanted:
             found[row.device][row.throttled].add(row)
     return {

@@ -52,6 +52,10 @@ class Rules:
         """All that is compared, in a fixed order."""
         return [series for watched in self.watched for series in SERIES[watched]]
 
+    def shows_what_was_served(self, contrasts: Sequence[Contrast]) -> bool:
+        """Is anything compared for which devices must serve, if that is asked for?"""
+        return set(self.watched) <= {"silence"} or any(c.series != "silence" for c in contrasts)
+
     def allowed(self, series: str) -> float:
         """How much worse a series may become, in its unit."""
         return {"error share": self.more_errors, "silence": 0.0}.get(series, log(1.0 + self.slower))
@@ -87,6 +91,7 @@ class WaveVerdict:
         contrasts: of the newest look, worst first.
         text: for people: figures, threshold, and what isn't promised.
         look: at which look it was decided, from 1; 0 where nothing can be tested.
+        p, threshold: the odds of something as bad by now, and how much of α may be spent by now; 1 and 0 for none.
     """
 
     breach: bool
@@ -94,6 +99,8 @@ class WaveVerdict:
     contrasts: tuple[Contrast, ...]
     text: str
     look: int = 0
+    p: float = 1.0
+    threshold: float = 0.0
 
 
 class _Fleet:
@@ -145,9 +152,12 @@ def _verdict(drawn: Drawn, fleet: _Fleet, values: Mapping[int, NDArray[np.float6
     contrasts = tuple(
         sorted((c for c in found if c.members and c.controls), key=lambda c: (c.p, c.hardware_class))
     )
-    breach = bool(looked) and looked[-1].breach
-    text = words.sum_up(numbers[newest], rules.looks, contrasts, looked[-1] if looked else None)
-    return WaveVerdict(breach, rules.alpha, contrasts, text, look=numbers[newest])
+    last = looked[-1] if looked else None
+    unserved = not rules.shows_what_was_served(contrasts)
+    text = words.sum_up(numbers[newest], rules.looks, contrasts, last, unserved=unserved)
+    p, threshold = (last.p, last.threshold) if last else (1.0, 0.0)
+    breach = last is not None and last.breach
+    return WaveVerdict(breach, rules.alpha, contrasts, text, numbers[newest], p, threshold)
 
 
 def _contrast(

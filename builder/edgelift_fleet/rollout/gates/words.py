@@ -46,13 +46,20 @@ def say(finding: Contrast, p: float, threshold: float) -> str:
     return f"{finding.series}{where} {shown} ({boards} against {controls}, {odds}; allowed {allowed})"
 
 
-def sum_up(number: int, of: int, contrasts: Sequence[Contrast], looked: Looked | None) -> str:
-    """What a look came to: the worst where it is a breach, else what came nearest to one, if anything did."""
+def sum_up(
+    number: int, of: int, contrasts: Sequence[Contrast], looked: Looked | None, *, unserved: bool = False
+) -> str:
+    """What a look came to: the worst where it is a breach, else what came nearest to one, if anything did.
+
+    With `unserved`, nobody has served enough, and only who is silent is compared.
+    """
     if looked is None or not contrasts:
-        return f"look {number} of {of}: no board has served enough yet, before the wave and since, to be compared"
+        return f"look {number} of {of}: nothing can be compared"
     worst = contrasts[0]
     if looked.breach:
         return say(worst, looked.p, looked.threshold)
+    if unserved:
+        return f"look {number} of {of}: nothing but silence can be compared"
     if worst.p > _NOTHING:
         boards, controls = count(worst.members, "board"), count(worst.controls, "control")
         return f"look {number} of {of}: nothing stands out ({boards} against {controls})"
@@ -64,6 +71,11 @@ def amount(series: str, shift: float) -> str:
     if series.startswith("latency"):
         return f"{expm1(shift) * 100:+.0f} %" if abs(shift) > 1e-9 else "+0 %"
     return f"{shift * 100 + 0.0:+.1f} points"
+
+
+def amount_of(series: str, shift: float) -> float:
+    """A shift as a share: of latency by how much slower, else the difference of two shares."""
+    return expm1(shift) if series.startswith("latency") else shift
 
 
 def no_rate(members: int, controls: int, ways: int, alpha: float) -> str:

@@ -1,0 +1,261 @@
+"""A gated wave waits for its boards' requests, until a stated time, and then does a stated thing: look by look."""
+
+import itertools
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgelift.rollout_preview import plan_line
+from edgelift_contract import codec
+from edgelift_contract.assignment import Policy
+from edgelift_fleet.intake import Message
+from edgelift_fleet.rollout.gates.gathered import Board, Gathered, gather
+from tests.fleet.conftest import both_engines
+from tests.fleet.direct import AT_ONCE, Direct, counted, direct
+from tests.fleet.telemetry.conftest import batch, window
+from tests.waiting import until
+
+pytestmark = pytest.mark.fleet
+
+#: A wave of three against nine can be drawn in 220 ways.
+BOARDS = [f"b{n:02}" for n in range(12)]
+BUSY = Policy(probation_s=0.0, probation_min_requests=20)
+_sequence = itertools.count(1)
+
+
+@pytest.fixture
+def fleet(site: Path) -> Iterator[Direct]:
+    with direct(site) as made:
+        yield made
+
+
+def serve(
+    fleet: Direct, names: Sequence[str], requests: int = 200, *, ago_s: float = 0.0, factor: float = 1.0
+) -> None:
+    """These boards tell of so many requests of a moment, as long ago as that."""
+    start, chance = time.time() - ago_s, random.Random(1)
+    for name in names:
+        slot = fleet.slots[name]
+        values = [factor * 500.0 * chance.lognormvariate(0.0, 0.3) for _ in range(requests)]
+        one = window(start, values, version=slot.version, artifact=slot.artifact, length_s=0.001)
+        made = batch(name, {next(_sequence): one}, epoch="outbox")
+        fleet.take(Message("telemetry", name, codec.canonical_json(made), "mqtt"))
+
+
+def ready(fleet: Direct, *, before: int = 200) -> None:
+    """Boards that serve digits@1, and have served so many requests lately."""
+    fleet.add(*BOARDS)
+    for name in BOARDS:
+        fleet.assignments.assign(name, "digits@1")
+    fleet.answer(*BOARDS)
+    if before:
+        serve(fleet, BOARDS, before, ago_s=100.0)
+
+
+def begin(fleet: Direct, **options: object) -> tuple[str, list[str]]:
+    """A rollout whose first wave has committed: its id, and who is in that wave."""
+    rollout = fleet.start("digits@2", "3,100%", seed=5, **options)
+    fleet.look()
+    wave = sorted(fleet.statuses(rollout))
+    fleet.answer(*wave)
+    if options.get("policy") is BUSY:
+        serve(fleet, wave, 20)
+    fleet.look()
+    return rollout, wave
+
+
+def gate_events(fleet: Direct, rollout: str) -> list[str]:
+    return [event.text for event in fleet.show(rollout).events if event.kind == "gate"]
+
+
+@both_engines
+def test_a_wave_whose_boards_lack_requests_waits_and_goes_on_when_they_have_served(fleet: Direct) -> None:
+    ready(fleet)
+    rollout, wave = begin(fleet)
+    fleet.look(3)
+    waits = fleet.show(rollout)
+    assert (waits.wave, waits.looks) == (1, []) and 3500 < waits.due_at - time.time() <= 3600
+    assert (
+        "0 of 3 boards (0 of 3 on x86-64-avx2) and 0 of 9 controls have served their 100 requests, needed since "
+        in (waits.reason)
+    )
+    assert waits.reason.endswith(" UTC at most.") and "; waits until " in waits.reason
+    serve(fleet, wave[:2])
+    serve(fleet, [name for name in BOARDS if name not in wave][:7])
+    fleet.look()
+    assert "2 of 3 boards and 7 of 9 controls have" in fleet.show(rollout).reason and fleet.show(rollout).wave == 1
+    fleet.work.clear()
+    with counted(fleet.db) as statements:
+        fleet.look()
+    # While it waits it reads, and writes nothing.
+    assert not [s for s in statements if not s.startswith(("SELECT", "BEGIN"))] and len(statements) <= 24
+    serve(fleet, wave[2:])
+    fleet.look(2)
+    gone_on = fleet.show(rollout)
+    assert gone_on.wave == 2
+    (look,) = gone_on.looks
+    assert (look.wave, look.look, look.breach, look.unmeasured) == (1, 1, False, False)
+    assert (look.figures.served, look.figures.boards, look.figures.controls_served) == (3, 3, 7)
+    assert {c.series for c in look.figures.contrasts} == {"latency p50", "latency p95", "error share", "silence"}
+
+
+def test_a_slower_release_is_stopped_also_by_a_look_that_had_to_wait(fleet: Direct) -> None:
+    ready(fleet)
+    rollout, wave = begin(fleet)
+    others = [name for name in BOARDS if name not in wave]
+    serve(fleet, others)
+    fleet.look(2)
+    assert fleet.show(rollout).wave == 1
+    serve(fleet, wave, factor=1.3)
+    fleet.look(2)
+    stopped = fleet.show(rollout)
+    assert stopped.state == "rolling-back" and "found latency p50 on x86-64-avx2 +" in stopped.reason
+    (look,) = stopped.looks
+    worst = look.figures.contrasts[0]
+    assert look.breach and worst.shift == pytest.approx(0.3, abs=0.05) and worst.allowed == pytest.approx(0.05)
+    assert look.figures.p <= look.figures.threshold == pytest.approx(0.01)
+
+
+@both_engines
+def test_nobody_serves_then_it_pauses_at_the_stated_time_and_a_person_goes_on(fleet: Direct) -> None:
+    ready(fleet)
+    rollout, _ = begin(fleet, gate_wait_s=0.5)
+    fleet.look()
+    assert fleet.show(rollout).state == "running"
+    until(lambda: fleet.look() or fleet.show(rollout).state == "paused")
+    paused = fleet.show(rollout)
+    assert paused.reason == (
+        "Wave 1 is not measured: look 1 of 1: nothing but silence can be compared; 0 of 3 boards (0 of 3 on x86-64-avx2) "
+        "and 0 of 9 controls have served their 100 requests. Resume it to go on without."
+    )
+    assert paused.looks[0].unmeasured and fleet.versions(*BOARDS).count("2") == 3
+    assert [event.kind for event in paused.events][-2:] == ["gate", "paused"]
+    fleet.look(3)
+    assert fleet.show(rollout).state == "paused" and len(fleet.show(rollout).looks) == 1
+    fleet.order(rollout, "resume", why="Nobody asks them at night.")
+    fleet.look(2)
+    assert fleet.show(rollout).wave == 2 and "Wave 1 goes on unmeasured." in gate_events(fleet, rollout)
+
+
+def test_a_plan_may_go_on_unmeasured_and_then_says_so(fleet: Direct) -> None:
+    ready(fleet)
+    rollout, _ = begin(fleet, gate_wait_s=0.0, gate_unmeasured="advance")
+    fleet.look(2)
+    assert fleet.show(rollout).wave == 2
+    assert gate_events(fleet, rollout)[0].endswith("; it goes on unmeasured, as the plan says.")
+    assert "gate_unmeasured advance" in plan_line(fleet.show(rollout).plan)
+
+
+def test_boards_that_lacked_requests_before_the_wave_pause_it_where_the_plan_asks_for_requests(
+    fleet: Direct,
+) -> None:
+    ready(fleet, before=30)
+    rollout, _ = begin(fleet, policy=BUSY, gate_wait_s=0.3)
+    serve(fleet, BOARDS)
+    fleet.look()
+    assert fleet.show(rollout).wave == 1
+    until(lambda: fleet.look() or fleet.show(rollout).state == "paused")
+    assert "(before the wave 3 boards and 9 controls had not)" in fleet.show(rollout).reason
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_boards_without_traffic_hang_no_rollout_that_puts_up_with_them(fleet: Direct, first: bool) -> None:
+    if first:  # nothing was there before that anything could be compared with
+        fleet.add(*BOARDS)
+    else:
+        ready(fleet, before=30)
+    rollout, _ = begin(fleet, policy=BUSY if first else AT_ONCE)
+    fleet.look(2)
+    assert fleet.show(rollout).wave == 2
+    why = "the slot was empty before, so there is nothing to compare with" if first else (
+        "too few have traffic: 0 of 3 boards and 0 of 9 controls had served 100 requests before the wave"
+    )  # fmt: skip
+    said = gate_events(fleet, rollout)[0]
+    assert said.startswith("Wave 1, look 1 of 1: nothing ") and said.endswith(
+        f"; {why}. Each board's own guard decides alone."
+    )
+
+
+def test_windows_that_reach_into_the_wave_are_not_taken_for_what_was_before(fleet: Direct) -> None:
+    ready(fleet, before=0)
+    now = time.time()
+    for name in BOARDS:
+        ended = window(now - 55, [500.0] * 60, artifact=fleet.slots[name].artifact, length_s=50)
+        ends = {1: ended, 2: window(now - 4, [500.0] * 60, artifact=ended.artifact)}
+        fleet.take(Message("telemetry", name, codec.canonical_json(batch(name, ends, "long")), "mqtt"))
+    rollout, _ = begin(fleet, policy=BUSY)
+    fleet.look()
+    assert "(before the wave 3 boards and 9 controls had not)" in fleet.show(rollout).reason
+    serve(fleet, [name for name in BOARDS if fleet.versions(name) == ["1"]], 60, ago_s=200)
+    fleet.look()
+    assert "(before the wave 3 boards and 0 controls had not)" in fleet.show(rollout).reason
+
+
+# The rule alone
+
+
+def board(**fields: object) -> Board:
+    return replace(Board("neon", member=True, first=False, before=True, since=True, there=True), **fields)
+
+
+def control(**fields: object) -> Board:
+    return board(member=False, **fields)
+
+
+def gather_all(*boards: Board, idle_allowed: bool = False) -> Gathered:
+    return gather(boards, 0.01, 100, idle_allowed=idle_allowed)
+
+
+def test_half_of_a_class_is_enough_at_the_end_and_all_are_waited_for() -> None:
+    controls = [control()] * 20
+    far = gather_all(*[board()] * 5, board(since=False), *controls)
+    assert (far.enough, far.ready) == (True, False)
+    assert gather_all(*[board()] * 5, board(since=False, there=False), *controls).ready  # nobody can wait for it
+    few = gather_all(*[board()] * 2, *[board(since=False)] * 4, *controls)
+    assert not few.enough and few.text.startswith(
+        "2 of 6 boards (2 of 6 on neon) and 20 of 20 controls have served"
+    )
+
+
+def test_a_class_that_nobody_looked_at_is_not_outvoted_by_the_others() -> None:
+    neon, dotprod = [board()] * 6, [board(hardware_class="dotprod", since=False)] * 3
+    controls = [*[control()] * 20, *[control(hardware_class="dotprod")] * 20]
+    far = gather_all(*neon, *dotprod, *controls)
+    assert far.comparable and not far.enough and "(0 of 3 on dotprod)" in far.text
+    # A class without controls can't be compared whatever it serves.
+    alone = gather_all(*neon, *dotprod, *[control()] * 20)
+    assert alone.ready and (alone.served, alone.boards) == (6, 6)
+
+
+def test_who_is_new_or_idle_by_the_plan_is_not_waited_for() -> None:
+    controls = [control()] * 20
+    idle = [board(before=False, since=False)] * 3
+    assert gather_all(*[board()] * 3, *idle, *controls, idle_allowed=True).ready
+    assert gather_all(*[board()] * 3, *idle, *controls).ready  # half of them: what was before can't be mended
+    assert not gather_all(*[board()] * 2, *idle, *controls).enough
+    new = gather_all(*[board(first=True, before=False)] * 6, *controls)
+    assert new.ready and not new.comparable and "empty before" in new.text
+
+
+BOARD = st.builds(
+    Board, st.sampled_from(["a", "b"]), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans()
+)
+
+
+@given(st.lists(BOARD, max_size=40), st.booleans(), st.sampled_from([0.0, 0.01, 0.2]))
+def test_laws_of_gathering(boards: list[Board], idle: bool, alpha: float) -> None:
+    far = gather(boards, alpha, 100, idle_allowed=idle)
+    assert not far.enough or far.comparable
+    assert far.ready == (not far.comparable or far.enough) or not far.ready
+    assert far.served <= far.boards and far.controls_served <= far.controls
+    # When everybody has served, nobody is waited for; more requests never make a wave wait.
+    done = [replace(b, before=True, since=True) for b in boards]
+    assert gather(done, alpha, 100, idle_allowed=idle).ready
+    more = gather([replace(b, since=b.since or b.before) for b in boards], alpha, 100, idle_allowed=idle)
+    assert more.comparable == far.comparable and (more.ready or not far.ready) and (more.enough or not far.enough)

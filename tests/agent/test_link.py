@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -10,9 +9,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.simulators.certificates import Certificate, make_certificate
 from tests.simulators.device import Device, free_port
 from tests.simulators.proxy import HTML
 from tests.waiting import LONG_S
@@ -32,15 +33,16 @@ from edgelift_contract.replies import MARK, MARK_VALUE
 class Broker:
     """A mosquitto that lets anyone in."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, tls: Certificate | None = None) -> None:
         self.port = free_port()
         config = folder / "mosquitto.conf"
-        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        files = f"certfile {tls.path}\nkeyfile {tls.key}\nuser root\n" if tls else ""
+        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n{files}")
         self.process = subprocess.Popen(
             [program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait(self._listens)
-        self.access = BrokerAccess("127.0.0.1", self.port)
+        self.access = BrokerAccess("127.0.0.1", self.port, tls=tls is not None)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -120,6 +122,30 @@ def test_an_unreadable_retained_message_is_a_failed_try_and_http_brings_the_righ
     broker.publish(routes.desired_topic("pi-1"), HTML * 4)
     wait(lambda: device.answer() == 1)  # the poll interval is an hour: what could not be read woke the doorbell
     assert lines_of(device, "code=malformed") + lines_of(device, "code=too-large") == 2
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_broker_over_tls_is_used_when_the_system_trusts_it(
+    host: ToyHost,
+    device: Device,
+    mosquitto_program: str,
+    tmp_path: Path,
+    trusted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = make_certificate(tmp_path / "certificate")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.path))
+    with closing(Broker(mosquitto_program, tmp_path, made)) as broker:
+        host.broker = broker.access
+        device.start()
+        if trusted:
+            wait(lambda: device.status()["transport"] == "mqtt")
+        else:
+            wait(lambda: lines_of(device, "broker code=tls-failed") > 0)
+            assert device.status()["transport"] == "http"
+        host.assign("pi-1", toy=host.publish("1", ToyModelFile()))
+        wait(lambda: device.answer() == 1)  # brought by HTTP, where the broker is not believed
 
 
 def test_a_host_put_back_to_an_older_state_is_told_and_counts_beyond_it(host: ToyHost, device: Device) -> None:
@@ -230,22 +256,12 @@ def test_answers_that_only_announce_another_are_passed_over() -> None:
 @pytest.fixture
 def tls_port(tmp_path: Path) -> Iterator[int]:
     """A TLS server with a certificate that nobody trusts."""
-    if shutil.which("openssl") is None:
-        message = "openssl is not installed"
-        if os.environ.get("EDGELIFT_REQUIRE_SERVERS"):
-            pytest.fail(message)
-        pytest.skip(message)
-    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "1",
-         "-subj", "/CN=127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    made = make_certificate(tmp_path)
     import http.server
     import threading
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(made.path, made.key)
 
     class Quiet(http.server.ThreadingHTTPServer):
         def handle_error(self, request: object, client_address: object) -> None:

@@ -1,8 +1,8 @@
 """The operators' client on real sockets: what it tries again, what never, whom it trusts, and what it says."""
 
 import http.server
+import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_fleet.client import RETRY_DELAYS_S, Client
+from tests.simulators.certificates import make_certificate
 
 pytestmark = pytest.mark.fleet
 
@@ -125,13 +126,9 @@ def test_a_redirect_is_not_followed() -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server's own certificate and its key in one file."""
     made = tmp_path_factory.mktemp("ca") / "server.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-subj", "/CN=edgelift", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2",
-         "-keyout", made, "-out", made.with_suffix(".crt")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    made.write_text(made.read_text() + made.with_suffix(".crt").read_text())
+    files = make_certificate(made.parent)
+    made.write_text(files.key.read_text() + files.path.read_text())
+    shutil.copy(files.path, made.with_suffix(".crt"))
     return made
 
 

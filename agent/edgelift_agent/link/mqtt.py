@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from contextlib import suppress
 from socket import SHUT_RDWR
 from typing import Any
 
+from edgelift_agent.link.causes import failed_connection
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import MAX_ASSIGNMENT_BYTES
 from edgelift_contract.enrol import BrokerAccess
@@ -62,7 +64,7 @@ class MqttTransport:
         self._access, self._device, self._epoch = access, device, epoch
         self._timeout_s, self._keepalive_s, self._version_5 = timeout_s, keepalive_s, version_5
         self._connects = self._short_lived = 0
-        self._connected_at = 0.0
+        self._connected_at, self._said = 0.0, ""
         # A fleet must not knock in step.
         self._random = random.Random(f"{device} {epoch}")  # noqa: S311 - spreading load, not guarding a secret
         self._client: Any = None
@@ -99,6 +101,7 @@ class MqttTransport:
         client.max_queued_messages_set(200)
         client.reconnect_delay_set(*self._delay_s())
         client.on_connect = self._connected
+        client.on_connect_fail = self._not_reached
         client.on_disconnect = self._disconnected
         client.on_message = self._message
         client.on_fault = self._fault
@@ -193,12 +196,23 @@ class MqttTransport:
         if reason.is_failure:
             log.warning("the broker refused the connection: %s", reason)
             return
+        self._said = ""
         log.info("connected to the broker %s:%d", self._access.host, self._access.port)
         client.publish(routes.state_topic(self._device), self._presence(online=True), qos=1, retain=True)
         client.subscribe(routes.desired_topic(self._device), qos=1)
         self._connected_at = time.monotonic()
         self.connected.set()
         self._on_connected()
+
+    def _not_reached(self, _client: Any, _userdata: Any) -> None:
+        """Say why, once a cause: the host is asked over HTTP meanwhile, so nothing else tells of it."""
+        error = sys.exc_info()[1]  # paho calls while it handles it, and passes it to nobody
+        if error is None:
+            return
+        found = failed_connection(error, f"The broker {self._access.host}:{self._access.port}")
+        if found.message != self._said:
+            self._said = found.message
+            log.warning("broker code=%s %s %s", found.code, found.message, "HTTP does its work meanwhile.")
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if self.connected.is_set():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import ssl
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +13,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
 _SESSION_S = 3600
@@ -42,12 +47,31 @@ def make_client(address: BrokerAddress, name: str, *, five: bool = True) -> paho
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean, protocol=protocol)
     if address.username:
         client.username_pw_set(address.username, address.password)
-    if address.tls:
-        client.tls_set(ca_certs=address.ca or None)
+    if (tls := tls_of(address)) is not None:
+        client.tls_set_context(tls)
     client.manual_ack_set(True)
+    client.on_connect_fail = _Failures(address)
     client.max_queued_messages_set(10_000)
     client.reconnect_delay_set(min_delay=1, max_delay=random.randint(10, 30))  # noqa: S311 - spreads load
     return client
+
+
+class _Failures:
+    """Says why a broker isn't reached, once a cause."""
+
+    def __init__(self, address: BrokerAddress) -> None:
+        self._address, self._said = address, ""
+
+    def __call__(self, _client: paho.Client, _data: object) -> None:
+        text = str(sys.exc_info()[1])  # paho calls while it handles it, and passes it to nobody
+        if text != self._said:
+            self._said = text
+            log.warning("the broker %s:%d is not reached: %s", self._address.host, self._address.port, text)
+
+
+def tls_of(address: BrokerAddress) -> ssl.SSLContext | None:
+    """What vouches for the broker: `ca`, else the system's authorities; None where it is asked in the clear."""
+    return ssl.create_default_context(cafile=address.ca or None) if address.tls else None
 
 
 def begin(client: paho.Client, address: BrokerAddress) -> None:

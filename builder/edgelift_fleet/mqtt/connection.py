@@ -19,7 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgelift_contract import routes
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.mqtt.clients import BrokerAddress, begin, can_share, end, make_client
+from edgelift_fleet.mqtt.clients import BrokerAddress, begin, can_share, end, make_client, tls_of
 from edgelift_fleet.mqtt.probe import answers
 from edgelift_fleet.mqtt.publisher import WINDOW, Publisher
 from edgelift_fleet.mqtt.reception import Reception
@@ -70,10 +70,10 @@ class BrokerConnection:
             return "none"
         if not self.connected.is_set():
             return "disconnected"
-        if self._address.tls:
-            return "connected"  # the probe speaks plain MQTT
         if time.monotonic() - self._probed_at > _PROBED_S:
-            self._probe_answered = answers(self._address.host, self._address.port, *self._probe)
+            self._probe_answered = answers(
+                self._address.host, self._address.port, *self._probe, tls=tls_of(self._address)
+            )
             self._probed_at = time.monotonic()
         return "connected" if self._probe_answered else "full"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
+from contextlib import AbstractContextManager
 
 _CONNACK = 0x20
 _DISCONNECT = b"\xe0\x00"
@@ -12,8 +14,9 @@ _PATIENCE_S = 2.0
 
 
 def answers(
-    host: str, port: int, username: str = "", password: str = "", *, patience_s: float = _PATIENCE_S
-) -> bool:
+    host: str, port: int, username: str = "", password: str = "", *,
+    patience_s: float = _PATIENCE_S, tls: ssl.SSLContext | None = None,
+) -> bool:  # fmt: skip
     """Does it answer a CONNECT (of MQTT 3.1.1, which every broker reads), with whatever word?
 
     Args:
@@ -21,10 +24,14 @@ def answers(
         port: the broker's.
         username: of a user who has nothing to do there; nobody's when empty, and a refusal is an answer, too.
         password: the user's.
-        patience_s: how long it may take.
+        patience_s: how long each step may take.
+        tls: what vouches for it where it is asked over TLS.
     """
     try:
-        with socket.create_connection((host, port), timeout=patience_s) as link:
+        with (
+            socket.create_connection((host, port), timeout=patience_s) as wire,
+            _wrapped(wire, host, tls) as link,
+        ):
             link.settimeout(patience_s)
             link.sendall(connect_packet(username, password))
             answer = link.recv(4)
@@ -34,6 +41,10 @@ def answers(
     except OSError:
         pass
     return False
+
+
+def _wrapped(wire: socket.socket, host: str, tls: ssl.SSLContext | None) -> AbstractContextManager[socket.socket]:
+    return tls.wrap_socket(wire, server_hostname=host) if tls else wire
 
 
 def connect_packet(username: str = "", password: str = "") -> bytes:

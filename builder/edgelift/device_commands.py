@@ -23,13 +23,21 @@ from edgelift.common import (
     selector,
 )
 from edgelift.completion import names
+from edgelift.device_list import (
+    devices,
+    faults_in_words,
+    runs_in_words,
+    speakers,
+    tags_in_words,
+    update_in_words,
+)
 from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:
     from edgelift_contract.assignment import Policy
     from edgelift_fleet.client import Client
-    from edgelift_fleet.messages import DeviceDetail, DeviceSummary, Quantiles, SlotSummary, SwapView
+    from edgelift_fleet.messages import DeviceDetail, Quantiles, SwapView
 
 
 class _ShowGroup(TyperGroup):
@@ -48,11 +56,11 @@ class _ShowGroup(TyperGroup):
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    devices = typer.Typer(invoke_without_command=True)
-    devices.callback()(_devices)
-    devices.command("show")(_device)
-    devices.command("mend")(_mend)
-    app.add_typer(devices, name="devices")
+    group = typer.Typer(invoke_without_command=True)
+    group.callback()(devices)
+    group.command("show")(_device)
+    group.command("mend")(_mend)
+    app.add_typer(group, name="devices")
     device = typer.Typer(
         cls=_ShowGroup, help="Show one device, `edgelift device ID`; or mend it.", no_args_is_help=True,
         rich_markup_mode=None,
@@ -62,71 +70,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(device, name="device")
     app.command("assign")(_assign)
     app.command("tag")(_tag)
-
-
-def _devices(context: typer.Context, site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """List the devices: what runs where, since when, and how the last update ended; or show or mend one."""
-    from edgelift_fleet.messages import DeviceSummary
-
-    if context.invoked_subcommand is not None:
-        return
-    found = open_client(site).get("/v1/devices", list[DeviceSummary])
-    if as_json:
-        print_json(found)
-        return
-    rows = [row for device in found for row in _device_rows(device)]
-    show_table(("device", "online", "via", "class", "tags", "slot", "runs", "since", "last update"), rows)
-    for device in found:
-        _say_faults(device)
-
-
-def _device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
-    online = "yes" if device.online else f"no, {ago(device.last_seen)}"
-    if device.duplicates:
-        online = f"DUPLICATE: {_speakers(device)}"
-    if device.faults:
-        online = f"SET APART: {', '.join(sorted({fault.what for fault in device.faults}))}"
-    first = (device.device, online, device.transport, device.hardware_class, _tags(device.tags))
-    if not device.slots:
-        return [(*first, "–", "nothing", "", "")]
-    rows: list[tuple[str, ...]] = []
-    for slot in device.slots:
-        rows.append((*first, slot.slot, _runs(slot), ago(slot.since) if slot.since else "", _update(slot)))
-        first = ("", "", "", "", "")
-    return rows
-
-
-def _speakers(device: DeviceSummary) -> str:
-    """Where the devices that share an id speak from."""
-    return " and ".join(one.address or "an unknown address" for one in device.duplicates)
-
-
-def _say_faults(device: DeviceSummary) -> None:
-    """Why a device is set apart, and what to do."""
-    for fault in device.faults:
-        say(f"{device.device} is set apart: {fault.message} {fault.hint} ({fault.code})")
-
-
-def _tags(tags: dict[str, str]) -> str:
-    return " ".join(f"{key}={value}" if value else key for key, value in tags.items())
-
-
-def _runs(slot: SlotSummary) -> str:
-    runs = f"{slot.model}@{slot.version}" if slot.artifact else "nothing"
-    wanted = slot.desired
-    if wanted is None:
-        return runs if not slot.artifact else f"{runs} (to be emptied)"
-    return runs if wanted.artifact == slot.artifact else f"{runs} (wanted: {wanted.model}@{wanted.version})"
-
-
-def _update(slot: SlotSummary) -> str:
-    update = slot.update
-    if update is None:
-        return ""
-    text = f"{update.model}@{update.version} {update.outcome}"
-    if update.outcome == "in-progress":
-        text += f", {update.phase}"
-    return f"{text}: {update.message} ({update.code})" if update.code else text
 
 
 def _device(
@@ -171,17 +114,21 @@ def _show_device(found: DeviceDetail) -> None:
         f"{device.device}: {'online' if device.online else 'offline'}, last seen {ago(device.last_seen)} by "
         f"{device.transport or 'http'}; {found.facts.board or device.hardware_class}, "
         f"agent {found.agent_version}; "
-        f"tags: {_tags(device.tags) or 'none'}; revision {device.revision_applied} of {device.revision} applied"
+        f"tags: {tags_in_words(device.tags) or 'none'}; revision {device.revision_applied} of {device.revision} applied"
     )
     if device.duplicates:
         say(
-            f"DUPLICATE: {len(device.duplicates)} devices speak as {device.device}, from {_speakers(device)}: a cloned"
+            f"DUPLICATE: {len(device.duplicates)} devices speak as {device.device}, from {speakers(device)}: a cloned"
             " card, or one id given twice. What is shown is of the one that reported last. Give one another id."
         )
-    _say_faults(device)
+    for line in faults_in_words(device):
+        say(line)
     show_table(
         ("slot", "state", "runs", "generation", "since", "last update"),
-        [(s.slot, s.state, _runs(s), str(s.generation), ago(s.since), _update(s)) for s in device.slots],
+        [
+            (s.slot, s.state, runs_in_words(s), str(s.generation), ago(s.since), update_in_words(s))
+            for s in device.slots
+        ],
     )
     show_table(
         ("version", "requests", "errors", "p50 µs", "p95 µs", "p99 µs", "windows", "last"),
@@ -311,4 +258,4 @@ def _tag(
     if as_json:
         print_json(found)
     else:
-        say(f"{device}: {_tags(found) or 'no tags'}")
+        say(f"{device}: {tags_in_words(found) or 'no tags'}")

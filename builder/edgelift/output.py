@@ -21,6 +21,7 @@ from edgelift_contract.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 #: Of a table or a page where the output is no terminal: wide, so that nothing is cut.
 WIDE = 200
@@ -90,19 +91,49 @@ def make_console(*, to_errors: bool = False, width: int = WIDE) -> Console:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """A table on standard output, with nothing cut where that is no terminal; one with a title needs rows."""
+    rows = list(rows)
+    if title and not rows:
+        return
+    with printing():
+        make_console().print(_table(columns, rows, title))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(title) if title else None, title_justify="left")
     for column in columns:
         table.add_column(Text(column))
-    rows = list(rows)
-    if title and not rows:
-        return
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    with printing():
-        make_console().print(table)
+    return table
+
+
+class LiveTable:
+    """A table on the terminal that is drawn again in its place. A context."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._live = Live(console=make_console(), auto_refresh=False, vertical_overflow="ellipsis")
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def draw(self, head: str, columns: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str]) -> None:
+        """A line, the table if it has rows, lines."""
+        from rich.console import Group
+        from rich.text import Text
+
+        lines = [Text(printable(line)) for line in foot]
+        table = [_table(columns, rows)] if rows else []
+        with printing():
+            self._live.update(Group(Text(printable(head)), *table, *lines), refresh=True)
 
 
 def shortened(text: str, limit: int = 60) -> str:

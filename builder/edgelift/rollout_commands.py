@@ -16,13 +16,14 @@ from edgelift.common import (
     print_json,
 )
 from edgelift.completion import names
-from edgelift.output import ago, make_console, printable, printing, say, shortened, show_table
+from edgelift.output import ago, make_console, printable, printing, say, show_table
+from edgelift.rollout_list import rollouts
 from edgelift.rollout_preview import plan_line
-from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline, state_words
+from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
-    from edgelift_fleet.messages import RolloutSummary, RolloutView
+    from edgelift_fleet.messages import RolloutView
 
 _ENDED = ("done", "rolled-back", "wave-rolled-back", "cancelled")
 _POLL_S = 0.3
@@ -37,30 +38,6 @@ def register(app: typer.Typer, start: Callable[..., None]) -> None:
     for name, command in {"start": start, **_COMMANDS}.items():
         group.command(name)(command)
     app.add_typer(group, name="rollout")
-
-
-def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """List the rollouts, newest first."""
-    from edgelift_fleet.messages import RolloutSummary
-
-    found = open_client(site).get("/v1/rollouts", list[RolloutSummary])
-    if as_json:
-        print_json(found)
-        return
-    show_table(
-        ("rollout", "release", "to", "state", "wave", "committed", "failed", "offline", "started", "why"),
-        [
-            (
-                _named(r), r.release, shortened(r.selector), state_words(r), f"{r.wave}/{len(r.waves)}",
-                f"{r.committed}/{r.cohort}", str(r.failed), str(r.offline), ago(r.created_at), r.reason,
-            )
-            for r in found
-        ],
-    )  # fmt: skip
-
-
-def _named(found: RolloutSummary) -> str:
-    return f"{found.id} {shortened(found.name, 30)}" if found.name else found.id
 
 
 def _show(
@@ -208,6 +185,6 @@ def follow(client: Client, rollout: str, *, as_json: bool) -> None:
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "list": _list, "show": _show, "watch": _watch, "pause": _pause, "resume": _resume,
+    "list": rollouts, "show": _show, "watch": _watch, "pause": _pause, "resume": _resume,
     "approve": _approve, "cancel": _cancel, "rollback": _rollback, "let-go": _let_go,
 }  # fmt: skip

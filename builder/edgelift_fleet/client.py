@@ -11,7 +11,8 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -28,6 +29,15 @@ from edgelift_fleet.site import Site
 RETRY_DELAYS_S = (0.1, 0.3, 0.6, 1.0)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ListPage(Generic[T]):
+    """A page of a list: `total` there are on all pages together, and `next` is the path of the one after it, or empty."""
+
+    items: list[T]
+    total: int
+    next: str
 
 
 class Client:
@@ -80,6 +90,22 @@ class Client:
         """GET `path` as `kind`; raises what the server refused with, or TransportError."""
         return self._call("GET", path, None, kind)
 
+    def page(self, path: str, kind: type[T]) -> ListPage[T]:
+        """GET a page of a list of `kind`, one that `path` or the page before names; raises as `get`."""
+        response = self._answer("GET", path, None)
+        total = response.headers.get("Total-Count", "")
+        items = _decoded(response, list[kind])  # type: ignore[valid-type]  # a type that is only known when it runs
+        return ListPage(
+            items, int(total) if total.isdecimal() else len(items), response.links.get("next", {}).get("url", "")
+        )
+
+    def every(self, path: str, kind: type[T]) -> Iterator[T]:
+        """All of a list, from the page that `path` names to the last; raises as `get`."""
+        while path:
+            page = self.page(path, kind)
+            yield from page.items
+            path = page.next
+
     def post(self, path: str, message: Any, kind: type[T]) -> T:
         """POST `message` to `path`; raises as `get`."""
         return self._call("POST", path, codec.canonical_json(message), kind)
@@ -102,6 +128,9 @@ class Client:
                 ) from error
 
     def _call(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
+        return _decoded(self._answer(method, path, body), kind)
+
+    def _answer(self, method: str, path: str, body: bytes | None) -> requests.Response:
         for delay_s in (*self._delays_s, None):
             try:
                 response = self._send(method, path, body)
@@ -113,10 +142,7 @@ class Client:
                 time.sleep(delay_s)
         if response.status_code >= 300:
             raise _refusal(response.status_code, response.content)
-        try:
-            return msgspec.json.decode(response.content, type=kind)
-        except msgspec.MsgspecError as error:
-            raise ContractError("malformed", f"The server's answer is not understood: {error}.") from error
+        return response
 
     def _send(self, method: str, path: str, body: bytes | None, *, stream: bool = False) -> requests.Response:
         try:
@@ -149,6 +175,13 @@ class Client:
                 f"The CA file {self._ca_file!r} cannot be read: {error}.",
                 hint="See EDGELIFT_CA_FILE.",
             ) from error
+
+
+def _decoded(response: requests.Response, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ContractError("malformed", f"The server's answer is not understood: {error}.") from error
 
 
 class _NotSent(TransportError):

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 _GRACE_S = 3
 #: How long a server waits for the lead, seconds: longer than it takes until one that is gone has lost it.
 _LEAD_S = 8.0
+#: How long it waits for a command that has the site to itself, as publishing does while no server runs.
+_COMMAND_S = 10.0
 #: Connections that an HTTP server of ours has open at most; each takes some 15 KB.
 MAX_CONNECTIONS = 16_384
 
@@ -66,7 +68,7 @@ def serve(
     told = _signals()
     descriptors = raise_descriptors()
     with ExitStack() as stack:
-        stack.enter_context(site_lock(site))
+        stack.enter_context(site_lock(site, wait_s=_COMMAND_S))
         keep_private(site)
         listener = stack.enter_context(listen(host, port))
         db = Database(site.database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,8 +35,12 @@ class Running(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def site_lock(site: Site) -> Iterator[None]:
+def site_lock(site: Site, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the site for this process; the kernel lets go of it however the process ends.
+
+    Args:
+        site: that nobody else is to open meanwhile.
+        wait_s: how long to wait for a command that holds it; a server that runs is not waited for.
 
     Raises:
         DeviceError: `already-running`, `read-only`, `disk-error`.
@@ -44,16 +49,34 @@ def site_lock(site: Site) -> Iterator[None]:
         site.run.mkdir(exist_ok=True)
         descriptor = os.open(site.run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise DeviceError(
-            "already-running", f"Another server runs on the site {site.folder}.", hint="Stop it first."
-        ) from None
-    try:
+        _take(descriptor, site, time.monotonic() + wait_s)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, site: Site, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            by_server = is_running(site)
+            if by_server or time.monotonic() >= deadline:
+                who = "server runs" if by_server else "command or server works"
+                raise DeviceError(
+                    "already-running", f"Another {who} on the site {site.folder}.", hint="Stop it first."
+                ) from None
+        time.sleep(0.1)
+
+
+def is_running(site: Site) -> bool:
+    """Does a server run on the site, and answer?"""
+    try:
+        read_server_file(site)
+    except TransportError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,0 +1,211 @@
+"""`edgelift devices`: the devices in a list, counts first, and how one of them is put in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgelift.common import JsonOption, SiteOption, ToOption, open_client, print_json, seconds, selector
+from edgelift.completion import names
+from edgelift.listing import (
+    AfterOption,
+    AllOption,
+    EveryOption,
+    LimitOption,
+    ListView,
+    Look,
+    PageWish,
+    Query,
+    SortOption,
+    WatchOption,
+    ask,
+    counted,
+    left_of,
+    show_list,
+    with_query,
+)
+from edgelift.output import ago
+from edgelift.watching import watch
+
+if TYPE_CHECKING:
+    from edgelift_fleet.client import Client, ListPage
+    from edgelift_fleet.messages import DeviceCounts, DeviceSummary, SlotSummary
+
+_COLUMNS = ("device", "online", "via", "class", "tags", "slot", "runs", "since", "last update")
+#: Releases and classes that the line of counts names; a fleet has few.
+_NAMED = 6
+
+
+def devices(
+    context: typer.Context,
+    failing: Annotated[
+        bool | None,
+        typer.Option(
+            "--failing/--not-failing", help="A slot could not take what it should run, and still should."
+        ),
+    ] = None,
+    online: Annotated[bool | None, typer.Option("--online/--offline", help="There, or not.")] = None,
+    hardware_class: Annotated[
+        str,
+        typer.Option("--class", help="Of this class, or a pattern as arm64-*.", autocompletion=names("classes")),
+    ] = "",
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag", help="With this tag, as KEY or KEY=VALUE; all of several.", autocompletion=names("tags")
+        ),
+    ] = None,
+    release: Annotated[
+        str,
+        typer.Option("--release", help="Serving this, as digits@2 or digits.", autocompletion=names("releases")),
+    ] = "",
+    to: ToOption = None,
+    duplicate: Annotated[
+        bool | None, typer.Option("--duplicate/--no-duplicate", help="Several devices speak under its id.")
+    ] = None,
+    faulty: Annotated[
+        bool | None, typer.Option("--faulty/--not-faulty", help="Set apart: `devices mend`.")
+    ] = None,
+    counts: Annotated[bool, typer.Option("--counts", help="The counts alone.")] = False,
+    sort: SortOption = "",
+    limit: LimitOption = None,
+    after: AfterOption = "",
+    whole: AllOption = False,
+    watching: WatchOption = False,
+    every: EveryOption = "2s",
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List devices, counts first: what runs where, since when, and how the last update ended; or show or mend one."""
+    if context.invoked_subcommand is not None:
+        return
+    query: Query = [
+        ("to", selector(to or "")), ("class", hardware_class), *(("tag", one) for one in tag or ()), ("release", release),
+        *_flags(failing=failing, online=online, duplicate=duplicate, faulty=faulty),
+    ]  # fmt: skip
+    wish = PageWish(limit, after, whole, sort)
+    most = wish.rows(as_json=as_json)
+    look = _look(query, wish, alone=counts)
+    if watching:
+        watch(look, lambda: open_client(site), most, seconds(every), as_json=as_json)
+        return
+    client = open_client(site)
+    if as_json:
+        print_json(_count(client, query) if counts else _page(client, query, wish, most).items)
+    else:
+        show_list(look(client, most))
+
+
+def _flags(**given: bool | None) -> list[tuple[str, str]]:
+    return [(name, "true" if value else "false") for name, value in given.items() if value is not None]
+
+
+def _count(client: Client, query: Query) -> DeviceCounts:
+    from edgelift_fleet.messages import DeviceCounts
+
+    return client.get(with_query("/v1/devices/counts", query), DeviceCounts)
+
+
+def _page(client: Client, query: Query, wish: PageWish, most: int | None) -> ListPage[DeviceSummary]:
+    from edgelift_fleet.messages import DeviceSummary
+
+    return ask(client, "/v1/devices", query, DeviceSummary, wish, most)
+
+
+def _look(query: Query, wish: PageWish, *, alone: bool) -> Look:
+    """How to ask for the devices, or for their counts `alone`."""
+
+    def look(client: Client, most: int | None) -> ListView:
+        found = _count(client, query)
+        page = None if alone else _page(client, query, wish, most)
+        items = page.items if page else []
+        last = items[-1].device if items else ""
+        return ListView(
+            noun="devices",
+            head=_head(found, filtered=any(value for _, value in query)),
+            columns=_COLUMNS,
+            rows=[row for device in items for row in device_rows(device)],
+            items={device.device: device for device in items},
+            counts=found,
+            left=left_of(page, wish) if page else 0,
+            onward=f"the same with --after {last}, or with --all; fewer by --failing, --class, --tag, --to",
+            notes=[line for device in items for line in faults_in_words(device)],
+            quiet=("last_seen",),
+        )
+
+    return look
+
+
+def _head(found: DeviceCounts, *, filtered: bool) -> str:
+    """The counts, in a sentence."""
+    of = " of those asked for" if filtered else ""
+    if not found.total:
+        return "No device is as asked for." if filtered else "No device has enrolled yet."
+    parts = [f"{found.online:,} online", f"{found.total - found.online:,} offline", f"{found.failing:,} failing"]
+    if found.duplicates:
+        parts.append(f"{found.duplicates:,} DUPLICATE")
+    text = f"{counted(found.total, 'devices')}{of}: {', '.join(parts)}"
+    for what, numbers in (("", found.by_class), ("serving ", found.by_release)):
+        if numbers:
+            most = sorted(numbers.items(), key=lambda one: -one[1])
+            rest = sum(number for _, number in most[_NAMED:])
+            named = [f"{number:,} {name or 'of no class'}" for name, number in most[:_NAMED]]
+            text += f"; {what}{', '.join([*named, *([f'{rest:,} others'] if rest else [])])}"
+    return f"{text}."
+
+
+def device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
+    """A device as rows of a table, one for each slot."""
+    online = "yes" if device.online else f"no, {ago(device.last_seen)}"
+    if device.duplicates:
+        online = f"DUPLICATE: {speakers(device)}"
+    if device.faults:
+        online = f"SET APART: {', '.join(sorted({fault.what for fault in device.faults}))}"
+    first = (device.device, online, device.transport, device.hardware_class, tags_in_words(device.tags))
+    if not device.slots:
+        return [(*first, "–", "nothing", "", "")]
+    rows: list[tuple[str, ...]] = []
+    for slot in device.slots:
+        rows.append(
+            (*first, slot.slot, runs_in_words(slot), ago(slot.since) if slot.since else "", update_in_words(slot))
+        )
+        first = ("", "", "", "", "")
+    return rows
+
+
+def speakers(device: DeviceSummary) -> str:
+    """Where the devices that share an id speak from."""
+    return " and ".join(one.address or "an unknown address" for one in device.duplicates)
+
+
+def faults_in_words(device: DeviceSummary) -> list[str]:
+    """Why a device is set apart, and what to do."""
+    return [
+        f"{device.device} is set apart: {fault.message} {fault.hint} ({fault.code})" for fault in device.faults
+    ]
+
+
+def tags_in_words(tags: dict[str, str]) -> str:
+    """`barn row=north`."""
+    return " ".join(f"{key}={value}" if value else key for key, value in tags.items())
+
+
+def runs_in_words(slot: SlotSummary) -> str:
+    """What a slot serves, and what it should if that is something else."""
+    runs = f"{slot.model}@{slot.version}" if slot.artifact else "nothing"
+    wanted = slot.desired
+    if wanted is None:
+        return runs if not slot.artifact else f"{runs} (to be emptied)"
+    return runs if wanted.artifact == slot.artifact else f"{runs} (wanted: {wanted.model}@{wanted.version})"
+
+
+def update_in_words(slot: SlotSummary) -> str:
+    """How a slot's last update ended, or how far it is."""
+    update = slot.update
+    if update is None:
+        return ""
+    text = f"{update.model}@{update.version} {update.outcome}"
+    if update.outcome == "in-progress":
+        text += f", {update.phase}"
+    return f"{text}: {update.message} ({update.code})" if update.code else text

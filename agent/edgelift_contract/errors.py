@@ -93,6 +93,7 @@ CODES: dict[str, str] = {
     "digest-mismatch": "the bytes are not those that the manifest names",
     "size-mismatch": "the length is not the one that the manifest names",
     "missing-blob": "a blob that a manifest names is not there",
+    "retired": "the release is given to nobody new",
     "blobs-wanted": "a release names blobs that were not brought yet",
     "wrong-hardware-class": "the artifact is built for hardware that this device does not have",
     "wrong-device": "a message is addressed to another device",

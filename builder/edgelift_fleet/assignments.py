@@ -22,7 +22,7 @@ from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database, device_scope
 from edgelift_fleet.devices import get_device
-from edgelift_fleet.registry import get_release
+from edgelift_fleet.registry import get_offered
 from edgelift_fleet.rows import SPENT, Fault, UnreadableRow, decode_row, read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow
 
@@ -64,7 +64,7 @@ def pick(
         ContractError: `not-found`, `wrong-hardware-class`, `runtime-missing`, or `unreadable-row` and
             `revisions-spent` where the device is set apart.
     """
-    found = get_release(session, release)
+    found = get_offered(session, release)
     if spent := revisions_spent(device.id, device.revision_seen):
         raise UnreadableRow(spent)
     facts = decode_row(device.facts, DeviceFacts, owner=device.id, what="facts")

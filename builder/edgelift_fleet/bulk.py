@@ -23,7 +23,7 @@ from edgelift_fleet.changes import Changes
 from edgelift_fleet.cohorts import select_ids, unknown_ids
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.messages import AssignManyRequest, AssignOutcome
-from edgelift_fleet.registry import get_release
+from edgelift_fleet.registry import get_offered
 from edgelift_fleet.rows import Fault, decode_row, read_row
 from edgelift_fleet.selector import short
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow
@@ -43,7 +43,7 @@ def assign_many(db: Database, changes: Changes, request: AssignManyRequest) -> l
         ContractError: `bad-id`, `not-found` (the release, or no device is selected).
     """
     with db.read() as session:
-        release = get_release(session, request.release)
+        release = get_offered(session, request.release)
         slot = check_name("slot", request.slot or release.model)
         ids, unknown = select_ids(session, request.to), unknown_ids(session, request.to)
     if not ids:

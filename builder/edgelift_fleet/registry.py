@@ -140,8 +140,8 @@ def read_release(row: ReleaseRow) -> Release:
     return decode_row(row.body, Release, owner=f"{row.model}@{row.version}", what="release", hint=_OF_RELEASE)
 
 
-def get_release(session: Session, name: str) -> Release:
-    """A published release by `model@version`.
+def get_release_row(session: Session, name: str) -> ReleaseRow:
+    """The row of a published release by `model@version`.
 
     Raises:
         ContractError: `bad-id`, or `not-found` naming the versions that exist.
@@ -149,7 +149,31 @@ def get_release(session: Session, name: str) -> Release:
     model, version = parse_release(name)
     row = find_release_row(session, model, version)
     if row is not None:
-        return read_release(row)
+        return row
     others = session.scalars(sa.select(ReleaseRow.version).filter_by(model=model).order_by(ReleaseRow.id)).all()
     hint = f"Published: {', '.join(f'{model}@{v}' for v in others[-5:])}." if others else "See: edgelift releases."
     raise ContractError("not-found", f"There is no release {name}.", hint=hint)
+
+
+def get_release(session: Session, name: str) -> Release:
+    """A published release by `model@version`, retired or not.
+
+    Raises:
+        ContractError: `unreadable-row`, and as `get_release_row`.
+    """
+    return read_release(get_release_row(session, name))
+
+
+def get_offered(session: Session, name: str) -> Release:
+    """The same, of one that may be given to devices that don't have it.
+
+    Raises:
+        ContractError: `retired`, and as `get_release`.
+    """
+    row = get_release_row(session, name)
+    if row.retired_at:
+        why = f": {row.retired_why.rstrip('.')}" if row.retired_why else ""
+        raise ContractError(
+            "retired", f"{name} is retired{why}.", hint=f"To give it out again: edgelift releases unretire {name}."
+        )
+    return read_release(row)

@@ -20,7 +20,9 @@ from edgelift_fleet.tables import ReleaseRow, SlotStateRow
 SORTS = {"published": ReleaseRow.id, "counter": ReleaseRow.release_counter, "name": ReleaseRow.model}
 
 
-def list_releases(session: Session, blobs: Path, wish: Wish = WHOLE, *, name: str = "") -> Page[ReleaseView]:
+def list_releases(
+    session: Session, blobs: Path, wish: Wish = WHOLE, *, name: str = "", retired: bool | None = None
+) -> Page[ReleaseView]:
     """Releases, newest first unless `wish` says otherwise.
 
     Args:
@@ -28,13 +30,16 @@ def list_releases(session: Session, blobs: Path, wish: Wish = WHOLE, *, name: st
         blobs: where a damaged one would be set aside.
         wish: which part of the list; `after` is a release, as `digits@2`.
         name: only releases of this model.
+        retired: only those that are, or are not.
 
     Raises:
         ContractError: `bad-id`, `malformed`.
     """
     order = order_of(wish.sort, SORTS, ReleaseRow.id, "-published")
-    where = ReleaseRow.model == check_name("model", name) if name else sa.true()
-    query = sa.select(ReleaseRow).where(where).order_by(*order.clauses())
+    where = [ReleaseRow.model == check_name("model", name)] if name else []
+    if retired is not None:
+        where.append(ReleaseRow.retired_at != 0 if retired else ReleaseRow.retired_at == 0)
+    query = sa.select(ReleaseRow).where(*where).order_by(*order.clauses())
     if wish.after:
         model, version = parse_release(wish.after)
         number = sa.select(ReleaseRow.id).where(ReleaseRow.model == model, ReleaseRow.version == version)
@@ -43,7 +48,7 @@ def list_releases(session: Session, blobs: Path, wish: Wish = WHOLE, *, name: st
             raise gone(f"release {wish.after}")
         query = query.where(order.after(session, key, f"release {wish.after}"))
     rows, more = cut(wish, list(session.scalars(query.limit(wish.most + 1))))
-    total = session.scalar(sa.select(sa.func.count()).select_from(ReleaseRow).where(where)) or 0
+    total = session.scalar(sa.select(sa.func.count()).select_from(ReleaseRow).where(*where)) or 0
     last = f"{rows[-1].model}@{rows[-1].version}" if more and rows else ""
     return Page(release_views(session, rows, blobs), total, last)
 
@@ -72,10 +77,14 @@ def _release(row: ReleaseRow, number: int) -> ReleaseView:
         release = read_release(row)
     except UnreadableRow as error:
         return ReleaseView(
-            row.model, row.version, row.release_counter, row.published_at, [], number, fault=str(error)
-        )
+            row.model, row.version, row.release_counter, row.published_at, [], number, fault=str(error),
+            retired_at=row.retired_at, retired_why=row.retired_why,
+        )  # fmt: skip
     entries = [
         ArtifactView(a.id, a.hardware_class, a.targets, a.runtime, a.format, a.variant, a.rank, a.size_bytes)
         for a in release.artifacts
     ]
-    return ReleaseView(row.model, row.version, row.release_counter, row.published_at, entries, number)
+    return ReleaseView(
+        row.model, row.version, row.release_counter, row.published_at, entries, number, retired_at=row.retired_at,
+        retired_why=row.retired_why,
+    )  # fmt: skip

@@ -25,6 +25,7 @@ STATUS = {
     "missing-blob": 404,
     "conflict": 409,
     "blobs-wanted": 409,
+    "retired": 409,
     "unreadable-row": 409,
     "revisions-spent": 409,
     "wrong-hardware-class": 409,

@@ -42,7 +42,17 @@ from edgelift_fleet.messages.rollouts import (
     RolloutSummary,
     RolloutView,
 )
-from edgelift_fleet.messages.site import ArtifactView, BlobReply, Load, PublishReply, ReleaseView, ServerHealth
+from edgelift_fleet.messages.site import (
+    ArtifactView,
+    BlobReply,
+    Load,
+    PublishReply,
+    ReleaseDetail,
+    ReleaseUses,
+    ReleaseView,
+    RetireRequest,
+    ServerHealth,
+)
 from edgelift_fleet.messages.telemetry import (
     DeviceGauges,
     GaugeStep,
@@ -90,7 +100,10 @@ __all__ = [
     "PreviewWave",
     "PublishReply",
     "Quantiles",
+    "ReleaseDetail",
+    "ReleaseUses",
     "ReleaseView",
+    "RetireRequest",
     "RolloutDeviceView",
     "RolloutEvent",
     "RolloutLook",

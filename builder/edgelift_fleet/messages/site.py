@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 
 class ArtifactView(msgspec.Struct, frozen=True):
@@ -19,7 +22,9 @@ class ArtifactView(msgspec.Struct, frozen=True):
 
 
 class ReleaseView(msgspec.Struct, frozen=True):
-    """A release; `running` counts the slots that serve it now; `fault` says why it can't be read, and what to do."""
+    """A release; `running` counts the slots that serve it now; `fault` says why it can't be read, and what to do.
+    `retired_at`: since when it is given to nobody new, 0 for never; and why, as a person said.
+    """
 
     model: str
     version: str
@@ -28,6 +33,38 @@ class ReleaseView(msgspec.Struct, frozen=True):
     artifacts: list[ArtifactView]
     running: int
     fault: str = ""
+    retired_at: float = 0.0
+    retired_why: str = ""
+
+
+class ReleaseUses(msgspec.Struct, frozen=True):
+    """What names a release, each up to 1,000 names; `counts` says how many there are, of those that there are.
+
+    Attributes:
+        assigned: devices that should run it.
+        rollouts: those of it that have not ended, with their state.
+        going_back: devices that a rollback would take back to it, with the rollout.
+        serving: devices that say it serves on them.
+    """
+
+    assigned: list[str]
+    rollouts: list[str]
+    going_back: list[str]
+    serving: list[str]
+    counts: dict[str, int] = {}
+
+
+class ReleaseDetail(msgspec.Struct, frozen=True):
+    """A release, and what names it: it can be deleted when nothing does."""
+
+    release: ReleaseView
+    uses: ReleaseUses
+
+
+class RetireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a release is retired."""
+
+    why: Annotated[str, Meta(max_length=2000)] = ""
 
 
 class BlobReply(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from edgelift_fleet.messages import (
     RolloutPreview,
     RolloutRequest,
 )
-from edgelift_fleet.registry import get_release
+from edgelift_fleet.registry import get_offered
 from edgelift_fleet.rollout.forecast import draw_waves, ends
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.pace import Trait
@@ -75,7 +75,7 @@ def look_ahead(session: Session, request: RolloutRequest, seen: LastSeen, now: f
     Raises:
         ContractError: `bad-id`, `not-found` (the release).
     """
-    release = get_release(session, request.release)
+    release = get_offered(session, request.release)
     slot = check_name("slot", request.slot or release.model)
     members = select_members(session, request.to, seen, now)
     ids = {member.device for member in members}

@@ -31,7 +31,7 @@ class SightingRow(Base):
 
 
 class ReleaseRow(Base):
-    """A published release; `body` is its release.json."""
+    """A published release; `body` is its release.json. `retired_at`: since when it is given to nobody new, 0 for never."""
 
     __tablename__ = "release"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -40,6 +40,8 @@ class ReleaseRow(Base):
     release_counter: Mapped[int] = mapped_column(sa.BigInteger)
     body: Mapped[str] = mapped_column(sa.Text)
     published_at: Mapped[float]
+    retired_at: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    retired_why: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
     __table_args__ = (sa.UniqueConstraint("model", "version"),)
 
 
@@ -100,6 +102,7 @@ class SlotStateRow(Base):
     version: Mapped[str] = mapped_column(sa.String(64))
     since: Mapped[float]
     last_update: Mapped[str] = mapped_column(sa.Text)
+    __table_args__ = (sa.Index("ix_slot_state_model_version", "model", "version"),)
 
 
 class UpdateHistoryRow(Base):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -42,6 +43,7 @@ __all__ = [
     "SITE",
     "Database",
     "Scope",
+    "among",
     "device_scope",
     "devices_scope",
     "insert_new",
@@ -254,6 +256,17 @@ def _check_encoding(connection: sa.Connection, name: str) -> None:
             f"The database {name} keeps text as {found}.",
             hint="Make one with: createdb --encoding=UTF8 --template=template0.",
         )
+
+
+def among(session: Session, column: Any, values: Collection[str] | Collection[int]) -> sa.ColumnElement[bool]:
+    """Is the column one of these texts or numbers? As one parameter, however many: databases bound their number.
+
+    And the statement is the same text each time, so that neither SQLAlchemy nor the database has to read it again.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return column == sa.any_(sa.cast(sorted(values), sa.ARRAY(column.type)))  # type: ignore[no-any-return]  # of a column
+    given = sa.func.json_each(msgspec.json.encode(sorted(values)).decode()).table_valued("value")
+    return column.in_(sa.select(given.c.value))  # type: ignore[no-any-return]  # of a column
 
 
 def insert_new(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> int:

@@ -127,11 +127,12 @@ class Intake:
         try:
             devices = {one.device for one in group}
             with self._db.write(devices_scope(devices)) as session:
-                known = Known(session, devices, {one.device for one in group if isinstance(one, _Report)})
+                known = Known(session, devices, [one.report for one in group if isinstance(one, _Report)])
                 batches = [one for one in group if isinstance(one, _Batch)]
                 for one in group:
                     if not isinstance(one, _Batch):
                         one.write(session, known)
+                known.finish(session)
                 stored = telemetry.store_many(session, [one.batch for one in batches]) if batches else []
             for one, new in zip(batches, stored, strict=True):
                 one.new = new if isinstance(new, int) else 0
@@ -192,21 +193,21 @@ class _Report:
     """What a device runs."""
 
     def __init__(self, intake: Intake, message: Message) -> None:
-        self._report = decode_clean(message.data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
-        _same(message.device, self._report.device, "report")
+        self.report = decode_clean(message.data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
+        _same(message.device, self.report.device, "report")
         self.device, self._intake, self._message = message.device, intake, message
         self._taken, self._raised = False, None  # type: bool, int | None
 
     def write(self, session: Session, known: Known, /) -> None:
         row = get_device(session, self.device)
-        self._taken, self._raised = take_order(row, self._report.epoch, self._report.sequence), None
+        self._taken, self._raised = take_order(row, self.report.epoch, self.report.sequence), None
         if self._taken:
-            store_report(session, known, row, self._report)
+            store_report(session, known, row, self.report)
             if self.device in known.assigned:
-                self._raised = overtake(session, row, self._report.assignment)
+                self._raised = overtake(session, row, self.report.assignment)
 
     def settle(self) -> ReportReply:
-        report, via, intake = self._report, self._message.via, self._intake
+        report, via, intake = self.report, self._message.via, self._intake
         caller = Caller(report.epoch, self._message.caller.address or report.address, report.sequence)
         if self._taken:
             intake.seen.touch(self.device, via, caller)

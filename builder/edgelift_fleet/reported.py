@@ -1,7 +1,7 @@
 """What a device's word changes in the tables: which reports and presences count, and the rows that they set.
 
-The rows of a whole group of devices are read first, by one statement a table, and what stands there already is not
-written again: most reports say little that is new.
+The rows of a whole group of devices are read first, by one statement a table, and written together at the end, again by
+one statement a table; what stands there already is not written again: most reports say little that is new.
 """
 
 from __future__ import annotations
@@ -13,15 +13,28 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from edgelift_contract import codec
 from edgelift_contract.report import Presence, Report, SlotReport, UpdateReport
+from edgelift_fleet.db import among
 from edgelift_fleet.devices import set_device_tags, set_facts
 from edgelift_fleet.rows import read_row
-from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow, table_of
 
 #: Epochs left behind that are remembered per device.
 _PAST_EPOCHS = 16
+
+
+#: Columns that are written together, whichever of them changed.
+_TOGETHER: dict[type[object], tuple[str, ...]] = {
+    DeviceRow: (
+        "agent_version", "report_epoch", "report_sequence", "past_epochs", "revision_seen", "revision_applied",
+        "presence_online", "presence_epoch", "presence_connect", "gone_at",
+    ),
+    SlotStateRow: ("state", "generation", "artifact", "model", "version", "since", "last_update"),
+    UpdateHistoryRow: ("outcome", "body", "last_at"),
+}  # fmt: skip
 
 
 class UpdateKey(NamedTuple):
@@ -41,61 +54,76 @@ class Known:
         assigned: those that have an assignment.
     """
 
-    def __init__(self, session: Session, devices: Collection[str], reporting: Collection[str]) -> None:
+    def __init__(self, session: Session, devices: Collection[str], reports: Collection[Report]) -> None:
         """Read what stands.
 
         Args:
             session: of a write transaction.
             devices: whose rows; all of them.
-            reporting: those of them that a report is stored of.
+            reports: those that are to be stored.
         """
-        self._devices = session.scalars(sa.select(DeviceRow).where(DeviceRow.id.in_(devices))).all()
+        reporting = {report.device for report in reports}
+        self._devices = session.scalars(sa.select(DeviceRow).where(among(session, DeviceRow.id, devices))).all()
         self._slots: dict[str, dict[str, SlotStateRow]] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._assignments = []
         self._history: dict[UpdateKey, UpdateHistoryRow] = {}
+        self._added: list[UpdateHistoryRow] = []
         if reporting:
-            for slot in session.scalars(sa.select(SlotStateRow).where(SlotStateRow.device.in_(reporting))):
+            for slot in session.scalars(
+                sa.select(SlotStateRow).where(among(session, SlotStateRow.device, reporting))
+            ):
                 self._slots.setdefault(slot.device, {})[slot.slot] = slot
-            tags = sa.select(TagRow.device, TagRow.key, TagRow.value).where(TagRow.device.in_(reporting))
+            tags = sa.select(TagRow.device, TagRow.key, TagRow.value).where(
+                among(session, TagRow.device, reporting)
+            )
             for device, key, value in session.execute(tags.where(TagRow.source == "device")):
                 self._tags.setdefault(device, {})[key] = value
-            wanted = sa.select(AssignmentRow).where(AssignmentRow.device.in_(reporting))
+            wanted = sa.select(AssignmentRow).where(among(session, AssignmentRow.device, reporting))
             self._assignments = list(session.scalars(wanted))
-            # What devices report on is what they are asked for now, but for those that are behind.
-            current = sa.and_(
-                UpdateHistoryRow.device == AssignmentRow.device,
-                UpdateHistoryRow.revision == AssignmentRow.revision,
+            history = sa.select(UpdateHistoryRow).where(
+                among(session, UpdateHistoryRow.device, reporting),
+                among(session, UpdateHistoryRow.revision, {u.revision for r in reports for u in _updates(r)}),
             )
-            history = sa.select(UpdateHistoryRow).join(AssignmentRow, current)
-            for row in session.scalars(history.where(UpdateHistoryRow.device.in_(reporting))):
+            for row in session.scalars(history):
                 self._history[UpdateKey(row.device, row.slot, row.revision, row.artifact, row.rollout)] = row
-        self._current = {row.device: row.revision for row in self._assignments}
-        self.assigned = set(self._current)
+        self.assigned = {row.device for row in self._assignments}
 
     def slots(self, device: str) -> dict[str, SlotStateRow]:
         """The device's slots by name; what is changed here is what the next report of the same group finds."""
         return self._slots.setdefault(device, {})
 
-    def update(self, session: Session, key: UpdateKey) -> UpdateHistoryRow | None:
+    def update(self, key: UpdateKey) -> UpdateHistoryRow | None:
         """The row of an update, if it has been reported of before."""
-        found = self._history.get(key)
-        if found is None and key.revision != self._current.get(key.device):
-            found = session.scalars(sa.select(UpdateHistoryRow).filter_by(**key._asdict())).one_or_none()
-        return found
+        return self._history.get(key)
 
-    def add_update(self, session: Session, key: UpdateKey, outcome: str, body: str) -> None:
-        """A row for an update that has not been reported of before."""
+    def add_update(self, key: UpdateKey, outcome: str, body: str) -> None:
+        """A row for an update that has not been reported of before; `finish` writes it."""
         now = time.time()
         row = UpdateHistoryRow(**key._asdict(), outcome=outcome, body=body, first_at=now, last_at=now)
-        session.add(row)
         self._history[key] = row
+        self._added.append(row)
+
+    def finish(self, session: Session) -> None:
+        """Write what is left to be written, rows of a kind together."""
+        # A statement for each set of columns would be one for each device: what changed is written with what didn't.
+        for changed in session.dirty:
+            for name in _TOGETHER.get(type(changed), ()):
+                flag_modified(changed, name)
+        if self._added:
+            names = [*UpdateKey._fields, "outcome", "body", "first_at", "last_at"]
+            rows = [{name: getattr(row, name) for name in names} for row in self._added]
+            session.execute(sa.insert(table_of(UpdateHistoryRow)), rows)
 
     def set_tags(self, session: Session, device: str, tags: dict[str, str]) -> None:
         """As `set_device_tags`, but for tags that stand already."""
         if self._tags.get(device, {}) != tags:
             set_device_tags(session, device, tags)
             self._tags[device] = dict(tags)
+
+
+def _updates(report: Report) -> list[UpdateReport]:
+    return [slot.update for slot in report.slots.values() if slot.update is not None]
 
 
 def take_order(row: DeviceRow, epoch: str, sequence: int) -> bool:
@@ -151,14 +179,14 @@ def _store_slot(session: Session, known: Known, device: str, name: str, slot: Sl
     row.state, row.generation, row.artifact = slot.state, slot.generation, slot.artifact
     row.model, row.version, row.since = slot.model, slot.version, slot.since
     if body != row.last_update and slot.update is not None:
-        _store_update(session, known, device, name, slot.update, body)
+        _store_update(known, device, name, slot.update, body)
     row.last_update = body
 
 
-def _store_update(session: Session, known: Known, device: str, name: str, update: UpdateReport, body: str) -> None:
+def _store_update(known: Known, device: str, name: str, update: UpdateReport, body: str) -> None:
     key = UpdateKey(device, name, update.revision, update.artifact, update.rollout)
-    row = known.update(session, key)
+    row = known.update(key)
     if row is None:
-        known.add_update(session, key, update.outcome, body)
+        known.add_update(key, update.outcome, body)
     elif row.body != body:
         row.outcome, row.body, row.last_at = update.outcome, body, time.time()

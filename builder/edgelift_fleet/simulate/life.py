@@ -332,7 +332,10 @@ class Life:
                 self._due.set()
 
     async def _tell_batches(self) -> None:
-        while self._batch_due and (made := self.board.batch()) is not None:
+        # Up to what waited when it began: a board that is served slowly would else follow its own windows for ever.
+        newest = self.board.waiting[-1].seq if self.board.waiting else -1
+        last = -1
+        while self._batch_due and last < newest and (made := self.board.batch()) is not None:
             batch, last = made
             topic, path = routes.telemetry_topic(self.board.name), routes.telemetry_path(self.board.name)
             try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.db import insert_new
+from edgelift_fleet.db import among, insert_new
 from edgelift_fleet.tables import TelemetryEpochRow, table_of
 from edgelift_fleet.telemetry.arrivals import Arrivals
 
@@ -55,8 +55,8 @@ def _read(session: Session, wanted: Collection[tuple[str, str]]) -> dict[tuple[s
     row = TelemetryEpochRow
     query = (
         sa.select(row.device, row.epoch, row.id, row.seen, row.windows)
-        .where(row.device.in_(sorted({device for device, _ in wanted})))
-        .where(row.epoch.in_(sorted({epoch for _, epoch in wanted})))
+        .where(among(session, row.device, {device for device, _ in wanted}))
+        .where(among(session, row.epoch, {epoch for _, epoch in wanted}))
         .order_by(row.device, row.epoch)
         .with_for_update()
     )

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.telemetry import Window
-from edgelift_fleet.db import insert_new
+from edgelift_fleet.db import among, insert_new
 from edgelift_fleet.tables import ArtifactRow, TelemetryFleetSeriesRow, TelemetrySeriesRow
 
 MAX_PER_DEVICE = 256
@@ -49,7 +49,9 @@ class SeriesOf:
         self._read(list(classes))
 
     def _read(self, devices: list[str]) -> None:
-        query = sa.select(TelemetrySeriesRow.id, *_COLUMNS).where(TelemetrySeriesRow.device.in_(sorted(devices)))
+        query = sa.select(TelemetrySeriesRow.id, *_COLUMNS).where(
+            among(self._session, TelemetrySeriesRow.device, devices)
+        )
         for number, *key in self._session.execute(query):
             found = _Key(*key)
             if found not in self._ids:

@@ -10,7 +10,7 @@ A device's clock may be wrong: what claims a time that can't be is filed under t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, SwapRecord, Window
+from edgelift_fleet.db import among
 from edgelift_fleet.tables import (
     DeviceRow,
     TelemetryGaugeRow,
@@ -98,9 +99,9 @@ def store_many(
 _ENROL = "It enrols when its agent starts; edgelift devices lists those that did."
 
 
-def _classes(session: Session, devices: Iterable[str]) -> dict[str, str]:
+def _classes(session: Session, devices: Collection[str]) -> dict[str, str]:
     """The devices that enrolled, with their hardware class."""
-    query = sa.select(DeviceRow.id, DeviceRow.hardware_class).where(DeviceRow.id.in_(sorted(devices)))
+    query = sa.select(DeviceRow.id, DeviceRow.hardware_class).where(among(session, DeviceRow.id, devices))
     return {row.id: row.hardware_class for row in session.execute(query)}
 
 

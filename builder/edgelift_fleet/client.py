@@ -7,7 +7,6 @@ started twice.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -218,8 +217,8 @@ def segment(text: str) -> str:
 
 def _refusal(status: int, data: bytes) -> EdgeliftError:
     try:
-        reply = ErrorReply(**json.loads(data))
-    except (ValueError, TypeError):
+        reply = msgspec.json.decode(data, type=ErrorReply)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return TransportError("server-error", f"The server answered {status}.")
     kind = TransportError if status in (401, 403) or status >= 500 else ContractError
     return kind(reply.code if reply.code in CODES else "server-error", reply.error, hint=reply.hint)

@@ -99,6 +99,11 @@ class Server:
             raise AssertionError(f"the server did not stop:\n{self.log.read_text()[-3000:]}") from None
         finally:
             self.process.stdout.close()
+        # Of every test with a server: whatever was refused was refused as the document says.
+        undeclared = [
+            line for line in self.log.read_text(errors="replace").splitlines() if " undeclared refusal " in line
+        ]
+        assert not undeclared, undeclared[:5]
         return status
 
 

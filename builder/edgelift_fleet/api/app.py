@@ -7,11 +7,14 @@ from starlette.types import ASGIApp
 
 from edgelift_contract import __version__
 from edgelift_fleet.api.blob_routes import blob_routes
+from edgelift_fleet.api.code_routes import code_routes
 from edgelift_fleet.api.device_document import SCHEMES, device_paths
 from edgelift_fleet.api.device_list_routes import device_list_routes
 from edgelift_fleet.api.device_routes import device_routes
 from edgelift_fleet.api.device_side import DeviceSide
+from edgelift_fleet.api.document import add_document
 from edgelift_fleet.api.errors import add_error_handlers
+from edgelift_fleet.api.head import Headed
 from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.mark import Marked
 from edgelift_fleet.api.name_routes import name_routes
@@ -19,7 +22,6 @@ from edgelift_fleet.api.operator_routes import operator_routes
 from edgelift_fleet.api.polls import Polls
 from edgelift_fleet.api.release_routes import release_routes
 from edgelift_fleet.api.rollout_routes import rollout_routes
-from edgelift_fleet.api.schema import add_schemas
 from edgelift_fleet.api.telemetry_routes import telemetry_routes
 from edgelift_fleet.fleet import Fleet
 
@@ -30,23 +32,32 @@ The control plane of an edgelift site.
 blobs with ranges, and send reports and telemetry. **Operators** use the operator token.
 
 Every answer bears the header `Edgelift: 1`.
-Every refusal is JSON: `{"error": what was wrong, "code": stable and kebab-case, "hint": what to do}`.
+Every refusal is JSON with `error` (what was wrong), `code` (stable, kebab-case) and `hint` (what to do); to operators
+it is RFC 9457's `application/problem+json`, whose further members say the same.
 """
 
 
 def make_app(fleet: Fleet) -> ASGIApp:
     """The application for an open site: what devices call in front, the operators' side behind it."""
     # No pages from elsewhere: the interactive documentation would load its scripts from a CDN.
-    app = FastAPI(title="edgelift", version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="edgelift",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.include_router(device_list_routes(fleet))
     app.include_router(operator_routes(fleet))
     app.include_router(release_routes(fleet))
     app.include_router(blob_routes(fleet))
+    app.include_router(code_routes())
     app.include_router(rollout_routes(fleet))
     app.include_router(telemetry_routes(fleet))
     app.include_router(name_routes(fleet))
     add_error_handlers(app)
     routes = device_routes(fleet)
-    add_schemas(app, device_paths(routes), SCHEMES)
+    add_document(app, device_paths(routes), SCHEMES)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
-    return Marked(DeviceSide(routes, Polls(fleet.revisions, fleet.parked, fleet.seen), bearer, rest=app))
+    return Headed(Marked(DeviceSide(routes, Polls(fleet.revisions, fleet.parked, fleet.seen), bearer, rest=app)))

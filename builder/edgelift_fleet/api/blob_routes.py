@@ -33,7 +33,11 @@ def blob_routes(fleet: Fleet) -> APIRouter:
     router = operator_router(fleet, "releases")
     coming = 0
 
-    @router.put("/v1/blobs/{sha256}", openapi_extra=_BODY, responses=answers(BlobReply))
+    @router.put(
+        "/v1/blobs/{sha256}",
+        openapi_extra=_BODY,
+        responses=answers(BlobReply, "bad-id", "digest-mismatch", "size-mismatch"),
+    )
     async def put_blob(sha256: Annotated[str, Path(max_length=64)], request: Request) -> Response:
         """A file of a release, by its digest; its length must be said. It is there once it is whole and right; of one that
         broke off nothing is kept: send it again. One that is here already changes nothing, and mends it if it was damaged.

@@ -13,11 +13,18 @@ SCHEME = "enrolment-token"
 SCHEMES = {SCHEME: {"type": "http", "scheme": "bearer"}}
 
 _WAIT = {
-    "name": "wait_s", "in": "query", "required": False, "description": "Seconds, ≤ 60.",
-    "schema": {"type": "number", "minimum": 0, "default": 0.0},
+    "name": "wait_s", "in": "query", "required": False, "description": "Seconds; more than 60 are taken as 60.",
+    "schema": {"type": "number", "minimum": 0, "default": 0.0}, "example": 30,
 }  # fmt: skip
-_NO_NEWS = {"304": {"description": "No news."}}
-_BYTES = {"200": {"description": "The file.", "content": {"application/octet-stream": {}}}}
+_NO_NEWS: dict[int | str, dict[str, Any]] = {304: {"description": "No news."}}
+_FILE = {
+    "application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+}
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": _FILE},
+    206: {"description": "The part of it that was asked for.", "content": _FILE},
+    416: {"description": "It has no such part."},
+}
 
 
 def device_paths(routes: Iterable[DeviceRoute]) -> dict[str, dict[str, Any]]:
@@ -33,16 +40,15 @@ def _operation(route: DeviceRoute) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
     ]
-    gives = (
-        {str(status): answer for status, answer in answers(route.gives).items()} if route.gives else dict(_BYTES)
-    )
+    gives = answers(route.gives) if route.gives else dict(_BYTES)
     if route.handler is None:
         parameters.append(dict(_WAIT))
         gives |= _NO_NEWS
+    given = {str(status): answer for status, answer in {**gives, **route.responses}.items()}
     words = [word for word in route.path.split("/") if word and "{" not in word]
     name = "_".join((route.method.lower(), *words[1:]))
     made: dict[str, Any] = {
         "tags": ["devices"], "summary": words[-1].title(), "description": route.about,
-        "operationId": name, "parameters": parameters, "responses": gives, "security": [{SCHEME: []}],
+        "operationId": name, "parameters": parameters, "responses": given, "security": [{SCHEME: []}],
     }  # fmt: skip
     return made | takes(route.takes) if route.takes else made

@@ -52,14 +52,14 @@ def device_list_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: devices in lists."""
     router = operator_router(fleet, "operators")
 
-    @router.get("/v1/devices", responses=answers_list(DeviceSummary))
+    @router.get("/v1/devices", responses=answers_list(DeviceSummary, "bad-id"))
     def devices(request: Request, asked: Annotated[DevicePageQuery, Query()]) -> Response:
         """Devices, by id: what serves, what should, how the last update ended."""
         with fleet.db.read() as session:
             page = list_devices(session, fleet.seen, asked.filter(), asked.wish(WHOLE))
         return answer_page(request, page)
 
-    @router.get("/v1/devices/counts", responses=answers(DeviceCounts))
+    @router.get("/v1/devices/counts", responses=answers(DeviceCounts, "bad-id"))
     def counts(asked: Annotated[DeviceQuery, Query()]) -> Response:
         """How many devices there are, online, failing, by class and by release. Takes the filters of the list."""
         with fleet.db.read() as session:

@@ -17,12 +17,15 @@ from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet.api.blob_answer import blob_answer
+from edgelift_fleet.api.declared import refusals
 from edgelift_fleet.api.delivery import Delivery
 from edgelift_fleet.fleet import Fleet
 
 POLL_WAIT_S = 30.0
 
 _JSON = "application/json"
+#: Codes by which every message is refused that is wrong or of another device.
+_OF_MESSAGE = ("unknown-schema", "bad-id", "wrong-device")
 
 
 class DeviceRoute(NamedTuple):
@@ -34,6 +37,7 @@ class DeviceRoute(NamedTuple):
         handler: takes the request and what stood in the place of `{name}`; None for the poll, which has its own way.
         takes: message type of the body; None for none.
         gives: message type of the answer; None for bytes.
+        refuses: codes of its own refusals; those of every route are left out (`declared.universal`).
         about: for the OpenAPI document.
     """
 
@@ -42,7 +46,13 @@ class DeviceRoute(NamedTuple):
     handler: Callable[[Request, str], Awaitable[Response]] | None
     takes: Any
     gives: Any
+    refuses: tuple[str, ...]
     about: str
+
+    @property
+    def responses(self) -> dict[int | str, dict[str, Any]]:
+        """Status → response, of its refusals."""
+        return refusals(self.refuses)
 
 
 def device_routes(fleet: Fleet) -> list[DeviceRoute]:
@@ -70,22 +80,28 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
         return await run_in_threadpool(blob_answer, fleet.blobs, check_sha256(sha256), request.headers)
 
     return [
-        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply),
-        DeviceRoute("GET", "/v1/devices/{device}/desired", None, None, Assignment, _POLL),
-        _route("PUT", "/v1/devices/{device}/report", report, Report, ReportReply),
-        _route("POST", "/v1/devices/{device}/telemetry", telemetry, Batch, BatchReply),
-        _route("GET", "/v1/blobs/{sha256}", blob, None, None),
+        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, *_OF_MESSAGE),
+        DeviceRoute("GET", "/v1/devices/{device}/desired", None, None, Assignment, _OF_POLL, _POLL),
+        _route("PUT", "/v1/devices/{device}/report", report, Report, ReportReply, *_OF_MESSAGE, "not-found"),
+        _route("POST", "/v1/devices/{device}/telemetry", telemetry, Batch, BatchReply, *_OF_MESSAGE, "not-found"),
+        _route("GET", "/v1/blobs/{sha256}", blob, None, None, "bad-id", "missing-blob"),
     ]
 
 
+_OF_POLL = ("bad-id", "not-found", "malformed")
 _POLL = """The device's assignment; its ETag is the revision in quotes. With `If-None-Match` and `wait_s` the
 request is held until there is another revision, or answered 304. Before the first assignment: 304."""
 
 
 def _route(
-    method: str, path: str, handler: Callable[[Request, str], Awaitable[Response]], takes: Any, gives: Any
+    method: str,
+    path: str,
+    handler: Callable[[Request, str], Awaitable[Response]],
+    takes: Any,
+    gives: Any,
+    *refuses: str,
 ) -> DeviceRoute:
-    return DeviceRoute(method, path, handler, takes, gives, handler.__doc__ or "")
+    return DeviceRoute(method, path, handler, takes, gives, refuses, handler.__doc__ or "")
 
 
 def _answer(message: Any) -> Response:

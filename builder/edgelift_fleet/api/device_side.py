@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.ids import check_device_id
 from edgelift_fleet.api.device_routes import DeviceRoute
-from edgelift_fleet.api.errors import fault, refusal, refusal_of
+from edgelift_fleet.api.errors import fault, note_undeclared, refusal, refusal_of
 from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.polls import Polls
 
@@ -35,18 +35,21 @@ class DeviceSide:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         routes, name = self._find(scope["path"]) if scope["type"] == "http" else (None, "")
-        if routes is None or (scope["method"] == "PUT" and routes[0].path.startswith("/v1/blobs/")):
+        method = scope["method"] if routes else ""
+        route = next((one for one in routes or () if one.method == method), None)
+        if route is None:  # a path may also have methods that operators call
             await self._rest(scope, receive, send)
             return
         try:
             self._bearer.judge(scope)
-            made = await self._answer(routes, name, scope, receive, send)
+            made = await self._answer(route, name, scope, receive, send)
         except ClientDisconnect:
             return  # nobody is there to be answered
         except EdgeliftError as error:
+            note_undeclared(route, method, scope["path"], error.code)
             made = refusal_of(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, and the next request is answered
-            made = fault(scope["method"], scope["path"], error)
+            made = refusal(*fault(method, scope["path"], error))
         if made is not None:
             await made(scope, receive, send)
 
@@ -61,15 +64,9 @@ class DeviceSide:
         return None, ""
 
     async def _answer(
-        self, routes: list[DeviceRoute], name: str, scope: Scope, receive: Receive, send: Send
+        self, route: DeviceRoute, name: str, scope: Scope, receive: Receive, send: Send
     ) -> Response | None:
         """What is to be answered; None when it has been."""
-        method = scope["method"]
-        route = next((one for one in routes if one.method == method), None)
-        if route is None:
-            made = refusal(405, "bad-request", f"Method Not Allowed: {method} {scope['path']}.")
-            made.headers["Allow"] = ", ".join(one.method for one in routes)
-            return made
         if route.handler is not None:
             return await route.handler(Request(scope, receive), name)
         await self._polls.answer(check_device_id(name), scope, send)

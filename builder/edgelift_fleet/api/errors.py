@@ -1,94 +1,137 @@
-"""Refusals as HTTP: every error is `{"error", "code", "hint"}` with a status that says who must act."""
+"""Refusals as HTTP: what is answered when something is refused or breaks, with a status that says who must act.
+
+Operators and their tools get RFC 9457's `application/problem+json`. Devices get its three members that are older, as
+plain JSON: an agent believes only what calls itself so, and one that was built before this must still believe it.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from edgelift_contract import codec
-from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, TransportError
+from edgelift_contract.errors import EdgeliftError, TransportError
 from edgelift_contract.fitting import fit
 from edgelift_contract.replies import ErrorReply
+from edgelift_fleet.api.allowed import allowed_methods
+from edgelift_fleet.api.declared import is_declared, sentence, status_of_code
+from edgelift_fleet.messages import Problem
 
 log = logging.getLogger(__name__)
 
-#: code → status; other codes answer 400 (contract), 503 (transport) or 500 (this machine).
-STATUS = {
-    "not-authorised": 401,
-    "not-found": 404,
-    "missing-blob": 404,
-    "conflict": 409,
-    "blobs-wanted": 409,
-    "retired": 409,
-    "unreadable-row": 409,
-    "revisions-spent": 409,
-    "wrong-hardware-class": 409,
-    "runtime-missing": 409,
-    "too-large": 413,
-    "disk-full": 507,
-    "busy": 503,
-}
-_HTTP_CODES = {401: "not-authorised", 404: "not-found", 405: "bad-request", 413: "too-large"}
+PROBLEM = "application/problem+json"
+_LONGEST_INSTANCE = 1000
 
 
 def status_of(error: EdgeliftError) -> int:
     """The HTTP status of an error."""
-    kinds = {ContractError: 400, TransportError: 503, DeviceError: 500}
-    return STATUS.get(error.code, next((s for kind, s in kinds.items() if isinstance(error, kind)), 500))
+    again = isinstance(error, TransportError) and error.retry_after_s
+    return 429 if again else status_of_code(error.code)
 
 
-def refusal(status: int, code: str, message: str, hint: str = "", **members: Any) -> Response:
-    """The answer to a request that is refused; `members` say more of it."""
+def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
+    """The answer to a device's request that is refused."""
+    return _made(status, fit(ErrorReply(message, code, hint)), "application/json")
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    hint: str = "",
+    members: Mapping[str, Any] | None = None,
+) -> Response:
+    """The answer to an operator's request that is refused; `members` are further ones of its body (RFC 9457 §3.2)."""
+    path = quote(request.url.path, safe="/:@!$&'()*+,;=~-._")
+    told = Problem(
+        message, code, hint, type=f"/v1/errors/{code}", title=sentence(code), status=status,
+        detail=message, instance=path if len(path) <= _LONGEST_INSTANCE else "",
+    )  # fmt: skip
+    return _made(status, {**(members or {}), **msgspec.to_builtins(fit(told))}, PROBLEM)
+
+
+def _made(status: int, reply: ErrorReply | dict[str, Any], media: str) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    body = codec.canonical_json({**msgspec.to_builtins(fit(ErrorReply(message, code, hint))), **members})
-    return Response(body, status, headers, "application/json")
+    return Response(codec.canonical_json(reply), status, headers, media)
 
 
 def refusal_of(error: EdgeliftError) -> Response:
-    """The answer that tells an error."""
-    again_s = error.retry_after_s if isinstance(error, TransportError) else 0.0
-    members = getattr(error, "members", {})
-    made = refusal(429 if again_s else status_of(error), error.code, error.message, error.hint, **members)
-    if again_s:
-        made.headers["Retry-After"] = str(math.ceil(again_s))
+    """The answer that tells a device an error."""
+    return _again(refusal(status_of(error), error.code, error.message, error.hint), error)
+
+
+def _again(made: Response, error: EdgeliftError) -> Response:
+    if isinstance(error, TransportError) and error.retry_after_s:
+        made.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     return made
 
 
-def fault(method: str, path: str, error: Exception) -> Response:
-    """The answer when something broke here; the server's log has the rest."""
+def note_undeclared(route: object, method: str, path: str, code: str) -> None:
+    """Leave a line in the log when a route refuses with a code that it does not declare: the document is wrong then, and
+    the tests fail on it.
+    """
+    if not is_declared(route, code):
+        log.error("undeclared refusal code=%s of %s %s", code, method, path)
+
+
+def fault(method: str, path: str, error: Exception) -> tuple[int, str, str, str]:
+    """Status, code, sentence and hint when something broke here; the server's log has the rest."""
     log.error("fault in %s %s", method, path, exc_info=error)
-    return refusal(500, "internal", f"A fault in edgelift: {type(error).__name__}.", "See the server's log.")
+    return 500, "internal", f"A fault in edgelift: {type(error).__name__}.", "See the server's log."
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Make every failure of `app` an `ErrorReply`."""
+    """Make every failure of `app` a `Problem`."""
 
-    async def known(_request: Request, error: Exception) -> Response:
+    async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, EdgeliftError)
-        return refusal_of(error)
+        note_undeclared(request.scope.get("route"), request.method, request.url.path, error.code)
+        members = getattr(error, "members", None)
+        return _again(problem(request, status_of(error), error.code, error.message, error.hint, members), error)
 
     async def routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        code = _HTTP_CODES.get(error.status_code, "bad-request")
-        what = "There is nothing at" if error.status_code == 404 else str(error.detail) + ":"
-        return refusal(error.status_code, code, f"{what} {request.method} {request.url.path}.")
+        return _not_routed(app, request, error)
 
-    async def invalid(_request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return refusal(400, "malformed", f"The request's {place} is not valid: {first['msg']}.")
+        return problem(request, 400, "malformed", f"The request's {place} is not valid: {first['msg']}.")
 
     async def unknown(request: Request, error: Exception) -> Response:
-        return fault(request.method, request.url.path, error)
+        if isinstance(error, ClientDisconnect):
+            return Response(status_code=499)  # nobody is there to read it
+        return problem(request, *fault(request.method, request.url.path, error))
 
     app.add_exception_handler(EdgeliftError, known)
     app.add_exception_handler(HTTPException, routed)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unknown)
+
+
+def _not_routed(app: FastAPI, request: Request, error: HTTPException) -> Response:
+    """No route takes this request: its path is none, or is one for other methods, of operators' or of devices' calls."""
+    allowed = allowed_methods(app.openapi()["paths"], request.url.path)
+    given = (error.headers or {}).get("Allow", "")
+    if not (allowed or given):
+        hint = "See GET /openapi.json for what there is."
+        return problem(request, 404, "not-found", f"There is nothing at {request.url.path}.", hint)
+    names = ", ".join(allowed) or given
+    if error.status_code not in (404, 405):
+        return problem(request, error.status_code, "malformed", f"{error.detail}.")
+    made = problem(
+        request, 405, "wrong-method", f"{request.url.path} takes no {request.method}.", f"It takes {names}."
+    )
+    made.headers["Allow"] = names
+    return made

@@ -26,6 +26,10 @@ from edgelift_fleet.retiring import delete, retire, unretire
 from edgelift_fleet.tables import ReleaseRow
 from edgelift_fleet.uses import release_uses
 
+#: Codes by which a publication is refused, and what is asked of a release that is there.
+_OF_PUBLISH = ("unknown-schema", "bad-id", "conflict", "blobs-wanted", "digest-mismatch", "size-mismatch")
+_OF_RELEASE = ("bad-id", "not-found", "unreadable-row")
+
 
 class ReleasePageQuery(PageQuery):
     """A page of releases; `after` is one, as `digits@2`. Keys to sort by: `published`, `name`, `counter`."""
@@ -38,7 +42,7 @@ def release_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: releases."""
     router = operator_router(fleet, "releases")
 
-    @router.get("/v1/releases", responses=answers_list(ReleaseView))
+    @router.get("/v1/releases", responses=answers_list(ReleaseView, "bad-id", "not-found"))
     def releases(request: Request, asked: Annotated[ReleasePageQuery, Query()]) -> Response:
         """Releases, newest first."""
         with fleet.db.read() as session:
@@ -47,7 +51,7 @@ def release_routes(fleet: Fleet) -> APIRouter:
             )
         return answer_page(request, page)
 
-    @router.post("/v1/releases", openapi_extra=takes(Release), responses=answers(PublishReply))
+    @router.post("/v1/releases", openapi_extra=takes(Release), responses=answers(PublishReply, *_OF_PUBLISH))
     async def publish(request: Request) -> Response:
         """Publish a release: the body is its `release.json`. Refused with `blobs-wanted` while files of it are not here,
         `missing` naming them: send those, then this again. The same again changes nothing, and mends what is damaged.
@@ -55,7 +59,7 @@ def release_routes(fleet: Fleet) -> APIRouter:
         release = parse_release_file(await read_body(request, MAX_RELEASE_BYTES))
         return answer(await run_in_threadpool(fleet.publishing.publish, release))
 
-    @router.get("/v1/releases/{name}/{version}", responses=answers(ReleaseDetail))
+    @router.get("/v1/releases/{name}/{version}", responses=answers(ReleaseDetail, *_OF_RELEASE))
     def release(name: str, version: str) -> Response:
         """One release, and what names it: devices that have it, should have it, or would go back to it; rollouts of it."""
         with fleet.db.read() as session:
@@ -63,8 +67,9 @@ def release_routes(fleet: Fleet) -> APIRouter:
             return answer(ReleaseDetail(_view(fleet, session, row), release_uses(session, row)))
 
     @router.post(
-        "/v1/releases/{name}/{version}/retire", openapi_extra=takes(RetireRequest), responses=answers(ReleaseView)
-    )
+        "/v1/releases/{name}/{version}/retire", openapi_extra=takes(RetireRequest, required=False),
+        responses=answers(ReleaseView, *_OF_RELEASE, "conflict"),
+    )  # fmt: skip
     async def retire_release(name: str, version: str, request: Request) -> Response:
         """Give a release to nobody new: assigning it and rolling it out are refused. Devices that have it keep it, fetch it
         and go back to it. Refused while a rollout gives it out.
@@ -73,13 +78,13 @@ def release_routes(fleet: Fleet) -> APIRouter:
         asked = codec.decode_json(body or b"{}", RetireRequest, what="request")
         return answer(await run_in_threadpool(_retire, fleet, f"{name}@{version}", asked))
 
-    @router.post("/v1/releases/{name}/{version}/unretire", responses=answers(ReleaseView))
+    @router.post("/v1/releases/{name}/{version}/unretire", responses=answers(ReleaseView, *_OF_RELEASE))
     def unretire_release(name: str, version: str) -> Response:
         """Let a retired release be given out again."""
         with fleet.db.write(SITE) as session:
             return answer(_view(fleet, session, unretire(session, f"{name}@{version}")))
 
-    @router.delete("/v1/releases/{name}/{version}", responses=answers(ReleaseView))
+    @router.delete("/v1/releases/{name}/{version}", responses=answers(ReleaseView, *_OF_RELEASE, "conflict"))
     def delete_release(name: str, version: str) -> Response:
         """Delete a release that nothing names; answers what it was. Refused with all that names it, as `uses`. Its files go
         when blobs that nothing names are collected.

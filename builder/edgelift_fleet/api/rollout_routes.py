@@ -24,6 +24,10 @@ MAX_ORDER_BYTES = 1 << 20
 #: Largest number that the database counts to.
 LARGEST = 2**63 - 1
 
+#: Codes by which a start and its preview are refused, and what is asked of a rollout that is there.
+_OF_START = ("bad-id", "not-found", "conflict", "retired", "older-release", "unreadable-row")
+_OF_ROLLOUT = ("not-found", "unreadable-row")
+
 
 class RolloutPageQuery(PageQuery):
     """A page of rollouts; `after` is one, as `r7`. Keys to sort by: `created`, `changed`, `state`."""
@@ -37,7 +41,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: rollouts."""
     router = operator_router(fleet, "rollouts")
 
-    @router.post("/v1/rollouts", openapi_extra=takes(RolloutRequest), responses=answers(RolloutView))
+    @router.post("/v1/rollouts", openapi_extra=takes(RolloutRequest), responses=answers(RolloutView, *_OF_START))
     async def start(request: Request) -> Response:
         """Roll a release out in waves. The next wave begins only when every device of the last one served the
         release through its probation; a failure gives every device that it changed its previous version back.
@@ -46,7 +50,9 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         wanted = codec.decode_json(body, RolloutRequest, what="request")
         return answer(await run_in_threadpool(fleet.rollouts.start, wanted))
 
-    @router.post("/v1/rollouts/preview", openapi_extra=takes(RolloutRequest), responses=answers(RolloutPreview))
+    @router.post(
+        "/v1/rollouts/preview", openapi_extra=takes(RolloutRequest), responses=answers(RolloutPreview, *_OF_START)
+    )
     async def preview(request: Request) -> Response:
         """What a rollout would do if it began now: who gets which artifact in which wave, how many bytes, who is offline,
         unsuited or in another rollout, how long it takes at least, and why it can't be started. Nothing is changed.
@@ -55,13 +61,13 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         wanted = codec.decode_json(body, RolloutRequest, what="request")
         return answer(await run_in_threadpool(fleet.rollouts.preview, wanted))
 
-    @router.get("/v1/rollouts", responses=answers_list(RolloutSummary))
+    @router.get("/v1/rollouts", responses=answers_list(RolloutSummary, "bad-id", "not-found"))
     def rollouts(request: Request, asked: Annotated[RolloutPageQuery, Query()]) -> Response:
         """Rollouts, newest first: counts and reasons, no devices. Without a page the newest 200."""
         found = RolloutFilter(asked.state, asked.name, asked.release)
         return answer_page(request, fleet.rollouts.list(found, asked.wish(WHOLE_ROLLOUTS)))
 
-    @router.get("/v1/rollouts/{rollout}", responses=answers(RolloutView))
+    @router.get("/v1/rollouts/{rollout}", responses=answers(RolloutView, *_OF_ROLLOUT))
     def rollout(
         rollout: str,
         status: Annotated[str, Query(description="Only devices of this status.", max_length=16)] = "",
@@ -73,8 +79,9 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         return answer(fleet.rollouts.show(rollout, Asked(status, limit, after, events_after)))
 
     @router.post(
-        "/v1/rollouts/{rollout}/{command}", openapi_extra=takes(RolloutOrder), responses=answers(RolloutView)
-    )
+        "/v1/rollouts/{rollout}/{command}", openapi_extra=takes(RolloutOrder, required=False),
+        responses=answers(RolloutView, *_OF_ROLLOUT, "conflict"),
+    )  # fmt: skip
     async def command(rollout: str, command: Command, request: Request) -> Response:
         """`pause` takes back what was assigned and not begun, `resume` goes on; `approve` the next wave; `cancel` assigns
         nothing more and leaves devices as they are; `rollback` gives every device that the rollout changed its previous

@@ -1,64 +1,73 @@
-"""OpenAPI for messages that msgspec defines: FastAPI draws the routes, these draw their bodies."""
+"""Messages that msgspec defines, as JSON Schema: what a route takes and what it answers, for its table in OpenAPI."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+
+from edgelift_fleet.api.declared import refusals
 
 #: Of every list.
 LIST_HEADERS: dict[str, Any] = {
-    "Total-Count": {"description": "How many there are, on all pages together.", "schema": {"type": "integer"}},
+    "Total-Count": {
+        "description": "How many there are, on all pages together.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
     "Link": {"description": "The next page, as rel=next; missing on the last.", "schema": {"type": "string"}},
 }
 _REF = "#/components/schemas/{name}"
 _used: dict[str, Any] = {}
 
 
-def _schema(kind: Any) -> dict[str, Any]:
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The schema of a type; those that it names are collected for the document."""
     (schema,), components = msgspec.json.schema_components([kind], ref_template=_REF)
-    _used.update(components)
-    return schema
+    _used.update({name: _portable(found) for name, found in components.items()})
+    made: dict[str, Any] = _portable(schema)
+    return made
 
 
-def takes(kind: Any) -> dict[str, Any]:
+def used_schemas() -> dict[str, Any]:
+    """Name → schema of all messages so far."""
+    return _used
+
+
+def takes(kind: Any, *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is `kind` in JSON."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _schema(kind)}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema_of(kind)}}}}
 
 
-def answers(kind: Any, description: str = "Done.") -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that answers `kind` in JSON."""
-    return {200: {"description": description, "content": {"application/json": {"schema": _schema(kind)}}}}
+def answers(
+    kind: Any, *codes: str, description: str = "Done.", status: int = 200
+) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route.
+
+    Args:
+        kind: what it answers, in JSON.
+        codes: of its own refusals; those of every route (`declared.universal`) are left out.
+        description: of the answer.
+        status: of HTTP.
+
+    Raises:
+        ValueError: for a code that is none.
+    """
+    content = {"application/json": {"schema": schema_of(kind)}}
+    return {status: {"description": description, "content": content}, **refusals(codes)}
 
 
-def answers_list(kind: Any) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route that answers a page of `kind`."""
-    made = answers(list[kind])
+def answers_list(kind: Any, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route that answers a page of `kind`; `codes` as of `answers`."""
+    made = answers(list[kind], *codes)
     made[200]["headers"] = LIST_HEADERS
     return made
 
 
-def add_schemas(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str, Any]) -> None:
-    """Have `app`'s OpenAPI document contain the messages that its routes name, and what is answered in front of it.
-
-    Args:
-        app: of the operators' side.
-        paths: path → method → operation, of the devices' side.
-        schemes: name → security scheme, of the devices' side.
-    """
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            components = document.setdefault("components", {})
-            components.setdefault("schemas", {}).update(_used)
-            components.setdefault("securitySchemes", {}).update(schemes)
-            document["paths"] = {**paths, **document["paths"]}
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents exactly this way to extend it
+def _portable(schema: Any) -> Any:
+    """A schema in which patterns end as JSON Schema's dialect (ECMA 262) has it. Pure."""
+    if isinstance(schema, dict):
+        return {
+            key: value.replace(r"\Z", "$") if key == "pattern" and isinstance(value, str) else _portable(value)
+            for key, value in schema.items()
+        }
+    return [_portable(one) for one in schema] if isinstance(schema, list) else schema

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import LatencyPhase
+from edgelift_fleet.api.declared import refusals
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.schema import answers, takes
@@ -26,6 +27,15 @@ from edgelift_fleet.telemetry.packing import STORED
 MAX_STEPS = 2000
 DAY_S = 86400.0
 
+_OF_DEVICE = ("bad-id", "not-found")
+_LINES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One JSON object a line.",
+        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+    },
+    **refusals(_OF_DEVICE),
+}
+
 _Text = Annotated[str, Query(max_length=64)]
 _Time = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="Seconds since 1970.")]
 _Step = Annotated[
@@ -37,7 +47,7 @@ def telemetry_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: telemetry."""
     router = operator_router(fleet, "telemetry")
 
-    @router.get("/v1/latency", responses=answers(LatencyReply))
+    @router.get("/v1/latency", responses=answers(LatencyReply, *_OF_DEVICE))
     def latency(
         model: _Text = "",
         version: _Text = "",
@@ -69,7 +79,7 @@ def telemetry_routes(fleet: Fleet) -> APIRouter:
             found = gauges.newest(session)
         return answer([DeviceGauges(device, *found[device]) for device in sorted(found)])
 
-    @router.get("/v1/devices/{device}/gauges", responses=answers(list[GaugeStep]))
+    @router.get("/v1/devices/{device}/gauges", responses=answers(list[GaugeStep], *_OF_DEVICE))
     def gauges_of(
         device: str,
         start: Annotated[_Time, Query(alias="from")] = None,
@@ -84,14 +94,17 @@ def telemetry_routes(fleet: Fleet) -> APIRouter:
             get_device(session, device)
             return answer(gauges.steps(session, device, began, ended, step or ended - began))
 
-    @router.post("/v1/devices/{device}/sample", openapi_extra=takes(SampleRequest), responses=answers(SampleReply))
+    @router.post(
+        "/v1/devices/{device}/sample", openapi_extra=takes(SampleRequest),
+        responses=answers(SampleReply, *_OF_DEVICE, "conflict"),
+    )  # fmt: skip
     async def sample(device: str, request: Request) -> Response:
         """Keep what the device sends from now on at full resolution, longer than others'."""
         body = await read_body(request, MAX_OPERATOR_BYTES)
         wanted = codec.decode_json(body, SampleRequest, what="request")
         return answer(await run_in_threadpool(_sample, fleet, device, wanted.for_s))
 
-    @router.get("/v1/telemetry", response_class=StreamingResponse)
+    @router.get("/v1/telemetry", response_class=StreamingResponse, responses=_LINES)
     def telemetry(
         what: export.What = "windows",
         device: _Text = "",

@@ -32,6 +32,7 @@ from edgelift_fleet.messages.plans import (
     RolloutPreview,
     RolloutRequest,
 )
+from edgelift_fleet.messages.problem import CodeMeaning, Problem
 from edgelift_fleet.messages.rollouts import (
     LookContrast,
     LookFigures,
@@ -75,6 +76,7 @@ __all__ = [
     "AssignReply",
     "AssignRequest",
     "BlobReply",
+    "CodeMeaning",
     "Desired",
     "DeviceCounts",
     "DeviceDetail",
@@ -98,6 +100,7 @@ __all__ = [
     "PreviewDevice",
     "PreviewRefusal",
     "PreviewWave",
+    "Problem",
     "PublishReply",
     "Quantiles",
     "ReleaseDetail",

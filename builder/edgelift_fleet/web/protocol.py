@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +13,36 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edgelift_fleet.web.places import Places
 
-_FULL_BODY = b'{"code":"busy","error":"Too many connections are busy here.","hint":"Ask again soon."}'
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nedgelift: 1\r\nretry-after: 5\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(_FULL_BODY), _FULL_BODY)
-)
+log = logging.getLogger(__name__)
+
+
+def _last_word(line: str, media: str, body: dict[str, object], *more: str) -> bytes:
+    """An answer before which no application was asked; the connection ends with it."""
+    data = json.dumps(body, separators=(",", ":")).encode()
+    head = [f"HTTP/1.1 {line}", f"content-type: {media}", "edgelift: 1", *more, "connection: close"]
+    return "\r\n".join([*head, f"content-length: {len(data)}", "", ""]).encode() + data
+
+
+_FULL = _last_word(
+    "503 Service Unavailable", "application/json",
+    {"code": "busy", "error": "Too many connections are busy here.", "hint": "Ask again soon."}, "retry-after: 5",
+)  # fmt: skip
+
+
+def _no_request(line: str, code: str, said: str, hint: str) -> bytes:
+    # As the operators' side refuses: an agent takes this for trouble on the way, which is the harmless mistake.
+    problem: dict[str, object] = {
+        "code": code, "error": said, "hint": hint, "type": f"/v1/errors/{code}", "title": said,
+        "status": int(line[:3]), "detail": said,
+    }  # fmt: skip
+    return _last_word(line, "application/problem+json", problem)
+
+
+_TOO_LONG = _no_request(
+    "431 Request Header Fields Too Large", "too-large", "The request's line and headers are too long.",
+    "Ask for less in the address; a long selector is sent in a body.",
+)  # fmt: skip
+_MALFORMED = _no_request("400 Bad Request", "malformed", "This is no request of HTTP/1.1.", "")
 
 
 @dataclass(frozen=True)
@@ -101,7 +128,16 @@ class GuestProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self._allowance.head_bytes:
-                self.send_400_response("The request's headers are too long.")
+                self._end_with(_TOO_LONG)
+
+    def send_400_response(self, msg: str) -> None:
+        """What came can't be read as a request."""
+        log.debug("no request: %s", msg)
+        self._end_with(_MALFORMED)
+
+    def _end_with(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -1,0 +1,96 @@
+"""The OpenAPI document: FastAPI draws the operators' routes, the devices' are drawn from their table, and this adds
+what neither knows: each refusal with its body, the form of what stands in paths, examples, and where answers lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from edgelift_contract.replies import MARK, MARK_VALUE
+from edgelift_fleet.api.declared import CODES_KEY, declared_codes, universal
+from edgelift_fleet.api.examples import EXAMPLES
+from edgelift_fleet.api.links import links_from
+from edgelift_fleet.api.parameters import IN_PATH
+from edgelift_fleet.api.problem_document import problem_answers
+from edgelift_fleet.api.schema import used_schemas
+
+_METHODS = ("get", "put", "post", "delete", "patch")
+_MARK = {MARK: {"description": "Whose word this is.", "schema": {"type": "string", "const": MARK_VALUE}}}
+
+
+def add_document(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str, Any]) -> None:
+    """Have `app` give the whole document.
+
+    Args:
+        app: of the operators' side.
+        paths: path → method → operation, of the devices' side.
+        schemes: name → security scheme, of the devices' side.
+    """
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, paths, schemes)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents exactly this way to extend it
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation, of all of them."""
+    for path, item in document["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def _document(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str, Any]) -> dict[str, Any]:
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    ours = made.setdefault("paths", {})
+    made["paths"] = {path: {**paths.get(path, {}), **ours.get(path, {})} for path in {**paths, **ours}}
+    components = made.setdefault("components", {})
+    shared = components.setdefault("responses", {})
+    for _, _, operation in operations(made):
+        _complete(operation, shared, operators=set(schemes).isdisjoint(*operation.get("security", [{}])))
+    components["schemas"] = {**_without_fastapis(components.get("schemas", {})), **used_schemas()}
+    for name, example in EXAMPLES.items():
+        if name in components["schemas"]:
+            components["schemas"][name]["examples"] = [example]
+    components.setdefault("securitySchemes", {}).update(schemes)
+    return made
+
+
+def _without_fastapis(schemas: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI's own words for what we answer with a `Problem`."""
+    return {
+        name: schema for name, schema in schemas.items() if name not in ("HTTPValidationError", "ValidationError")
+    }
+
+
+def _complete(operation: dict[str, Any], shared: dict[str, Any], *, operators: bool) -> None:
+    """Say what is missing of an operation; refusals are `shared` with those that have the same."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and parameter["name"] in IN_PATH:
+            parameter.update(IN_PATH[parameter["name"]])
+    body = operation.get("requestBody")
+    own = {s: r for s, r in operation["responses"].items() if "HTTPValidationError" not in str(r)}
+    codes = declared_codes(own)
+    parameters = bool(operation.get("parameters"))
+    if operation.get("security"):
+        codes |= universal(operators=operators, body=body is not None, parameters=parameters)
+    done = {s: r for s, r in own.items() if CODES_KEY not in r}
+    refused = problem_answers(codes, operators=operators, parameters=parameters)
+    for response in (*done.values(), *refused.values()):
+        response["headers"] = {**_MARK, **response.get("headers", {})}
+    if links := links_from(operation["operationId"]):
+        done["200"]["links"] = links
+    operation["responses"] = {**done, **{s: _shared(s, one, shared, operators) for s, one in refused.items()}}
+
+
+def _shared(status: str, response: dict[str, Any], shared: dict[str, Any], operators: bool) -> dict[str, Any]:
+    name = "-".join(["operators" if operators else "devices", status, *response[CODES_KEY]])
+    shared[name] = response
+    return {"$ref": f"#/components/responses/{name}"}

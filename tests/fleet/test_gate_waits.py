@@ -15,7 +15,7 @@ from edgelift.rollout_preview import plan_line
 from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.intake import Message
-from edgelift_fleet.rollout.gates.gathered import Board, Gathered, gather
+from edgelift_fleet.rollout.gates.gathered import WaveBoard, Gathered, gather
 from tests.fleet.conftest import both_engines
 from tests.fleet.direct import AT_ONCE, Direct, counted, direct
 from tests.fleet.telemetry.conftest import batch, window
@@ -200,15 +200,15 @@ def test_windows_that_reach_into_the_wave_are_not_taken_for_what_was_before(flee
 # The rule alone
 
 
-def board(**fields: object) -> Board:
-    return replace(Board("neon", member=True, first=False, before=True, since=True, there=True), **fields)
+def board(**fields: object) -> WaveBoard:
+    return replace(WaveBoard("neon", member=True, first=False, before=True, since=True, there=True), **fields)
 
 
-def control(**fields: object) -> Board:
+def control(**fields: object) -> WaveBoard:
     return board(member=False, **fields)
 
 
-def gather_all(*boards: Board, idle_allowed: bool = False) -> Gathered:
+def gather_all(*boards: WaveBoard, idle_allowed: bool = False) -> Gathered:
     return gather(boards, 0.01, 100, idle_allowed=idle_allowed)
 
 
@@ -244,12 +244,18 @@ def test_who_is_new_or_idle_by_the_plan_is_not_waited_for() -> None:
 
 
 BOARD = st.builds(
-    Board, st.sampled_from(["a", "b"]), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans()
+    WaveBoard,
+    st.sampled_from(["a", "b"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
 
 
 @given(st.lists(BOARD, max_size=40), st.booleans(), st.sampled_from([0.0, 0.01, 0.2]))
-def test_laws_of_gathering(boards: list[Board], idle: bool, alpha: float) -> None:
+def test_laws_of_gathering(boards: list[WaveBoard], idle: bool, alpha: float) -> None:
     far = gather(boards, alpha, 100, idle_allowed=idle)
     assert not far.enough or far.comparable
     assert far.ready == (not far.comparable or far.enough) or not far.ready

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.devices import LastSeen
-from edgelift_fleet.rollout.gates.gathered import Board, Gathered, gather
+from edgelift_fleet.rollout.gates.gathered import WaveBoard, Gathered, gather
 from edgelift_fleet.rollout.gates.wave import Drawn
 from edgelift_fleet.rollout.looking import WINDOW_S
 from edgelift_fleet.rollout.plan import Plan
@@ -53,7 +53,7 @@ def gathered(
             continue
         had, has = earlier.get(device, _NOTHING), later.get(device, _NOTHING)
         boards.append(
-            Board(
+            WaveBoard(
                 name, member, first=device not in filled, before=_served(plan, had, had), since=_served(plan, had, has),
                 there=device in there,
             )

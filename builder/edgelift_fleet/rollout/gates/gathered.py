@@ -21,7 +21,7 @@ HALF = 0.5
 
 
 @dataclass(frozen=True)
-class Board:
+class WaveBoard:
     """A board of a wave, or a control.
 
     Attributes:
@@ -64,7 +64,7 @@ class Gathered:
     text: str
 
 
-def gather(boards: Sequence[Board], alpha: float, min_requests: int, *, idle_allowed: bool) -> Gathered:
+def gather(boards: Sequence[WaveBoard], alpha: float, min_requests: int, *, idle_allowed: bool) -> Gathered:
     """How far a wave is.
 
     Args:
@@ -89,27 +89,27 @@ def gather(boards: Sequence[Board], alpha: float, min_requests: int, *, idle_all
     return Gathered(comparable, enough, ready, *numbers, text)
 
 
-def _paired(boards: Sequence[Board]) -> list[Board]:
+def _paired(boards: Sequence[WaveBoard]) -> list[WaveBoard]:
     """Those of classes that have boards on both sides: the others can't be compared whatever they serve."""
     mine, others = _by_class(boards)
     return [b for b in boards if mine[b.hardware_class] and others[b.hardware_class]]
 
 
-def _sides(boards: Sequence[Board]) -> tuple[list[Board], list[Board]]:
+def _sides(boards: Sequence[WaveBoard]) -> tuple[list[WaveBoard], list[WaveBoard]]:
     return [b for b in boards if b.member], [b for b in boards if not b.member]
 
 
-def _by_class(boards: Sequence[Board]) -> tuple[Counter[str], Counter[str]]:
+def _by_class(boards: Sequence[WaveBoard]) -> tuple[Counter[str], Counter[str]]:
     mine, others = _sides(boards)
     return Counter(b.hardware_class for b in mine), Counter(b.hardware_class for b in others)
 
 
-def _pairs(boards: Sequence[Board]) -> list[tuple[int, int]]:
+def _pairs(boards: Sequence[WaveBoard]) -> list[tuple[int, int]]:
     mine, others = _by_class(boards)
     return [(mine[name], others[name]) for name in sorted({*mine, *others})]
 
 
-def _lacking(expected: Sequence[Board], served: Sequence[Board]) -> dict[str, tuple[int, int]]:
+def _lacking(expected: Sequence[WaveBoard], served: Sequence[WaveBoard]) -> dict[str, tuple[int, int]]:
     """Classes that were not looked at → how many members of them have served, of how many."""
     (mine, others), (mine_served, others_served) = _by_class(expected), _by_class(served)
     return {
@@ -119,7 +119,7 @@ def _lacking(expected: Sequence[Board], served: Sequence[Board]) -> dict[str, tu
     }
 
 
-def _all_came(expected: Sequence[Board]) -> bool:
+def _all_came(expected: Sequence[WaveBoard]) -> bool:
     """Has everybody served that can be waited for? Who is not there tells nothing, and what was before stays as it was."""
     mine, others = _sides([b for b in expected if b.before and b.there])
     classes = {b.hardware_class for b in mine}
@@ -136,7 +136,7 @@ def _progress(numbers: tuple[int, int, int, int], min_requests: int, lacking: di
     return f"{of_boards} and {of_controls} have served their {count(max(min_requests, 1), 'request')}"
 
 
-def _before(mine: Sequence[Board], others: Sequence[Board]) -> str:
+def _before(mine: Sequence[WaveBoard], others: Sequence[WaveBoard]) -> str:
     """Who can't be compared any more, for it is too late for what was before."""
     boards, controls = (sum(not b.before for b in side) for side in (mine, others))
     if not boards and not controls:
@@ -144,7 +144,7 @@ def _before(mine: Sequence[Board], others: Sequence[Board]) -> str:
     return f" (before the wave {count(boards, 'board')} and {count(controls, 'control')} had not)"
 
 
-def _why_not(boards: Sequence[Board], min_requests: int) -> str:
+def _why_not(boards: Sequence[WaveBoard], min_requests: int) -> str:
     mine, others = _sides(boards)
     if all(b.first for b in mine):
         return "the slot was empty before, so there is nothing to compare with"

@@ -15,7 +15,7 @@ from edgelift.rollout_preview import plan_line
 from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.intake import Message
-from edgelift_fleet.rollout.gates.gathered import WaveBoard, Gathered, gather
+from edgelift_fleet.rollout.gates.gathered import Gathered, WaveBoard, gather
 from tests.fleet.conftest import both_engines
 from tests.fleet.direct import AT_ONCE, Direct, counted, direct
 from tests.fleet.telemetry.conftest import batch, window

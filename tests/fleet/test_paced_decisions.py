@@ -104,6 +104,22 @@ def test_what_has_not_begun_when_its_window_shuts_is_taken_back_until_the_next()
     assert decide(plan, held, 86400 + 3600.0).join[0] == "a"
 
 
+def test_nobody_begins_so_late_that_its_probation_would_end_out_of_the_window() -> None:
+    plan = Plan(ALL, windows=(parse_window("01:00-02:00"),), deadline_s=1e5, update_s=600.0)
+    asked = DeviceSeen("a", 0, "waiting", 3600, 3600)
+    assert decide(plan, seen(asked), 6600.0).join == ("b", "c")  # ten minutes before its end
+    back = decide(plan, seen(asked), 6601.0)
+    assert isinstance(back, HoldBack) and back.devices == ("a",)
+    waits = decide(plan, seen(replace(asked, status="held")), 6602.0)
+    assert isinstance(waits, Hold) and waits.join == () and waits.until == 86400 + 3600
+    assert (
+        "for the next window, at Fri 1970-01-02 01:00 UTC: this one shuts within the 600 s of probation"
+        in waits.reason
+    )
+    never = decide(replace(plan, update_s=7200.0), seen(replace(asked, status="held")), 3600.0)
+    assert isinstance(never, Hold) and "for ever: no window is as long as the probation" in never.reason
+
+
 def test_a_failure_that_passes_is_asked_again_and_counts_only_when_it_stays() -> None:
     plan = Plan(ALL, retries=2, retry_after_s=10)
     failed = DeviceSeen("a", 0, "failed", 1000, 990, "no link (unreachable)", code="unreachable")

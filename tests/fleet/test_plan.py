@@ -47,6 +47,7 @@ def test_everything_that_is_written_reaches_the_plan() -> None:
         "start_at": 9.0, "concurrency": 4, "rate_per_min": 6.0, "bandwidth_bytes_s": 8.0, "late_joiners": "out",
         "windows": ["02:00-04:00"], "timezone": "Europe/Vienna", "gates": ["errors"], "gate_alpha": 0.05,
         "gate_slower": 0.1, "gate_more_errors": 0.2, "gate_looks": 3, "gate_min_requests": 11, "gate_before_s": 12.0,
+        "gate_wait_s": 14.0, "gate_unmeasured": "advance",
         "placebo": True, "seed": 13,
     }  # fmt: skip
     assert set(written) == set(StoredPlan.__struct_fields__) - {"name", "comment"}

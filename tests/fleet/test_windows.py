@@ -1,5 +1,6 @@
 """Maintenance windows: by the device's own clock, on ordinary days and on those on which clocks are set."""
 
+import math
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.rollout.windows import DAYS, is_open, next_open, open_zone, parse_window
+from edgelift_fleet.rollout.windows import is_open, longest_s, next_open, open_zone, parse_window
 from tests.fleet.conftest import environment
 
 pytestmark = pytest.mark.fleet
@@ -114,6 +115,20 @@ def test_what_is_no_window(text: str) -> None:
 @pytest.mark.parametrize("name", ["", "Europe", "Mars/Base", "../../etc/passwd", "/etc/passwd", "\0", "x" * 64])
 def test_a_zone_that_a_device_made_up_is_none(name: str) -> None:
     assert open_zone(name) is None
+
+
+def test_a_window_must_leave_time_for_what_begins_in_it() -> None:
+    night, noon = parse_window("Mon-Fri 22:00-05:00"), parse_window("12:00-12:20")
+    friday = at("2026-11-27 22:00")
+    assert is_open([night], VIENNA, friday + 6.5 * 3600, need_s=1800)
+    assert not is_open([night], VIENNA, friday + 6.5 * 3600 + 1, need_s=1800)
+    assert next_open([night], VIENNA, friday + 6.6 * 3600, need_s=1800) == at("2026-11-30 22:00")
+    # The short one is left out of the search; windows that touch are one.
+    assert next_open([night, noon], VIENNA, at("2026-11-27 11:00"), need_s=1800) == friday
+    assert next_open([noon], VIENNA, friday, need_s=1800) == math.inf
+    halves = [parse_window("22:00-24:00"), parse_window("00:00-05:00")]
+    assert is_open(halves, VIENNA, at("2026-11-25 23:59"), need_s=3600)
+    assert (longest_s(halves), longest_s([noon])) == (7 * 3600, 1200)
 
 
 def test_a_host_without_zones_still_runs_and_has_utc() -> None:

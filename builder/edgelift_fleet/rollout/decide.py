@@ -76,7 +76,7 @@ def _out_of_window(plan: Plan, seen: Observations, now: float) -> Decision | Non
     """Whoever hasn't begun when its window shuts waits for the next one without the release: it might come at any time."""
     not_begun = [d.device for d in seen.counted() if d.status in ("waiting", "offline")]
     late = shut(plan, not_begun, seen.traits, now)
-    return HoldBack(late, f"The window of {named(late)} shut before it began.") if late else None
+    return HoldBack(late, f"The window of {named(late)} shuts before it has begun.") if late else None
 
 
 def _begin(plan: Plan, seen: Observations, now: float) -> Decision:

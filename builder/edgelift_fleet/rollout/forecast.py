@@ -55,7 +55,7 @@ def begins_last(plan: Plan, wave: Sequence[Trait], probation_s: float, at: float
     """When the last of these devices may begin at the earliest, if the first one may at `at`."""
     number, total = len(wave), sum(trait.size_bytes for trait in wave)
     largest = max(trait.size_bytes for trait in wave)
-    opened = max(next_open(plan.windows, zone_of(plan, trait.timezone), at) for trait in wave)
+    opened = max(next_open(plan.windows, zone_of(plan, trait.timezone), at, plan.update_s) for trait in wave)
     paced = [0.0]
     if plan.rate_per_min:
         paced.append(60 * (number - 1) / plan.rate_per_min - 1)

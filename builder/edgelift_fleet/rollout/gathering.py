@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.devices import LastSeen
-from edgelift_fleet.rollout.gates.gathered import WaveBoard, Gathered, gather
+from edgelift_fleet.rollout.gates.gathered import Gathered, WaveBoard, gather
 from edgelift_fleet.rollout.gates.wave import Drawn
 from edgelift_fleet.rollout.looking import WINDOW_S
 from edgelift_fleet.rollout.plan import Plan

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from edgelift_contract import codec
+from edgelift_contract.assignment import Policy
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
@@ -18,13 +19,16 @@ from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_keep, to
 from edgelift_fleet.rollout.preview import look_ahead, preview, refusals
 from edgelift_fleet.rollout.story import note
 from edgelift_fleet.rollout.view import ALL, Asked, view
+from edgelift_fleet.rows import read_row
 from edgelift_fleet.selector import short
 from edgelift_fleet.tables import RolloutRow
 
 
 def plan_of(row: RolloutRow) -> Plan:
     """The plan of a rollout."""
-    return to_plan(read_plan(row.plan, owner=rollout_id(row.number)))
+    name = rollout_id(row.number)
+    policy = read_row(row.policy, Policy, owner=name, what="policy", into=[]) or Policy()
+    return to_plan(read_plan(row.plan, owner=name), policy.probation_s)
 
 
 class Rollouts:
@@ -49,7 +53,7 @@ class Rollouts:
                 when another rollout is under way on the same slot of one of these devices.
         """
         kept, now = to_keep(request), time.time()
-        plan = to_plan(kept)
+        plan = to_plan(kept, request.policy.probation_s)
         with self._db.write(SITE) as session:
             found = look_ahead(session, request, self._seen, now)
             for refusal in refusals(found, request.to):
@@ -76,7 +80,7 @@ class Rollouts:
         Raises:
             ContractError: `malformed`, `bad-id`, `not-found` (the release).
         """
-        plan, now = to_plan(to_keep(request)), time.time()
+        plan, now = to_plan(to_keep(request), request.policy.probation_s), time.time()
         with self._db.read() as session:
             found = look_ahead(session, request, self._seen, now)
         return preview(found, request, plan, now)

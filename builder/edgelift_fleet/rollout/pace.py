@@ -7,8 +7,9 @@ What a rate bounds, exactly: in any stretch of T seconds at most `rate · (T + 1
 they are asked: a device that has some of the files already takes fewer, one that is off takes them when it is back.
 How fast one device downloads is between it and the link.
 
-With maintenance windows, what a device was asked for and hasn't begun when its window shuts is taken back (`shut`): none
-begins out of its window because it was off within it. An update that has begun is not cut off.
+With maintenance windows, a device begins only where its window stays open for as long as its update takes at least. What
+it was asked for and hasn't begun by then is taken back (`shut`): none begins out of its window because it was off within
+it. An update that has begun is not cut off.
 """
 
 from __future__ import annotations
@@ -90,11 +91,13 @@ def admit(
 
 
 def shut(plan: Plan, devices: Sequence[str], traits: Mapping[str, Trait], now: float) -> tuple[str, ...]:
-    """Those of `devices`, none of which has begun, whose window is shut: what they were asked for is taken back."""
+    """Those of `devices`, none of which has begun, whose window is shut, or too soon: what they were asked for is taken
+    back.
+    """
     if not plan.windows:
         return ()
     told = {device: traits.get(device, Trait()).timezone for device in devices}
-    open_in = {name: is_open(plan.windows, zone_of(plan, name), now) for name in set(told.values())}
+    open_in = {name: is_open(plan.windows, zone_of(plan, name), now, plan.update_s) for name in set(told.values())}
     return tuple(device for device in devices if not open_in[told[device]])
 
 
@@ -131,8 +134,15 @@ class _Gate:
         """Whether the window of a zone is open, looked up once a zone: a fleet has many devices and few zones."""
         if told not in self._openings:
             zone = zone_of(self._plan, told)
-            at = next_open(self._plan.windows, zone, self._now)
-            text = f"for the window, which opens at {_clock(at, zone)}" if at > self._now else ""
+            plan, now = self._plan, self._now
+            at = next_open(plan.windows, zone, now, plan.update_s)
+            if at == math.inf:  # of a plan from before this was refused
+                text, at = "for ever: no window is as long as the probation", 0.0
+            elif at > now and is_open(plan.windows, zone, now):
+                too_soon = f"this one shuts within the {plan.update_s:g} s of probation"
+                text = f"for the next window, at {_clock(at, zone)}: {too_soon}"
+            else:
+                text = f"for the window, which opens at {_clock(at, zone)}" if at > now else ""
             self._openings[told] = text, at
         return self._openings[told]
 

@@ -17,7 +17,7 @@ from typing import Literal
 from edgelift_contract.errors import ContractError
 from edgelift_contract.text import clean
 from edgelift_fleet.messages import PlanOptions, RolloutRequest
-from edgelift_fleet.rollout.windows import MaintenanceWindow, open_zone, parse_window
+from edgelift_fleet.rollout.windows import MaintenanceWindow, longest_s, open_zone, parse_window
 from edgelift_fleet.rows import decode_row
 
 
@@ -59,6 +59,7 @@ class Plan:
         seed: of the order in which devices are drawn; None for rollouts from before there was one.
         windows: when devices may begin; always without one.
         timezone: of devices that don't tell theirs; UTC when empty.
+        update_s: how long an update takes at least, for windows: its probation, seconds. No part of what is stored.
         gates, gate_alpha, gate_slower, gate_more_errors, gate_looks, gate_min_requests, gate_before_s, gate_wait_s,
             gate_unmeasured, placebo: how waves are compared with their controls; see `PlanOptions`.
     """
@@ -83,6 +84,7 @@ class Plan:
     seed: int | None = None
     windows: tuple[MaintenanceWindow, ...] = ()
     timezone: str = ""
+    update_s: float = 0.0
     gates: tuple[str, ...] = ("latency", "errors", "silence")
     gate_alpha: float = 0.01
     gate_slower: float = 0.05
@@ -124,8 +126,8 @@ _AS_THEY_ARE = {field.name for field in fields(Plan)} & set(StoredPlan.__struct_
 }  # fmt: skip
 
 
-def to_plan(kept: StoredPlan) -> Plan:
-    """The plan that was written.
+def to_plan(kept: StoredPlan, probation_s: float = 0.0) -> Plan:
+    """The plan that was written; with the probation of its rollout where windows are to leave time for it.
 
     Raises:
         ContractError: `malformed`, naming what can't be understood.
@@ -144,7 +146,7 @@ def to_plan(kept: StoredPlan) -> Plan:
     return Plan(
         waves=parse_waves(kept.waves), max_failures=failures, max_failures_share=failures_share, max_offline=offline,
         max_offline_share=offline_share, windows=tuple(parse_window(text) for text in kept.windows),
-        gates=tuple(kept.gates), **as_they_are,
+        gates=tuple(kept.gates), update_s=probation_s, **as_they_are,
     )  # fmt: skip
 
 
@@ -158,13 +160,19 @@ def to_keep(request: RolloutRequest) -> StoredPlan:
     options |= {"name": clean(request.name), "comment": clean(request.comment)}
     seed = secrets.randbits(32) if request.seed is None else request.seed
     kept = StoredPlan(waves=request.waves, seed=seed, **options)
-    to_plan(kept)
     if kept.deadline_s <= request.policy.probation_s:
         raise ContractError(
             "malformed",
             f"The deadline of {kept.deadline_s:g} s is not longer than the probation of "
             f"{request.policy.probation_s:g} s.",
             hint="A device may answer only after its probation: raise --deadline.",
+        )
+    plan = to_plan(kept, request.policy.probation_s)
+    if plan.windows and longest_s(plan.windows) < plan.update_s:
+        raise ContractError(
+            "malformed",
+            f"No window of the plan is as long as the probation of {plan.update_s:g} s: nobody could ever begin.",
+            hint="Widen a window, or shorten --probation.",
         )
     return kept
 

@@ -6,10 +6,14 @@ it begins runs over midnight; its day is the one on which it begins.
 On the two days a year on which clocks are set, each window is still there exactly once: its ends are looked up as
 instants, the first time where the clock shows an hour twice; a window within the hour that is left out begins right
 after it and is as long as ever.
+
+Windows that touch or overlap are one. A device begins only where its window stays open for as long as the update takes
+at least; what a download takes on top nobody knows beforehand.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,22 +61,35 @@ def open_zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def is_open(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float) -> bool:
+def is_open(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float, need_s: float = 0.0) -> bool:
     """May a device of this zone begin now? Without windows always.
 
     Args:
         windows: of the plan.
         zone: the device's.
         now: seconds since 1970.
+        need_s: how long a window must still be open for that.
     """
-    return not windows or any(begin <= now < end for begin, end in _around(tuple(windows), zone, _day(zone, now)))
+    if not windows:
+        return True
+    return any(begin <= now < end and now + need_s <= end for begin, end in _now(windows, zone, now))
 
 
-def next_open(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float) -> float:
-    """When it may begin next, seconds since 1970; `now` where it may now. Arguments as of `is_open`."""
-    if is_open(windows, zone, now):
+def next_open(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float, need_s: float = 0.0) -> float:
+    """When it may begin next, seconds since 1970; `now` where it may now, infinity for never. Arguments as of `is_open`."""
+    if is_open(windows, zone, now, need_s):
         return now
-    return min(begin for begin, _ in _around(tuple(windows), zone, _day(zone, now)) if begin > now)
+    found = _now(windows, zone, now)
+    return min((begin for begin, end in found if begin > now and begin + need_s <= end), default=math.inf)
+
+
+def longest_s(windows: Sequence[MaintenanceWindow]) -> float:
+    """How long the longest window is, seconds; those that touch or overlap are one, as in a week without clocks set."""
+    return max(end - begin for begin, end in _around(tuple(windows), timezone.utc, date(2024, 1, 10)))
+
+
+def _now(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float) -> tuple[tuple[float, float], ...]:
+    return _around(tuple(windows), zone, _day(zone, now))
 
 
 def _day(zone: tzinfo, now: float) -> date:
@@ -81,8 +98,14 @@ def _day(zone: tzinfo, now: float) -> date:
 
 @lru_cache(maxsize=256)
 def _around(windows: tuple[MaintenanceWindow, ...], zone: tzinfo, day: date) -> tuple[tuple[float, float], ...]:
-    """When the windows are open around a day, as instants: from the day before to the same day of the next week."""
-    return tuple(_intervals(windows, zone, day))
+    """When it is open around a day, as instants: from the day before to the same day of the next week, in order."""
+    joined: list[tuple[float, float]] = []
+    for begin, end in sorted(_intervals(windows, zone, day)):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((begin, end))
+    return tuple(joined)
 
 
 def _intervals(windows: tuple[MaintenanceWindow, ...], zone: tzinfo, day: date) -> Iterator[tuple[float, float]]:

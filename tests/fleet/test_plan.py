@@ -65,6 +65,7 @@ def test_everything_that_is_written_reaches_the_plan() -> None:
         "max_failures_share",
         "max_offline",
         "max_offline_share",
+        "update_s",
         "windows",
         "gates",
     }

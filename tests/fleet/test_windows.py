@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.rollout.windows import is_open, longest_s, next_open, open_zone, parse_window
+from edgelift_fleet.rollout.windows import DAYS, is_open, longest_s, next_open, open_zone, parse_window
 from tests.fleet.conftest import environment
 
 pytestmark = pytest.mark.fleet

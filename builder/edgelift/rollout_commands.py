@@ -19,11 +19,11 @@ from edgelift.completion import names
 from edgelift.output import ago, make_console, printable, printing, say, show_table
 from edgelift.rollout_list import rollouts
 from edgelift.rollout_preview import plan_line
-from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline
+from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline, look_lines
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
-    from edgelift_fleet.messages import RolloutView
+    from edgelift_fleet.messages import RolloutEvent, RolloutView
 
 _ENDED = ("done", "rolled-back", "wave-rolled-back", "cancelled")
 _POLL_S = 0.3
@@ -71,6 +71,8 @@ def _show(
     )
     if found.more:
         say(f"… and {found.more} more: see --devices, --status and --after.")
+    for line in look_lines(found):
+        say(line)
     if len(found.events) > events:
         say(f"  … {len(found.events) - events} earlier events: see --events.")
     for event in found.events[max(0, len(found.events) - events) :]:
@@ -154,12 +156,16 @@ def _get(client: Client, rollout: str, **query: str | int) -> RolloutView:
     return client.get(f"/v1/rollouts/{segment(rollout)}?{urlencode(query)}", RolloutView)
 
 
-def follow(client: Client, rollout: str, *, as_json: bool) -> None:
-    """Show a rollout's progress until it has ended; ends the command with 1 if it did not end well."""
+def follow(client: Client, rollout: str, *, as_json: bool, leave_paused: bool = False) -> None:
+    """Show a rollout's progress until it has ended; ends the command with 1 if it did not end well.
+
+    With `leave_paused` it also ends where the rollout has paused by itself: whoever waits for it would wait for a person.
+    """
     from rich.text import Text
 
     console = make_console(to_errors=as_json)
     progress, status = RolloutProgress(), console.status("") if console.is_terminal else None
+    paused: list[RolloutEvent] = []
     if status:
         status.start()
     try:
@@ -168,7 +174,10 @@ def follow(client: Client, rollout: str, *, as_json: bool) -> None:
             for line in progress.lines(found, time.monotonic()):
                 with nullcontext() if as_json else printing():
                     console.print(printable(line), soft_wrap=True)
-            if found.state in _ENDED:
+            paused = [event for event in found.events if event.kind == "paused"][-1:] or paused
+            if found.state in _ENDED or (
+                leave_paused and found.state == "paused" and not any(e.who for e in paused)
+            ):
                 break
             if status:
                 status.update(Text(printable(f"{counts(found)} · {found.reason}{countdown(found)}")))

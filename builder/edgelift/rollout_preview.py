@@ -34,7 +34,7 @@ def preview_lines(found: RolloutPreview) -> list[str]:
         f"  {size(found.fetch_bytes)} to fetch in all; at least {duration(found.least_s)} until it is done. Later waves "
         f"are drawn when they begin (seed {found.seed})."
     )
-    return lines
+    return lines + [f"  Note: {text}" for text in found.cautions]
 
 
 def plan_line(plan: PlanOptions) -> str:

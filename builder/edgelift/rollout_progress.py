@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from edgelift.output import shortened
 
 if TYPE_CHECKING:
-    from edgelift_fleet.messages import RolloutSummary, RolloutView
+    from edgelift_fleet.messages import LookContrast, RolloutSummary, RolloutView
 
 #: A line is due after this long without one, seconds: a log that stands still looks like a program that does.
 QUIET_S = 30.0
+#: Of a look so many comparisons are shown, the worst; all of them stand in `--json`.
+_CONTRASTS = 4
 _OPEN = ("scheduled", "running", "rolling-back", "paused")
 
 
@@ -108,3 +110,25 @@ def countdown(found: RolloutView) -> str:
 def event_line(found: RolloutView, at: float, kind: str, text: str, still: bool = False) -> str:
     """One line of a rollout's story, with the time since its start; `still` says that nothing changed."""
     return f"  +{max(0.0, at - found.created_at):6.1f} s  {kind:<12} {'still: ' if still else ''}{text}"
+
+
+def look_lines(found: RolloutView) -> list[str]:
+    """The newest look at each wave, in figures: who was compared, the odds and their threshold, the worst comparisons."""
+    newest = {look.wave: look for look in found.looks}
+    lines = []
+    for wave, look in sorted(newest.items()):
+        of = look.figures
+        verdict = "worse than allowed" if look.breach else "unmeasured" if look.unmeasured else "not worse"
+        odds = f"p {of.p:.2g} against {of.threshold:.2g}" if of.threshold else "no odds"
+        lines.append(
+            f"  gate of wave {wave}, look {look.look} of {of.of or '?'}: {verdict}; {of.served}/{of.boards} boards and "
+            f"{of.controls_served}/{of.controls} controls served enough; {odds}"
+        )
+        lines += [_contrast(one) for one in of.contrasts[:_CONTRASTS]]
+    return lines
+
+
+def _contrast(one: LookContrast) -> str:
+    where = one.hardware_class or "all classes"
+    shift = f"{one.shift:+8.2%} (allowed {one.allowed:+.2%})"
+    return f"    {one.series:<12} {where:<14} {shift}, {one.members} against {one.controls}, p {one.p:.2g}"

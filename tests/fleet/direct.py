@@ -60,10 +60,14 @@ class Direct:
         for name in names:
             self.tags[name] = {"demo": "", **tags}
             self.slots[name], self.seen_revision[name] = SlotReport(), 0
-        asked = [EnrolRequest(schema=1, device=name, facts=facts, tags=self.tags[name]) for name in names]
-        self.take(*(Message("enrol", one.device, codec.canonical_json(one)) for one in asked))
+        self.enrol(*names, facts=facts)
         self.come(*names)
         self.say(*names)
+
+    def enrol(self, *names: str, facts: DeviceFacts = FACTS) -> None:
+        """They introduce themselves, once more if they were there already."""
+        asked = [EnrolRequest(schema=1, device=name, facts=facts, tags=self.tags[name]) for name in names]
+        self.take(*(Message("enrol", one.device, codec.canonical_json(one)) for one in asked))
 
     def come(self, *names: str) -> None:
         self._presence(names, online=True)

@@ -51,9 +51,14 @@ def living(server: Server, devices: int, profile: Profile = QUICK) -> Iterator[S
 
 def roll_out(server: Server, release: str, **policy: float) -> Callable[[], RolloutView]:
     """Start a rollout to all boards; returns what shows it."""
-    client = Client(server.url, server.operator)
     wanted = Policy(**{"probation_s": 0.0, "probation_min_requests": 20, **policy})  # type: ignore[arg-type]  # fields of several types
-    request = RolloutRequest(release=release, to="all", waves=["100%"], policy=wanted, max_failures=100)
+    request = RolloutRequest(release, "all", ["100%"], policy=wanted, max_failures=100)
+    return begin(server, request)
+
+
+def begin(server: Server, request: RolloutRequest) -> Callable[[], RolloutView]:
+    """The same, as a plan has it."""
+    client = Client(server.url, server.operator)
     made = client.post("/v1/rollouts", request, RolloutView)
     return lambda: client.get(f"/v1/rollouts/{made.id}", RolloutView)
 
@@ -85,6 +90,25 @@ def test_the_agents_own_guard_sends_a_slower_version_back(server: Server) -> Non
         assert boards.figures().by_code == {"probation-latency": 6}
         assert boards.figures().running == {"digits@1": 6}
         assert "1.2-fold" in show().devices[0].message
+
+
+def test_controls_swap_to_what_they_serve_as_placebos(server: Server) -> None:
+    with living(server, 12) as boards:
+        take(server, "digits@1")
+        wait_until(lambda: boards.figures().windows > 24)
+        before = boards.figures().updates["committed"]
+        policy = Policy(probation_s=0.5, max_latency_ratio=0)
+        plan = {"placebo": True, "gates": ["errors"], "gate_min_requests": 5, "soak_s": 3.0}
+        show = begin(server, RolloutRequest("digits@2", "all", ["6", "100%"], policy=policy, **plan))
+        wait_until(lambda: show().state == "done")
+        assert boards.figures().updates["committed"] == before + 12 + 6
+        client = Client(server.url, server.operator)
+        details = [client.get(f"/v1/devices/{one.device}", DeviceDetail) for one in show().devices]
+        swaps = [swap for detail in details for swap in detail.swaps]
+        placebos = [s for s in swaps if s.reason == "placebo"]
+        assert len(placebos) == 6 and all(
+            s.artifact_from == s.artifact_to and s.version_to == "1" for s in placebos
+        )
 
 
 def test_a_release_goes_wrong_as_the_profile_says(server: Server) -> None:

@@ -86,6 +86,26 @@ def test_boards_are_told_as_they_are_written(fleet: Direct) -> None:
     assert sorted(set(written)) == [CHUNK, 2 * CHUNK, len(names)] and sorted(fleet.told) == names
 
 
+@both_engines
+def test_a_board_that_nothing_suited_is_asked_again_once_its_facts_have_changed(fleet: Direct) -> None:
+    ready(fleet, "a", "b")
+    bare = DeviceFacts("x86-64-avx2", ["x86-64-avx2"], {})
+    fleet.enrol("b", facts=bare)  # its runtime is gone
+    rollout = fleet.start("digits@2", "100%")
+    fleet.look()
+    assert fleet.statuses(rollout)["b"] == "unsuited"
+    fleet.look(2)
+    assert fleet.statuses(rollout)["b"] == "unsuited" and fleet.show(rollout).state == "running"
+    fleet.enrol("b")
+    settle(fleet, rollout, "b", looks=4)
+    assert fleet.statuses(rollout) == {"a": "waiting", "b": "committed"} and fleet.versions("b") == ["2"]
+    texts = [event.text for event in fleet.show(rollout).events]
+    assert "b: Its facts have changed: something of digits@2 suits it by now." in texts
+    fleet.order(rollout, "rollback")
+    assert settle(fleet, rollout, "a", "b") == "rolled-back"
+    assert fleet.versions("a", "b") == ["1", "1"]  # what it goes back to is what it had when it was reached
+
+
 def test_who_leaves_the_cohort_leaves_its_arithmetic(fleet: Direct) -> None:
     ready(fleet, "a", "b", "c", "d")
     rollout = fleet.start("digits@2", "2,100%")

@@ -157,6 +157,7 @@ class RolloutPreview(msgspec.Struct, frozen=True):
         unknown: ids that the selector names and no device has.
         devices: every device that is selected.
         refusals: why it can't be started; empty when it can.
+        cautions: what to know and what doesn't stop it: devices that nobody asks, waves that can't be compared.
     """
 
     release: str
@@ -177,3 +178,4 @@ class RolloutPreview(msgspec.Struct, frozen=True):
     unknown: list[str]
     devices: list[PreviewDevice]
     refusals: list[ErrorReply]
+    cautions: list[str] = []

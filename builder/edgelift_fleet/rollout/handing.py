@@ -49,7 +49,9 @@ def hand_out(session: Session, row: RolloutRow, devices: Sequence[str], seen: La
     wishes, errors = _wishes(session, row, about)
     previous = _previous(session, row, about, wishes)
     revisions: dict[str, int] = {}
-    failed = {device for device, one in about.items() if one.kept is not None and not one.held}
+    # Whom nothing suited was never reached: what it goes back to is what it has now.
+    reached = {device for device, one in about.items() if one.kept is not None and one.mine}
+    failed = {device for device in reached if not about[device].held}
     for device, outcome in set_slots(session, row.slot, wishes, again=failed).items():
         if isinstance(outcome, ContractError):
             errors[device] = outcome
@@ -64,7 +66,7 @@ def hand_out(session: Session, row: RolloutRow, devices: Sequence[str], seen: La
             "rollout": row.number, "device": device, "assigned_at": now,
             "wave": one.wave if device in failed else row.wave, "tried": (one.tried or 0) + (device in failed),
             "artifact": "" if error else wishes[device].artifact, "revision": revisions.get(device, 0),
-            "previous": previous.get(device, "") if one.kept is None else one.kept,
+            "previous": one.kept if device in reached else previous.get(device, ""),
             "told_at": now if there else 0.0, "going_back": False, "held": False, "status_at": now,
             "status": "unsuited" if error else "waiting" if there else "offline",
             "code": error.code if error else "", "message": error.message if error else "",

@@ -16,11 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.assignment import Policy
+from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import ACCEPTS
 from edgelift_contract.release import Release
-from edgelift_contract.report import UpdateReport
+from edgelift_contract.report import DeviceFacts, UpdateReport
+from edgelift_contract.rules import choose
 from edgelift_fleet.assignments import revisions_spent
 from edgelift_fleet.cohorts import Member, select_ids, select_members
+from edgelift_fleet.db import among
 from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.registry import get_release
 from edgelift_fleet.rollout.draw import order
@@ -81,6 +84,9 @@ class _Slots(msgspec.Struct):
 
 _NOTHING = _Wanted()
 
+#: Why nothing of a release suits a device: what `contract.rules.choose` says of its facts.
+_UNSUITED = ("wrong-hardware-class", "runtime-missing")
+
 
 def rollout_id(number: int) -> str:
     """The name of a rollout, as it travels in assignments: `r7`."""
@@ -119,7 +125,29 @@ def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen,
         # Who can't be judged for a reason of its own is no failure of the release.
         standing = _set_apart(kept, into[0]) if into else _judge(kept, said, row)
         found[kept.device], heard[kept.device] = Placed(kept, standing, said.there or said.heard), said
-    return found | _believe(session, row, found, heard, now)
+    return found | _believe(session, row, found, heard, now) | _suited_by_now(session, row, found)
+
+
+def _suited_by_now(session: Session, row: RolloutRow, found: Mapping[str, Placed]) -> dict[str, Placed]:
+    """Of those that nothing suited, the ones whose facts have changed so that something does: they can be reached again."""
+    asked = {
+        device
+        for device, one in found.items()
+        if not one.kept.artifact and (one.kept.code in _UNSUITED or one.kept.status == "held")
+    }
+    if not asked or row.state not in ("running", "scheduled", "paused"):
+        return {}
+    name = f"{row.model}@{row.version}"
+    release, query = get_release(session, name), sa.select(DeviceRow.id, DeviceRow.facts)
+    judged = {}
+    for device, text in session.execute(query.where(among(session, DeviceRow.id, asked))):
+        try:
+            choose(release.artifacts, decode_row(text, DeviceFacts, owner=device, what="facts"), what=name)
+            standing = Standing("held", message=f"Its facts have changed: something of {name} suits it by now.")
+        except ContractError as error:
+            standing = Standing("unsuited", error.code, error.message)
+        judged[device] = found[device]._replace(standing=standing)
+    return judged
 
 
 def _judge(kept: Kept, said: Said, row: RolloutRow) -> Standing:

@@ -6,7 +6,7 @@ The same look is the start's own: what can be known to go wrong is refused then,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from edgelift_fleet.messages import (
     RolloutRequest,
 )
 from edgelift_fleet.registry import get_offered
+from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, cautions
 from edgelift_fleet.rollout.forecast import draw_waves, ends
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.pace import Trait
@@ -37,6 +38,7 @@ from edgelift_fleet.rollout.situation import TERMINAL
 from edgelift_fleet.rows import decode_row
 from edgelift_fleet.selector import short
 from edgelift_fleet.tables import ArtifactRow, DeviceRow, ReleaseRow, RolloutRow, SlotStateRow, UpdateHistoryRow
+from edgelift_fleet.telemetry.requests import requests_by_device
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Outlook:
         older: devices that ran a newer release of the model and would be told an older one.
         elsewhere: device → the open rollout that has its slot.
         unknown: ids that the selector names and nobody has.
+        lately: what they served before.
     """
 
     release: Release
@@ -63,6 +66,7 @@ class Outlook:
     older: Sequence[str]
     elsewhere: Mapping[str, str]
     unknown: Sequence[str] = field(default=())
+    lately: Lately = NOTHING_YET
 
     def suited(self) -> list[Member]:
         """The members that would get something."""
@@ -84,8 +88,15 @@ def look_ahead(session: Session, request: RolloutRequest, seen: LastSeen, now: f
     older = [] if request.policy.allow_older else _older(session, release, artifacts.keys() - running)
     return Outlook(
         release, slot, members, artifacts, unsuited, running, older, _elsewhere(session, slot, ids),
-        unknown_ids(session, request.to),
+        unknown_ids(session, request.to), _lately(session, slot, artifacts.keys(), request.gate_before_s or 3600.0, now),
     )  # fmt: skip
+
+
+def _lately(session: Session, slot: str, ids: Collection[str], span_s: float, now: float) -> Lately:
+    found = requests_by_device(session, slot, ids, start=now - span_s, end=now)
+    served = {device: sum(one.ok + one.errors for one in states.values()) for device, states in found.items()}
+    filled = sa.select(SlotStateRow.device).where(SlotStateRow.slot == slot, SlotStateRow.artifact != "")
+    return Lately(span_s, served, frozenset(session.scalars(filled)))
 
 
 def refusals(found: Outlook, to: str) -> list[ContractError]:
@@ -149,6 +160,7 @@ def preview(found: Outlook, request: RolloutRequest, plan: Plan, now: float) -> 
             for member in found.members
         ],
         refusals=[ErrorReply(e.message, e.code, e.hint) for e in refusals(found, request.to)],
+        cautions=cautions(plan, request.policy, waves, suited, {m.device for m in changed}, found.lately),
     )  # fmt: skip
 
 

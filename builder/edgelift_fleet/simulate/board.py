@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from edgelift_contract import codec
-from edgelift_contract.assignment import Assignment
+from edgelift_contract.assignment import Assignment, SlotAssignment
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.ids import Name
@@ -40,6 +40,7 @@ class BoardSlot:
         self.since = 0.0
         self.error_rate = 0.0
         self.probation = False
+        self.placebo = ""  # the newest occasion of a placebo swap that had its turn
 
 
 class SimulatedBoard:
@@ -199,10 +200,19 @@ class SimulatedBoard:
         gone = [name for name in self.slots if name not in assignment.slots]
         return gone, [name for name in assignment.slots if self._differs(name, assignment)]
 
+    def is_placebo(self, name: str, wanted: SlotAssignment) -> bool:
+        """Is a slot to swap to what it serves once more? Once for each occasion."""
+        slot = self.slots.get(name)
+        if slot is None or not wanted.placebo:
+            return False
+        return slot.report.artifact == wanted.artifact and slot.placebo != wanted.placebo
+
     def _differs(self, name: str, assignment: Assignment) -> bool:
         wanted = assignment.slots[name]
         update = self.slots[name].report.update if name in self.slots else None
         if update is None or (update.artifact, update.rollout) != (wanted.artifact, wanted.rollout):
+            return True
+        if self.is_placebo(name, wanted):
             return True
         # As the agent: what was interrupted is tried again, what failed only once it was asked for again.
         if update.code == "interrupted" and update.attempts < wanted.policy.max_attempts:

@@ -57,6 +57,7 @@ class Taking:
         self._slot = board.slots.setdefault(name, BoardSlot())
         self._old = self._slot.report
         self._fetched = 0
+        self._placebo = False  # does it swap to what it serves?
         last = self._old.update
         again = last is not None and (last.artifact, last.code) == (wanted.artifact, "interrupted")
         self._update = UpdateReport(
@@ -75,13 +76,16 @@ class Taking:
         wanted, fault = self._wanted, self._board.fault_of(self._wanted.model, self._wanted.version)
         if fault is not None and fault.kind == "silent":
             await asyncio.Event().wait()  # until a newer assignment takes its place
-        if self._old.artifact == wanted.artifact:
+        self._placebo = self._board.is_placebo(self._name, wanted)
+        if self._old.artifact == wanted.artifact and not self._placebo:
             return self._end("committed")
         if fault is not None and fault.kind == "forge":
             return self._forge()
         self._stand("updating")
+        self._slot.placebo = wanted.placebo
         try:
-            await self._fetch()
+            if not self._placebo:  # it has all of it
+                await self._fetch()
             await asyncio.sleep(self._preparing_s())
         except ContractError as error:
             return self._end("refused", error.code, error.message, phase="verifying")
@@ -122,7 +126,7 @@ class Taking:
             raise Died(fault.back_s)
         verdict = await self._watch(before if self._old.artifact else None, wanted.policy, fault)
         slot.probation = False
-        board.note(self._record(before, "rollback" if verdict.kind == "fail" else "update"))
+        board.note(self._record(before, "rollback" if verdict.kind == "fail" else self._reason()))
         served = slot.served
         if verdict.kind == "fail":
             self._back()
@@ -200,6 +204,9 @@ class Taking:
         self._board.note(DeviceEvent(at=time.time(), kind=kind, slot=self._name, code=code, message=message))
         self._changed()
         return self._update
+
+    def _reason(self) -> str:
+        return "placebo" if self._placebo else "update"
 
     def _record(self, before: Served, reason: Any) -> SwapRecord:
         board, old, slot = self._board, self._old, self._slot

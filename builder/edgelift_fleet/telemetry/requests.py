@@ -13,6 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from edgelift_fleet.db import among
 from edgelift_fleet.tables import (
     TelemetryBucketRow,
     TelemetryMinuteRow,
@@ -20,9 +21,6 @@ from edgelift_fleet.tables import (
     TelemetrySeriesRow,
 )
 from edgelift_fleet.telemetry.ranges import MINUTE, LevelSpan, pieces
-
-#: More devices than this are not named in a statement: databases bound its parameters.
-_NAMED = 500
 
 
 class Requests(NamedTuple):
@@ -52,14 +50,13 @@ def requests_by_device(
         last_s: of those that began so shortly before `end` only the ones that ended by then count, seconds.
     """
     wanted = set(devices)
-    named = [TelemetrySeriesRow.device.in_(sorted(wanted))] if len(wanted) <= _NAMED else []
+    named = among(session, TelemetrySeriesRow.device, wanted)
     sums: dict[str, dict[bool, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for query in _all_queries(int(start * 1000), int(end * 1000), int(last_s * 1000)):
-        query = query.where(TelemetrySeriesRow.slot == slot, *named)
+        query = query.where(TelemetrySeriesRow.slot == slot, named)
         for device, throttled, ok, errors in session.execute(query):
-            if device in wanted:
-                into = sums[device][bool(throttled)]
-                into[0], into[1] = into[0] + int(ok), into[1] + int(errors)
+            into = sums[device][bool(throttled)]
+            into[0], into[1] = into[0] + int(ok), into[1] + int(errors)
     return {device: {t: Requests(*both) for t, both in states.items()} for device, states in sums.items()}
 
 

@@ -148,6 +148,48 @@ def open_client(folder: Path | None) -> Client:
     return connect(whereabouts(folder))
 
 
+@contextmanager
+def open_registry(folder: Path | None, database: str = "", blobs: str = "") -> Iterator[Client]:
+    """The API for commands that need no server: that of a running one, else of the site in this process.
+
+    Args:
+        folder: of the site.
+        database: of a site in whose place no server runs; of one that runs it must be the same.
+        blobs: as `database`; a server knows itself where it keeps them.
+
+    Raises:
+        ContractError: `conflict` when the site's server runs on another database.
+        EdgeliftError: what `connect` and opening a site raise.
+    """
+    where = whereabouts(folder)
+    if where.server:
+        yield connect(where)
+        return
+    from edgelift_fleet.server_file import is_running, read_server_file
+
+    site = open_site(where.site, database, blobs)
+    if not is_running(site):
+        from edgelift_fleet.local import client_of
+
+        with client_of(site) as client:
+            yield client
+        return
+    if database:
+        _refuse_other(read_server_file(site).database, site)
+    yield connect(where)
+
+
+def _refuse_other(served: str, site: Site) -> None:
+    from edgelift_fleet.db import name_of
+
+    if served not in ("", wanted := name_of(site.database)):
+        raise ContractError(
+            "conflict",
+            f"The site's server runs on the database {served}; this command would use {wanted}.",
+            hint="Name the same with --database, or leave it out.",
+        )
+
+
 def print_json(message: Any, *, hint: str = "") -> None:
     """A message as one line of JSON on standard output; raises as `printing`."""
     import msgspec

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -20,7 +21,6 @@ from requests.adapters import BaseAdapter
 
 from edgelift_contract import codec
 from edgelift_contract.errors import CODES, ContractError, DeviceError, EdgeliftError, TransportError
-from edgelift_contract.replies import ErrorReply
 from edgelift_fleet.server_file import read_server_file
 from edgelift_fleet.site import Site
 
@@ -109,6 +109,10 @@ class Client:
         """POST `message` to `path`; raises as `get`."""
         return self._call("POST", path, codec.canonical_json(message), kind)
 
+    def put_file(self, path: str, file: Path, kind: type[T], advance: Callable[[int], None]) -> T:
+        """PUT a file's bytes to `path`; `advance` is told how many of it are sent. Tried again, and raises, as `get`."""
+        return _decoded(self._answer("PUT", path, lambda: _Told(file, advance)), kind)
+
     def delete(self, path: str, kind: type[T]) -> T:
         """DELETE `path`; raises as `get`."""
         return self._call("DELETE", path, None, kind)
@@ -129,13 +133,17 @@ class Client:
     def _call(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
         return _decoded(self._answer(method, path, body), kind)
 
-    def _answer(self, method: str, path: str, body: bytes | None) -> requests.Response:
+    def _answer(self, method: str, path: str, body: bytes | Callable[[], _Told] | None) -> requests.Response:
         for delay_s in (*self._delays_s, None):
             try:
-                response = self._send(method, path, body)
+                if callable(body):
+                    with body() as file:
+                        response = self._send(method, path, file)
+                else:
+                    response = self._send(method, path, body)
                 break
             except TransportError as error:
-                again = error.code == "unreachable" and (method == "GET" or isinstance(error, _NotSent))
+                again = error.code == "unreachable" and (method in ("GET", "PUT") or isinstance(error, _NotSent))
                 if delay_s is None or not again:
                     raise
                 time.sleep(delay_s)
@@ -143,7 +151,9 @@ class Client:
             raise _refusal(response.status_code, response.content)
         return response
 
-    def _send(self, method: str, path: str, body: bytes | None, *, stream: bool = False) -> requests.Response:
+    def _send(
+        self, method: str, path: str, body: bytes | _Told | None, *, stream: bool = False
+    ) -> requests.Response:
         try:
             return self._session.request(
                 method, self._url + path, data=body, timeout=self._timeout_s, allow_redirects=False, stream=stream
@@ -183,6 +193,36 @@ def _decoded(response: requests.Response, kind: type[T]) -> T:
         raise ContractError("malformed", f"The server's answer is not understood: {error}.") from error
 
 
+class _Told:
+    """A file that tells how many of its bytes were read."""
+
+    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
+        self._file, self._advance = path.open("rb"), advance
+        self._size = path.stat().st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._advance(self._file.tell())
+        return piece
+
+
+class BlobsMissing(ContractError):
+    """Files of a release are not there yet: `missing` are the digests of some of them."""
+
+    def __init__(self, code: str, message: str, *, hint: str, missing: list[str]) -> None:
+        super().__init__(code, message, hint=hint)
+        self.missing = missing
+
+
 class _NotSent(TransportError):
     """No connection was made: nothing can have happened."""
 
@@ -215,10 +255,21 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+class _Reply(msgspec.Struct):
+    """A refusal; whatever else it says is for others."""
+
+    error: str
+    code: str
+    hint: str = ""
+    missing: list[str] = []
+
+
 def _refusal(status: int, data: bytes) -> EdgeliftError:
     try:
-        reply = msgspec.json.decode(data, type=ErrorReply)
+        reply = msgspec.json.decode(data, type=_Reply)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return TransportError("server-error", f"The server answered {status}.")
+    if reply.code == "blobs-wanted":
+        return BlobsMissing(reply.code, reply.error, hint=reply.hint, missing=reply.missing)
     kind = TransportError if status in (401, 403) or status >= 500 else ContractError
     return kind(reply.code if reply.code in CODES else "server-error", reply.error, hint=reply.hint)

@@ -7,6 +7,7 @@ starts. The site's lock is held meanwhile, so that a server that starts waits un
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -66,6 +67,9 @@ def client_of(site: Site, *, wait_s: float = 60.0) -> Iterator[Client]:
 def _in_process(site: Site) -> Iterator[Client]:
     with closing(Database(site.database)) as db:
         prepare_message_types()
+        logging.getLogger("edgelift_fleet").addHandler(
+            logging.NullHandler()
+        )  # a refusal is told once, by the client
         db.migrate()
         yield Client(_URL, site.secret("operator-token"), adapter=_InProcess(make_app(Fleet(site, db))))
 
@@ -113,14 +117,10 @@ class _InProcess(BaseAdapter):
 
 
 async def _pieces(body: Any) -> AsyncIterator[bytes]:
-    """A request's body piece by piece: bytes, a file or an iterable of bytes."""
-    if isinstance(body, str):
-        body = body.encode()
-    if isinstance(body, bytes):
-        body = [body] if body else []
-    elif hasattr(body, "read"):
-        body = iter(lambda: body.read(_PIECE_BYTES), b"")
-    for piece in body or ():
+    """A request's body piece by piece: bytes, or a file."""
+    if not hasattr(body, "read"):
+        body = BytesIO(body.encode() if isinstance(body, str) else body or b"")
+    while piece := body.read(_PIECE_BYTES):
         yield piece
 
 

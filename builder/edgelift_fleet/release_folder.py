@@ -5,6 +5,7 @@ Both sides of publishing use it: whoever sends a release, before sending, and th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgelift_contract.release import BLOBS, MANIFESTS, RELEASE_FILE, Release, ReleaseArtifact
+from edgelift_fleet.blob_files import check_digest, check_size, hash_file
 from edgelift_fleet.files import disk_errors
 
 #: release.json with its measurements; 50 artifacts are about 100 KB.
@@ -26,6 +28,37 @@ class ReleaseFile:
     sha256: str
     size_bytes: int
     what: str
+
+
+def check_folder(folder: Path, progress: Callable[[int, int], None]) -> tuple[Release, list[ReleaseFile]]:
+    """A release and all its files, each read to the last byte.
+
+    Args:
+        folder: as `edgelift_contract.release` describes it.
+        progress: told (bytes done, bytes in all).
+
+    Raises:
+        ContractError: what is wrong with it; `missing-blob`, `size-mismatch`, `digest-mismatch` of its files.
+        DeviceError: what the disk refuses.
+    """
+    release = load_release(folder)
+    found: dict[str, ReleaseFile] = {}
+    for entry in release.artifacts:
+        found |= {file.sha256: file for file in files_of(folder, entry, load_manifest(folder, release, entry))}
+    files = list(found.values())
+    done, total = 0, sum(file.size_bytes for file in files)
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    for file in files:
+        check_size(file.path, file.size_bytes, file.what)
+    for file in files:
+        with disk_errors(f"the file {file.path.name}"):
+            check_digest(hash_file(file.path, advance), file.sha256, file.what)
+    return release, files
 
 
 def load_release(folder: Path) -> Release:

@@ -252,10 +252,13 @@ def test_serve_on_a_named_database(site: Path, postgres_url: str, releases: dict
     try:
         enrolled(server, "pi-1")
         assert server.info["database"] == bare
-        wrong = edgelift("publish", releases["digits@1"], "--site", site)
+        other = {"EDGELIFT_DATABASE": f"{bare}x"}
+        wrong = edgelift("publish", releases["digits@1"], "--site", site, env=other)
         assert wrong.returncode == 1 and f"server runs on the database {bare}" in wrong.stderr
         right = edgelift("publish", releases["digits@1"], "--site", site, env={"EDGELIFT_DATABASE": postgres_url})
         assert right.returncode == 0 and "Published digits@1" in right.stdout, right.stderr
+        unnamed = edgelift("publish", releases["digits@1"], "--site", site)  # the server knows its database
+        assert unnamed.returncode == 0 and "published already" in unnamed.stdout, unnamed.stderr
     finally:
         assert server.stop() == 0
     told = edgelift("releases", "--site", site, "--database", postgres_url)

@@ -1,0 +1,160 @@
+"""The commands about releases: `publish`, `releases`. They need no running server: see `common.open_registry`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgelift.common import (
+    BlobsOption,
+    DatabaseOption,
+    JsonOption,
+    SiteOption,
+    open_client,
+    open_registry,
+    print_json,
+    seconds,
+)
+from edgelift.completion import names
+from edgelift.listing import (
+    AfterOption,
+    AllOption,
+    EveryOption,
+    LimitOption,
+    ListView,
+    Look,
+    PageWish,
+    Query,
+    SortOption,
+    WatchOption,
+    ask,
+    counted,
+    left_of,
+    show_list,
+)
+from edgelift.output import ago, make_console, say
+from edgelift.sending import Progress, Sent, send_release
+from edgelift.watching import watch
+
+if TYPE_CHECKING:
+    from edgelift_fleet.client import Client, ListPage
+    from edgelift_fleet.messages import ReleaseView
+
+_COLUMNS = ("release", "published", "running on", "artifacts, best first")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("publish")(_publish)
+    app.command("releases")(_releases)
+
+
+def _publish(
+    release: Annotated[Path, typer.Argument(help="A release folder, as `edgelift build` writes it.")],
+    site: SiteOption = None,
+    database: DatabaseOption = "",
+    blobs: BlobsOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Publish a release: check every byte of it and send what is not there. Without a server it is put into the site."""
+    with open_registry(site, database, blobs) as client, _bar(quiet=as_json) as progress:
+        done = send_release(client, release, progress)
+    if as_json:
+        print_json(
+            {
+                "release": done.reply.release, "new": done.reply.new, "artifacts": done.reply.artifacts,
+                "size_bytes": done.reply.size_bytes, "sent": done.files, "sent_bytes": done.size_bytes,
+                "mended": done.mended,
+            }
+        )  # fmt: skip
+    else:
+        say(_said(done))
+
+
+def _said(done: Sent) -> str:
+    reply = done.reply
+    if not reply.new:
+        changed = f"{done.mended} damaged files of it were mended" if done.mended else "nothing was changed"
+        return f"{reply.release} is published already, with the same content; {changed}."
+    sent = "" if done.size_bytes >= reply.size_bytes else f", of which {done.size_bytes / 1e6:.2f} MB were new"
+    return f"Published {reply.release}: {reply.artifacts} artifacts, {reply.size_bytes / 1e6:.2f} MB{sent}."
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Progress]:
+    """A progress bar, where somebody watches."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    console = make_console(to_errors=True)
+    if quiet or not console.is_terminal:
+        yield lambda _what, _done, _all: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, all_: bar.update(task, description=what, completed=done, total=all_)
+
+
+def _releases(
+    model: Annotated[str, typer.Option("--model", help="Of this model.", autocompletion=names("models"))] = "",
+    sort: SortOption = "",
+    limit: LimitOption = None,
+    after: AfterOption = "",
+    whole: AllOption = False,
+    watching: WatchOption = False,
+    every: EveryOption = "2s",
+    site: SiteOption = None,
+    database: DatabaseOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the published releases, newest first: how many there are, then each with what it has for which boards."""
+    query: Query = [("name", model)]
+    wish = PageWish(limit, after, whole, sort)
+    most = wish.rows(as_json=as_json)
+    look = _look(query, wish)
+    if watching:
+        watch(look, lambda: open_client(site), most, seconds(every), as_json=as_json)
+        return
+    with open_registry(site, database) as client:
+        if as_json:
+            print_json(_page(client, query, wish, most).items)
+        else:
+            show_list(look(client, most))
+
+
+def _page(client: Client, query: Query, wish: PageWish, most: int | None) -> ListPage[ReleaseView]:
+    from edgelift_fleet.messages import ReleaseView
+
+    return ask(client, "/v1/releases", query, ReleaseView, wish, most)
+
+
+def _look(query: Query, wish: PageWish) -> Look:
+    def look(client: Client, most: int | None) -> ListView:
+        page = _page(client, query, wish, most)
+        named = {f"{one.model}@{one.version}": one for one in page.items}
+        of = f" of {query[0][1]}" if query[0][1] else ""
+        return ListView(
+            noun="releases",
+            head=f"{counted(page.total, 'releases')}{of}." if page.total else f"No release{of} is published yet.",
+            columns=_COLUMNS,
+            rows=[_row(name, one) for name, one in named.items()],
+            items=named,
+            counts={"total": page.total},
+            left=left_of(page, wish),
+            onward=f"the same with --after {list(named)[-1]}, or with --all" if named else "",
+        )
+
+    return look
+
+
+def _row(name: str, release: ReleaseView) -> tuple[str, ...]:
+    lines = [
+        f"{a.hardware_class} · {a.runtime} · {a.variant} · {a.size_bytes / 1e3:.0f} KB" for a in release.artifacts
+    ]
+    lines += [release.fault] if release.fault else []
+    return name, ago(release.published_at), str(release.running), "\n".join(lines)

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests import surroundings
 
@@ -12,6 +12,11 @@ from tests import surroundings
 surroundings.settle()
 
 settings.register_profile("edgelift", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "long", deadline=None, max_examples=1000, stateful_step_count=80, suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)  # fmt: skip
+settings.register_profile("unshrunk", settings.get_profile("long"), phases=[Phase.generate])
 settings.load_profile("edgelift")
 
 

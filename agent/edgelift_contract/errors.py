@@ -103,7 +103,7 @@ CODES: dict[str, str] = {
     "older-release": "the release counter is lower than one already accepted",
     "not-found": "the thing named does not exist",
     "unreadable-row": "what the control plane has stored of a device, release or rollout can't be read",
-    "revisions-spent": "a device says that it has seen the last revision that an assignment may have",
+    "revisions-spent": "a device says that it has seen a revision to which nobody has counted",
     "conflict": "the thing named exists already, or is in a state that does not allow this",
     "wrong-method": "an address takes other HTTP methods than the one it was asked by",
     "wrong-media-type": "a body calls itself something that is not read there, or is compressed",

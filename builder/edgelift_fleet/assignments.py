@@ -16,18 +16,17 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment, dump_assignment
 from edgelift_contract.errors import ContractError
-from edgelift_contract.ids import LARGEST_COUNT, check_name
+from edgelift_contract.ids import check_name
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database, device_scope
 from edgelift_fleet.devices import get_device
+from edgelift_fleet.numbering import next_revision, revisions_spent
 from edgelift_fleet.registry import get_offered
-from edgelift_fleet.rows import SPENT, Fault, UnreadableRow, decode_row, read_row
+from edgelift_fleet.rows import Fault, UnreadableRow, decode_row, read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow
 
-#: Highest revision that an assignment may have, as the contract says.
-_MAX_REVISION = LARGEST_COUNT
 _WHAT = "assignment"
 
 
@@ -43,16 +42,9 @@ def read_assignment(session: Session, device: str, into: list[Fault]) -> Assignm
     return read_row(row.body, Assignment, owner=device, what=_WHAT, into=into) if row is not None else None
 
 
-def revisions_spent(device: str, revision_seen: int) -> Fault | None:
-    """Why nothing can be assigned to a device any more, for it says that it has seen the last revision; else None."""
-    if revision_seen < _MAX_REVISION:
-        return None
-    message = f"{device} says that it has seen revision {revision_seen}: no assignment can follow that."
-    hint = (
-        f"Run: edgelift devices mend {device}. If it says so again, its state is damaged: stop its agent, remove"
-        " state.db from its state folder, and start it; it goes on serving what it has committed."
-    )
-    return Fault("revision", SPENT, message, hint)
+def _standing(session: Session, device: str) -> int:
+    """The revision of its assignment; 0 for none."""
+    return session.scalar(sa.select(AssignmentRow.revision).filter_by(device=device)) or 0
 
 
 def pick(
@@ -65,7 +57,7 @@ def pick(
             `revisions-spent` where the device is set apart.
     """
     found = get_offered(session, release)
-    if spent := revisions_spent(device.id, device.revision_seen):
+    if spent := revisions_spent(device.id, _standing(session, device.id), device.revision_seen):
         raise UnreadableRow(spent)
     facts = decode_row(device.facts, DeviceFacts, owner=device.id, what="facts")
     entry = choose(found.artifacts, facts, what=release)
@@ -95,9 +87,10 @@ def set_slot(
     if not again and _wish(slots.get(slot)) == _wish(wanted):
         return None
     # A device never goes back to a lower revision; one restored from a backup must not be stuck behind it.
-    if spent := revisions_spent(device.id, device.revision_seen):
+    standing = current.revision if current else 0
+    if spent := revisions_spent(device.id, standing, device.revision_seen):
         raise UnreadableRow(spent)
-    revision = max(current.revision if current else 0, device.revision_seen) + 1
+    revision = next_revision(standing, device.revision_seen)
     if wanted is None:
         slots.pop(slot, None)
     else:
@@ -162,9 +155,10 @@ def _next(
     slots = dict(current.slots) if current else {}
     if not again and _wish(slots.get(slot)) == _wish(wanted):
         return None
-    if spent := revisions_spent(device, revision_seen):
+    standing = current.revision if current else 0
+    if spent := revisions_spent(device, standing, revision_seen):
         raise UnreadableRow(spent)
-    revision = max(current.revision if current else 0, revision_seen) + 1
+    revision = next_revision(standing, revision_seen)
     if wanted is None:
         slots.pop(slot, None)
     else:
@@ -200,13 +194,14 @@ def overtake(session: Session, device: DeviceRow, held: str) -> int | None:
         return None
     if device.revision_seen == row.revision and held in ("", codec.digest(row.body.encode())):
         return None
-    if device.revision_seen >= _MAX_REVISION:
+    if revisions_spent(device.id, row.revision, device.revision_seen):
         return None  # no honest device is there: it costs itself its assignments, and nobody else anything
     current = read_row(row.body, Assignment, owner=device.id, what=_WHAT, into=[])
     if current is None:
         return None  # it is set apart until it is mended
-    _write(session, device, device.revision_seen + 1, dict(current.slots))
-    return device.revision_seen + 1
+    revision = next_revision(row.revision, device.revision_seen)
+    _write(session, device, revision, dict(current.slots))
+    return revision
 
 
 def reissue(session: Session, device: DeviceRow, revision: int, slots: dict[str, SlotAssignment]) -> None:

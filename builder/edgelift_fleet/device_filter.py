@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts, UpdateReport
-from edgelift_fleet.assignments import has_failed_at, revisions_spent
+from edgelift_fleet.assignments import has_failed_at
 from edgelift_fleet.cohorts import Where, among, split
 from edgelift_fleet.devices import LastSeen, is_online
+from edgelift_fleet.numbering import revisions_spent
 from edgelift_fleet.rows import is_readable, read_row
 from edgelift_fleet.selector import And, Tree, parse_selector
 from edgelift_fleet.selector_terms import parse_term
@@ -141,15 +142,17 @@ def duplicates(_session: Session, seen: LastSeen, _where: Where) -> Set[str]:
 
 def faulty(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
     """Devices of which a list shows faults."""
-    query = sa.select(DeviceRow.id, DeviceRow.facts, DeviceRow.revision_seen, AssignmentRow.body)
+    query = sa.select(
+        DeviceRow.id, DeviceRow.facts, DeviceRow.revision_seen, AssignmentRow.revision, AssignmentRow.body
+    )
     found = {
         device
-        for device, facts, revision_seen, body in session.execute(
+        for device, facts, revision_seen, standing, body in session.execute(
             query.outerjoin(AssignmentRow, AssignmentRow.device == DeviceRow.id).where(where)
         )
         if not is_readable(facts, DeviceFacts)
         or (body is not None and not is_readable(body, Assignment))
-        or revisions_spent(device, revision_seen)
+        or revisions_spent(device, standing or 0, revision_seen)
     }
     updates = sa.select(SlotStateRow.device, SlotStateRow.last_update).join(
         DeviceRow, DeviceRow.id == SlotStateRow.device

@@ -25,6 +25,7 @@ from edgelift_fleet.bodies import BODIES, Body
 from edgelift_fleet.db import Database, device_scope
 from edgelift_fleet.devices import get_device, set_facts
 from edgelift_fleet.messages import MendReply
+from edgelift_fleet.numbering import next_revision, revisions_spent
 from edgelift_fleet.rows import is_readable
 from edgelift_fleet.tables import (
     ArtifactRow,
@@ -58,7 +59,8 @@ class Mending:
         with self._db.write(device_scope(device)) as session:
             row = get_device(session, device)
             dropped = _drop_unreadable(session, row)
-            if row.revision_seen >= LARGEST_COUNT:
+            standing = session.scalar(sa.select(AssignmentRow.revision).filter_by(device=device)) or 0
+            if revisions_spent(device, standing, row.revision_seen):
                 row.revision_seen = row.revision_applied = 0
                 dropped.append("revision")
             # Whatever it says next is news, also under an epoch that somebody else's words pushed aside.
@@ -123,7 +125,7 @@ def _assign_afresh(session: Session, device: DeviceRow) -> tuple[int | None, lis
             session.delete(row)
             return None, lost
     current = row.revision if row.revision < LARGEST_COUNT else 0
-    revision = max(current, device.revision_seen) + 1
+    revision = next_revision(current, device.revision_seen)
     reissue(session, device, revision, slots)
     return revision, lost
 

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from edgelift_contract.assignment import Assignment, SlotAssignment
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_fleet import telemetry
-from edgelift_fleet.assignments import revisions_spent
 from edgelift_fleet.devices import LastSeen, get_device, is_online, tags_of
 from edgelift_fleet.messages import (
     Desired,
@@ -21,6 +20,7 @@ from edgelift_fleet.messages import (
     SlotSummary,
     SpeakerView,
 )
+from edgelift_fleet.numbering import revisions_spent
 from edgelift_fleet.rows import Fault, read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, UpdateHistoryRow
 
@@ -76,7 +76,7 @@ def summary(
     last_seen, transport = seen.of(row)
     facts = _facts(row, into)
     wanted = read_row(body, Assignment, owner=row.id, what="assignment", into=into) if body is not None else None
-    if spent := revisions_spent(row.id, row.revision_seen):
+    if spent := revisions_spent(row.id, wanted.revision if wanted else 0, row.revision_seen):
         into.append(spent)
     desired = wanted.slots if wanted else {}
     reported = {slot.slot: slot for slot in slots}

@@ -21,10 +21,10 @@ from edgelift_contract.hardware import ACCEPTS
 from edgelift_contract.release import Release
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
-from edgelift_fleet.assignments import revisions_spent
 from edgelift_fleet.cohorts import Member, select_ids, select_members
 from edgelift_fleet.db import among
 from edgelift_fleet.devices import LastSeen, is_there
+from edgelift_fleet.numbering import revisions_spent
 from edgelift_fleet.registry import get_release
 from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.rollout.evidence import Claim, judge_claims
@@ -187,7 +187,13 @@ def _everything(session: Session, number: int, slot: str) -> Sequence[Any]:
         RolloutDeviceRow.message, RolloutDeviceRow.committed_by, RolloutDeviceRow.tried,
     )  # fmt: skip
     about = (DeviceRow.revision_seen, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at)
-    query = sa.select(*reached, *about, AssignmentRow.body, SlotStateRow.artifact.label("serving"))
+    query = sa.select(
+        *reached,
+        *about,
+        AssignmentRow.body,
+        AssignmentRow.revision.label("standing"),
+        SlotStateRow.artifact.label("serving"),
+    )
     query = query.join(DeviceRow, DeviceRow.id == RolloutDeviceRow.device)
     query = query.outerjoin(AssignmentRow, AssignmentRow.device == RolloutDeviceRow.device)
     state = sa.and_(SlotStateRow.device == RolloutDeviceRow.device, SlotStateRow.slot == slot)
@@ -210,7 +216,7 @@ def _kept(one: Any, into: list[Fault]) -> Kept:
 
 def _said(one: Any, slot: str, update: UpdateReport | None, into: list[Fault]) -> Said:
     read = read_row(one.body, _Slots, owner=one.device, what="assignment", into=into) if one.body else None
-    if spent := revisions_spent(one.device, one.revision_seen):
+    if spent := revisions_spent(one.device, one.standing or 0, one.revision_seen):
         into.append(spent)
     wanted = read.slots.get(slot, _NOTHING) if read else _NOTHING
     return Said(

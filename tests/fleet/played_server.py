@@ -1,0 +1,165 @@
+"""A whole control plane in this process: the real application on a real site, no sockets, and a clock that a test moves.
+
+Everything between a request's bytes and the database is what `edgelift serve` runs. The controller looks and telemetry
+is summed when the test says so, so that a sequence of calls is the same each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from edgelift_fleet.api.app import make_app
+from edgelift_fleet.db import ROWS, SITE, Database
+from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.intake import Message
+from edgelift_fleet.rollout.controller import Controller
+from edgelift_fleet.site import Site
+from edgelift_fleet.tables import DeviceRow
+from edgelift_fleet.telemetry.fold import fold
+
+_real_time = time.time
+
+
+class Clock:
+    """What `time.time()` says inside `running`: the machine's clock, ahead or behind by `shift_s`."""
+
+    def __init__(self) -> None:
+        self.shift_s = 0.0
+
+    def now(self) -> float:
+        return _real_time() + self.shift_s
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        time.time = self.now
+        try:
+            yield
+        finally:
+            time.time = _real_time
+
+
+class Complaints(logging.Handler):
+    """What was logged as an error, or with an exception."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info or record.levelno >= logging.ERROR:
+            self.found.append(logging.Formatter().format(record))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request was answered."""
+
+    status: int
+    headers: dict[str, str]
+    data: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+class InProcess:
+    """A server of a site, as a context."""
+
+    def __init__(self, site: Site, clock: Clock) -> None:
+        self.site, self.clock = site, clock
+
+    def __enter__(self) -> InProcess:
+        self._loop = asyncio.new_event_loop()
+        self._ends, self.complaints = ExitStack(), Complaints()
+        self._ends.callback(self._loop.close)
+        logging.getLogger().addHandler(self.complaints)
+        self._ends.callback(logging.getLogger().removeHandler, self.complaints)
+        self.db = Database(self.site.database)
+        self._ends.callback(self.db.close)
+        self.fleet = Fleet(self.site, self.db)
+        self._ends.enter_context(self.fleet.lead)
+        assert self.fleet.lead.wait(60)
+        self._ends.enter_context(self.fleet.revisions)
+        self._ends.enter_context(self.fleet.inbox)
+        self.controller = Controller(
+            self.fleet.lead, self.db, self.fleet.seen, self.fleet.changes, self.fleet.work
+        )
+        self._app = make_app(self.fleet)
+        with self.clock.running(), self.fleet.lead.write(SITE) as session:  # as a server that starts
+            session.execute(sa.update(DeviceRow).values(presence_online=False))
+        self._tokens = {who: self.site.secret(f"{who}-token") for who in ("operator", "enrolment")}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._ends.close()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        who: str = "operator",
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """One request: `body` as it is if bytes, else as JSON."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        path, _, query = path.partition("?")
+        sent = {
+            "authorization": f"Bearer {self._tokens[who]}",
+            "content-length": str(len(data)),
+            **(headers or {}),
+        }
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
+            "raw_path": path.encode(), "query_string": query.encode(), "scheme": "http", "root_path": "",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
+            "client": ("10.0.0.1", 40000), "server": ("127.0.0.1", 80),
+        }  # fmt: skip
+        with self.clock.running():
+            return self._loop.run_until_complete(self._ask(scope, data))
+
+    async def _ask(self, scope: dict[str, Any], data: bytes) -> Answer:
+        pending = [{"type": "http.request", "body": data, "more_body": False}]
+        told: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return pending.pop() if pending else await asyncio.Event().wait()  # type: ignore[return-value]
+
+        async def send(message: dict[str, Any]) -> None:
+            told.append(message)
+
+        await self._app(scope, receive, send)
+        start = next(one for one in told if one["type"] == "http.response.start")
+        names = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+        return Answer(start["status"], names, b"".join(one.get("body", b"") for one in told))
+
+    def hear(self, *messages: Message) -> list[object]:
+        """Messages as a broker brings them; what became of each."""
+        with self.clock.running():
+            return self.fleet.intake.take(messages)
+
+    def look(self) -> None:
+        """The controller looks once."""
+        with self.clock.running():
+            self.controller.step()
+
+    def sum_up(self) -> None:
+        """Telemetry that waits is summed."""
+        with self.clock.running(), self.fleet.lead.write(ROWS) as session:
+            fold(session)
+
+    def get_paths(self) -> list[str]:
+        """Every GET path of the operators' side, as its document names them."""
+        document = self.ask("GET", "/openapi.json").json()
+        return [path for path, methods in document["paths"].items() if "get" in methods]

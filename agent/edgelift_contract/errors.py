@@ -103,6 +103,7 @@ CODES: dict[str, str] = {
     "older-release": "the release counter is lower than one already accepted",
     "not-found": "the thing named does not exist",
     "unreadable-row": "what the control plane has stored of a device, release or rollout can't be read",
+    "implausible": "what a device says it measured, no board can measure",
     "revisions-spent": "a device says that it has seen a revision to which nobody has counted",
     "conflict": "the thing named exists already, or is in a state that does not allow this",
     "wrong-method": "an address takes other HTTP methods than the one it was asked by",

@@ -160,6 +160,8 @@ def device_rows(device: DeviceSummary) -> list[tuple[str, ...]]:
     online = "yes" if device.online else f"no, {ago(device.last_seen)}"
     if device.duplicates:
         online = f"DUPLICATE: {speakers(device)}"
+    if device.doubts:
+        online += f"; DOUBTED: {', '.join(sorted({doubt.what for doubt in device.doubts}))}"
     if device.faults:
         online = f"SET APART: {', '.join(sorted({fault.what for fault in device.faults}))}"
     first = (device.device, online, device.transport, device.hardware_class, tags_in_words(device.tags))
@@ -180,10 +182,9 @@ def speakers(device: DeviceSummary) -> str:
 
 
 def faults_in_words(device: DeviceSummary) -> list[str]:
-    """Why a device is set apart, and what to do."""
-    return [
-        f"{device.device} is set apart: {fault.message} {fault.hint} ({fault.code})" for fault in device.faults
-    ]
+    """Why a device is set apart, what of its words counts for nothing, and what to do."""
+    apart = [f"{device.device} is set apart: {one.message} {one.hint} ({one.code})" for one in device.faults]
+    return apart + [f"{one.message} {one.hint} ({one.code})" for one in device.doubts]
 
 
 def tags_in_words(tags: dict[str, str]) -> str:

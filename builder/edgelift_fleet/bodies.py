@@ -128,5 +128,5 @@ BODIES = (
 PLAIN = frozenset({
     "control.value", "release.retired_why", "device.report_epoch", "device.presence_epoch", "device_tag.value",
     "rollout.selector", "rollout.reason", "rollout_device.message", "rollout_event.text",
-    "rollout_look.text",
+    "rollout_look.text", "telemetry_doubt.why",
 })  # fmt: skip

@@ -23,7 +23,7 @@ from edgelift_fleet.numbering import revisions_spent
 from edgelift_fleet.rows import is_readable, read_row
 from edgelift_fleet.selector import And, Tree, parse_selector
 from edgelift_fleet.selector_terms import parse_term
-from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TelemetryDoubtRow
 
 #: In a last update's JSON: it may have failed. Quotes inside a text are escaped, so no message looks like this.
 _FAILED = tuple(f'%"outcome":"{outcome}"%' for outcome in ("refused", "rolled-back", "inconsistent"))
@@ -141,7 +141,7 @@ def duplicates(_session: Session, seen: LastSeen, _where: Where) -> Set[str]:
 
 
 def faulty(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
-    """Devices of which a list shows faults."""
+    """Devices of which a list shows faults or doubts."""
     query = sa.select(
         DeviceRow.id, DeviceRow.facts, DeviceRow.revision_seen, AssignmentRow.revision, AssignmentRow.body
     )
@@ -160,4 +160,5 @@ def faulty(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
     for device, body in session.execute(updates.where(where, SlotStateRow.last_update != "")):
         if not is_readable(body, UpdateReport):
             found.add(device)
-    return found
+    doubted = sa.select(TelemetryDoubtRow.device).join(DeviceRow, DeviceRow.id == TelemetryDoubtRow.device)
+    return found | set(session.scalars(doubted.where(where)))

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.ids import check_device_id
+from edgelift_fleet import telemetry
 from edgelift_fleet.cohorts import Where
 from edgelift_fleet.device_filter import ALL, ChosenDevices, DeviceFilter, choose, failing, online
 from edgelift_fleet.devices import LastSeen
@@ -80,7 +81,7 @@ def _total(session: Session, chosen: ChosenDevices) -> int:
 
 
 def _summaries(session: Session, seen: LastSeen, ids: Sequence[str], where: Where) -> list[DeviceSummary]:
-    """In four statements."""
+    """In five statements."""
 
     def rows(kind: Any, column: Any, *order: Any) -> Any:
         # All of `where` is read, not only `ids`, where these are too many to be named.
@@ -94,5 +95,10 @@ def _summaries(session: Session, seen: LastSeen, ids: Sequence[str], where: Wher
     tags: dict[str, dict[str, str]] = {}
     for tag in rows(TagRow, TagRow.device, TagRow.key):
         tags.setdefault(tag.device, {})[tag.key] = tag.value
+    doubts = telemetry.doubts_of(session, set(ids))
+    doubted = {one: [doubts[one]] if one in doubts else [] for one in ids}
     wanted = {row.device: row.body for row in rows(AssignmentRow, AssignmentRow.device)}
-    return [summary(devices[one], seen, tags.get(one, {}), slots.get(one, []), wanted.get(one), []) for one in ids]
+    return [
+        summary(devices[one], seen, tags.get(one, {}), slots.get(one, []), wanted.get(one), [], doubted[one])
+        for one in ids
+    ]

@@ -34,6 +34,7 @@ from edgelift_fleet.tables import (
     ReleaseRow,
     RolloutDeviceRow,
     SlotStateRow,
+    TelemetryDoubtRow,
     TelemetryEpochRow,
     UpdateHistoryRow,
 )
@@ -63,6 +64,8 @@ class Mending:
             if revisions_spent(device, standing, row.revision_seen):
                 row.revision_seen = row.revision_applied = 0
                 dropped.append("revision")
+            if session.connection().execute(sa.delete(TelemetryDoubtRow).filter_by(device=device)).rowcount:
+                dropped.append("doubts")
             # Whatever it says next is news, also under an epoch that somebody else's words pushed aside.
             row.report_epoch, row.report_sequence, row.past_epochs = "", -1, "[]"
             revision, lost = _assign_afresh(session, row)

@@ -45,7 +45,9 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
     assigned = session.get(AssignmentRow, device)
     tags = tags_of(session, [device])[device]
     return DeviceDetail(
-        device=summary(row, seen, tags, slots, assigned.body if assigned else None, into),
+        device=summary(
+            row, seen, tags, slots, assigned.body if assigned else None, into, doubts_about(session, device)
+        ),
         enrolled_at=row.enrolled_at,
         agent_version=row.agent_version,
         facts=_facts(row, []),
@@ -57,6 +59,11 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
         events=events,
         windows_received=telemetry.count_windows(session, device),
     )
+
+
+def doubts_about(session: Session, device: str) -> list[Fault]:
+    """What of a device's words no board can mean."""
+    return list(telemetry.doubts_of(session, [device]).values())
 
 
 def _facts(row: DeviceRow, into: list[Fault]) -> DeviceFacts:
@@ -71,8 +78,9 @@ def summary(
     slots: list[SlotStateRow],
     body: str | None,
     into: list[Fault],
+    doubts: list[Fault],
 ) -> DeviceSummary:
-    """A device in a list; what can't be read of it is added to `into`, after what was found before."""
+    """A device in a list, with doubts of it; what can't be read of it is added to `into`, after what was found before."""
     last_seen, transport = seen.of(row)
     facts = _facts(row, into)
     wanted = read_row(body, Assignment, owner=row.id, what="assignment", into=into) if body is not None else None
@@ -98,6 +106,7 @@ def summary(
             SpeakerView(one.epoch, one.address, one.via, one.last_at) for one in seen.sightings.duplicates(row.id)
         ],
         faults=_views(into),
+        doubts=_views(doubts),
     )
 
 

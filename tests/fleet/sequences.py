@@ -23,13 +23,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment
+from edgelift_contract.histogram import HistogramData
 from edgelift_contract.report import Presence, SlotReport, UpdateReport
-from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Window
+from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, Window
 from edgelift_fleet.intake import Message
 from edgelift_fleet.messages import DeviceDetail, LatencyReply, RolloutView
 from edgelift_fleet.rollout.situation import TERMINAL
 from edgelift_fleet.site import Site, load_site
 from edgelift_fleet.tables import AssignmentRow
+from edgelift_fleet.telemetry.plausible import doubt_gauge, doubt_window
 from tests.fleet.owned import rows_of
 from tests.fleet.played_server import Answer, Clock, InProcess
 from tests.fleet.speaking import CLASSES, Board
@@ -41,6 +43,7 @@ FAR = 2**53
 REVISIONS = st.sampled_from([0, 1, 7, 1000, FAR - 2, FAR - 1, FAR])
 BOARDS = st.sampled_from(NAMES)
 POLICIES = st.sampled_from([(0.0, 0), (0.0, 20), (60.0, 20)])
+ABSURD = HistogramData(offset=900, counts=[3], high=1.0)
 REFUSED = {400, 404, 409, 413, 429}
 
 
@@ -58,6 +61,7 @@ class Sequences(RuleBasedStateMachine):
         self.boards = {name: Board(name) for name in NAMES}
         self.items: dict[tuple[str, str, int], Any] = {}
         self.received: list[tuple[float, str, Window]] = []
+        self.doubted: set[str] = set()
         self.said: set[tuple[str, str]] = set()
         self.started: dict[str, tuple[float, float, int]] = {}
         self.committed: set[tuple[str, str]] = set()
@@ -162,9 +166,35 @@ class Sequences(RuleBasedStateMachine):
             if key not in self.items:
                 new += 1
                 self.items[key] = item
-                if item.window is not None:
+                if item.window is not None and not doubt_window(item.window):
                     self.received.append((self.clock.now(), name, item.window))
+                if _doubted(item):
+                    self.doubted.add(name)
         assert answer.json()["new"] == new
+
+    @rule(
+        name=BOARDS,
+        odd=st.sampled_from([
+            {"ok": 2**40}, {"errors": 2**40}, {"ok": 0}, {"end": 0.0, "ok": 2**39},
+            {"latency_us": {"total": HistogramData(zeros=3)}}, {"latency_us": {"infer": ABSURD}},
+        ]),
+        temp_c=st.sampled_from([1e9, -1e18, 55.0]),
+    )  # fmt: skip
+    def measure_nonsense(self, name: str, odd: dict[str, Any], temp_c: float) -> None:
+        """Counts that no board can serve, latencies that nothing has."""
+        board, now = self.boards[name], self.clock.now()
+        for slot, state in board.slots.items():
+            if state.artifact:
+                gauges = Gauges(start=now, end=now, values={"soc_temp_c": temp_c})
+                self.deliver(name, board.batch(board.window(slot, now, 3, **odd), gauges))
+
+    @rule(name=BOARDS, begins=st.sampled_from([0.0, 1e9, 9e9]), ends=st.sampled_from([0.0, 1e9, 9e9]))
+    def serve_by_a_wrong_clock(self, name: str, begins: float, ends: float) -> None:
+        """It believes that it is 1970, or was set meanwhile: what it served counts all the same."""
+        board = self.boards[name]
+        for slot, state in board.slots.items():
+            if state.artifact:
+                self.deliver(name, board.batch(board.window(slot, 100.0, 7, start=begins, end=ends)))
 
     @rule(name=BOARDS, back=st.integers(0, 3))
     def deliver_again(self, name: str, back: int) -> None:
@@ -276,6 +306,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(name=BOARDS)
     def mend(self, name: str) -> None:
         self.order("POST", f"/v1/devices/{name}/mend")
+        self.doubted.discard(name)
 
     @rule(
         release=st.sampled_from(RELEASES), to=st.sampled_from(["all", "all", "tag:a", "class:x86-*", "id:pi-1"]),
@@ -386,7 +417,7 @@ class Sequences(RuleBasedStateMachine):
         if not hasattr(self, "server"):
             return
         fleet = self.get("/v1/latency?from=0&to=9000000000", LatencyReply)
-        windows = [item.window for item in self.items.values() if item.window is not None]
+        windows = [window for _, _, window in self.received]
         sums = (
             sum(g.windows for g in fleet.groups),
             sum(g.ok for g in fleet.groups),
@@ -425,12 +456,18 @@ class Sequences(RuleBasedStateMachine):
             self.live(name, "committed", 40)
             shown = self.get(f"/v1/devices/{name}", DeviceDetail).device
             assert not shown.faults, shown
+            assert bool(shown.doubts) == (name in self.doubted), shown
             assert f"digits@{self.serves(name)}" == release, shown
             assert shown.revision == shown.revision_seen == board.revision, shown
 
     def serves(self, name: str) -> str:
         slots = self.get(f"/v1/devices/{name}", DeviceDetail).device.slots
         return next((slot.version for slot in slots if slot.slot == "digits"), "")
+
+
+def _doubted(item: Item) -> bool:
+    values = item.gauges.values.items() if item.gauges else ()
+    return bool(item.window and doubt_window(item.window)) or any(doubt_gauge(*one) for one in values)
 
 
 def _policy(policy: tuple[float, int]) -> dict[str, Any]:

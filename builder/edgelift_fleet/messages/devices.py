@@ -60,7 +60,8 @@ class FaultView(msgspec.Struct, frozen=True):
 class DeviceSummary(msgspec.Struct, frozen=True):
     """A device in a list. `duplicates` names the devices that share its id, as after a card was cloned; empty when
     it is one, as it should be. `faults` says what can't be read of it, and is empty as it should be: nothing is assigned to
-    a device while it is set apart, and rollouts go on without it.
+    a device while it is set apart, and rollouts go on without it. `doubts` says what of its words no board can mean: that
+    counts for nothing, and what else it says does.
     """
 
     device: str
@@ -75,6 +76,7 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     slots: list[SlotSummary]
     duplicates: list[SpeakerView] = []
     faults: list[FaultView] = []
+    doubts: list[FaultView] = []
 
 
 class DeviceCounts(msgspec.Struct, frozen=True):

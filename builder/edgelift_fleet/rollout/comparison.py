@@ -24,6 +24,7 @@ from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import LookContrast, LookFigures
 from edgelift_fleet.rollout.decisions import Compare
 from edgelift_fleet.rollout.draw import lot
+from edgelift_fleet.rollout.ends import named
 from edgelift_fleet.rollout.gates import words
 from edgelift_fleet.rollout.gates.draws import ways
 from edgelift_fleet.rollout.gates.gathered import Gathered
@@ -46,6 +47,7 @@ from edgelift_fleet.tables import (
     RolloutRow,
     RolloutWaveRow,
 )
+from edgelift_fleet.telemetry.doubts import doubted_since
 
 #: As many controls swap as placebos, or four times as many as the wave has members.
 _PLACEBOS = 60
@@ -170,18 +172,23 @@ def take_look(
         text += "; it goes on unmeasured, as the plan says"
     elif last and not far.comparable:
         text += ". Each board's own guard decides alone"
+    if over.left_out:
+        text += f"; left out, for what they measured can't be: {named(over.left_out)}"
     return Look(asked.look, numbers, verdict.breach, text, unmeasured, _figures(verdict, far, planned))
 
 
 @dataclass(frozen=True)
 class _Stretches:
-    """Whom and when a look compares: the draw, its α, the policy, and the two stretches (seconds since 1970)."""
+    """Whom and when a look compares: the draw, its α, the policy, the two stretches (seconds since 1970), and who is left
+    out of it because of what it says it measured.
+    """
 
     drawn: Drawn
     alpha: float
     policy: Policy
     before: tuple[float, float]
     since: tuple[float, float]
+    left_out: tuple[str, ...]
 
 
 def _stretches(session: Session, row: RolloutRow, plan: Plan, since: float, now: float) -> _Stretches:
@@ -190,7 +197,10 @@ def _stretches(session: Session, row: RolloutRow, plan: Plan, since: float, now:
     # All have swapped by the time that the last of them had a probation behind it.
     start, began = max(kept.began_at, since - policy.probation_s), kept.began_at
     before = (began - plan.gate_before_s, began)
-    return _Stretches(_drawn(session, row, kept, plan), kept.alpha, policy, before, (start, now))
+    drawn, doubted = _drawn(session, row, kept, plan), doubted_since(session, before[0])
+    left_out = tuple(sorted(doubted & {*drawn.members, *drawn.controls}))
+    believed = drawn.without(doubted)
+    return _Stretches(believed, kept.alpha, policy, before, (start, now), left_out)
 
 
 def _gathered(

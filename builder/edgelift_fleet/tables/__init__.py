@@ -27,6 +27,7 @@ from edgelift_fleet.tables.rollouts import (
 )
 from edgelift_fleet.tables.telemetry import (
     TelemetryBucketRow,
+    TelemetryDoubtRow,
     TelemetryEpochRow,
     TelemetryFleetBucketRow,
     TelemetryFleetSeriesRow,
@@ -56,6 +57,7 @@ __all__ = [
     "SlotStateRow",
     "TagRow",
     "TelemetryBucketRow",
+    "TelemetryDoubtRow",
     "TelemetryEpochRow",
     "TelemetryFleetBucketRow",
     "TelemetryFleetSeriesRow",

@@ -158,6 +158,18 @@ class TelemetryNoteRow(Base):
     __table_args__ = (sa.Index("telemetry_note_by_device", "device", "kind", "at"),)
 
 
+class TelemetryDoubtRow(Base):
+    """What was set aside of a device's telemetry because it can't be (`telemetry.plausible`): how much, when, and why."""
+
+    __tablename__ = "telemetry_doubt"
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+    windows: Mapped[int] = mapped_column(sa.BigInteger)
+    gauges: Mapped[int] = mapped_column(sa.BigInteger)
+    since: Mapped[float]
+    last_at: Mapped[float]
+    why: Mapped[str] = mapped_column(sa.Text)
+
+
 class TelemetrySampleRow(Base):
     """A time in which a device's minutes are kept longer than others': received from `since` to `until`."""
 

@@ -1,5 +1,6 @@
 """Telemetry: items stored once each, summed by minute, hour and day, and read by joining histograms.
 
+    plausible  what no board can have measured; doubts: what was set aside of each device for that
     arrivals   which items of an outbox came: a second delivery changes nothing
     packing    histograms as few bytes; joining: many of them as one, exactly
     store      what devices deliver, many batches in one transaction
@@ -15,6 +16,7 @@
 A quantile over many windows is read from their joined histograms, never averaged.
 """
 
+from edgelift_fleet.telemetry.doubts import doubts_of
 from edgelift_fleet.telemetry.joining import quantiles
 from edgelift_fleet.telemetry.notes import events, swaps
 from edgelift_fleet.telemetry.outboxes import count_windows
@@ -24,6 +26,7 @@ from edgelift_fleet.telemetry.store import check_batch, store, store_many
 __all__ = [
     "check_batch",
     "count_windows",
+    "doubts_of",
     "events",
     "latency_by_version",
     "quantiles",

@@ -19,6 +19,7 @@ from edgelift_fleet.site import SiteConfig
 from edgelift_fleet.tables import (
     Base,
     TelemetryBucketRow,
+    TelemetryDoubtRow,
     TelemetryFleetBucketRow,
     TelemetryGaugeRow,
     TelemetryMinuteRow,
@@ -77,7 +78,9 @@ def sweep(session: Session, ages: Ages, *, now: float | None = None, at_most: in
         gone += _drop_buckets(session, HOUR, before, at_most)
         gone += _age_gauges(session, HOUR, DAY, before, at_most)
     if ages.notes:
-        gone += _drop(session, TelemetryNoteRow, TelemetryNoteRow.received_at < now - ages.notes * 86400, at_most)
+        before = now - ages.notes * 86400
+        gone += _drop(session, TelemetryNoteRow, TelemetryNoteRow.received_at < before, at_most)
+        gone += _drop(session, TelemetryDoubtRow, TelemetryDoubtRow.last_at < before, at_most)
     if ages.days:
         before = now - ages.days * 86400
         gone += _drop_buckets(session, DAY, before, at_most)

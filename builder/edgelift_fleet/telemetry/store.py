@@ -4,7 +4,8 @@ Delivery is at least once, so an item is known by (device, epoch, seq): what cam
 (`arrivals`), so a second copy changes nothing, whatever became of the first. Windows wait in `telemetry_pending` for
 being summed (`fold`), and are read from there until then.
 
-A device's clock may be wrong: what claims a time that can't be is filed under the time at which it was received.
+A device's clock may be wrong: what claims a time that can't be is filed under the time at which it was received. What no
+board can have measured is set aside (`plausible`, `doubts`): it came, and counts for nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from edgelift_fleet.tables import (
     TelemetryPendingRow,
     table_of,
 )
+from edgelift_fleet.telemetry.doubts import SetAside, keep_doubts
 from edgelift_fleet.telemetry.gauges import keep_newest, pack_values
 from edgelift_fleet.telemetry.outboxes import Origin, outboxes_of, save_outboxes
 from edgelift_fleet.telemetry.packing import pack
+from edgelift_fleet.telemetry.plausible import doubt_gauge, doubt_window
 from edgelift_fleet.telemetry.series import SeriesOf
 
 #: A window that began longer before, or longer after it was received, seconds, comes from a clock that is wrong: a
@@ -116,6 +119,7 @@ class _Rows:
         self._gauges: list[dict[str, Any]] = []
         self._notes: list[dict[str, Any]] = []
         self._newest: dict[str, tuple[int, bytes]] = {}
+        self._doubts: dict[str, SetAside] = {}
 
     def take(self, batch: Batch, outbox: Origin) -> int:
         """Add the items of a batch that did not come before; returns how many."""
@@ -125,8 +129,7 @@ class _Rows:
                 new += 1
                 if item.window is not None:
                     outbox.windows += 1
-                    self._windows.append((batch.device, item.window))
-                    self._minutes.append(self._minute(outbox.id, item.seq, item.window))
+                    self._window(batch.device, outbox.id, item.seq, item.window)
                 else:
                     self._other(batch.device, outbox.id, item)
         return new
@@ -138,6 +141,18 @@ class _Rows:
             began = int(self._now * 1000)
         length = int((end - start) * 1000) if 0 <= end - start < 1e9 else 0
         return began, began + min(length, _LONGEST_MS)
+
+    def _window(self, device: str, epoch: int, seq: int, window: Window) -> None:
+        if why := doubt_window(window):
+            self._doubt(device, why).windows += 1
+            return
+        self._windows.append((device, window))
+        self._minutes.append(self._minute(epoch, seq, window))
+
+    def _doubt(self, device: str, why: str) -> SetAside:
+        found = self._doubts.setdefault(device, SetAside())
+        found.why = why
+        return found
 
     def _minute(self, epoch: int, seq: int, window: Window) -> dict[str, Any]:
         start, stop = self._span(window.start, window.end)
@@ -162,7 +177,13 @@ class _Rows:
 
     def _gauge(self, device: str, epoch: int, seq: int, gauges: Gauges) -> None:
         start, stop = self._span(gauges.start, gauges.end)
-        body = pack_values(gauges.values)
+        believed: dict[str, float] = {}
+        for name, value in gauges.values.items():
+            if why := doubt_gauge(name, value):
+                self._doubt(device, why).gauges += 1
+            else:
+                believed[name] = value
+        body = pack_values(believed)
         self._gauges.append({
             "device": device, "level": 0, "start": start, "epoch": epoch, "seq": seq, "received_at": self._now,
             "body": body,
@@ -182,6 +203,7 @@ class _Rows:
             if rows:
                 session.execute(sa.insert(table_of(table)), rows)
         keep_newest(session, self._newest)
+        keep_doubts(session, self._doubts, self._now)
 
 
 def _note(

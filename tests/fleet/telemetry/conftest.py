@@ -52,9 +52,7 @@ def window(
     return Window(
         start=start,
         end=start + length_s,
-        ok=made.count,
-        latency_us=dict.fromkeys(phases, made.to_data()),
-        **known | fields,
+        **known | {"ok": made.count, "latency_us": dict.fromkeys(phases, made.to_data())} | fields,
     )
 
 

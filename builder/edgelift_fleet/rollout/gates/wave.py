@@ -9,7 +9,7 @@ within their class; it supposes that the swap itself doesn't disturb a board for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -73,6 +73,12 @@ class Drawn:
     members: Mapping[str, str]
     controls: Mapping[str, str]
     seed: int
+
+    def without(self, devices: Collection[str]) -> Drawn:
+        """The same draw, but for some devices."""
+        mine = {device: name for device, name in self.members.items() if device not in devices}
+        others = {device: name for device, name in self.controls.items() if device not in devices}
+        return Drawn(mine, others, self.seed)
 
     @property
     def counts(self) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from edgelift.completion import names, selectors
 from edgelift.output import escaped, printing, say
@@ -76,6 +77,22 @@ MaxLatencyRatioOption = Annotated[
     float | None,
     typer.Option("--max-latency-ratio", min=0, help="New ÷ old median that swaps back; 0: unchecked."),
 ]
+
+
+class ShowGroup(TyperGroup):
+    """Commands about one thing, as `device`. What is none of them is the thing's id, to be shown."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `edgelift device pi-1` as `edgelift device show pi-1`."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """The commands, and the ids."""
+        found = super().shell_complete(ctx, incomplete)
+        (which, *_) = self.commands["show"].params
+        return [*found, *which.shell_complete(ctx, incomplete)]
 
 
 def open_site(folder: Path | None, database: str = "", blobs: str = "") -> Site:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from edgelift.common import (
     DeviceArgument,
@@ -15,6 +14,7 @@ from edgelift.common import (
     MinRequestsOption,
     ProbationOption,
     ReleaseArgument,
+    ShowGroup,
     SiteOption,
     ToOption,
     make_policy,
@@ -40,20 +40,6 @@ if TYPE_CHECKING:
     from edgelift_fleet.messages import DeviceDetail, Quantiles, SwapView
 
 
-class _ShowGroup(TyperGroup):
-    """Commands about one device. What is none of them is a device's id, to be shown."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, "--help"):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        found = super().shell_complete(ctx, incomplete)
-        ids = next(param for param in self.commands["show"].params if param.name == "device")
-        return [*found, *ids.shell_complete(ctx, incomplete)]
-
-
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     group = typer.Typer(invoke_without_command=True)
@@ -62,7 +48,7 @@ def register(app: typer.Typer) -> None:
     group.command("mend")(_mend)
     app.add_typer(group, name="devices")
     device = typer.Typer(
-        cls=_ShowGroup, help="Show one device, `edgelift device ID`; or mend it.", no_args_is_help=True,
+        cls=ShowGroup, help="Show one device, `edgelift device ID`; or mend it.", no_args_is_help=True,
         rich_markup_mode=None,
     )  # fmt: skip
     device.command("show")(_device)

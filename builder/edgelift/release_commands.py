@@ -1,4 +1,4 @@
-"""The commands about releases: `publish`, `releases`. They need no running server: see `common.open_registry`."""
+"""The commands about releases: `publish`, `releases`, `release`. They need no running server: see `common.open_registry`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgelift import release_orders
 from edgelift.common import (
     BlobsOption,
     DatabaseOption,
     JsonOption,
+    ShowGroup,
     SiteOption,
     open_client,
     open_registry,
@@ -50,7 +52,15 @@ _COLUMNS = ("release", "published", "running on", "artifacts, best first")
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("publish")(_publish)
-    app.command("releases")(_releases)
+    several = typer.Typer(invoke_without_command=True)
+    several.callback()(_releases)
+    one = typer.Typer(
+        cls=ShowGroup, help="Show one release, `edgelift release NAME@VERSION`; or retire or delete it.",
+        no_args_is_help=True, rich_markup_mode=None,
+    )  # fmt: skip
+    for name, group in {"releases": several, "release": one}.items():
+        release_orders.register(group)
+        app.add_typer(group, name=name)
 
 
 def _publish(
@@ -101,7 +111,11 @@ def _bar(*, quiet: bool) -> Iterator[Progress]:
 
 
 def _releases(
+    context: typer.Context,
     model: Annotated[str, typer.Option("--model", help="Of this model.", autocompletion=names("models"))] = "",
+    retired: Annotated[
+        bool | None, typer.Option("--retired/--not-retired", help="Given to nobody new, or not so.")
+    ] = None,
     sort: SortOption = "",
     limit: LimitOption = None,
     after: AfterOption = "",
@@ -112,8 +126,10 @@ def _releases(
     database: DatabaseOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the published releases, newest first: how many there are, then each with what it has for which boards."""
-    query: Query = [("name", model)]
+    """List releases, newest first: how many, then each with what it has for which boards; or do something with one."""
+    if context.invoked_subcommand is not None:
+        return
+    query: Query = [("name", model), ("retired", "" if retired is None else str(retired).lower())]
     wish = PageWish(limit, after, whole, sort)
     most = wish.rows(as_json=as_json)
     look = _look(query, wish)
@@ -137,10 +153,12 @@ def _look(query: Query, wish: PageWish) -> Look:
     def look(client: Client, most: int | None) -> ListView:
         page = _page(client, query, wish, most)
         named = {f"{one.model}@{one.version}": one for one in page.items}
-        of = f" of {query[0][1]}" if query[0][1] else ""
+        of = " as asked for" if any(value for _, value in query) else ""
         return ListView(
             noun="releases",
-            head=f"{counted(page.total, 'releases')}{of}." if page.total else f"No release{of} is published yet.",
+            head=f"{counted(page.total, 'releases')}{of}."
+            if page.total
+            else f"No release{of or ' is published yet'}.",
             columns=_COLUMNS,
             rows=[_row(name, one) for name, one in named.items()],
             items=named,
@@ -157,4 +175,5 @@ def _row(name: str, release: ReleaseView) -> tuple[str, ...]:
         f"{a.hardware_class} · {a.runtime} · {a.variant} · {a.size_bytes / 1e3:.0f} KB" for a in release.artifacts
     ]
     lines += [release.fault] if release.fault else []
+    lines += [f"retired {ago(release.retired_at)} {release.retired_why}".rstrip()] if release.retired_at else []
     return name, ago(release.published_at), str(release.running), "\n".join(lines)

@@ -1,6 +1,7 @@
 """All commands alike: what every one of them must have, and which control plane they speak to."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typer.main import get_command
 
 from edgelift.frame import LOCAL, app
 from edgelift_fleet.testing import FleetSimulator
-from tests.fleet.conftest import Server, edgelift
+from tests.fleet.conftest import ROOT, Server, edgelift
 
 pytestmark = pytest.mark.fleet
 
@@ -29,10 +30,11 @@ def walk(command: Any, name: str = "") -> dict[str, Any]:
 
 
 COMMANDS = walk(get_command(app))
+GROUPS = {name.partition(" ")[0] for name in COMMANDS if " " in name}
 
 
 def options(command: Any) -> set[str]:
-    return {option for param in command.params for option in param.opts}
+    return {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
 
 
 def test_the_walk_finds_them() -> None:
@@ -99,3 +101,27 @@ def test_a_new_site_and_a_server_tell_of_themselves_in_json(tmp_path: Path) -> N
     made = [json.loads(edgelift("init", site, "--json").stdout) for _ in range(2)]
     assert [one["new"] for one in made] == [True, False]
     assert made[0]["site"] == str(site) and Path(made[0]["enrolment_token_file"]).is_file()
+
+
+def written(text: str) -> list[list[str]]:
+    """The words of every `edgelift …` that a page shows, in a line of its own or within a sentence."""
+    lines = [line.strip() for line in text.splitlines() if re.match(r"(    |\$ |> )+edgelift ", line)]
+    inline = re.findall(r"`(edgelift [^`\n]+)`", text)
+    parts = [part for line in [*lines, *inline] for part in re.split(r" && |; | &$|  #| \| ", line)]
+    return [part.lstrip("$> ").split() for part in parts if part.lstrip("$> ").startswith("edgelift ")]
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_every_command_that_a_page_shows_exists_with_its_options(page: Path) -> None:
+    for words in written(page.read_text()):
+        said = [re.sub(r"[^\w-].*", "", word) for word in words[1:]]
+        found = next((" ".join(said[:n]) for n in (3, 2, 1) if " ".join(said[:n]) in COMMANDS), None)
+        if found is None:
+            assert said[0] in GROUPS or words[1].startswith(("-", "…", "COMMAND", "init", "<")), (page.name, words)
+            continue
+        given = {re.sub(r"[^\w-].*", "", word) for word in words if word.startswith("--") and len(word) > 2}
+        known = options(COMMANDS[found]) | {"--help", "--debug"}
+        known |= options(COMMANDS.get(f"{said[0]} show", COMMANDS[found]))  # `device pi-1` is `device show pi-1`
+        assert given <= known, (page.name, words, given - known)

@@ -1,4 +1,4 @@
-"""The commands that keep a site: `backup`, `restore`. They work on the site's folder, and need no server."""
+"""The commands that keep a site: `backup` and `restore`, which work on its folder and need no server; `blobs collect`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from edgelift.common import (
     DatabaseOption,
     JsonOption,
     SiteOption,
+    open_client,
     open_database,
     open_site,
     print_json,
+    seconds,
     warn_of_password,
 )
-from edgelift.output import make_console, say
+from edgelift.output import ago, make_console, say
 
 if TYPE_CHECKING:
-    from edgelift_fleet.messages.keeping import BackupReport, RestoreReport
+    from edgelift_fleet.messages.keeping import BackupReport, CollectReport, RestoreReport
 
 _SHOWN = 5
 
@@ -32,6 +34,9 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("backup")(_backup)
     app.command("restore")(_restore)
+    blobs = typer.Typer(help="The files of releases in the site.", no_args_is_help=True)
+    blobs.command("collect")(_collect)
+    app.add_typer(blobs, name="blobs")
 
 
 def _backup(
@@ -165,6 +170,49 @@ def _tell_restored(made: RestoreReport) -> None:
         " runs what."
     )
     say(f"Next: edgelift serve --site {made.folder}")
+
+
+def _collect(
+    site: SiteOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    older_than: Annotated[
+        str,
+        typer.Option(
+            "--older-than", help="For how long nothing must have named a blob, as 1h or 2d; at least 10m."
+        ),
+    ] = "1h",
+    as_json: JsonOption = False,
+) -> None:
+    """Delete what no release, no assignment and nothing to go back to names any more."""
+    from edgelift_fleet.messages.keeping import CollectReport
+
+    asked = f"dry_run={str(dry_run).lower()}&older_than_s={seconds(older_than):g}"
+    found = open_client(site).post(f"/v1/blobs/collect?{asked}", {}, CollectReport)
+    if as_json:
+        print_json(found)
+    else:
+        _tell_collected(found, older_than)
+
+
+def _tell_collected(found: CollectReport, older_than: str) -> None:
+    what = "Would be deleted" if found.dry_run else "Deleted"
+    say(
+        f"{what}: {found.collected} blobs ({found.collected_bytes / 1e6:.1f} MB) that nothing has named for"
+        f" {older_than}, and {found.leftovers} leftovers of interrupted uploads ({found.leftover_bytes / 1e6:.1f} MB)."
+    )
+    if found.waiting:
+        when = time.strftime("%H:%M", time.localtime(found.next_at))
+        first = " (counted from the first run without --dry-run that sees them)" if found.dry_run else ""
+        say(
+            f"Not yet: {found.waiting} blobs ({found.waiting_bytes / 1e6:.1f} MB) that nothing has named for less than that;"
+            f" from {when} on{first}."
+        )
+    say(f"Named, and so kept: {found.named} blobs.")
+    if found.blobs:
+        from edgelift.output import show_table
+
+        rows = [(one.sha256, f"{one.size_bytes / 1e3:.0f} KB", ago(one.since)) for one in found.blobs]
+        show_table(("blob", "size", "named last"), rows)
 
 
 def _first(digests: list[str]) -> str:

@@ -12,16 +12,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from edgelift_contract.ids import check_sha256
+from edgelift_contract.ids import SHA256_PATTERN, check_sha256
 from edgelift_fleet.blob_files import DAMAGED, PIECE_BYTES, check_digest, check_size, hash_file, is_whole
 from edgelift_fleet.files import disk_errors, sync_folder
-from edgelift_fleet.uploads import BlobUpload, FileUpload
+from edgelift_fleet.uploads import BlobUpload, FileUpload, abandoned_uploads
 
 _INCOMING = ".incoming"
 
@@ -88,6 +89,20 @@ class Blobs(Protocol):
             TransportError: `busy` when a far store does not answer.
         """
 
+    def stored(self) -> dict[str, int]:
+        """All blobs that are there now, damaged ones too, with their bytes. Raises as `batch`."""
+
+    def remove(self, digests: Collection[str]) -> None:
+        """Delete blobs; one that isn't there is no matter. Raises as `batch`."""
+
+    def leftovers(self, older_than_s: float, /, *, delete: bool) -> dict[str, int]:
+        """What uploads have left that were interrupted, by a name for it, with its bytes (0 where nothing says).
+
+        Args:
+            older_than_s: only of uploads that began so long ago, where it can't be seen whether one is under way.
+            delete: take it away. Raises as `batch`.
+        """
+
 
 class BlobStore:
     """Blobs in one folder."""
@@ -130,6 +145,36 @@ class BlobStore:
         """See `Blobs`."""
         path = self.path(sha256)
         return path is not None and is_whole(path)
+
+    def stored(self) -> dict[str, int]:
+        """See `Blobs`."""
+        with disk_errors("the blob store"):
+            found = {path.name: path.stat().st_size for path in _digests(self._folder / DAMAGED)}
+            return found | {path.name: path.stat().st_size for path in _digests(self._folder)}
+
+    def remove(self, digests: Collection[str]) -> None:
+        """See `Blobs`."""
+        with disk_errors("the blob store"):
+            for sha256 in digests:
+                (self._folder / check_sha256(sha256)).unlink(missing_ok=True)
+                (self._folder / DAMAGED / sha256).unlink(missing_ok=True)
+            sync_folder(self._folder)
+
+    def leftovers(self, _older_than_s: float, /, *, delete: bool) -> dict[str, int]:
+        """See `Blobs`; whether an upload is under way is seen by its lock."""
+        with disk_errors("the blob store"):
+            found = abandoned_uploads(self._folder, delete=delete)
+            incoming = self._folder / _INCOMING
+            lock = _hold_now(incoming)
+            if lock is None:
+                return found
+            try:
+                found |= {path.name: path.stat().st_size for path in incoming.iterdir() if path.name != "lock"}
+                if delete:
+                    shutil.rmtree(incoming)
+                return found
+            finally:
+                os.close(lock)
 
     @contextmanager
     def batch(self) -> Iterator[BlobBatch]:
@@ -195,6 +240,26 @@ class BlobBatch:
             (self._incoming / sha256).replace(self._folder / sha256)
         sync_folder(self._folder)
         self._staged.clear()
+
+
+def _digests(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if re.match(SHA256_PATTERN, p.name)] if folder.is_dir() else []
+
+
+def _hold_now(incoming: Path) -> int | None:
+    """The lock of a folder that a batch has left; None where there is none, or a batch holds it."""
+    try:
+        lock = os.open(incoming / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), (incoming / "lock").stat()):
+            return lock
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(lock)
+    return None
 
 
 def _hold(incoming: Path) -> int:

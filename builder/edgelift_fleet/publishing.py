@@ -17,7 +17,7 @@ from edgelift_contract.release import Release, ReleaseArtifact
 from edgelift_fleet.blobs import Blobs
 from edgelift_fleet.db import Database
 from edgelift_fleet.messages import PublishReply
-from edgelift_fleet.registry import insert_release, is_published
+from edgelift_fleet.registry import digests_of, insert_release, is_published
 from edgelift_fleet.release_folder import judge_manifest, release_name
 
 #: Digests that a refusal names.
@@ -79,8 +79,8 @@ class Publishing:
                         f"The file {file.path!r} of {release_name(release)} has {found} bytes; its manifest says"
                         f" {file.size_bytes}.", hint="Build the release again.",
                     )  # fmt: skip
-        if new:
-            insert_release(self._db, release)
+        if new and (gone := insert_release(self._db, release, digests_of(release, manifests), self._blobs)):
+            raise BlobsWanted(release, gone)
         with self._lock:
             for sha256 in (*sizes, *(entry.id for entry in release.artifacts)):
                 self._proved.pop(sha256, None)

@@ -7,7 +7,7 @@ the same name is refused. Publishing needs no running server; a running one sees
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,16 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import parse_release
+from edgelift_contract.manifest import Manifest
 from edgelift_contract.release import Release
+from edgelift_fleet.blobs import Blobs
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.release_folder import files_of, load_manifest, load_release, release_name
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.rows import decode_row, is_readable
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow
+from edgelift_fleet.unnamed import keep
 
 _OF_RELEASE = "Publish it again."
 
@@ -65,15 +68,25 @@ def publish(
         done += count
         progress(done, total)
 
-    with open_blobs(site).batch() as batch:
-        for entry, manifest in zip(release.artifacts, manifests, strict=True):
-            of_manifest, *files = files_of(folder, entry, manifest)
-            batch.add(of_manifest.path, of_manifest.sha256, of_manifest.size_bytes, what=of_manifest.what)
-            for file in files:
-                batch.add(file.path, file.sha256, file.size_bytes, what=file.what, advance=advance)
-    if new:
-        insert_release(db, release)
-    return Published(release, new, total, batch.mended)
+    blobs, mended = open_blobs(site), 0
+    while True:
+        with blobs.batch() as batch:
+            for entry, manifest in zip(release.artifacts, manifests, strict=True):
+                of_manifest, *files = files_of(folder, entry, manifest)
+                batch.add(of_manifest.path, of_manifest.sha256, of_manifest.size_bytes, what=of_manifest.what)
+                for file in files:
+                    batch.add(file.path, file.sha256, file.size_bytes, what=file.what, advance=advance)
+        mended += batch.mended
+        if not new or not insert_release(db, release, digests_of(release, manifests), blobs):
+            return Published(release, new, total, mended)
+        done = 0  # some were collected meanwhile: nothing named them yet
+
+
+def digests_of(release: Release, manifests: Sequence[Manifest]) -> list[str]:
+    """All blobs of a release: its manifests, and what they name."""
+    return sorted(
+        {entry.id for entry in release.artifacts} | {f.sha256 for manifest in manifests for f in manifest.files}
+    )
 
 
 def is_published(db: Database, release: Release) -> bool:
@@ -103,10 +116,23 @@ def is_published(db: Database, release: Release) -> bool:
     return True
 
 
-def insert_release(db: Database, release: Release) -> None:
-    """Register a release whose files are all there. Raises as `is_published`."""
+def insert_release(db: Database, release: Release, digests: Sequence[str], blobs: Blobs) -> list[str]:
+    """Register a release whose files were all there a moment ago.
+
+    Args:
+        db: where to.
+        release: what.
+        digests: all its blobs.
+        blobs: where they are.
+
+    Returns:
+        Those that were collected in that moment: then nothing was registered. Raises as `is_published`.
+    """
     try:
         with db.write(SITE) as session:
+            keep(session, digests)
+            if gone := sorted(set(digests) - blobs.stored().keys()):
+                return gone
             row = ReleaseRow(
                 model=release.model,
                 version=release.version,
@@ -128,6 +154,7 @@ def insert_release(db: Database, release: Release) -> None:
     except sa.exc.IntegrityError:
         # Someone published the same name a moment ago: equal content is fine, other content raises.
         is_published(db, release)
+    return []
 
 
 def find_release_row(session: Session, model: str, version: str) -> ReleaseRow | None:

@@ -8,13 +8,15 @@ leaves are uploads that were never completed: the store's own lifecycle rule end
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgelift_contract.errors import DeviceError, EdgeliftError, TransportError
-from edgelift_contract.ids import check_sha256
+from edgelift_contract.ids import SHA256_PATTERN, check_sha256
 from edgelift_fleet.blob_files import check_digest, check_size, hash_file
 from edgelift_fleet.blobs import Blobs, BlobStore
 from edgelift_fleet.site import Site
@@ -109,6 +111,54 @@ class RemoteBlobs:
             batch.commit()
         finally:
             batch.discard()
+
+    def stored(self) -> dict[str, int]:
+        """See `Blobs`."""
+        with self._errors():
+            try:
+                listed = self._fs.find(self._root, detail=True)
+            except FileNotFoundError:
+                return {}
+        names = {place.rpartition("/"): int(about["size"]) for place, about in listed.items()}
+        return {
+            name: size
+            for (folder, _, name), size in names.items()
+            if folder.strip("/") == self._root.strip("/") and re.match(SHA256_PATTERN, name)
+        }
+
+    def remove(self, digests: Collection[str]) -> None:
+        """See `Blobs`."""
+        if not digests:
+            return
+        with self._errors():
+            try:
+                self._fs.rm([self._place(sha256) for sha256 in digests])
+            except FileNotFoundError:
+                pass  # another server has taken it away
+        for sha256 in digests:
+            self.forget(sha256)
+        # Of what may not be deleted nothing is said.
+        if left := self.stored().keys() & set(digests):
+            raise DeviceError(
+                "bad-config", f"{len(left)} blobs in {self._name} could not be deleted, {min(left)[:12]}… first.",
+                hint="Let the server's user delete objects there.",
+            )  # fmt: skip
+
+    def leftovers(self, older_than_s: float, /, *, delete: bool) -> dict[str, int]:
+        """See `Blobs`: S3's uploads that were never completed; nothing says how many bytes they have."""
+        if not hasattr(self._fs, "list_multipart_uploads"):
+            return {}
+        bucket, _, prefix = self._root.partition("/")
+        before = time.time() - older_than_s
+        with self._errors():
+            found = [
+                one
+                for one in self._fs.list_multipart_uploads(bucket)
+                if one["Key"].startswith(f"{prefix}/" if prefix else "") and one["Initiated"].timestamp() <= before
+            ]
+            for one in found if delete else ():
+                self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
+        return {f"{one['Key']}#{one['UploadId'][:12]}": 0 for one in found}
 
     def upload(self, sha256: str, size_bytes: int) -> RemoteUpload:
         """See `Blobs`."""

@@ -155,7 +155,14 @@ def _create(uploads: Path) -> tuple[Path, int]:
         os.close(file)
 
 
-def _sweep(uploads: Path) -> None:
+def abandoned_uploads(folder: Path, *, delete: bool) -> dict[str, int]:
+    """Files of uploads into a folder of blobs that nobody writes any more, with their bytes. Raises `OSError`."""
+    uploads = folder / _UPLOADS
+    return _sweep(uploads, delete=delete) if uploads.is_dir() else {}
+
+
+def _sweep(uploads: Path, *, delete: bool = True) -> dict[str, int]:
+    found = {}
     for path in uploads.iterdir():
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -163,11 +170,14 @@ def _sweep(uploads: Path) -> None:
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
+            found[path.name] = os.fstat(file).st_size
+            if delete:
+                path.unlink(missing_ok=True)
         except BlockingIOError:
             pass  # it is being written
         finally:
             os.close(file)
+    return found
 
 
 def _refuse_without_room(folder: Path, size_bytes: int) -> None:

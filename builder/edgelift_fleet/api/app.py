@@ -15,6 +15,7 @@ from edgelift_fleet.api.device_side import DeviceSide
 from edgelift_fleet.api.document import add_document
 from edgelift_fleet.api.errors import add_error_handlers
 from edgelift_fleet.api.head import Headed
+from edgelift_fleet.api.keeping_routes import keeping_routes
 from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.mark import Marked
 from edgelift_fleet.api.name_routes import name_routes
@@ -55,6 +56,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     app.include_router(code_routes())
     app.include_router(rollout_routes(fleet))
     app.include_router(telemetry_routes(fleet))
+    app.include_router(keeping_routes(fleet))
     app.include_router(name_routes(fleet))
     add_error_handlers(app)
     routes = device_routes(fleet)

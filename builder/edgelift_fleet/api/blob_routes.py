@@ -13,8 +13,10 @@ from edgelift_contract.ids import check_sha256
 from edgelift_fleet.api.limits import announced_bytes
 from edgelift_fleet.api.operator_routes import answer, operator_router
 from edgelift_fleet.api.schema import answers
+from edgelift_fleet.db import ROWS
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import BlobReply
+from edgelift_fleet.unnamed import keep
 from edgelift_fleet.uploads import BlobUpload, TakenBlob
 
 #: Largest blob: as large as a length in a header is understood to be.
@@ -69,7 +71,15 @@ async def _take(fleet: Fleet, sha256: str, size_bytes: int, request: Request) ->
     finally:
         await run_in_threadpool(upload.discard)
     fleet.publishing.note(sha256)
+    if not taken.new:
+        await run_in_threadpool(_keep, fleet, sha256)
     return taken
+
+
+def _keep(fleet: Fleet, sha256: str) -> None:
+    """It is here already and about to be named: it must not be collected in between."""
+    with fleet.db.write(ROWS) as session:
+        keep(session, [sha256])
 
 
 async def _receive(upload: BlobUpload, request: Request) -> None:

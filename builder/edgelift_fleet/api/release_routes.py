@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,6 +18,7 @@ from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, opera
 from edgelift_fleet.api.schema import answers, answers_list, takes
 from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.keeping.named import NamedArtifacts, named_artifacts, named_blobs
 from edgelift_fleet.messages import PublishReply, ReleaseDetail, ReleaseView, RetireRequest
 from edgelift_fleet.paging import WHOLE
 from edgelift_fleet.registry import get_release_row
@@ -24,6 +26,7 @@ from edgelift_fleet.release_folder import MAX_RELEASE_BYTES, parse_release_file
 from edgelift_fleet.release_list import list_releases, release_views
 from edgelift_fleet.retiring import delete, retire, unretire
 from edgelift_fleet.tables import ReleaseRow
+from edgelift_fleet.unnamed import mark
 from edgelift_fleet.uses import release_uses
 
 #: Codes by which a publication is refused, and what is asked of a release that is there.
@@ -89,12 +92,20 @@ def release_routes(fleet: Fleet) -> APIRouter:
         """Delete a release that nothing names; answers what it was. Refused with all that names it, as `uses`. Its files go
         when blobs that nothing names are collected.
         """
+        its_blobs = _blobs_of(fleet, f"{name}@{version}")
         with fleet.db.write(SITE) as session:
             was = _view(fleet, session, get_release_row(session, f"{name}@{version}"))
             delete(session, f"{name}@{version}")
+            mark(session, its_blobs, time.time())
         return answer(was)
 
     return router
+
+
+def _blobs_of(fleet: Fleet, release: str) -> set[str]:
+    with fleet.db.read() as session:
+        artifacts = named_artifacts(session).releases.get(release, [])
+    return named_blobs(NamedArtifacts({release: artifacts}, set()), fleet.blobs).needed
 
 
 def _view(fleet: Fleet, session: Session, row: ReleaseRow) -> ReleaseView:

@@ -213,9 +213,9 @@ def open_archive(path: Path) -> Iterator[Archive]:
         ContractError: `not-found`, `malformed` for what is none, `cut-short`, `digest-mismatch`, `unknown-schema`.
         DeviceError: `read-only` where it may not be read, `disk-error`.
     """
-    if not path.is_file():
-        raise ContractError("not-found", f"There is no backup {path}.", hint="Make one: edgelift backup.")
     with disk_errors(f"the backup {path}"):
+        if not path.is_file():
+            raise ContractError("not-found", f"There is no backup {path}.", hint="Make one: edgelift backup.")
         try:
             tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed below
         except tarfile.ReadError as error:

@@ -20,7 +20,7 @@ from edgelift_fleet.blobs import Blobs
 from edgelift_fleet.db import Database
 from edgelift_fleet.engines import parse_url, take_password
 from edgelift_fleet.keeping.archive import ArchiveWriter, new_archive, open_archive
-from edgelift_fleet.keeping.named import NamedBlobs, find_named
+from edgelift_fleet.keeping.named import NamedBlobs, named_artifacts, named_blobs
 from edgelift_fleet.keeping.rows import Progress, unpack, write_tables
 from edgelift_fleet.messages.keeping import BackupManifest, BackupPart, BackupReport, BackupTable
 from edgelift_fleet.remote_blobs import open_blobs
@@ -64,8 +64,9 @@ def back_up(
                 raise ContractError(
                     "not-found", f"The database {db.name} has no tables yet.", hint="Make them: edgelift init."
                 )
-            named = find_named(session, blobs)
+            artifacts = named_artifacts(session)
             tables = write_tables(session.connection(), archive.add, progress)
+        named = named_blobs(artifacts, blobs)
         kept, lost = _write_blobs(archive, blobs, named, progress, with_bytes=with_blobs)
         manifest = BackupManifest(
             schema=BackupManifest.SCHEMA, id=uuid.uuid4().hex, made_at=made_at, version=__version__,
@@ -132,7 +133,7 @@ def _write_blobs(
     archive: ArchiveWriter, blobs: Blobs, named: NamedBlobs, progress: Progress, *, with_bytes: bool
 ) -> tuple[list[BackupPart], list[str]]:
     """The blobs that are whole, and those that are missing or damaged."""
-    sizes = {sha256: blobs.size(sha256) for sha256 in sorted(named.blobs)}
+    sizes = {sha256: blobs.size(sha256) for sha256 in sorted(named.all)}
     total, done = sum(size or 0 for size in sizes.values()), 0
     kept, lost = [], []
     for sha256, size in sizes.items():

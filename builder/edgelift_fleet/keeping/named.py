@@ -1,7 +1,12 @@
-"""Which blobs a site needs: everything that a release, an assignment, or something to go back to names."""
+"""Which blobs a site needs: everything that a release, an assignment, or something to go back to names.
+
+First what the tables name, in a transaction that lasts no longer than that; then what the manifests of it name, however far
+the store is.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,15 +16,10 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import SHA256_PATTERN
 from edgelift_contract.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from edgelift_fleet.blobs import Blobs
-from edgelift_fleet.tables import (
-    ArtifactRow,
-    AssignmentRow,
-    ReleaseRow,
-    RolloutDeviceRow,
-    SlotStateRow,
-)
+from edgelift_fleet.tables import ArtifactRow, AssignmentRow, ReleaseRow, RolloutDeviceRow, SlotStateRow
 
 _T = TypeVar("_T")
 
@@ -33,20 +33,36 @@ class _Slots(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class NamedBlobs:
-    """What is named.
+class NamedArtifacts:
+    """What the tables name.
 
     Attributes:
-        blobs: SHA-256 → how many bytes it must have; 0 where nothing says.
         releases: `digits@2` → its artifacts.
-        files: artifact → the blobs of its files; only those whose manifest is there and whole.
+        others: artifacts that are assigned, served, or to be gone back to.
+    """
+
+    releases: dict[str, list[str]]
+    others: set[str]
+
+
+@dataclass(frozen=True)
+class NamedBlobs:
+    """What a site needs.
+
+    Attributes:
+        releases: `digits@2` → its artifacts.
+        files: artifact → the blobs of its files; only of those whose manifest is there and whole.
         unread: artifacts of releases whose manifest is missing or damaged: what they need isn't known.
     """
 
-    blobs: dict[str, int] = field(default_factory=dict)
-    releases: dict[str, list[str]] = field(default_factory=dict)
+    releases: dict[str, list[str]]
     files: dict[str, list[str]] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
+
+    @property
+    def all(self) -> set[str]:
+        """Whatever is named."""
+        return self.needed | self.files.keys() | {file for files in self.files.values() for file in files}
 
     @property
     def needed(self) -> set[str]:
@@ -61,32 +77,55 @@ class NamedBlobs:
         return [name for name, artifacts in self.releases.items() if not lacking.isdisjoint(artifacts)]
 
 
-def find_named(session: Session, blobs: Blobs) -> NamedBlobs:
-    """What a site names now. Raises what a far store raises."""
-    found = NamedBlobs()
-    rows = sa.select(ReleaseRow.model, ReleaseRow.version, ArtifactRow.id, ArtifactRow.manifest_bytes)
-    rows = rows.join(ArtifactRow, ArtifactRow.release_id == ReleaseRow.id).order_by(ReleaseRow.id)
-    for model, version, artifact, size_bytes in session.execute(rows):
-        found.releases.setdefault(f"{model}@{version}", []).append(artifact)
-        _add(found, blobs, artifact, size_bytes, published=True)
-    for artifact in sorted(_others(session) - found.blobs.keys()):
-        _add(found, blobs, artifact, 0, published=False)
+def named_artifacts(session: Session) -> NamedArtifacts:
+    """What the tables name now, the oldest release first."""
+    rows = sa.select(ReleaseRow.model, ReleaseRow.version, ArtifactRow.id)
+    rows = rows.join(ArtifactRow, ArtifactRow.release_id == ReleaseRow.id).order_by(ReleaseRow.id, ArtifactRow.id)
+    releases: dict[str, list[str]] = {}
+    for model, version, artifact in session.execute(rows):
+        artifacts = releases.setdefault(f"{model}@{version}", [])
+        artifacts += [artifact] if _is_digest(artifact) else []
+    return NamedArtifacts(releases, _others(session))
+
+
+def _others(session: Session) -> set[str]:
+    found = set(session.scalars(sa.select(SlotStateRow.artifact).distinct()))
+    found |= set(session.scalars(sa.select(RolloutDeviceRow.artifact).distinct()))
+    for body in session.scalars(sa.select(RolloutDeviceRow.previous).distinct()):
+        read = _read(body, _Artifact)
+        found |= {read.artifact} if read else set()
+    for body in session.scalars(sa.select(AssignmentRow.body)):
+        slots = _read(body, _Slots)
+        found |= {slot.artifact for slot in slots.slots.values()} if slots else set()
+    return {artifact for artifact in found if _is_digest(artifact)}
+
+
+def _is_digest(text: str) -> bool:
+    return re.match(SHA256_PATTERN, text) is not None
+
+
+def _read(body: str, kind: type[_T]) -> _T | None:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def named_blobs(named: NamedArtifacts, blobs: Blobs) -> NamedBlobs:
+    """What the artifacts and their manifests name. Raises what a far store raises."""
+    found = NamedBlobs(named.releases)
+    published = {artifact for artifacts in named.releases.values() for artifact in artifacts}
+    for artifact in sorted(published | named.others):
+        files = _files(blobs, artifact)
+        if files is not None:
+            found.files[artifact] = files
+        elif artifact in published:
+            found.unread.add(artifact)
     return found
 
 
-def _add(found: NamedBlobs, blobs: Blobs, artifact: str, size_bytes: int, *, published: bool) -> None:
-    found.blobs[artifact] = size_bytes
-    files = _files(blobs, artifact)
-    if files is None:
-        if published:
-            found.unread.add(artifact)
-        return
-    found.files[artifact] = list(files)
-    found.blobs.update(files)
-
-
-def _files(blobs: Blobs, artifact: str) -> dict[str, int] | None:
-    """The files that a manifest names, with their lengths; None where it is missing or isn't what its name says."""
+def _files(blobs: Blobs, artifact: str) -> list[str] | None:
+    """The files that a manifest names; None where it is missing or isn't what its name says."""
     try:
         size = blobs.size(artifact)
         if size is None or size > MAX_MANIFEST_BYTES:
@@ -94,25 +133,6 @@ def _files(blobs: Blobs, artifact: str) -> dict[str, int] | None:
         data = b"".join(blobs.read(artifact, 0, size))
         if codec.digest(data) != artifact:
             return None
-        return {entry.sha256: entry.size_bytes for entry in parse_manifest(data).files}
+        return [entry.sha256 for entry in parse_manifest(data).files]
     except (ContractError, OSError):
-        return None
-
-
-def _others(session: Session) -> set[str]:
-    """Artifacts that are assigned, served, or to be gone back to, whether a release has them or not."""
-    found = set(session.scalars(sa.select(SlotStateRow.artifact).distinct()))
-    found |= set(session.scalars(sa.select(RolloutDeviceRow.artifact).distinct()))
-    for body in session.scalars(sa.select(RolloutDeviceRow.previous).distinct()):
-        found |= {one.artifact for one in [_read(body, _Artifact)] if one}
-    for body in session.scalars(sa.select(AssignmentRow.body)):
-        read = _read(body, _Slots)
-        found |= {slot.artifact for slot in read.slots.values()} if read else set()
-    return {artifact for artifact in found if len(artifact) == 64 and artifact.isalnum()}
-
-
-def _read(body: str, kind: type[_T]) -> _T | None:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -29,7 +29,7 @@ from edgelift_fleet.files import disk_errors, sync_folder, write_atomically
 from edgelift_fleet.keeping.after import UnderWay, settle
 from edgelift_fleet.keeping.archive import Archive, open_archive
 from edgelift_fleet.keeping.backup import no_progress, report_of
-from edgelift_fleet.keeping.named import NamedBlobs, find_named
+from edgelift_fleet.keeping.named import NamedBlobs, named_artifacts, named_blobs
 from edgelift_fleet.keeping.rows import Progress, read_tables
 from edgelift_fleet.messages.keeping import BackupManifest, BackupPart, RestoreReport
 from edgelift_fleet.remote_blobs import open_blobs
@@ -82,7 +82,8 @@ def restore(
         with closing(Database(site.database)) as db:
             under_way = _fill(db, archive, progress)
             with db.read() as session:
-                named = find_named(session, store)
+                artifacts = named_artifacts(session)
+            named = named_blobs(artifacts, store)
             db.close()  # SQLite puts everything into its one file with that
             with disk_errors(f"the folder {folder}"):
                 _sync(made)

@@ -155,9 +155,16 @@ def _inserter(
 
     def copy(rows: list[list[Any]]) -> None:
         driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor, cursor.copy(statement) as stream:
-            for row in rows:
-                stream.write_row([None if v is None else fit(v) for fit, v in zip(fits, row, strict=True)])
+        try:
+            with driver.cursor() as cursor, cursor.copy(statement) as stream:
+                for row in rows:
+                    stream.write_row([None if v is None else fit(v) for fit, v in zip(fits, row, strict=True)])
+        except Exception as error:
+            if not hasattr(error, "sqlstate"):
+                raise
+            # What this means for people is told of SQLAlchemy's exceptions.
+            kind = sa.exc.DataError if _is_of_data(error) else sa.exc.OperationalError
+            raise kind(statement, None, error) from error
 
     return lambda rows: _all_or_none(table, lambda: copy(rows))
 

@@ -108,3 +108,37 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
     unready: list[str]
     cancelled: list[str]
     going_back: list[str]
+
+
+class CollectedBlob(msgspec.Struct, frozen=True):
+    """A blob that nothing has named since then, seconds since 1970."""
+
+    sha256: str
+    size_bytes: int
+    since: float
+
+
+class CollectReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Blobs that nothing names.
+
+    Attributes:
+        dry_run: nothing was deleted: `collected` would be.
+        collected, collected_bytes: deleted.
+        waiting, waiting_bytes: not named either, but not for long enough.
+        next_at: when the first of those has waited long enough, seconds since 1970; 0 for none. One that was seen so for
+            the first time by a dry run counts from the next run that is none.
+        named: blobs that something names; they stay.
+        leftovers, leftover_bytes: parts of uploads that were interrupted, deleted too.
+        blobs: the collected ones, the first 1,000.
+    """
+
+    dry_run: bool
+    collected: int
+    collected_bytes: int
+    waiting: int
+    waiting_bytes: int
+    next_at: float
+    named: int
+    leftovers: int
+    leftover_bytes: int
+    blobs: list[CollectedBlob]

@@ -160,8 +160,10 @@ class Life:
             headers.append(f"{ASSIGNMENT_HEADER}: {board.held}")
         answer = await self._call(self._asking, "GET", path, headers=headers, wait_s=wait_s)
         self._counts.polls += 1
-        if answer.status == 200:
-            self._take(answer.body)
+        if answer.status == 200 and not self._take(answer.body):
+            raise ConnectionError(
+                "the host's assignment is older than what this board has seen"
+            )  # it is told, and asked again
 
     async def _by_mqtt(self, access: BrokerAccess) -> None:
         """Connected again and again, until the broker takes us no more."""
@@ -189,7 +191,7 @@ class Life:
         board = self.board
         board.connects += 1
         topic = routes.state_topic(board.name)
-        link = MqttLink(access, board.name, will=(topic, board.presence(online=False)), on_message=self._take)
+        link = MqttLink(access, board.name, will=(topic, board.presence(online=False)), on_message=self._heard)
         await link.connect()
         try:
             link.subscribe(routes.desired_topic(board.name))
@@ -218,22 +220,32 @@ class Life:
         self.linked = self._report_due = True  # the whole state again, so that any loss corrects itself
         self._due.set()
 
-    def _take(self, data: bytes) -> None:
+    def _heard(self, data: bytes) -> None:
+        self._take(data)
+
+    def _take(self, data: bytes) -> bool:
+        """Hear of an assignment; False when it is older than what this board has seen, as of a host put back to a backup."""
         if not data:
-            return
+            return True
         try:
             assignment = parse_assignment(data, device=self.board.name)
         except ContractError as error:
             self._counts.refused[error.code] += 1
-            return
+            return True
         held = codec.digest(data)
-        if assignment.revision < self.board.revision or held == self.board.held:
-            return
+        if held == self.board.held:
+            return True
+        if assignment.revision < self.board.revision or (
+            assignment.revision == self.board.revision and self.board.held
+        ):
+            self._changed()  # the report says what it has seen
+            return False
         self.board.revision, self.board.held = assignment.revision, held
         self._counts.assignments += 1
         self._wanted = assignment
         self.told(self)
         self._news.set()
+        return True
 
     # --- converging
 

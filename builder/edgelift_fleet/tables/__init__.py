@@ -6,6 +6,7 @@ here. `tests/fleet/test_site.py` holds these tables and the migrations together.
 """
 
 from edgelift_fleet.tables.base import Base, table_of
+from edgelift_fleet.tables.blobs import UnnamedBlobRow
 from edgelift_fleet.tables.devices import (
     ArtifactRow,
     AssignmentRow,
@@ -68,6 +69,7 @@ __all__ = [
     "TelemetryPendingRow",
     "TelemetrySampleRow",
     "TelemetrySeriesRow",
+    "UnnamedBlobRow",
     "UpdateHistoryRow",
     "table_of",
 ]

@@ -160,9 +160,9 @@ def open_database(site: Site, *, migrate: bool = True) -> Iterator[Database]:
         db.close()
 
 
-def open_client(folder: Path | None) -> Client:
-    """The control plane that was named, or the site's running server; raises what `connect` raises."""
-    return connect(whereabouts(folder))
+def open_client(folder: Path | None, *, timeout_s: float = 60.0) -> Client:
+    """The control plane that was named, or the site's running server; `timeout_s` for an answer. Raises as `connect`."""
+    return connect(whereabouts(folder), timeout_s=timeout_s)
 
 
 @contextmanager

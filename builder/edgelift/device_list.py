@@ -26,7 +26,7 @@ from edgelift.listing import (
     with_query,
 )
 from edgelift.output import ago
-from edgelift.watching import watch
+from edgelift.watching import WATCH_TIMEOUT_S, watch
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -88,7 +88,7 @@ def devices(
     most = wish.rows(as_json=as_json)
     look = _look(query, wish, alone=counts)
     if watching:
-        watch(look, lambda: open_client(site), most, seconds(every), as_json=as_json)
+        watch(look, lambda: open_client(site, timeout_s=WATCH_TIMEOUT_S), most, seconds(every), as_json=as_json)
         return
     client = open_client(site)
     if as_json:

@@ -115,11 +115,12 @@ def whereabouts_of(context: typer.Context) -> Whereabouts:
     return whereabouts()
 
 
-def connect(where: Whereabouts, *, brief: bool = False) -> Client:
+def connect(where: Whereabouts, *, timeout_s: float = 60.0, brief: bool = False) -> Client:
     """The control plane there.
 
     Args:
         where: what was said of it.
+        timeout_s: for a connection, and between two pieces of an answer.
         brief: for a shell that completes a word: give up soon, and try nothing twice.
 
     Raises:
@@ -130,7 +131,7 @@ def connect(where: Whereabouts, *, brief: bool = False) -> Client:
     from edgelift_fleet.client import Client
     from edgelift_fleet.site import default_folder, load_site
 
-    ca_file, timeout_s = os.environ.get("EDGELIFT_CA_FILE", ""), _COMPLETING_S if brief else 60.0
+    ca_file, timeout_s = os.environ.get("EDGELIFT_CA_FILE", ""), _COMPLETING_S if brief else timeout_s
     if not where.server:
         site = load_site(where.site or default_folder())
         return Client.of_site(site, token=_token(where.token_file), timeout_s=timeout_s, patient=not brief)

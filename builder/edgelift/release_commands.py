@@ -40,7 +40,7 @@ from edgelift.listing import (
 )
 from edgelift.output import ago, make_console, say
 from edgelift.sending import Progress, Sent, send_release
-from edgelift.watching import watch
+from edgelift.watching import WATCH_TIMEOUT_S, watch
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -134,7 +134,7 @@ def _releases(
     most = wish.rows(as_json=as_json)
     look = _look(query, wish)
     if watching:
-        watch(look, lambda: open_client(site), most, seconds(every), as_json=as_json)
+        watch(look, lambda: open_client(site, timeout_s=WATCH_TIMEOUT_S), most, seconds(every), as_json=as_json)
         return
     with open_registry(site, database) as client:
         if as_json:

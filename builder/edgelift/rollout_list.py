@@ -26,7 +26,7 @@ from edgelift.listing import (
 )
 from edgelift.output import ago, shortened
 from edgelift.rollout_progress import state_words
-from edgelift.watching import watch
+from edgelift.watching import WATCH_TIMEOUT_S, watch
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -56,7 +56,7 @@ def rollouts(
     most = wish.rows(as_json=as_json)
     look = _look(query, wish)
     if watching:
-        watch(look, lambda: open_client(site), most, seconds(every), as_json=as_json)
+        watch(look, lambda: open_client(site, timeout_s=WATCH_TIMEOUT_S), most, seconds(every), as_json=as_json)
         return
     client = open_client(site)
     if as_json:

@@ -20,8 +20,12 @@ from edgelift_contract.errors import EdgeliftError, TransportError
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
 
+#: For an answer that is watched for: a server that hangs is told of soon, seconds.
+WATCH_TIMEOUT_S = 10.0
 #: Refusals that no waiting mends.
 _FOR_GOOD = ("not-authorised", "tls-failed")
+#: Nobody is asked more often than this, seconds.
+_LEAST_S = 0.1
 #: Lines on a terminal beside the rows: the counts, the table's frame and head, what stands below, the prompt.
 _FRAME_LINES = 9
 
@@ -45,16 +49,16 @@ def watch(look: Look, connect: Callable[[], Client], most: int | None, every_s: 
         shown = _Json()
     elif console.is_terminal:
         shown = _Table()
-        most = min(most or console.height, max(3, console.height - _FRAME_LINES))
     else:
         shown = _Lines()
     with _interruptible(), shown as screen:
         client, away_since = connect(), 0.0
         first = True
         while True:
+            lines = max(3, console.height - _FRAME_LINES) if isinstance(shown, _Table) else None
             try:
-                view = look(client, most)
-                screen.view(view)
+                rows = most if lines is None else min(most or lines, lines)
+                screen.view(look(client, rows))
                 first, away_since = False, 0.0
             except TransportError as error:
                 if first or error.code in _FOR_GOOD:
@@ -62,7 +66,7 @@ def watch(look: Look, connect: Callable[[], Client], most: int | None, every_s: 
                 away_since = away_since or time.time()
                 screen.away(error, away_since)
                 client = _again(connect, client)
-            time.sleep(every_s)
+            time.sleep(max(_LEAST_S, every_s))
 
 
 def _again(connect: Callable[[], Client], client: Client) -> Client:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import edgelift
-from edgelift.output import escaped, printable
+from edgelift.output import LiveTable, escaped, printable
 from edgelift.rollout_progress import QUIET_S, RolloutProgress
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.messages import RolloutEvent, RolloutView
@@ -100,6 +100,13 @@ def test_what_a_device_says_never_steers_the_terminal(server: Server, fleet: Fle
     as_json = run("device", "pi-1", "--site", server.site, "--json")
     assert json.loads(as_json.stdout)["facts"]["board"] == "a�[2Jb�]0;c�[bold]d"  # stored clean
     assert printable("a\u202eb\x9bc\rd\te\nf") == "a�b�c�d\te\nf"
+
+
+def test_a_live_table_never_steers_the_terminal_by_what_it_shows(capfd: pytest.CaptureFixture[str]) -> None:
+    with LiveTable() as live:
+        live.draw("3 de\x1b[2Jvices", ["device"], [["a\x1b]0;c\x07[bold]b"]], ["on\x9bward"])
+    shown = capfd.readouterr().out
+    assert "3 de�[2Jvices" in shown and "a�]0;c�[bold]b" in shown and "on�ward" in shown and "\x1b[2J" not in shown
 
 
 def test_a_rollout_that_is_watched_through_a_pipe_says_what_it_waits_for(

@@ -1,5 +1,6 @@
 """`edgelift publish` and `releases`: over the API of a running server, and of the site itself where none runs."""
 
+import hashlib
 import json
 import os
 import pty
@@ -70,6 +71,19 @@ def test_to_a_control_plane_elsewhere_and_only_what_is_not_there(server: Server,
     assert first["sent"] == len(new) and first["sent_bytes"] == sum(path.stat().st_size for path in new)
     again = json.loads(edgelift("publish", tmp_path / "r", *there, env=env).stdout)
     assert (again["new"], again["sent"], again["mended"]) == (False, 0, 0)
+
+
+def test_an_empty_file_and_one_of_another_digest(server: Server, tmp_path: Path) -> None:
+    client = Client(server.url, server.operator)
+    empty = tmp_path / "empty"
+    empty.touch()
+    digest = hashlib.sha256(b"").hexdigest()
+    reply = client.put_file(f"/v1/blobs/{digest}", empty, BlobReply, lambda _: None)
+    assert (reply.size_bytes, reply.new) == (0, True)
+    empty.write_bytes(b"not so")
+    with pytest.raises(ContractError) as refused:
+        client.put_file(f"/v1/blobs/{digest}", empty, BlobReply, lambda _: None)
+    assert refused.value.code == "digest-mismatch"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class Operator:
     def walk(self) -> None:
         """Every GET route answers, whatever the rows hold: a refusal by its code at worst, never a fault of ours."""
         values = {"device": ["pi-1", "pi-2"], "rollout": ["r1"], "release": ["digits@1"], "sha256": ["a" * 64],
-                  "name": ["digits"], "version": ["1"]}  # fmt: skip
+                  "name": ["digits"], "version": ["1"], "code": ["not-found"]}  # fmt: skip
         with requests.Session() as session:
             document = session.get(f"{self.server.url}/openapi.json", timeout=60).json()
             for path, methods in document["paths"].items():

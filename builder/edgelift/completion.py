@@ -12,6 +12,7 @@ import io
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 
 import typer
@@ -20,6 +21,8 @@ from edgelift.reach import connect, whereabouts_of
 
 #: Characters at which bash begins a new word, and which stand inside of ours.
 _BREAKS = "@:="
+#: A name that isn't found, or an answer that trickles, takes no longer, seconds.
+_ENOUGH_S = 2.0
 _SAFE = re.compile(r"[A-Za-z0-9._@:=+,/%-]+\Z")
 #: Words of a selector, and what their values are; see the help of `--to`.
 _TERMS = {"tag": "tags", "class": "classes", "id": "devices", "runs": "releases"}
@@ -48,21 +51,37 @@ def selectors(context: typer.Context, incomplete: str) -> list[str]:
 def _ask(context: typer.Context, noun: str, prefix: str) -> list[str]:
     from urllib.parse import urlencode
 
+    enough = threading.Timer(_ENOUGH_S, os._exit, [0])
+    enough.daemon = True
+    enough.start()
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             asked = urlencode({"of": noun, "prefix": prefix})
             found = connect(whereabouts_of(context), brief=True).get(f"/v1/names?{asked}", list[str])
     except Exception:  # noqa: BLE001 - whatever it is, the shell is not the place to tell
         return []
+    finally:
+        enough.cancel()
     return [name for name in found if name.startswith(prefix) and _SAFE.match(name)]
 
 
-def answer_bash(run: Callable[[], None]) -> None:
-    """Answer bash, which takes `digits@2`, `tag:barn` and `--to=all` for several words, and replaces the last alone.
+def answer(shell: str, run: Callable[[], None]) -> None:
+    """Answer a shell that completes a word, and end the program.
 
     Args:
+        shell: `bash`, `zsh`, `fish` …
         run: what reads the words from the environment and prints the offers, as typer does.
     """
+    with contextlib.suppress(Exception):
+        if shell == "bash":
+            _answer_bash(run)
+        else:
+            run()
+    sys.exit(0)
+
+
+def _answer_bash(run: Callable[[], None]) -> None:
+    """Bash takes `digits@2`, `tag:barn` and `--to=all` for several words, and replaces the last alone."""
     given = os.environ.get("COMP_WORDS", "")
     words = given.split("\n") if "\n" in given else given.split(" ")
     words, at = _joined(words, int(os.environ.get("COMP_CWORD", "0")))

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgelift import build_commands, site_commands, target_commands
-from edgelift.completion import answer_bash
+from edgelift.completion import answer
 from edgelift.output import say, say_error
 from edgelift.reach import reach_all
 from edgelift_contract import EdgeliftError, __version__
@@ -76,8 +76,9 @@ def make_printable() -> None:
 def run() -> None:
     """Run the command; exit 0 when done, 1 on an error, 2 on wrong usage, 130 when interrupted."""
     make_printable()
-    if os.environ.get("_EDGELIFT_COMPLETE") == "complete_bash":
-        answer_bash(lambda: app(prog_name="edgelift"))
+    step, _, shell = os.environ.get("_EDGELIFT_COMPLETE", "").partition("_")
+    if step == "complete":
+        answer(shell, lambda: app(prog_name="edgelift"))
     try:
         app(prog_name="edgelift")  # ends the process itself, wrong usage and interrupts included
     except EdgeliftError as error:

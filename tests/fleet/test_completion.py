@@ -1,11 +1,14 @@
 """Completion in a shell: by the protocol that typer's scripts speak, as a process, and in bash itself."""
 
+import contextlib
 import os
 import pty
 import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,6 +158,33 @@ def test_a_server_that_does_not_answer_costs_a_moment_and_no_word(peopled: Serve
         for server in ("", "nonsense", "http://127.0.0.1:1", silent, peopled.url):
             env = {"EDGELIFT_SERVER": server, "EDGELIFT_TOKEN_FILE": str(token)}
             assert fish("edgelift device show p", tmp_path / "none", **env) == [], server
+
+
+def test_an_answer_that_trickles_is_not_waited_for(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("some")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                while True:
+                    connection.sendall(b"H")
+                    time.sleep(0.2)  # what is tested: each piece in time, and no end
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        env = {
+            "EDGELIFT_SERVER": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            "EDGELIFT_TOKEN_FILE": str(token),
+        }
+        assert fish("edgelift device show p", tmp_path, **env) == []
+        thread.join()
+
+
+@pytest.mark.parametrize("env", [{"COMP_WORDS": "edgelift device", "COMP_CWORD": "x"}, {"COMP_CWORD": "-9"}, {}])
+def test_nonsense_of_a_shell_is_answered_with_nothing(idle_site: Path, env: dict[str, str]) -> None:
+    completed("bash", idle_site, env)  # which checks that it is not told anything
 
 
 def test_every_id_and_name_in_a_command_is_completed() -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgelift_contract.errors import ContractError
+from edgelift_fleet.messages.asked import MAX_SELECTOR
 from edgelift_fleet.selector_terms import Term, parse_term
 
 #: Characters in all: a list of 5,000 long ids.
-MAX_LENGTH = 400_000
+MAX_LENGTH = MAX_SELECTOR
 MAX_TERMS = 100
 MAX_DEPTH = 32
 _WORDS = ("and", "or", "not")

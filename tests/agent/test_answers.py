@@ -34,11 +34,14 @@ def test_nobody_but_the_control_plane_refuses(route, status: int) -> None:
         assert isinstance(failure(route, Answer(status, headers, body), host="h"), TransportError)
 
 
+@pytest.mark.parametrize("media", ["application/json", "application/problem+json; charset=utf-8"])
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 500, 503, 507])
-def test_the_control_plane_refuses_with_the_codes_and_statuses_of_the_table(route, status: int) -> None:
+def test_the_control_plane_refuses_with_the_codes_and_statuses_of_the_table(
+    route, status: int, media: str
+) -> None:
     for code in CODES:
-        error = failure(route, Answer(status, OURS, told(code)), host="h")
+        error = failure(route, Answer(status, {**OURS, "content-type": media}, told(code)), host="h")
         if code in REFUSALS.get((route, status), ()):
             assert isinstance(error, ContractError) and error.code == code
         else:

@@ -115,6 +115,47 @@ def test_every_body_that_is_sent_has_an_example_that_can_be_read(document: dict[
             validator(document, content["schema"]).validate(EXAMPLES[name])
 
 
+def unbounded(document: dict[str, Any], schema: dict[str, Any], seen: set[str], path: str) -> Iterator[str]:
+    """The places within a schema that could be as large as anyone likes."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name not in seen:
+            seen.add(name)
+            yield from unbounded(document, document["components"]["schemas"][name], seen, name)
+        return
+    for one in schema.get("anyOf", ()):
+        yield from unbounded(document, one, seen, path)
+    kind = schema.get("type")
+    if {"enum", "const"} & set(schema):
+        return
+    if kind == "string" and not {"maxLength", "pattern"} & set(schema):
+        yield f"{path}: text"
+    if kind in ("integer", "number") and not (
+        {"minimum", "exclusiveMinimum"} & set(schema) and {"maximum", "exclusiveMaximum"} & set(schema)
+    ):
+        yield f"{path}: a number"
+    if kind == "array":
+        if "maxItems" not in schema:
+            yield f"{path}: a list"
+        yield from unbounded(document, schema.get("items") or {}, seen, f"{path}[]")
+    for name, one in schema.get("properties", {}).items():
+        yield from unbounded(document, one, seen, f"{path}.{name}")
+    more = schema.get("additionalProperties")
+    if isinstance(more, dict):
+        if "maxProperties" not in schema and "enum" not in schema.get("propertyNames", {}):
+            yield f"{path}: a dict"
+        yield from unbounded(document, more, seen, f"{path}{{}}")
+
+
+def test_nothing_in_a_body_is_as_large_as_anyone_likes(document: dict[str, Any]) -> None:
+    words = "Window.latency_us: a dict"  # its keys are five words, which msgspec's schema does not say
+    seen: set[str] = set()
+    for path, method, operation in operations(document):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            found = set(unbounded(document, content["schema"], seen, f"{method} {path}")) - {words}
+            assert not found, "give it bounds: see messages/asked.py"
+
+
 def test_links_lead_to_operations(document: dict[str, Any]) -> None:
     names = {operation["operationId"]: operation for _, _, operation in operations(document)}
     assert set(linked()) <= set(names)

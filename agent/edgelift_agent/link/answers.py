@@ -77,7 +77,16 @@ class Answer:
     @property
     def is_json(self) -> bool:
         """Does it call itself JSON?"""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+        return self._media == "application/json"
+
+    @property
+    def is_problem(self) -> bool:
+        """… or a refusal in RFC 9457's form? No host sends it to devices yet; one may as soon as all agents read it."""
+        return self._media == "application/problem+json"
+
+    @property
+    def _media(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def length(self) -> int | None:
@@ -122,7 +131,7 @@ def failure(route: Route, answer: Answer, *, host: str) -> EdgeliftError:
 
 def _reply_of(answer: Answer) -> ErrorReply | None:
     """The control plane's own words; None when they aren't its."""
-    if not (answer.marked and answer.is_json):
+    if not (answer.marked and (answer.is_json or answer.is_problem)):
         return None
     try:
         reply = msgspec.json.decode(answer.body, type=ErrorReply)

@@ -140,7 +140,7 @@ class HttpTransport:
             return body
 
     def _failure(self, route: Route, response: requests.Response) -> Exception:
-        body = read_start(response, 4096)
+        body = read_start(response, MAX_REPLY_BYTES)
         response.close()  # its connection is not used again: who knows who is at its other end
         error = failure(route, _answer(response, body), host=self._url)
         if error.code == "not-authorised":

@@ -47,6 +47,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     app.include_router(device_list_routes(fleet))

@@ -38,7 +38,7 @@ def blob_routes(fleet: Fleet) -> APIRouter:
     @router.put(
         "/v1/blobs/{sha256}",
         openapi_extra=_BODY,
-        responses=answers(BlobReply, "bad-id", "digest-mismatch", "size-mismatch"),
+        responses=answers(BlobReply, "bad-id", "digest-mismatch"),
     )
     async def put_blob(sha256: Annotated[str, Path(max_length=64)], request: Request) -> Response:
         """A file of a release, by its digest; its length must be said. It is there once it is whole and right; of one that

@@ -80,7 +80,7 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
         return await run_in_threadpool(blob_answer, fleet.blobs, check_sha256(sha256), request.headers)
 
     return [
-        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, *_OF_MESSAGE),
+        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, "unknown-schema", "bad-id"),
         DeviceRoute("GET", "/v1/devices/{device}/desired", None, None, Assignment, _OF_POLL, _POLL),
         _route("PUT", "/v1/devices/{device}/report", report, Report, ReportReply, *_OF_MESSAGE, "not-found"),
         _route("POST", "/v1/devices/{device}/telemetry", telemetry, Batch, BatchReply, *_OF_MESSAGE, "not-found"),

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 _LONGEST_INSTANCE = 1000
+#: Agents up to 0.1 read 4096 bytes of a refusal, and believe none that is longer; a character may take four.
+_LONGEST_ERROR, _LONGEST_HINT = 700, 300
 
 
 def status_of(error: EdgeliftError) -> int:
@@ -40,7 +42,8 @@ def status_of(error: EdgeliftError) -> int:
 
 def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
     """The answer to a device's request that is refused."""
-    return _made(status, fit(ErrorReply(message, code, hint)), "application/json")
+    short = ErrorReply(message[:_LONGEST_ERROR], code, hint[:_LONGEST_HINT])
+    return _made(status, fit(short), "application/json")
 
 
 def problem(

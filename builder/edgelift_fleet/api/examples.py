@@ -11,7 +11,7 @@ _AT = 1760000000.0
 
 _REPORT: dict[str, Any] = {
     "schema": 1, "device": "pi-1", "epoch": "boot-1", "sequence": 7, "at": _AT, "agent_version": "0.1.0",
-    "revision_seen": 3, "revision_applied": 3,
+    "revision_seen": 3, "revision_applied": 3, "tags": {"demo": ""},
     "slots": {
         "digits": {
             "state": "serving", "generation": 2, "artifact": _ARTIFACT, "model": "digits", "version": "2",

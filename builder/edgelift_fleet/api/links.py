@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 
-class Link(NamedTuple):
+class Onward(NamedTuple):
     """From the answer 200 of one operation to another.
 
     Attributes:
@@ -23,38 +23,53 @@ class Link(NamedTuple):
 
 _DEVICE = {"device": "$response.body#/device"}
 _ROLLOUT = {"rollout": "$response.body#/id"}
+_RELEASE = {"name": "$response.body#/0/model", "version": "$response.body#/0/version"}
+_SAME_RELEASE = {"name": "$request.path.name", "version": "$request.path.version"}
+_FIRST_RELEASE = "{$response.body#/0/model}@{$response.body#/0/version}"
 _REPORT = {
     "schema": 1, "device": "$request.path.device", "epoch": "boot-1", "sequence": 1, "at": 1760000000.0,
     "agent_version": "0.1.0",
 }  # fmt: skip
 
-LINKS: tuple[Link, ...] = (
-    Link("post_enroll", "get_devices_desired", _DEVICE),
-    *(Link("post_enroll", name, _DEVICE) for name in ("device", "assign", "tags", "sample", "gauges_of", "mend")),
-    Link("post_enroll", "put_devices_report", _DEVICE, {**_REPORT, "device": "$response.body#/device"}),
-    Link("post_enroll", "post_devices_telemetry", _DEVICE),
-    Link("get_devices_desired", "put_devices_report", {"device": "$request.path.device"}, _REPORT),
-    Link("put_devices_report", "device", _DEVICE),
-    Link("put_devices_report", "post_devices_telemetry", _DEVICE),
-    Link("post_devices_telemetry", "device", _DEVICE),
-    Link("post_devices_telemetry", "gauges_of", _DEVICE),
+LINKS: tuple[Onward, ...] = (
+    Onward("post_enroll", "get_devices_desired", _DEVICE),
     *(
-        Link("devices", name, {"device": "$response.body#/0/device"})
+        Onward("post_enroll", name, _DEVICE)
+        for name in ("device", "assign", "tags", "sample", "gauges_of", "mend")
+    ),
+    Onward("post_enroll", "put_devices_report", _DEVICE, {**_REPORT, "device": "$response.body#/device"}),
+    Onward("post_enroll", "post_devices_telemetry", _DEVICE),
+    Onward("get_devices_desired", "put_devices_report", {"device": "$request.path.device"}, _REPORT),
+    Onward("put_devices_report", "device", _DEVICE),
+    Onward("put_devices_report", "post_devices_telemetry", _DEVICE),
+    Onward("post_devices_telemetry", "device", _DEVICE),
+    Onward("post_devices_telemetry", "gauges_of", _DEVICE),
+    *(
+        Onward("devices", name, {"device": "$response.body#/0/device"})
         for name in ("device", "assign", "tags", "get_devices_desired")
     ),
-    Link("assign", "get_devices_desired", _DEVICE),
-    Link("assign", "clear", {**_DEVICE, "slot": "$response.body#/slot"}),
-    Link("mend", "device", _DEVICE),
-    Link("start", "rollout", _ROLLOUT),
     *(
-        Link("start", "command", {**_ROLLOUT, "command": name}, {})
+        Onward("releases", name, _RELEASE)
+        for name in ("release", "retire_release", "unretire_release", "delete_release")
+    ),
+    Onward("releases", "start", {}, {"release": _FIRST_RELEASE, "to": "all", "waves": ["1", "100%"]}),
+    Onward("releases", "preview", {}, {"release": _FIRST_RELEASE, "to": "all", "waves": ["1", "100%"]}),
+    Onward("releases", "assign_all", {}, {"release": _FIRST_RELEASE, "to": "all"}),
+    Onward("publish", "release", {"name": "$request.body#/model", "version": "$request.body#/version"}),
+    Onward("retire_release", "unretire_release", _SAME_RELEASE),
+    Onward("assign", "get_devices_desired", _DEVICE),
+    Onward("assign", "clear", {**_DEVICE, "slot": "$response.body#/slot"}),
+    Onward("mend", "device", _DEVICE),
+    Onward("start", "rollout", _ROLLOUT),
+    *(
+        Onward("start", "command", {**_ROLLOUT, "command": name}, {})
         for name in ("pause", "resume", "approve", "cancel", "rollback")
     ),
-    *(Link("command", "command", {**_ROLLOUT, "command": name}, {}) for name in ("pause", "resume", "rollback")),
-    Link("command", "rollout", _ROLLOUT),
-    Link("rollouts", "rollout", {"rollout": "$response.body#/0/id"}),
+    *(Onward("command", "command", {**_ROLLOUT, "command": name}, {}) for name in ("pause", "resume", "rollback")),
+    Onward("command", "rollout", _ROLLOUT),
+    Onward("rollouts", "rollout", {"rollout": "$response.body#/0/id"}),
     *(
-        Link("rollouts", "command", {"rollout": "$response.body#/0/id", "command": name}, {})
+        Onward("rollouts", "command", {"rollout": "$response.body#/0/id", "command": name}, {})
         for name in ("pause", "resume", "approve", "cancel", "rollback")
     ),
 )
@@ -65,7 +80,7 @@ def links_from(source: str) -> dict[str, dict[str, Any]]:
     return dict(_drawn(link) for link in LINKS if link.source == source)
 
 
-def _drawn(link: Link) -> tuple[str, dict[str, Any]]:
+def _drawn(link: Onward) -> tuple[str, dict[str, Any]]:
     name = "-".join([link.target, *(v for v in link.parameters.values() if not v.startswith("$"))])
     made: dict[str, Any] = {"operationId": link.target, "parameters": dict(link.parameters)}
     return name, made if link.body is None else {**made, "requestBody": link.body}

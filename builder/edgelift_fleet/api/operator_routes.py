@@ -39,7 +39,7 @@ MAX_SELECTOR_BYTES = 1 << 20
 #: Codes by which what concerns one device is refused, what gives it another revision, and an assignment.
 _OF_DEVICE = ("bad-id", "not-found")
 _OF_REVISION = ("unreadable-row", "revisions-spent")
-_OF_ASSIGN = (*_OF_DEVICE, *_OF_REVISION, "conflict", "retired", "wrong-hardware-class", "runtime-missing")
+_OF_ASSIGN = (*_OF_DEVICE, *_OF_REVISION, "retired", "wrong-hardware-class", "runtime-missing")
 
 
 def operator_router(fleet: Fleet, tag: str) -> APIRouter:

@@ -19,7 +19,7 @@ IN_PATH: Mapping[str, dict[str, Any]] = {
     "slot": _text(NAME_PATTERN, "digits", "A slot of a device; the model's name unless something else was said."),
     "name": _text(NAME_PATTERN, "digits", "A model's name."),
     "model": _text(NAME_PATTERN, "digits", "A model's name."),
-    "version": _text(VERSION_PATTERN, "2", "A release's version."),
+    "version": _text(VERSION_PATTERN, "3", "A release's version."),
     "rollout": _text("^r[0-9]{1,9}$", "r1", "A rollout's id."),
     "sha256": _text(SHA256_PATTERN, "9f" * 32, "A blob's digest."),
     "code": _text("^[a-z0-9-]{1,64}$", "not-found", "A refusal's code."),

@@ -30,8 +30,8 @@ from edgelift_fleet.unnamed import mark
 from edgelift_fleet.uses import release_uses
 
 #: Codes by which a publication is refused, and what is asked of a release that is there.
-_OF_PUBLISH = ("unknown-schema", "bad-id", "conflict", "blobs-wanted", "digest-mismatch", "size-mismatch")
-_OF_RELEASE = ("bad-id", "not-found", "unreadable-row")
+_OF_PUBLISH = ("unknown-schema", "conflict", "blobs-wanted", "size-mismatch")
+_OF_RELEASE = ("bad-id", "not-found")
 
 
 class ReleasePageQuery(PageQuery):
@@ -45,7 +45,7 @@ def release_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: releases."""
     router = operator_router(fleet, "releases")
 
-    @router.get("/v1/releases", responses=answers_list(ReleaseView, "bad-id", "not-found"))
+    @router.get("/v1/releases", responses=answers_list(ReleaseView, "bad-id"))
     def releases(request: Request, asked: Annotated[ReleasePageQuery, Query()]) -> Response:
         """Releases, newest first."""
         with fleet.db.read() as session:

@@ -25,8 +25,12 @@ MAX_ORDER_BYTES = 1 << 20
 LARGEST = 2**63 - 1
 
 #: Codes by which a start and its preview are refused, and what is asked of a rollout that is there.
-_OF_START = ("bad-id", "not-found", "conflict", "retired", "older-release", "unreadable-row")
-_OF_ROLLOUT = ("not-found", "unreadable-row")
+_OF_START = (
+    "bad-id", "not-found", "conflict", "retired", "older-release", "wrong-hardware-class", "runtime-missing",
+    "unreadable-row",
+)  # fmt: skip
+_OF_PREVIEW = ("bad-id", "not-found", "retired", "unreadable-row")
+_OF_ROLLOUT = ("not-found",)
 
 
 class RolloutPageQuery(PageQuery):
@@ -51,7 +55,9 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         return answer(await run_in_threadpool(fleet.rollouts.start, wanted))
 
     @router.post(
-        "/v1/rollouts/preview", openapi_extra=takes(RolloutRequest), responses=answers(RolloutPreview, *_OF_START)
+        "/v1/rollouts/preview",
+        openapi_extra=takes(RolloutRequest),
+        responses=answers(RolloutPreview, *_OF_PREVIEW),
     )
     async def preview(request: Request) -> Response:
         """What a rollout would do if it began now: who gets which artifact in which wave, how many bytes, who is offline,

@@ -31,7 +31,7 @@ _OF_DEVICE = ("bad-id", "not-found")
 _LINES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One JSON object a line.",
-        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+        "content": {"application/x-ndjson": {"schema": {"description": "A line each."}}},
     },
     **refusals(_OF_DEVICE),
 }

@@ -7,8 +7,10 @@ from typing import Literal
 import msgspec
 
 from edgelift_contract.assignment import Policy
+from edgelift_contract.bounds import Word
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent
+from edgelift_fleet.messages.asked import ReleaseText, SelectorText, TagKeys, TagsToSet
 from edgelift_fleet.messages.telemetry import SwapView, VersionLatency
 
 
@@ -136,17 +138,17 @@ class DeviceDetail(msgspec.Struct, frozen=True):
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Have a device run a release, as `digits@2`; the slot is the model's name when left out."""
 
-    release: str
-    slot: str = ""
+    release: ReleaseText
+    slot: Word = ""
     policy: Policy = Policy()
 
 
 class AssignManyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Have every device that the selector `to` means run a release; otherwise as `AssignRequest`."""
 
-    release: str
-    to: str
-    slot: str = ""
+    release: ReleaseText
+    to: SelectorText
+    slot: Word = ""
     policy: Policy = Policy()
 
 
@@ -177,5 +179,5 @@ class AssignReply(msgspec.Struct, frozen=True):
 class TagsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tags to set (key → value, which may be empty) and keys to remove."""
 
-    set: dict[str, str] = {}
-    remove: list[str] = []
+    set: TagsToSet = {}
+    remove: TagKeys = []

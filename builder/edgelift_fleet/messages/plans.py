@@ -8,7 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract.assignment import Policy
+from edgelift_contract.bounds import Word
 from edgelift_contract.replies import ErrorReply
+from edgelift_fleet.messages.asked import ReleaseText, SelectorText
 
 #: Of a plan: at most thirty years, what JSON's readers count to, and no start after the year 2100.
 PlanSeconds = Annotated[float, Meta(ge=0, le=1e9)]
@@ -93,10 +95,10 @@ class RolloutRequest(PlanOptions, frozen=True):
         policy: how each device updates.
     """
 
-    release: str
-    to: str
+    release: ReleaseText
+    to: SelectorText
     waves: Annotated[list[Annotated[str, Meta(max_length=16)]], Meta(max_length=100)]
-    slot: str = ""
+    slot: Word = ""
     seed: PlanCount | None = None
     policy: Policy = Policy()
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract.assignment import Policy
+from edgelift_fleet.messages.asked import DeviceNames
 from edgelift_fleet.messages.plans import PlanOptions
 
 
@@ -171,4 +172,4 @@ class RolloutOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a person says with a command: why, and of `let-go` which devices."""
 
     why: Annotated[str, Meta(max_length=2000)] = ""
-    devices: Annotated[list[str], Meta(max_length=10_000)] = []
+    devices: DeviceNames = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from edgelift_fleet.messages.asked import SampleSeconds
+
 
 class Quantiles(msgspec.Struct, frozen=True):
     """Of merged histograms: number of requests, and p50, p95, p99, lowest and highest, microseconds."""
@@ -101,7 +103,7 @@ class DeviceGauges(msgspec.Struct, frozen=True):
 class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keep what a device sends for so many seconds from now on at full resolution."""
 
-    for_s: float
+    for_s: SampleSeconds
 
 
 class SampleReply(msgspec.Struct, frozen=True):

@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.messages import SampleReply
+from edgelift_fleet.messages.asked import MAX_SAMPLE_S
 from edgelift_fleet.tables import TelemetrySampleRow
 
 #: The longest time asked for at once, seconds, and how many times are kept per device: each is looked at for every
 #: window that grows old.
-LONGEST_S = 30 * 86400.0
+LONGEST_S = MAX_SAMPLE_S
 MOST = 64
 
 

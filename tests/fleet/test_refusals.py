@@ -1,0 +1,269 @@
+"""Each operation refuses by the codes that it declares, and by no others: every one of them is brought about here.
+
+A new route, or a new code of a route, fails this until it is: what a document promises of refusals is seen to happen.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from edgelift_contract import codec
+from edgelift_contract.assignment import Policy
+from edgelift_contract.ids import LARGEST_COUNT
+from edgelift_contract.report import DeviceFacts
+from edgelift_fleet.api.declared import FAULTS
+from edgelift_fleet.db import SITE
+from edgelift_fleet.tables import ArtifactRow, AssignmentRow, DeviceRow, ReleaseRow, RolloutRow
+from tests.fleet.conftest import both_engines
+from tests.fleet.declared_answers import Declared, Operation, declared_api
+from tests.fleet.direct import FACTS
+from tests.fleet.releases import make_release
+
+pytestmark = pytest.mark.fleet
+
+#: They are the machine's or the database's, and are brought about in test_host_faults, test_engines and test_crowds.
+OF_THE_MACHINE = FAULTS | {"busy", "disk-full"}
+
+#: (operation, code) → why it can't be brought about here.
+ELSEWHERE: dict[tuple[str, str], str] = {}
+
+
+class Refused:
+    """What was refused: operation → codes."""
+
+    def __init__(self, declared: Declared) -> None:
+        self.declared, self.codes = declared, defaultdict[str, set[str]](set)
+        self.boards = declared.api.boards
+        self.others: list[str] = []
+
+    def __call__(self, name: str, code: str, /, *, query: str = "", body: Any = None, **options: Any) -> None:
+        """Ask an operation, which must refuse with this code; names of its path among the options."""
+        operation = self.declared.operations[name]
+        names = {key: options.pop(key) for key in list(options) if f"{{{key}}}" in operation.path}
+        if body is not None or (operation.example is not None and "content" not in options):
+            options["content"] = json.dumps(operation.example if body is None else body)
+        answer = self.declared.ask(operation, operation.place(**names) + query, **options)
+        if answer.status_code >= 400 and answer.json()["code"] == code:
+            self.codes[name].add(code)
+        else:
+            self.others.append(f"{name} {names}{query}, wanted {code}: {answer.status_code} {answer.text[:300]}")
+
+    def change(self, query: Any) -> None:
+        with self.boards.db.write(SITE) as session:
+            session.execute(query)
+
+
+@pytest.fixture
+def refused(site: Path) -> Iterator[Refused]:
+    with declared_api(site) as declared:
+        yield Refused(declared)
+
+
+def example(refused: Refused, name: str, **changes: Any) -> dict[str, Any]:
+    return {**refused.declared.operations[name].example, **changes}
+
+
+def of_every_route(refused: Refused) -> None:
+    """The token, forms, lengths and what is no message at all."""
+    for name, operation in refused.declared.operations.items():
+        if "401" in operation.answers:
+            refused(name, "not-authorised", headers={"Authorization": "Bearer other"})
+        if "406" in operation.answers:
+            refused(name, "not-acceptable", headers={"Accept": "image/png"})
+        if "415" in operation.answers:
+            refused(name, "wrong-media-type", content=b"{}", headers={"Content-Encoding": "gzip"})
+        if "415" in operation.answers and operation.takes == "application/json":
+            refused(name, "wrong-media-type", headers={"Content-Type": "text/xml"})
+        if "413" in operation.answers:
+            refused(name, "too-large", content=b"{}", headers={"Content-Length": str(2**41)})
+        if operation.takes == "application/json":
+            refused(name, "malformed", content=b"{")
+        elif "malformed" in operation.codes:
+            malformed_by_query(refused, operation)
+
+
+def malformed_by_query(refused: Refused, operation: Operation) -> None:
+    odd = [one["name"] for one in operation.parameters if one["in"] == "query"]
+    for name in odd:
+        answer = refused.declared.ask(operation, f"{operation.place()}?{name}={'x' * 5000}")
+        if answer.status_code == 400 and answer.json()["code"] == "malformed":
+            refused.codes[operation.name].add("malformed")
+            return
+    assert not odd, f"{operation.name} takes anything in its query"
+
+
+def of_devices(refused: Refused) -> None:
+    for name in ("get_devices_desired", "put_devices_report", "post_devices_telemetry"):
+        refused(name, "bad-id", device="PI")
+    refused("get_devices_desired", "not-found", device="nobody")
+    refused(
+        "put_devices_report",
+        "not-found",
+        device="nobody",
+        body=example(refused, "put_devices_report", device="nobody"),
+    )
+    refused(
+        "post_devices_telemetry",
+        "not-found",
+        device="nobody",
+        body=example(refused, "post_devices_telemetry", device="nobody"),
+    )
+    for name in ("put_devices_report", "post_devices_telemetry"):
+        refused(name, "wrong-device", body=example(refused, name, device="pi-9"))
+        refused(name, "unknown-schema", body=example(refused, name, schema=9))
+    refused("post_enroll", "unknown-schema", body=example(refused, "post_enroll", schema=9))
+    refused("post_enroll", "bad-id", body=example(refused, "post_enroll", device="PI"))
+    refused("get_blobs", "bad-id", sha256="other")
+    refused("get_blobs", "missing-blob")
+
+
+def of_one_device(refused: Refused) -> None:
+    for name, operation in refused.declared.operations.items():
+        if operation.side == "operators" and "{device}" in operation.path:
+            refused(name, "bad-id", device="PI")
+            refused(name, "not-found", device="nobody")
+    boards = refused.boards
+    boards.add("bare", facts=DeviceFacts("arm64-neon", ["arm64-neon"], {}))
+    boards.add("orin", facts=DeviceFacts("jetson-ampere", ["jetson-ampere"], {"onnxruntime": "1.30.0"}))
+    boards.add("pi-1", "pi-2", "spent", "apart", facts=FACTS)
+    refused("assign", "wrong-hardware-class", device="orin", body={"release": "digits@1"})
+    refused("assign", "runtime-missing", device="bare", body={"release": "digits@1"})
+    for name in ("spent", "apart"):
+        boards.assignments.assign(name, "digits@1")
+    refused.change(sa.update(DeviceRow).where(DeviceRow.id == "spent").values(revision_seen=LARGEST_COUNT))
+    refused.change(sa.update(AssignmentRow).where(AssignmentRow.device == "apart").values(body="{"))
+    for device, code in (("spent", "revisions-spent"), ("apart", "unreadable-row")):
+        refused("assign", code, device=device, body={"release": "digits@2"})
+        refused("clear", code, device=device)
+    for _ in range(64):
+        refused.declared.ask(refused.declared.operations["sample"], content=b'{"for_s": 1}')
+    refused("sample", "conflict", body={"for_s": 1})
+
+
+def of_lists(refused: Refused) -> None:
+    for name in ("devices", "counts"):
+        refused(name, "bad-id", query="?to=nonsense")
+    refused("releases", "bad-id", query="?after=digits")
+    refused("releases", "bad-id", query="?after=digits%409")
+    refused("rollouts", "not-found", query="?after=r99")
+    refused("rollouts", "bad-id", query="?release=@")
+    for name in ("latency", "telemetry"):
+        refused(name, "bad-id", query="?device=PI")
+        refused(name, "not-found", query="?device=nobody")
+    refused("meaning", "not-found", code="nothing")
+    refused("assign_all", "bad-id", body={"release": "digits@1", "to": "nonsense"})
+    refused("assign_all", "not-found", body={"release": "digits@1", "to": "tag:nobody"})
+
+
+def of_releases(refused: Refused, folder: Path) -> None:
+    release = make_release(folder / "r4", "4")
+    body = json.loads((folder / "r4" / "release.json").read_bytes())
+    refused("publish", "unknown-schema", body={**body, "schema": 9})
+    refused("publish", "blobs-wanted", body=body)
+    for path in [*(folder / "r4" / "manifests").iterdir(), *(folder / "r4" / "blobs").iterdir()]:
+        refused.declared.ask(
+            refused.declared.operations["put_blob"], f"/v1/blobs/{path.name}", content=path.read_bytes()
+        )
+    refused.declared.ask(refused.declared.operations["publish"], content=json.dumps(body))
+    refused("publish", "conflict", body={**body, "artifacts": body["artifacts"][:1]})
+    refused("publish", "size-mismatch", body=with_another_size(refused, folder / "r4", body))
+    refused("put_blob", "bad-id", sha256="other", content=b"x")
+    refused("put_blob", "digest-mismatch", content=b"x")
+    refused("put_blob", "malformed", content=iter([b"x"]))
+    for name in ("release", "retire_release", "unretire_release", "delete_release"):
+        refused(name, "bad-id", name="A")
+        refused(name, "not-found", version="99")
+    assert release.version == "4"
+    retire = refused.declared.operations["retire_release"]
+    refused.declared.ask(retire, retire.place(version="4"), content=b"{}")
+    refused("assign", "retired", device="pi-1", body={"release": "digits@4"})
+    refused("assign_all", "retired", body={"release": "digits@4", "to": "all"})
+    for name in ("start", "preview"):
+        refused(name, "retired", body=example(refused, name, release="digits@4", to="all"))
+
+
+def with_another_size(refused: Refused, folder: Path, body: dict[str, Any]) -> dict[str, Any]:
+    """A release whose manifest says of a file another length than it has."""
+    (first, *_) = body["artifacts"]
+    manifest = json.loads((folder / "manifests" / first["id"]).read_bytes())
+    manifest["version"], manifest["files"][0]["size_bytes"] = "5", manifest["files"][0]["size_bytes"] + 1
+    data = codec.canonical_json(manifest)
+    refused.declared.ask(refused.declared.operations["put_blob"], f"/v1/blobs/{codec.digest(data)}", content=data)
+    entry = {**first, "id": codec.digest(data), "manifest_bytes": len(data), "size_bytes": first["size_bytes"] + 1}
+    return {**body, "version": "5", "artifacts": [entry]}
+
+
+def of_rollouts(refused: Refused) -> None:
+    boards = refused.boards
+    for name in ("start", "preview"):
+        refused(name, "bad-id", body=example(refused, name, to="nonsense"))
+        refused(name, "not-found", body=example(refused, name, release="digits@9"))
+    ids = {"orin": "wrong-hardware-class", "bare": "runtime-missing"}
+    for device, code in ids.items():
+        refused("start", code, body=example(refused, "start", to=f"id:{device}"))
+    refused("start", "not-found", body=example(refused, "start", to="tag:nobody"))
+    boards.slots["pi-2"] = boards.slots["pi-2"]
+    boards.assignments.assign("pi-2", "digits@3")
+    boards.answer("pi-2")
+    refused("start", "older-release", body=example(refused, "start", to="id:pi-2", release="digits@1"))
+    boards.add("pi-3", "pi-4", one="")
+    first = boards.start("digits@2", to="tag:one")
+    boards.start("digits@2", to="tag:two or id:pi-2", policy=Policy(allow_older=True))
+    refused("start", "conflict", body=example(refused, "start", to="tag:one"))
+    refused("tags", "conflict", device="pi-3", body={"set": {"two": ""}})
+    refused("retire_release", "conflict", version="2")
+    refused("delete_release", "conflict", version="2")
+    refused("rollout", "not-found", rollout="r99")
+    refused("command", "not-found", rollout="r99")
+    refused("command", "conflict", rollout=first, command="resume")
+    for column in ("plan", "policy"):  # what can't be read of a rollout is no refusal of its pages and orders
+        refused.change(sa.update(RolloutRow).values({column: "{"}))
+        for command in ("pause", "resume", "approve", "let-go", "cancel", "rollback"):
+            operation = refused.declared.operations["command"]
+            refused.declared.ask(operation, operation.place(rollout=first, command=command), content=b"{}")
+        operation = refused.declared.operations["rollout"]
+        assert refused.declared.ask(operation, operation.place(rollout=first)).status_code == 200
+    refused.change(sa.update(ReleaseRow).where(ReleaseRow.version == "1").values(body="{"))
+    refused("assign_all", "unreadable-row", body={"release": "digits@1", "to": "all"})
+    for name in ("start", "preview"):
+        refused(name, "unreadable-row", body=example(refused, name, release="digits@1", to="all"))
+
+
+def of_keeping(refused: Refused) -> None:
+    """A manifest is gone, so what else it names isn't known."""
+    with refused.boards.db.read() as session:
+        artifact = session.scalars(sa.select(ArtifactRow.id)).first()
+    (refused.declared.api.fleet.site.blobs / artifact).unlink()
+    refused("collect_blobs", "missing-blob")
+
+
+@both_engines
+def test_every_declared_refusal_happens_and_no_other(refused: Refused, tmp_path: Path) -> None:
+    of_one_device(refused)
+    of_devices(refused)
+    of_lists(refused)
+    of_releases(refused, tmp_path)
+    of_rollouts(refused)
+    of_every_route(refused)
+    of_keeping(refused)
+    assert not refused.others, "\n".join(refused.others)
+    differ = []
+    for name, operation in refused.declared.operations.items():
+        happened = refused.codes[name] | {code for one, code in ELSEWHERE if one == name}
+        wanted = operation.codes - OF_THE_MACHINE - _unasked(operation)
+        if happened != wanted:
+            differ.append(
+                f"{name}: not declared {sorted(happened - wanted)}, never seen {sorted(wanted - happened)}"
+            )
+    assert not differ, "\n".join(differ)
+
+
+def _unasked(operation: Operation) -> set[str]:
+    """Of a path alone nothing is malformed but for a database's reasons; an address is too large for a connection alone."""
+    asked = operation.takes or any(one["in"] == "query" for one in operation.parameters)
+    return (set() if asked else {"malformed"}) | (set() if "413" in operation.answers else {"too-large"})

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 _BREATH_S, _BREATHS = 0.1, 3.0
 #: A look that nobody asked for comes after this long, seconds, or so many times what the last look took: what another
 #: process wrote, a device that went away without a word.
-_UNASKED_S, _UNASKED_TIMES, _UNASKED_MOST_S = 5.0, 200.0, 30.0
+_UNASKED_S, _UNASKED_TIMES, _UNASKED_MOST_S = 5.0, 400.0, 30.0
 
 #: Whoever doesn't lead, or could not look, tries again after this long, seconds.
 _AGAIN_S = 0.5

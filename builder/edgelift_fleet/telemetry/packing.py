@@ -105,6 +105,11 @@ def parts_of(bodies: Iterable[bytes], phase: LatencyPhase) -> list[Part]:
     return [part for one in map(_read, bodies) if place < len(one) and (part := one[place]) is not None]
 
 
+def read_bodies(bodies: Iterable[bytes]) -> list[list[Part | None]]:
+    """The parts of each body, in the order of `STORED`; none for one that can't be read."""
+    return list(map(_read, bodies))
+
+
 def by_phase(bodies: Iterable[bytes]) -> dict[LatencyPhase, list[Part]]:
     """The parts of many bodies, by phase."""
     found: dict[LatencyPhase, list[Part]] = {}

@@ -8,19 +8,21 @@ number of statements is fixed, whatever the number of devices. Inside one `Datab
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.telemetry import LatencyPhase
-from edgelift_fleet.messages import LatencyGroup, LatencyReply, LatencyStep, Quantiles, VersionLatency
+from edgelift_fleet.db import among
+from edgelift_fleet.messages import LatencyGroup, LatencyReply, LatencyStep, VersionLatency
 from edgelift_fleet.tables import (
     TagRow,
     TelemetryBucketRow,
@@ -30,12 +32,11 @@ from edgelift_fleet.tables import (
     TelemetryPendingRow,
     TelemetrySeriesRow,
 )
-from edgelift_fleet.telemetry.joining import join, quantiles
-from edgelift_fleet.telemetry.packing import parts_of, to_histogram
+from edgelift_fleet.telemetry.joining import NONE
+from edgelift_fleet.telemetry.packing import to_histogram
 from edgelift_fleet.telemetry.ranges import DAY, HOUR, MINUTE, LevelSpan, outwards, pieces
+from edgelift_fleet.telemetry.sums import Buckets, Sum, numbered
 
-#: More devices than this are not named in a statement: databases bound its parameters.
-NAMED = 500
 #: A tag's boards are read one by one: over so long a time, seconds, their days alone answer, a tenth of the rows.
 WHOLE_DAYS_S = 7 * 86400.0
 #: Before and after all buckets, milliseconds.
@@ -62,29 +63,6 @@ class Question(msgspec.Struct, frozen=True):
     step_s: float = 0.0
 
 
-@dataclass
-class _Found:
-    """Buckets of one group."""
-
-    windows: int = 0
-    ok: int = 0
-    errors: int = 0
-    first: int = ALWAYS[1]
-    last: int = 0
-    bodies: list[bytes] = field(default_factory=list)
-
-    def add(self, row: sa.Row[Any]) -> None:
-        self.windows += row.windows
-        self.ok += row.ok
-        self.errors += row.errors
-        self.first, self.last = min(self.first, row.first), max(self.last, row.last)
-        self.bodies.append(row.body)
-
-    def quantiles(self, phases: Sequence[LatencyPhase]) -> dict[str, Quantiles]:
-        """By phase, of those that were measured."""
-        return {phase: quantiles(join(parts)) for phase in phases if (parts := parts_of(self.bodies, phase))}
-
-
 _GROUP = ("slot", "model", "version", "artifact", "hardware_class", "throttled")
 
 
@@ -100,26 +78,37 @@ def latency(
         end: not included.
         minutes_from: minutes are kept from this time on, seconds since 1970.
     """
-    of_devices = bool(wanted.device or wanted.tag)
     finest = MINUTE if wanted.device and start >= minutes_from else HOUR
     if wanted.tag and not wanted.step_s and end - start >= WHOLE_DAYS_S:
         finest = DAY
     span = outwards(int(start * 1000), int(end * 1000), finest)
-    coarsest = _coarsest(wanted.step_s, span[0])
-    parts = pieces(*span, finest=finest, coarsest=coarsest)
-    rows = _of_devices(session, wanted, parts) if of_devices else _of_fleet(session, wanted, parts)
-    groups: dict[tuple[Any, ...], _Found] = defaultdict(_Found)
-    steps: dict[tuple[Any, ...], dict[int, _Found]] = defaultdict(lambda: defaultdict(_Found))
-    for row in rows:
-        key = tuple(getattr(row, name) for name in _GROUP)
-        groups[key].add(row)
-        if wanted.step_s:
-            steps[key][int((row.start - span[0]) // (wanted.step_s * 1000))].add(row)
+    parts = pieces(*span, finest=finest, coarsest=_coarsest(wanted.step_s, span[0]))
+    # A device's own words tell its series apart; a tag's boards are shown by the fleet's.
+    series: _Series = TelemetrySeriesRow if wanted.device else TelemetryFleetSeriesRow
+    if wanted.device or wanted.tag:
+        by = TelemetrySeriesRow.id if wanted.device else TelemetrySeriesRow.fleet
+        which = [*_matching(TelemetrySeriesRow, wanted), *_of_whom(wanted)]
+        buckets = Buckets(_device_rows(session, by, which, parts))
+    else:
+        buckets = Buckets(_of_fleet(session, wanted, parts))
+    named = _named(session, series, [getattr(series, name) for name in _GROUP], buckets)
+    keys, groups = numbered(named)
+    steps = _steps(buckets, groups, len(keys), span[0], wanted)
     made = [
-        _group(key, found, _steps(steps[key], span[0] / 1000, wanted), wanted.phases)
-        for key, found in sorted(groups.items(), key=lambda one: (one[0][0], one[1].first, one[0]))
+        (key, _group(key, found, steps[number]))
+        for number, (key, found) in enumerate(
+            zip(keys, buckets.sums(groups, len(keys), wanted.phases), strict=True)
+        )
     ]
-    return LatencyReply(span[0] / 1000, span[1] / 1000, made)
+    made.sort(key=lambda one: (one[0][0], one[1].start, one[0]))
+    return LatencyReply(span[0] / 1000, span[1] / 1000, [group for _, group in made])
+
+
+def _named(session: Session, series: _Series, names: list[Any], buckets: Buckets) -> list[tuple[Any, ...]]:
+    """Of each row what its series is called."""
+    query = sa.select(series.id, *names).where(among(session, series.id, set(buckets.keys)))
+    called = {number: tuple(rest) for number, *rest in session.execute(query)}
+    return [called[key] for key in buckets.keys]
 
 
 def _coarsest(step_s: float, start_ms: int) -> int:
@@ -134,23 +123,28 @@ def _coarsest(step_s: float, start_ms: int) -> int:
     return fits[0] if fits else MINUTE
 
 
-def _group(
-    key: tuple[Any, ...], found: _Found, steps: list[LatencyStep], phases: Sequence[LatencyPhase]
-) -> LatencyGroup:
+def _group(key: tuple[Any, ...], found: Sum, steps: list[LatencyStep]) -> LatencyGroup:
     return LatencyGroup(
         **dict(zip(_GROUP, key, strict=True)), windows=found.windows, ok=found.ok, errors=found.errors,
-        start=found.first / 1000, end=found.last / 1000, phases=found.quantiles(phases), steps=steps,
+        start=found.first / 1000, end=found.last / 1000, phases=found.phases, steps=steps,
     )  # fmt: skip
 
 
-def _steps(steps: dict[int, _Found], start: float, wanted: Question) -> list[LatencyStep]:
-    return [
-        LatencyStep(
-            start + n * wanted.step_s, start + (n + 1) * wanted.step_s, steps[n].ok, steps[n].errors,
-            steps[n].quantiles(wanted.phases),
-        )
-        for n in sorted(steps)
-    ]  # fmt: skip
+def _steps(
+    buckets: Buckets, groups: npt.NDArray[np.int64], number: int, start_ms: int, wanted: Question
+) -> list[list[LatencyStep]]:
+    """Of each group its steps, in order of time; those in which nothing was served are left out."""
+    found: list[list[LatencyStep]] = [[] for _ in range(number)]
+    if not wanted.step_s or not len(groups):
+        return found
+    places = ((buckets.start - start_ms) // (wanted.step_s * 1000)).astype(np.int64)
+    many = int(places.max()) + 1
+    there, rows = np.unique(groups * many + places, return_inverse=True)
+    for one, served in zip(there.tolist(), buckets.sums(rows, len(there), wanted.phases), strict=True):
+        group, place = divmod(one, many)
+        began = start_ms / 1000 + place * wanted.step_s
+        found[group].append(LatencyStep(began, began + wanted.step_s, served.ok, served.errors, served.phases))
+    return found
 
 
 _Series = type[TelemetrySeriesRow] | type[TelemetryFleetSeriesRow]
@@ -160,47 +154,41 @@ _SUMS = ("start", "windows", "ok", "errors", "first", "last", "body")
 def _of_fleet(session: Session, wanted: Question, parts: Sequence[LevelSpan]) -> Iterator[sa.Row[Any]]:
     series, bucket = TelemetryFleetSeriesRow, TelemetryFleetBucketRow
     which = _matching(series, wanted)
-    names = [getattr(series, name) for name in _GROUP]
     for piece in parts:
-        query = sa.select(*names, *(getattr(bucket, name) for name in _SUMS))
+        query = sa.select(series.id, *(getattr(bucket, name) for name in _SUMS))
         query = query.join_from(series, bucket, bucket.series == series.id)
-        yield from session.execute(query.where(*which, *_within(bucket, piece)))
-        yield from session.execute(_waiting(names, piece, which, fleet=True))
-
-
-def _of_devices(session: Session, wanted: Question, parts: Sequence[LevelSpan]) -> Iterator[sa.Row[Any]]:
-    which = [*_matching(TelemetrySeriesRow, wanted), *_of_whom(wanted)]
-    yield from _device_rows(session, [getattr(TelemetrySeriesRow, name) for name in _GROUP], which, parts)
+        yield from session.execute(query.where(*which, *_within(bucket, piece))).all()
+        yield from session.execute(_waiting(series.id, piece, which, fleet=True)).all()
 
 
 def _device_rows(
-    session: Session, names: list[Any], which: Sequence[Any], parts: Sequence[LevelSpan]
+    session: Session, by: Any, which: Sequence[Any], parts: Sequence[LevelSpan]
 ) -> Iterator[sa.Row[Any]]:
-    """Everything that devices' series hold of a stretch of time."""
+    """Everything that devices' series hold of a stretch of time, as `Buckets` takes it, each row with its `by`."""
     series, bucket = TelemetrySeriesRow, TelemetryBucketRow
     for piece in parts:
         if piece.level == MINUTE:
-            yield from session.execute(_minutes(names).where(*which, *_between(TelemetryMinuteRow, piece)))
+            yield from session.execute(_minutes(by).where(*which, *_between(TelemetryMinuteRow, piece))).all()
             continue
-        query = sa.select(*names, *(getattr(bucket, name) for name in _SUMS))
+        query = sa.select(by, *(getattr(bucket, name) for name in _SUMS))
         query = query.join_from(series, bucket, bucket.series == series.id)
-        yield from session.execute(query.where(*which, *_within(bucket, piece)))
-        yield from session.execute(_waiting(names, piece, which, fleet=False))
+        yield from session.execute(query.where(*which, *_within(bucket, piece))).all()
+        yield from session.execute(_waiting(by, piece, which, fleet=False)).all()
 
 
-def _minutes(names: list[Any]) -> sa.Select[Any]:
+def _minutes(by: Any) -> sa.Select[Any]:
     minute, series = TelemetryMinuteRow, TelemetrySeriesRow
     query = sa.select(
-        *names, minute.start, sa.literal(1).label("windows"), minute.ok, minute.errors, minute.start.label("first"),
+        by, minute.start, sa.literal(1).label("windows"), minute.ok, minute.errors, minute.start.label("first"),
         minute.stop.label("last"), minute.body,
     )  # fmt: skip
     return query.join_from(series, minute, minute.series == series.id)
 
 
-def _waiting(names: list[Any], piece: LevelSpan, which: Sequence[Any], *, fleet: bool) -> sa.Select[Any]:
+def _waiting(by: Any, piece: LevelSpan, which: Sequence[Any], *, fleet: bool) -> sa.Select[Any]:
     """Windows that are in no bucket yet."""
     waits, minute, series = TelemetryPendingRow, TelemetryMinuteRow, TelemetrySeriesRow
-    query = _minutes(names).join(
+    query = _minutes(by).join(
         waits,
         sa.and_(*(getattr(waits, n) == getattr(minute, n) for n in ("series", "start", "epoch", "seq"))),
     )
@@ -264,27 +252,22 @@ def served_by_device(
     which: list[Any] = [series.slot == slot]
     if artifact is not None:
         which.append(series.artifact == artifact)
-    if len(devices) <= NAMED:
-        which.append(series.device.in_(sorted(devices)))
+    which.append(among(session, series.device, devices))
     start_ms, end_ms, last_ms = int(start * 1000), int(end * 1000), int(last_s * 1000)
     parts = pieces(start_ms, end_ms - last_ms, finest=MINUTE if start >= minutes_from else HOUR)
-    wanted, names = set(devices), [series.device, series.throttled]
-    found: dict[str, dict[bool, _Found]] = defaultdict(lambda: defaultdict(_Found))
-    rows = _device_rows(session, names, which, parts)
+    rows = _device_rows(session, series.id, which, parts)
     if last_s:
         ended = [*which, TelemetryMinuteRow.stop <= end_ms]
         last = [LevelSpan(MINUTE, max(start_ms, end_ms - last_ms), end_ms)]
-        rows = chain(rows, _device_rows(session, names, ended, last))
-    for row in rows:
-        if row.device in wanted:
-            found[row.device][row.throttled].add(row)
-    return {
-        device: {
-            throttled: ServedSum(one.ok, one.errors, to_histogram(join(parts_of(one.bodies, phase))))
-            for throttled, one in found[device].items()
-        }
-        for device in sorted(found)
-    }
+        rows = chain(rows, _device_rows(session, series.id, ended, last))
+    buckets = Buckets(rows)
+    keys, groups = numbered(_named(session, series, [series.device, series.throttled], buckets))
+    found: dict[str, dict[bool, ServedSum]] = {device: {} for device in sorted({device for device, _ in keys})}
+    for (device, throttled), (ok, errors), part in zip(
+        keys, buckets.counted(groups, len(keys)), buckets.joined(groups, len(keys), phase), strict=True
+    ):
+        found[device][throttled] = ServedSum(ok, errors, to_histogram(part))
+    return found
 
 
 def by_device(
@@ -318,25 +301,19 @@ def latency_by_version(session: Session, device: str, *, since: float = 0.0) -> 
         since: windows that began before are left out, seconds since 1970; whole days answer.
     """
     series = TelemetrySeriesRow
-    names = [series.slot, series.artifact, series.model, series.version]
     parts = pieces(int(since * 1000), ALWAYS[1], finest=2)
-    found: dict[tuple[str, str], _Found] = defaultdict(_Found)
-    named: dict[tuple[str, str], sa.Row[Any]] = {}
-    for row in _device_rows(session, names, [series.device == device], parts):
-        found[row.slot, row.artifact].add(row)
-        named[row.slot, row.artifact] = row
+    buckets = Buckets(_device_rows(session, series.id, [series.device == device], parts))
+    named = _named(session, series, [series.slot, series.artifact, series.model, series.version], buckets)
+    first = {(slot, artifact): (model, version) for slot, artifact, model, version in reversed(named)}
+    keys, groups = numbered([(slot, artifact) for slot, artifact, _, _ in named])
+    found = zip(keys, buckets.sums(groups, len(keys), ["total"]), strict=True)
     return [
-        _version_latency(named[key], one)
-        for key, one in sorted(found.items(), key=lambda one: (one[1].first, one[0]))
-    ]
-
-
-def _version_latency(named: sa.Row[Any], found: _Found) -> VersionLatency:
-    return VersionLatency(
-        model=named.model, version=named.version, artifact=named.artifact, windows=found.windows, ok=found.ok,
-        errors=found.errors, start=found.first / 1000, end=found.last / 1000,
-        total=quantiles(join(parts_of(found.bodies, "total"))),
-    )  # fmt: skip
+        VersionLatency(
+            model=first[key][0], version=first[key][1], artifact=key[1], windows=one.windows, ok=one.ok,
+            errors=one.errors, start=one.first / 1000, end=one.last / 1000, total=one.phases.get("total", NONE),
+        )
+        for key, one in sorted(found, key=lambda one: (one[1].first, one[0]))
+    ]  # fmt: skip
 
 
 def minutes_kept_from(minute_days: float, now: float | None = None) -> float:

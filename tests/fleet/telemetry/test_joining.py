@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from edgelift_contract.histogram import Histogram, HistogramData, merge_all
 from edgelift_contract.telemetry import LatencyPhase
-from edgelift_fleet.telemetry.joining import EMPTY, join, quantiles
+from edgelift_fleet.telemetry.joining import EMPTY, join, join_by, quantiles, quantiles_by
 from edgelift_fleet.telemetry.packing import STORED, pack, pack_part, pack_parts, to_data, to_histogram, unpack
 
 VALUES = st.lists(st.floats(0, 1e7), max_size=40)
@@ -75,3 +75,11 @@ def test_a_window_takes_few_bytes() -> None:
         made.record(5000 + 37.77 * n)
     body = pack(dict.fromkeys(STORED, made.to_data()))
     assert len(body) < 5 * 45
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), histograms()), max_size=12))
+def test_groups_are_joined_as_each_by_itself(parts_of: list[tuple[int, HistogramData]]) -> None:
+    groups, parts = [group for group, _ in parts_of], [pack_part(data) for _, data in parts_of]
+    alone = [join([part for mine, part in zip(groups, parts, strict=True) if mine == group]) for group in range(5)]
+    assert join_by(groups, parts, 5) == alone
+    assert quantiles_by(groups, parts, 5) == [quantiles(one) for one in alone]

@@ -84,7 +84,9 @@ def serve(
         stack.enter_context(_Housekeeper(fleet))
         if site.blobs.is_dir():
             stack.enter_context(Scrub(site.blobs, site.run / "scrub.json"))
-        stack.enter_context(Keeper(fleet.lead.write, ages_of(site.config), active=lambda: fleet.lead.leads))
+        stack.enter_context(
+            Keeper(fleet.db.read, fleet.lead.write, ages_of(site.config), active=lambda: fleet.lead.leads)
+        )
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))
         http = stack.enter_context(

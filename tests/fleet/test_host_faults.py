@@ -112,7 +112,7 @@ def keeper(site: Path) -> Iterator[Keeper]:
     with db.engine.begin() as connection:
         for table in ("telemetry_pending", "telemetry_gauge"):
             connection.execute(sa.text(f"DROP TABLE {table}"))
-    yield Keeper(db.write, Ages())
+    yield Keeper(db.read, db.write, Ages())
     db.close()
 
 

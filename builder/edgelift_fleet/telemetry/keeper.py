@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.db import ROWS, Scope
+from edgelift_fleet.tables import TelemetryPendingRow
 from edgelift_fleet.telemetry.fold import AT_ONCE, fold
 from edgelift_fleet.telemetry.retention import Ages, sweep
 
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 #: How often what came is summed, seconds. Longer makes it cheaper, for a device's windows of that time are joined
 #: first; and every question slower, for it adds what still waits.
 FOLD_EVERY_S = 30.0
+#: Sooner where so many wait, looked at so often, seconds: a fleet that was away brings a month in a minute, and every
+#: question adds up what waits.
+FOLD_AT, LOOK_EVERY_S = 5000, 2.0
 SWEEP_EVERY_S = 3600.0
 
 
@@ -31,17 +36,19 @@ class Keeper:
     """The thread, as a context."""
 
     def __init__(
-        self, write: Callable[[Scope], AbstractContextManager[Session]], ages: Ages, *,
+        self, read: Callable[[], AbstractContextManager[Session]],
+        write: Callable[[Scope], AbstractContextManager[Session]], ages: Ages, *,
         active: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
         """Bind.
 
         Args:
+            read: a session for reading, as `Database.read`.
             write: a write transaction of the database, as `Database.write`.
             ages: how long what is kept.
             active: is it this server's turn, where several share a database?
         """
-        self._write, self._ages, self._active = write, ages, active
+        self._read, self._write, self._ages, self._active = read, write, ages, active
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry-keeper", daemon=True)
 
@@ -54,14 +61,25 @@ class Keeper:
         self._thread.join(5)
 
     def _run(self) -> None:
-        swept = time.monotonic()
-        while not self._stopping.wait(FOLD_EVERY_S):
-            if not self._active():
+        swept = folded = time.monotonic()
+        while not self._stopping.wait(min(LOOK_EVERY_S, FOLD_EVERY_S)):
+            due = time.monotonic() - folded >= FOLD_EVERY_S
+            if not self._active() or not (due or self.is_behind()):
                 continue
             self.fold_all()
+            folded = time.monotonic()
             if time.monotonic() - swept > SWEEP_EVERY_S:
                 swept = time.monotonic()
                 self.sweep_all()
+
+    def is_behind(self) -> bool:
+        """Do so many windows wait that they should not wait longer?"""
+        try:
+            with self._read() as session:
+                row = TelemetryPendingRow.series
+                return session.scalar(sa.select(row).offset(FOLD_AT).limit(1)) is not None
+        except EdgeliftError:
+            return False  # summing tells of it, in its turn
 
     def fold_all(self) -> int:
         """Sum what waits; how many windows."""

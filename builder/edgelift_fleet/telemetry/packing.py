@@ -33,7 +33,7 @@ TYPES: Mapping[int, np.dtype[Any]] = {
 LARGEST = 2**62
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True):
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A histogram as stored. `counts` are little-endian integers of `width` bytes; `total`, `low` and `high` are
     thousandths of the unit when integers, else plain.
     """

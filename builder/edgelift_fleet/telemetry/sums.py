@@ -74,8 +74,10 @@ class Buckets:
 
     def _parts(self, phase: LatencyPhase) -> tuple[_Ints, list[Part]]:
         place = STORED.index(phase)
-        found = [(row, part) for row, one in enumerate(self._bodies) if place < len(one) and (part := one[place])]
-        return _ints([row for row, _ in found]), [part for _, part in found]
+        read = [one[place] if place < len(one) else None for one in self._bodies]
+        return _ints([row for row, part in enumerate(read) if part is not None]), [
+            p for p in read if p is not None
+        ]
 
 
 def _of_those(rule: Any, groups: _Ints, parts: Sequence[Part]) -> Any:

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 
 from edgelift_fleet.db import ROWS, Database
 from edgelift_fleet.tables import TelemetryFleetSeriesRow, TelemetrySeriesRow
+from edgelift_fleet.telemetry.keeper import FOLD_AT, Keeper
+from edgelift_fleet.telemetry.retention import Ages
 from edgelift_fleet.telemetry.series import MAX_PER_DEVICE, OTHER
 from edgelift_fleet.telemetry.store import store_many
 from tests.fleet.direct import counted
@@ -40,3 +42,15 @@ def test_a_device_that_claims_endless_versions_in_one_batch_ends_at_its_bound(db
     with db.read() as session:
         versions = list(session.scalars(sa.select(TelemetrySeriesRow.version).filter_by(device="pi-1")))
     assert len(versions) == MAX_PER_DEVICE + 1 and versions.count(OTHER) == 1
+
+
+def test_a_backlog_does_not_wait_its_half_minute(db: Database) -> None:
+    """A fleet that was away brings a month in a minute, and every question adds up what waits."""
+    keeper = Keeper(db.read, db.write, Ages())
+    for first, behind in ((0, False), (FOLD_AT, True)):
+        items = {first + n: window(today() + 60 * (n % 1440)) for n in range(FOLD_AT)}
+        with db.write(ROWS) as session:
+            store_many(session, [batch("pi-1", items)])
+        assert keeper.is_behind() == behind
+    assert keeper.fold_all() == 2 * FOLD_AT
+    assert not keeper.is_behind()

@@ -93,6 +93,8 @@ CODES: dict[str, str] = {
     "digest-mismatch": "the bytes are not those that the manifest names",
     "size-mismatch": "the length is not the one that the manifest names",
     "missing-blob": "a blob that a manifest names is not there",
+    "changed-meanwhile": "it was changed since it was read",
+    "key-reused": "the key of a request was given to another request before",
     "retired": "the release is given to nobody new",
     "blobs-wanted": "a release names blobs that were not brought yet",
     "wrong-hardware-class": "the artifact is built for hardware that this device does not have",

@@ -20,8 +20,10 @@ from edgelift_contract.ids import check_name
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
+from edgelift_fleet.conditions import FREE, Conditions, version_of_device
 from edgelift_fleet.db import Database, device_scope
 from edgelift_fleet.devices import get_device
+from edgelift_fleet.messages import AssignReply, Desired
 from edgelift_fleet.numbering import next_revision, revisions_spent
 from edgelift_fleet.registry import get_offered
 from edgelift_fleet.rows import Fault, UnreadableRow, decode_row, read_row
@@ -236,6 +238,11 @@ def has_failed_at(row: SlotStateRow, wanted: SlotAssignment) -> bool:
     return failed and update.artifact == wanted.artifact and update.revision >= wanted.asked
 
 
+def to_desired(wanted: SlotAssignment) -> Desired:
+    """A slot's assignment, as people see it."""
+    return Desired(wanted.model, wanted.version, wanted.artifact, wanted.rollout, wanted.policy, wanted.placebo)
+
+
 class Assignments:
     """Direct assignments by an operator."""
 
@@ -243,8 +250,8 @@ class Assignments:
         self._db, self._changes = db, changes
 
     def assign(
-        self, device: str, release: str, *, slot: str = "", policy: Policy | None = None
-    ) -> tuple[Assignment, bool]:
+        self, device: str, release: str, *, slot: str = "", policy: Policy | None = None, on: Conditions = FREE
+    ) -> AssignReply:
         """Have a device run a release.
 
         Args:
@@ -252,16 +259,21 @@ class Assignments:
             release: as `digits@2`.
             slot: the model's name when empty.
             policy: how to update; to go back to an older release it must allow that.
+            on: conditions.
 
         Returns:
-            What the device should run now, and whether that is new: it is also when the device failed at the same
-            before, for then it is to try again.
+            What the device should run now. It is `changed` also when the device failed at the same before, for then it is
+            to try again.
 
         Raises:
-            ContractError: `bad-id`, `not-found`, `wrong-hardware-class`, `runtime-missing`, `too-large`.
+            AnsweredBefore: it was done already.
+            ContractError: `bad-id`, `not-found`, `retired`, `wrong-hardware-class`, `runtime-missing`, `too-large`,
+                `changed-meanwhile`.
         """
         with self._db.write(device_scope(device)) as session:
+            on.begin(session)
             row = get_device(session, device)
+            on.match(version_of_device(session, device))
             wanted = pick(session, row, release, policy or Policy())
             slot = check_name("slot", slot or wanted.model)
             current = get_assignment(session, device)
@@ -272,24 +284,31 @@ class Assignments:
                 wanted = wanted if again else standing  # a rollout asked for exactly this: nothing to change
             revision = set_slot(session, row, slot, wanted, again=again)
             made = get_assignment(session, device)
-        if revision is not None:
+            assert made is not None
+            desired = to_desired(made.slots[slot])
+            reply = AssignReply(device, made.revision, revision is not None, slot, desired)
+            on.end(session, reply)
+        if reply.changed:
             self._changes.announce(device)
-        assert made is not None
-        return made, revision is not None
+        return reply
 
-    def clear(self, device: str, slot: str) -> Assignment:
+    def clear(self, device: str, slot: str, on: Conditions = FREE) -> Assignment:
         """Have a device empty a slot.
 
         Raises:
-            ContractError: `not-found` when the device is unknown or nothing is assigned to the slot.
+            AnsweredBefore: it was done already.
+            ContractError: `not-found` when the device is unknown or nothing is assigned to the slot; `changed-meanwhile`.
         """
         with self._db.write(device_scope(device)) as session:
+            on.begin(session)
             row = get_device(session, device)
+            on.match(version_of_device(session, device))
             current = get_assignment(session, device)
             if current is None or slot not in current.slots:
                 raise ContractError("not-found", f"Nothing is assigned to the slot {slot!r} of {device}.")
             set_slot(session, row, slot, None)
             made = get_assignment(session, device)
+            on.end(session, made)
         self._changes.announce(device)
         assert made is not None
         return made

@@ -126,7 +126,7 @@ BODIES = (
 
 #: Text columns that are shown or compared as they are.
 PLAIN = frozenset({
-    "control.value", "release.retired_why", "device.report_epoch", "device.presence_epoch", "device_tag.value",
-    "rollout.selector", "rollout.reason", "rollout_device.message", "rollout_event.text",
+    "control.value", "kept_answer.body", "release.retired_why", "device.report_epoch", "device.presence_epoch",
+    "device_tag.value", "rollout.selector", "rollout.reason", "rollout_device.message", "rollout_event.text",
     "rollout_look.text", "telemetry_doubt.why",
 })  # fmt: skip

@@ -275,12 +275,17 @@ def insert_new(session: Session, table: type[Base], rows: list[dict[str, Any]]) 
         return 0
     # By the plain table, not the mapped class: only so does the result count the rows.
     plain = Base.metadata.tables[table.__tablename__]
+    counted = {"preserve_rowcount": True}  # psycopg's count is thrown away else
     if session.get_bind().dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as pg_insert
 
-        result = session.connection().execute(pg_insert(plain).on_conflict_do_nothing(), rows)
+        result = session.connection().execute(
+            pg_insert(plain).on_conflict_do_nothing(), rows, execution_options=counted
+        )
     else:
         from sqlalchemy.dialects.sqlite import insert as lite_insert
 
-        result = session.connection().execute(lite_insert(plain).on_conflict_do_nothing(), rows)
+        result = session.connection().execute(
+            lite_insert(plain).on_conflict_do_nothing(), rows, execution_options=counted
+        )
     return max(0, getattr(result, "rowcount", 0))

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from edgelift_contract.assignment import Assignment, SlotAssignment
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_fleet import telemetry
+from edgelift_fleet.assignments import to_desired
 from edgelift_fleet.devices import LastSeen, get_device, is_online, tags_of
 from edgelift_fleet.messages import (
-    Desired,
     DeviceDetail,
     DeviceSummary,
     FaultView,
@@ -131,8 +131,3 @@ def _slot(name: str, row: SlotStateRow | None, wanted: SlotAssignment | None, in
         desired=to_desired(wanted) if wanted else None,
         update=update,
     )
-
-
-def to_desired(wanted: SlotAssignment) -> Desired:
-    """A slot's assignment, as people see it."""
-    return Desired(wanted.model, wanted.version, wanted.artifact, wanted.rollout, wanted.policy, wanted.placebo)

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.api.app import make_app
+from edgelift_fleet.conditions import Forgetting
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.descriptors import open_descriptors, places_for, raise_descriptors
 from edgelift_fleet.exchange import exchange
@@ -166,10 +168,11 @@ def _forget_presence(fleet: Fleet) -> None:
 
 
 class _Housekeeper:
-    """Writes down when devices were seen."""
+    """Writes down when devices were seen, and forgets answers that are too old to be asked for again."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._forgetting = Forgetting(fleet.db)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
 
@@ -184,6 +187,13 @@ class _Housekeeper:
     def _run(self) -> None:
         while not self._stopping.wait(self._fleet.site.config.seen_flush_s):
             self._flush()
+            self._forget()
+
+    def _forget(self) -> None:
+        try:
+            self._forgetting.look(time.time())
+        except EdgeliftError as error:
+            log.warning("old answers were not forgotten code=%s %s", error.code, error.message)
 
     def _flush(self) -> None:
         try:

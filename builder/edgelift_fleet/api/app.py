@@ -14,6 +14,7 @@ from edgelift_fleet.api.device_routes import device_routes
 from edgelift_fleet.api.device_side import DeviceSide
 from edgelift_fleet.api.document import add_document
 from edgelift_fleet.api.errors import add_error_handlers
+from edgelift_fleet.api.etags import Tagged
 from edgelift_fleet.api.head import Headed
 from edgelift_fleet.api.keeping_routes import keeping_routes
 from edgelift_fleet.api.limits import Bearer
@@ -63,4 +64,6 @@ def make_app(fleet: Fleet) -> ASGIApp:
     routes = device_routes(fleet)
     add_document(app, device_paths(routes), SCHEMES)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
-    return Headed(Marked(DeviceSide(routes, Polls(fleet.revisions, fleet.parked, fleet.seen), bearer, rest=app)))
+    return Headed(
+        Marked(DeviceSide(routes, Polls(fleet.revisions, fleet.parked, fleet.seen), bearer, rest=Tagged(app)))
+    )

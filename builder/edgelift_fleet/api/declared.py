@@ -31,8 +31,10 @@ STATUS: Mapping[str, int] = {
     "revisions-spent": 409,
     "wrong-hardware-class": 409,
     "runtime-missing": 409,
+    "changed-meanwhile": 412,
     "too-large": 413,
     "wrong-media-type": 415,
+    "key-reused": 422,
     "disk-full": 507,
     "busy": 503,
 }

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from edgelift_contract.replies import MARK, MARK_VALUE
 from edgelift_fleet.api.declared import CODES_KEY, declared_codes, universal
+from edgelift_fleet.api.etags import say_tags
 from edgelift_fleet.api.examples import EXAMPLES
 from edgelift_fleet.api.links import links_from
 from edgelift_fleet.api.parameters import IN_PATH
@@ -53,8 +54,11 @@ def _document(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str,
     made["paths"] = {path: {**paths.get(path, {}), **ours.get(path, {})} for path in {**paths, **ours}}
     components = made.setdefault("components", {})
     shared = components.setdefault("responses", {})
-    for _, _, operation in operations(made):
-        _complete(operation, shared, operators=set(schemes).isdisjoint(*operation.get("security", [{}])))
+    for _, method, operation in operations(made):
+        operators = set(schemes).isdisjoint(*operation.get("security", [{}]))
+        if operators and method == "get":
+            say_tags(operation)
+        _complete(operation, shared, operators=operators)
     components["schemas"] = {**_without_fastapis(components.get("schemas", {})), **used_schemas()}
     for name, example in EXAMPLES.items():
         if name in components["schemas"]:

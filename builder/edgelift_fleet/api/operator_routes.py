@@ -7,17 +7,19 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import Assignment
 from edgelift_fleet import overview
+from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed
+from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.media import judge_media
 from edgelift_fleet.api.schema import answers, takes
 from edgelift_fleet.bulk import assign_many
+from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_device
 from edgelift_fleet.db import device_scope
-from edgelift_fleet.devices import change_tags
+from edgelift_fleet.devices import change_tags, get_device
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import (
     AssignManyRequest,
@@ -72,12 +74,12 @@ def operator_routes(fleet: Fleet) -> APIRouter:
     def device(device: str) -> Response:
         """One device: also its latency by version from merged histograms, its swaps, history and events."""
         with fleet.db.read() as session:
-            return answer(overview.device_detail(session, fleet.seen, device))
+            return tagged(overview.device_detail(session, fleet.seen, device), version_of_device(session, device))
 
     @router.post(
         "/v1/devices/{device}/assign",
-        openapi_extra=takes(AssignRequest),
-        responses=answers(AssignReply, *_OF_ASSIGN),
+        openapi_extra=keyed(takes(AssignRequest), match=True),
+        responses=answers(AssignReply, *_OF_ASSIGN, *MATCHED),
     )
     async def assign(device: str, request: Request) -> Response:
         """Have the device run a release: the artifact that suits it is picked by hardware class and runtime.
@@ -85,32 +87,37 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         """
         body = await read_body(request, MAX_OPERATOR_BYTES)
         wanted = codec.decode_json(body, AssignRequest, what="request")
-        return answer(await run_in_threadpool(_assign, fleet, device, wanted))
+        return await carry_out(request, body, lambda on: _assign(fleet, device, wanted, on))
 
     @router.post(
-        "/v1/assign", openapi_extra=takes(AssignManyRequest),
-        responses=answers(list[AssignOutcome], "bad-id", "not-found", "retired", "unreadable-row"),
+        "/v1/assign", openapi_extra=keyed(takes(AssignManyRequest)),
+        responses=answers(list[AssignOutcome], *KEYED, "bad-id", "not-found", "retired", "unreadable-row"),
     )  # fmt: skip
     async def assign_all(request: Request) -> Response:
         """Have every device that a selector means run the release, at once and without waves; answers what each got. What
         is wrong with one device costs that device.
         """
-        wanted = codec.decode_json(await read_body(request, MAX_SELECTOR_BYTES), AssignManyRequest, what="request")
-        return answer(await run_in_threadpool(assign_many, fleet.db, fleet.changes, wanted))
+        body = await read_body(request, MAX_SELECTOR_BYTES)
+        wanted = codec.decode_json(body, AssignManyRequest, what="request")
+        return await carry_out(request, body, lambda on: _assign_all(fleet, wanted, on))
 
-    @router.delete("/v1/devices/{device}/slots/{slot}", responses=answers(Assignment, *_OF_DEVICE, *_OF_REVISION))
-    def clear(device: str, slot: str) -> Response:
+    @router.delete(
+        "/v1/devices/{device}/slots/{slot}", openapi_extra=keyed(match=True),
+        responses=answers(Assignment, *_OF_DEVICE, *_OF_REVISION, *MATCHED),
+    )  # fmt: skip
+    async def clear(device: str, slot: str, request: Request) -> Response:
         """Have the device empty a slot."""
-        return answer(fleet.assignments.clear(device, slot))
+        return await carry_out(request, b"", lambda on: fleet.assignments.clear(device, slot, on))
 
     @router.post(
-        "/v1/devices/{device}/tags", openapi_extra=takes(TagsRequest),
-        responses=answers(dict[str, str], *_OF_DEVICE, "conflict"),
+        "/v1/devices/{device}/tags", openapi_extra=keyed(takes(TagsRequest), match=True),
+        responses=answers(dict[str, str], *_OF_DEVICE, "conflict", *MATCHED),
     )  # fmt: skip
     async def tags(device: str, request: Request) -> Response:
         """Set and remove tags; answers all tags of the device. An operator's tag wins over the device's own."""
-        wanted = codec.decode_json(await read_body(request, MAX_OPERATOR_BYTES), TagsRequest, what="request")
-        return answer(await run_in_threadpool(_tag, fleet, device, wanted))
+        body = await read_body(request, MAX_OPERATOR_BYTES)
+        wanted = codec.decode_json(body, TagsRequest, what="request")
+        return await carry_out(request, body, lambda on: _tag(fleet, device, wanted, on))
 
     @router.post("/v1/devices/{device}/mend", responses=answers(MendReply, *_OF_DEVICE))
     def mend(device: str) -> Response:
@@ -122,16 +129,26 @@ def operator_routes(fleet: Fleet) -> APIRouter:
     return router
 
 
-def _assign(fleet: Fleet, device: str, wanted: AssignRequest) -> AssignReply:
+def _assign(fleet: Fleet, device: str, wanted: AssignRequest, on: Conditions) -> AssignReply:
     slot = wanted.slot or wanted.release.partition("@")[0]
-    made, changed = fleet.assignments.assign(device, wanted.release, slot=slot, policy=wanted.policy)
-    return AssignReply(device, made.revision, changed, slot, overview.to_desired(made.slots[slot]))
+    return fleet.assignments.assign(device, wanted.release, slot=slot, policy=wanted.policy, on=on)
 
 
-def _tag(fleet: Fleet, device: str, wanted: TagsRequest) -> dict[str, str]:
+def _assign_all(fleet: Fleet, wanted: AssignManyRequest, on: Conditions) -> list[AssignOutcome]:
+    answered_before(fleet.db, on)
+    made = assign_many(fleet.db, fleet.changes, wanted)
+    keep_answer(fleet.db, on, made)
+    return made
+
+
+def _tag(fleet: Fleet, device: str, wanted: TagsRequest, on: Conditions) -> dict[str, str]:
     with fleet.db.write(device_scope(device)) as session:
+        on.begin(session)
+        get_device(session, device)
+        on.match(version_of_device(session, device))
         before = open_rollouts_of(session, device)
         tags = change_tags(session, device, wanted.set, wanted.remove)
         refuse_clash(session, device, before)
+        on.end(session, tags)
     fleet.work.set()  # a rollout may have won or lost a device
     return tags

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,10 +14,13 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
 from edgelift_contract.release import Release
+from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed
+from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.schema import answers, answers_list, takes
+from edgelift_fleet.conditions import Conditions, answered_before, version_of_release
 from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.keeping.named import NamedArtifacts, named_artifacts, named_blobs
@@ -67,11 +72,12 @@ def release_routes(fleet: Fleet) -> APIRouter:
         """One release, and what names it: devices that have it, should have it, or would go back to it; rollouts of it."""
         with fleet.db.read() as session:
             row = get_release_row(session, f"{name}@{version}")
-            return answer(ReleaseDetail(_view(fleet, session, row), release_uses(session, row)))
+            found = ReleaseDetail(_view(fleet, session, row), release_uses(session, row))
+            return tagged(found, version_of_release(row))
 
     @router.post(
-        "/v1/releases/{name}/{version}/retire", openapi_extra=takes(RetireRequest, required=False),
-        responses=answers(ReleaseView, *_OF_RELEASE, "conflict"),
+        "/v1/releases/{name}/{version}/retire", responses=answers(ReleaseView, *_OF_RELEASE, "conflict", *MATCHED),
+        openapi_extra=keyed(takes(RetireRequest, required=False), match=True),
     )  # fmt: skip
     async def retire_release(name: str, version: str, request: Request) -> Response:
         """Give a release to nobody new: assigning it and rolling it out are refused. Devices that have it keep it, fetch it
@@ -79,25 +85,25 @@ def release_routes(fleet: Fleet) -> APIRouter:
         """
         body = await read_body(request, MAX_OPERATOR_BYTES)
         asked = codec.decode_json(body or b"{}", RetireRequest, what="request")
-        return answer(await run_in_threadpool(_retire, fleet, f"{name}@{version}", asked))
+        return await carry_out(request, body, lambda on: _retire(fleet, f"{name}@{version}", asked, on))
 
-    @router.post("/v1/releases/{name}/{version}/unretire", responses=answers(ReleaseView, *_OF_RELEASE))
-    def unretire_release(name: str, version: str) -> Response:
+    @router.post(
+        "/v1/releases/{name}/{version}/unretire", openapi_extra=keyed(match=True),
+        responses=answers(ReleaseView, *_OF_RELEASE, *MATCHED),
+    )  # fmt: skip
+    async def unretire_release(name: str, version: str, request: Request) -> Response:
         """Let a retired release be given out again."""
-        with fleet.db.write(SITE) as session:
-            return answer(_view(fleet, session, unretire(session, f"{name}@{version}")))
+        return await carry_out(request, b"", lambda on: _unretire(fleet, f"{name}@{version}", on))
 
-    @router.delete("/v1/releases/{name}/{version}", responses=answers(ReleaseView, *_OF_RELEASE, "conflict"))
-    def delete_release(name: str, version: str) -> Response:
+    @router.delete(
+        "/v1/releases/{name}/{version}", openapi_extra=keyed(match=True),
+        responses=answers(ReleaseView, *_OF_RELEASE, "conflict", *MATCHED),
+    )  # fmt: skip
+    async def delete_release(name: str, version: str, request: Request) -> Response:
         """Delete a release that nothing names; answers what it was. Refused with all that names it, as `uses`. Its files go
         when blobs that nothing names are collected.
         """
-        its_blobs = _blobs_of(fleet, f"{name}@{version}")
-        with fleet.db.write(SITE) as session:
-            was = _view(fleet, session, get_release_row(session, f"{name}@{version}"))
-            delete(session, f"{name}@{version}")
-            mark(session, its_blobs, time.time())
-        return answer(was)
+        return await carry_out(request, b"", lambda on: _delete(fleet, f"{name}@{version}", on))
 
     return router
 
@@ -112,6 +118,34 @@ def _view(fleet: Fleet, session: Session, row: ReleaseRow) -> ReleaseView:
     return release_views(session, [row], fleet.site.blobs)[0]
 
 
-def _retire(fleet: Fleet, name: str, asked: RetireRequest) -> ReleaseView:
+def _retire(fleet: Fleet, name: str, asked: RetireRequest, on: Conditions) -> ReleaseView:
+    with _changing(fleet, name, on) as session:
+        made = _view(fleet, session, retire(session, name, asked.why))
+        on.end(session, made)
+        return made
+
+
+def _unretire(fleet: Fleet, name: str, on: Conditions) -> ReleaseView:
+    with _changing(fleet, name, on) as session:
+        made = _view(fleet, session, unretire(session, name))
+        on.end(session, made)
+        return made
+
+
+def _delete(fleet: Fleet, name: str, on: Conditions) -> ReleaseView:
+    answered_before(fleet.db, on)
+    its_blobs = _blobs_of(fleet, name)
+    with _changing(fleet, name, on) as session:
+        was = _view(fleet, session, get_release_row(session, name))
+        delete(session, name)
+        mark(session, its_blobs, time.time())
+        on.end(session, was)
+        return was
+
+
+@contextmanager
+def _changing(fleet: Fleet, name: str, on: Conditions) -> Iterator[Session]:
     with fleet.db.write(SITE) as session:
-        return _view(fleet, session, retire(session, name, asked.why))
+        on.begin(session)
+        on.match(version_of_release(get_release_row(session, name)))
+        yield session

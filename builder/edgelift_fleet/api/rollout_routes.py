@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from edgelift_contract import codec
+from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed
+from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import answer, operator_router
@@ -45,14 +48,17 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: rollouts."""
     router = operator_router(fleet, "rollouts")
 
-    @router.post("/v1/rollouts", openapi_extra=takes(RolloutRequest), responses=answers(RolloutView, *_OF_START))
+    @router.post(
+        "/v1/rollouts", openapi_extra=keyed(takes(RolloutRequest)),
+        responses=answers(RolloutView, *_OF_START, *KEYED),
+    )  # fmt: skip
     async def start(request: Request) -> Response:
         """Roll a release out in waves. The next wave begins only when every device of the last one served the
         release through its probation; a failure gives every device that it changed its previous version back.
         """
         body = await read_body(request, MAX_ORDER_BYTES)
         wanted = codec.decode_json(body, RolloutRequest, what="request")
-        return answer(await run_in_threadpool(fleet.rollouts.start, wanted))
+        return await carry_out(request, body, lambda on: fleet.rollouts.start(wanted, on))
 
     @router.post(
         "/v1/rollouts/preview",
@@ -82,11 +88,12 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         events_after: Annotated[int, Query(ge=0, le=LARGEST, description="Only events after this `seq`.")] = 0,
     ) -> Response:
         """One rollout: its state with the reason, counts, devices that it reached, and what happened in order."""
-        return answer(fleet.rollouts.show(rollout, Asked(status, limit, after, events_after)))
+        found, version = fleet.rollouts.look(rollout, Asked(status, limit, after, events_after))
+        return tagged(found, version, same=msgspec.structs.replace(found, now=0.0))
 
     @router.post(
-        "/v1/rollouts/{rollout}/{command}", openapi_extra=takes(RolloutOrder, required=False),
-        responses=answers(RolloutView, *_OF_ROLLOUT, "conflict"),
+        "/v1/rollouts/{rollout}/{command}", responses=answers(RolloutView, *_OF_ROLLOUT, "conflict", *MATCHED),
+        openapi_extra=keyed(takes(RolloutOrder, required=False), match=True),
     )  # fmt: skip
     async def command(rollout: str, command: Command, request: Request) -> Response:
         """`pause` takes back what was assigned and not begun, `resume` goes on; `approve` the next wave; `cancel` assigns
@@ -95,6 +102,6 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         """
         body = await read_body(request, MAX_ORDER_BYTES)
         order = codec.decode_json(body or b"{}", RolloutOrder, what="request")
-        return answer(await run_in_threadpool(fleet.rollouts.command, rollout, command, order))
+        return await carry_out(request, body, lambda on: fleet.rollouts.command(rollout, command, order, on=on))
 
     return router

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
+from edgelift_fleet.conditions import FREE, Conditions, version_of_rollout
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
@@ -44,10 +45,11 @@ class Rollouts:
         """
         self._db, self._seen, self._wake = db, seen, wake
 
-    def start(self, request: RolloutRequest) -> RolloutView:
-        """Begin a rollout.
+    def start(self, request: RolloutRequest, on: Conditions = FREE) -> RolloutView:
+        """Begin a rollout, on these conditions.
 
         Raises:
+            AnsweredBefore: it was begun already.
             ContractError: what `preview` would tell: `malformed`, `bad-id`, `not-found` (release, or no device is
                 selected), `wrong-hardware-class` or `runtime-missing` (nothing for anybody), `older-release`, `conflict`
                 when another rollout is under way on the same slot of one of these devices.
@@ -55,6 +57,7 @@ class Rollouts:
         kept, now = to_keep(request), time.time()
         plan = to_plan(kept, request.policy.probation_s)
         with self._db.write(SITE) as session:
+            on.begin(session)
             found = look_ahead(session, request, self._seen, now)
             for refusal in refusals(found, request.to):
                 raise refusal
@@ -71,6 +74,7 @@ class Rollouts:
                 keep_members(session, row.number, [member.device for member in found.members])
             note(session, row, "started", _started(request, kept))
             shown = view(session, row)
+            on.end(session, shown)
         self._wake()
         return shown
 
@@ -85,17 +89,24 @@ class Rollouts:
             found = look_ahead(session, request, self._seen, now)
         return preview(found, request, plan, now)
 
-    def command(self, name: str, command: Command, order: RolloutOrder, *, who: str = "operator") -> RolloutView:
+    def command(
+        self, name: str, command: Command, order: RolloutOrder, *, who: str = "operator", on: Conditions = FREE
+    ) -> RolloutView:
         """What a person orders; see `commands.carry_out`.
 
         Raises:
-            ContractError: `not-found`, `malformed`, or `conflict` when the rollout's state does not allow it.
+            AnsweredBefore: it was carried out already.
+            ContractError: `not-found`, `malformed`, `changed-meanwhile`, or `conflict` when the rollout's state does not
+                allow it.
         """
         with self._db.write(SITE) as session:
+            on.begin(session)
             row = get_rollout(session, name)
+            on.match(version_of_rollout(row))
             carry_out(session, row, command, order, who=who, seen=self._seen, now=time.time())
             session.flush()
             shown = view(session, row)
+            on.end(session, shown)
         self._wake()
         return shown
 
@@ -106,8 +117,13 @@ class Rollouts:
 
     def show(self, name: str, asked: Asked = ALL) -> RolloutView:
         """One rollout; raises ContractError `not-found`."""
+        return self.look(name, asked)[0]
+
+    def look(self, name: str, asked: Asked = ALL) -> tuple[RolloutView, str]:
+        """The same, and its version, which `command` can be made to depend on."""
         with self._db.read() as session:
-            return view(session, get_rollout(session, name), asked)
+            row = get_rollout(session, name)
+            return view(session, row, asked), version_of_rollout(row)
 
 
 def _started(request: RolloutRequest, kept: StoredPlan) -> str:

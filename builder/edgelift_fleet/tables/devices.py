@@ -16,6 +16,17 @@ class ControlRow(Base):
     value: Mapped[str] = mapped_column(sa.Text)
 
 
+class KeptAnswerRow(Base):
+    """What was answered to a request that bore a key of its own: see `conditions`. `request` is a digest of it."""
+
+    __tablename__ = "kept_answer"
+    key: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
+    request: Mapped[str] = mapped_column(sa.String(64))
+    at: Mapped[float] = mapped_column(index=True)
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    body: Mapped[str] = mapped_column(sa.Text)
+
+
 class SightingRow(Base):
     """A process that spoke under a device's id, as one of several servers heard it; see `sightings.Speaker`."""
 

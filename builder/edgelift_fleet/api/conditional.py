@@ -1,0 +1,85 @@
+"""Changes on conditions, by headers: `Idempotency-Key` (done once, whoever asks again) and `If-Match` (as it was read)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError
+from edgelift_fleet.api.etags import read_tags
+from edgelift_fleet.conditions import AnsweredBefore, Conditions
+
+#: Codes by which a change that takes a key is refused, and one that takes a tag too.
+KEYED = ("key-reused",)
+MATCHED = (*KEYED, "changed-meanwhile")
+_JSON = "application/json"
+_KEY_HEADER = {
+    "name": "Idempotency-Key", "in": "header", "required": False,
+    "description": "The same request with the same key again is answered alike, and nothing is done twice.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}  # fmt: skip
+_MATCH_HEADER = {
+    "name": "If-Match", "in": "header", "required": False,
+    "description": "An ETag of what is to be changed: nothing is done if others changed it since.",
+    "schema": {"type": "string", "pattern": '^"[a-z0-9-]{1,64}"$'},
+}  # fmt: skip
+_KEY = re.compile(r"^[\x21-\x7e]{1,255}\Z")
+
+
+def keyed(table: dict[str, Any] | None = None, *, match: bool = False) -> dict[str, Any]:
+    """`openapi_extra` of a route that makes a change on conditions.
+
+    Args:
+        table: what else it says.
+        match: it takes `If-Match` as well.
+    """
+    return {**(table or {}), "parameters": [_KEY_HEADER, *([_MATCH_HEADER] if match else [])]}
+
+
+def conditions_of(request: Request, body: bytes) -> Conditions:
+    """What a request says of when it is to be carried out.
+
+    Raises:
+        ContractError: `malformed` for a header that is none.
+    """
+    key = request.headers.get("idempotency-key", "")
+    if "idempotency-key" in request.headers and not _KEY.match(key):
+        raise ContractError(
+            "malformed", "The Idempotency-Key is not 1 to 255 printable characters without spaces."
+        )
+    seen: tuple[str, ...] = ()
+    if (header := request.headers.get("if-match")) is not None:
+        tags = read_tags(header)
+        if tags is None:
+            raise ContractError(
+                "malformed", "The If-Match names no ETag.", hint='Write the ETag as it came, in "".'
+            )
+        seen = tuple(tag.partition("-")[0] for tag in tags) or (
+            "none",
+        )  # a weak tag matches nothing (RFC 9110 §13.1.1)
+    asked = (request.method, request.url.path, request.url.query, codec.digest(body))
+    return Conditions(key, codec.digest(codec.canonical_json(asked)), seen)
+
+
+async def carry_out(request: Request, body: bytes, do: Callable[[Conditions], Any]) -> Response:
+    """Make a change, on a thread, on its request's conditions.
+
+    Args:
+        request: which asks for it.
+        body: of the request.
+        do: makes it and returns what is answered.
+
+    Raises:
+        ContractError: `malformed`, and what `do` raises.
+    """
+    on = conditions_of(request, body)
+    try:
+        made = codec.canonical_json(await run_in_threadpool(do, on))
+    except AnsweredBefore as before:
+        return Response(before.body, headers={"Idempotent-Replayed": "true"}, media_type=_JSON)
+    return Response(made, media_type=_JSON)

@@ -301,9 +301,9 @@ def run(demo: FleetDemo) -> dict[str, Any]:
     for device in AGENTS:
         demo.loads[device] = Load(demo.ports[device], rate_hz=20)
     demo.say("A good release, in waves; boards that are offline catch up")
-    good = demo.roll_out("2", "12,30%,100%", "--soak", "3s", *GOOD)
+    good = demo.roll_out("2", "20,40%,100%", "--soak", "3s", *GOOD)
     demo.say("A release that is 30 % slower on the Pi 4s alone: it must stop by itself")
-    bad = demo.roll_out("3", "12,30%,100%", "--soak", "14s", *GOOD)
+    bad = demo.roll_out("3", "20,40%,100%", "--soak", "14s", *GOOD)
     demo.wait_for("the boards to be back", lambda: demo.running()["3"] == 0)
     demo.say("A good release again, while everything is killed once")
     last = demo.roll_out("4", "5%,30%,60%,100%", "--soak", "2s", *GOOD, then=demo.kill_all)

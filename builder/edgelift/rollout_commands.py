@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,17 +14,14 @@ from edgelift.common import (
     print_json,
 )
 from edgelift.completion import names
-from edgelift.output import ago, make_console, printable, printing, say, show_table
+from edgelift.output import ago, say, show_table
+from edgelift.rollout_follow import follow, get_view
 from edgelift.rollout_list import rollouts
 from edgelift.rollout_preview import plan_line
-from edgelift.rollout_progress import RolloutProgress, countdown, counts, event_line, headline, look_lines
+from edgelift.rollout_progress import event_line, headline, look_lines
 
 if TYPE_CHECKING:
-    from edgelift_fleet.client import Client
-    from edgelift_fleet.messages import RolloutEvent, RolloutView
-
-_ENDED = ("done", "rolled-back", "wave-rolled-back", "cancelled")
-_POLL_S = 0.3
+    pass
 
 RolloutArgument = Annotated[str, typer.Argument(help="The rollout's id, as r7.", autocompletion=names("rollouts"))]
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, kept in the rollout's story.")]
@@ -54,7 +49,7 @@ def _show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a rollout: how many devices stand how, some of them by name, and what happened."""
-    found = _get(open_client(site), rollout, status=status, limit=devices, after=after)
+    found = get_view(open_client(site), rollout, status=status, limit=devices, after=after)
     if as_json:
         print_json(found)
         return
@@ -81,7 +76,7 @@ def _show(
 
 def _watch(rollout: RolloutArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
     """Show a rollout's progress until it has ended; exit 1 if it was rolled back or cancelled."""
-    follow(open_client(site), rollout, as_json=as_json)
+    follow(lambda: open_client(site), rollout, as_json=as_json)
 
 
 def _pause(
@@ -145,52 +140,6 @@ def _command(
         print_json(found)
     else:
         say(headline(found))
-
-
-def _get(client: Client, rollout: str, **query: str | int) -> RolloutView:
-    from urllib.parse import urlencode
-
-    from edgelift_fleet.client import segment
-    from edgelift_fleet.messages import RolloutView
-
-    return client.get(f"/v1/rollouts/{segment(rollout)}?{urlencode(query)}", RolloutView)
-
-
-def follow(client: Client, rollout: str, *, as_json: bool, leave_paused: bool = False) -> None:
-    """Show a rollout's progress until it has ended; ends the command with 1 if it did not end well.
-
-    With `leave_paused` it also ends where the rollout has paused by itself: whoever waits for it would wait for a person.
-    """
-    from rich.text import Text
-
-    console = make_console(to_errors=as_json)
-    progress, status = RolloutProgress(), console.status("") if console.is_terminal else None
-    paused: list[RolloutEvent] = []
-    if status:
-        status.start()
-    try:
-        while True:
-            found = _get(client, rollout, limit=0, events_after=max(0, progress.last))
-            for line in progress.lines(found, time.monotonic()):
-                with nullcontext() if as_json else printing():
-                    console.print(printable(line), soft_wrap=True)
-            paused = [event for event in found.events if event.kind == "paused"][-1:] or paused
-            if found.state in _ENDED or (
-                leave_paused and found.state == "paused" and not any(e.who for e in paused)
-            ):
-                break
-            if status:
-                status.update(Text(printable(f"{counts(found)} · {found.reason}{countdown(found)}")))
-            time.sleep(_POLL_S)
-    finally:
-        if status:
-            status.stop()
-    if as_json:
-        print_json(_get(client, rollout))
-    else:
-        say(headline(found))
-    if found.state != "done":
-        raise typer.Exit(1)
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {

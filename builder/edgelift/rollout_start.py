@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from edgelift.common import (
 from edgelift.completion import names
 from edgelift.output import say
 from edgelift.plan_file import make_request, parse_words, read_plan_file
-from edgelift.rollout_commands import follow
+from edgelift.rollout_follow import follow
 from edgelift.rollout_options import takes_plan_options
 from edgelift.rollout_preview import preview_lines
 from edgelift_contract.errors import ContractError
@@ -63,11 +64,10 @@ def start(
             **{word: value for word, value in given.items() if value not in (None, [])},
         }
     )
-    client = open_client(site)
     if dry_run:
-        _dry_run(client, request, as_json=as_json)
+        _dry_run(open_client(site), request, as_json=as_json)
     else:
-        _begin(client, request, wait=wait, as_json=as_json)
+        _begin(lambda: open_client(site), request, wait=wait, as_json=as_json)
 
 
 def _dry_run(client: Client, request: RolloutRequest, *, as_json: bool) -> None:
@@ -83,18 +83,19 @@ def _dry_run(client: Client, request: RolloutRequest, *, as_json: bool) -> None:
     )
 
 
-def _begin(client: Client, request: RolloutRequest, *, wait: bool, as_json: bool) -> None:
+def _begin(connect: Callable[[], Client], request: RolloutRequest, *, wait: bool, as_json: bool) -> None:
     import msgspec
 
     from edgelift_fleet.messages import RolloutView
 
+    client = connect()
     if not as_json:
         found = _preview(client, request)
         _show(found)
         request = msgspec.structs.replace(request, seed=found.seed)
     made = client.post("/v1/rollouts", request, RolloutView)
     if wait:
-        follow(client, made.id, as_json=as_json, leave_paused=True)
+        follow(connect, made.id, as_json=as_json, leave_paused=True)
     elif as_json:
         print_json(made)
     else:

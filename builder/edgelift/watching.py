@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: For an answer that is watched for: a server that hangs is told of soon, seconds.
 WATCH_TIMEOUT_S = 10.0
 #: Refusals that no waiting mends.
-_FOR_GOOD = ("not-authorised", "tls-failed")
+FOR_GOOD = ("not-authorised", "tls-failed")
 #: Nobody is asked more often than this, seconds.
 _LEAST_S = 0.1
 #: Lines on a terminal beside the rows: the counts, the table's frame and head, what stands below, the prompt.
@@ -61,15 +61,15 @@ def watch(look: Look, connect: Callable[[], Client], most: int | None, every_s: 
                 screen.view(look(client, rows))
                 first, away_since = False, 0.0
             except TransportError as error:
-                if first or error.code in _FOR_GOOD:
+                if first or error.code in FOR_GOOD:
                     raise
                 away_since = away_since or time.time()
                 screen.away(error, away_since)
-                client = _again(connect, client)
+                client = connect_again(connect, client)
             time.sleep(max(_LEAST_S, every_s))
 
 
-def _again(connect: Callable[[], Client], client: Client) -> Client:
+def connect_again(connect: Callable[[], Client], client: Client) -> Client:
     """A server that was started again may have another port: look where it is now."""
     try:
         return connect()

@@ -5,6 +5,7 @@ A server that goes away meanwhile is waited for, and looked for again: it may co
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,9 +15,9 @@ import typer
 
 from edgelift.common import print_json
 from edgelift.output import make_console, printable, printing, say
-from edgelift.rollout_progress import RolloutProgress, countdown, counts, headline
+from edgelift.rollout_progress import RolloutProgress, countdown, counts, headline, served_so_far
 from edgelift.watching import FOR_GOOD, connect_again
-from edgelift_contract.errors import TransportError
+from edgelift_contract.errors import EdgeliftError, TransportError
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _ENDED = ("done", "rolled-back", "wave-rolled-back", "cancelled")
 _POLL_S = 0.3
+#: So long what a release has served is not asked anew, seconds: it costs the server more than the rollout itself.
+_SO_FAR_S = 10.0
 
 
 def get_view(client: Client, rollout: str, **query: str | int) -> RolloutView:
@@ -59,7 +62,8 @@ def follow(connect: Callable[[], Client], rollout: str, *, as_json: bool, leave_
     try:
         while True:
             found = asked.view(rollout, limit=0, events_after=max(0, progress.last))
-            lines = [asked.news] if found is None else progress.lines(found, time.monotonic())
+            now = time.monotonic()
+            lines = [asked.news] if found is None else progress.lines(found, now, asked.so_far(found, now))
             for line in filter(None, lines):
                 with nullcontext() if as_json else printing():
                     console.print(printable(line), soft_wrap=True)
@@ -91,6 +95,31 @@ class _Steady:
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect, self._client, self.news = connect, connect(), ""
         self._answered = self._away = False
+        self._so_far, self._asked_at = "", -math.inf
+
+    def so_far(self, found: RolloutView, now: float) -> str:
+        """What the release has served since the hour in which the rollout began, asked anew now and then."""
+        from urllib.parse import urlencode
+
+        from edgelift_fleet.messages import LatencyReply
+
+        if now - self._asked_at < _SO_FAR_S or found.state in _ENDED:
+            return self._so_far
+        self._asked_at = now
+        model, _, version = found.release.partition("@")
+        query = {
+            "model": model,
+            "version": version,
+            "phase": "total",
+            "from": found.created_at,
+            "to": found.now + 60,
+        }
+        try:
+            groups = self._client.get(f"/v1/latency?{urlencode(query)}", LatencyReply).groups
+        except EdgeliftError:
+            return self._so_far  # it is no more than a word beside the others
+        self._so_far = served_so_far([group for group in groups if group.slot == found.slot])
+        return self._so_far
 
     def view(self, rollout: str, **query: str | int) -> RolloutView | None:
         """The rollout; None while the server does not answer."""

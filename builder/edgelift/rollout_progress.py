@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 from edgelift.output import shortened
 
 if TYPE_CHECKING:
-    from edgelift_fleet.messages import LookContrast, RolloutSummary, RolloutView
+    from collections.abc import Sequence
+
+    from edgelift_fleet.messages import LatencyGroup, LookContrast, RolloutSummary, RolloutView
 
 #: A line is due after this long without one, seconds: a log that stands still looks like a program that does.
 QUIET_S = 30.0
+#: Of so many classes what is served so far is told, the busiest.
+_CLASSES = 3
 #: Of a look so many comparisons are shown, the worst; all of them stand in `--json`.
 _CONTRASTS = 4
 _OPEN = ("scheduled", "running", "rolling-back", "paused")
@@ -33,12 +37,13 @@ class RolloutProgress:
         self._last_at: float | None = None
         self._changed_at = 0.0
 
-    def lines(self, found: RolloutView, now: float) -> list[str]:
+    def lines(self, found: RolloutView, now: float, so_far: str = "") -> list[str]:
         """What is new, as lines.
 
         Args:
             found: the rollout now.
             now: seconds on any clock that only goes forward.
+            so_far: what the release has served, as `served_so_far` says it; said beside what is waited for.
         """
         new = [] if self._last_at is not None else [opening(found)]
         events = [event for event in found.events if event.seq > self.last]
@@ -53,7 +58,7 @@ class RolloutProgress:
                 quiet = False
             if quiet or not shown:
                 at = max(found.changed_at, found.created_at) + (now - self._changed_at)
-                new.append(event_line(found, at, "waits", waits_for + countdown(found), still=quiet))
+                new.append(event_line(found, at, "waits", waits_for + countdown(found) + so_far, still=quiet))
         if new:
             self._last_at = now
         return new
@@ -105,6 +110,21 @@ def countdown(found: RolloutView) -> str:
         if left_s >= 2 * length_s:
             return f" ({left_s / length_s:.0f} {unit} left)"
     return f" ({left_s:.0f} s left)"
+
+
+def served_so_far(groups: Sequence[LatencyGroup]) -> str:
+    """What a release has served lately: requests, failures, and the latency of each class; empty while it is nothing."""
+    answered, failed = sum(group.ok for group in groups), sum(group.errors for group in groups)
+    if not answered + failed:
+        return ""
+    busiest = sorted(groups, key=lambda group: -group.ok)[:_CLASSES]
+    latency = "".join(
+        f"; {group.hardware_class}{' throttled' if group.throttled else ''} p50 {total.p50_us / 1000:.3g} ms, "
+        f"p95 {total.p95_us / 1000:.3g} ms"
+        for group in busiest
+        if (total := group.phases.get("total")) is not None
+    )
+    return f" So far {answered + failed} requests, {failed} failed{latency}."
 
 
 def event_line(found: RolloutView, at: float, kind: str, text: str, still: bool = False) -> str:

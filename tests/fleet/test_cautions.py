@@ -2,10 +2,10 @@
 
 import pytest
 
-from edgelift.rollout_progress import look_lines
+from edgelift.rollout_progress import look_lines, served_so_far
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.cohorts import Member
-from edgelift_fleet.messages import LookContrast, LookFigures, RolloutLook, RolloutView
+from edgelift_fleet.messages import LatencyGroup, LookContrast, LookFigures, Quantiles, RolloutLook, RolloutView
 from edgelift_fleet.rollout.cautions import Lately, cautions, span
 from edgelift_fleet.rollout.plan import Plan, parse_waves
 
@@ -114,3 +114,31 @@ def test_a_look_is_shown_in_figures() -> None:
         "p 0.0046 against 0.005"
     )
     assert contrast == "    latency p50  arm64-neon      +31.20% (allowed +5.00%), 4 against 146, p 0.0004"
+
+
+def test_what_is_served_so_far_is_told_beside_what_is_waited_for() -> None:
+    total = Quantiles(500, 24100.0, 40000.0, 1.0, 1.0, 1.0)
+    common = {
+        "slot": "digits",
+        "model": "digits",
+        "version": "2",
+        "artifact": "a" * 64,
+        "windows": 1,
+        "start": 0.0,
+        "end": 1.0,
+    }
+    groups = [
+        LatencyGroup(
+            **common,
+            hardware_class="arm64-neon",
+            throttled=False,
+            ok=490,
+            errors=10,
+            phases={"total": total},
+            steps=[],
+        ),
+        LatencyGroup(**common, hardware_class="arm64-neon", throttled=True, ok=10, errors=0, phases={}, steps=[]),
+    ]
+    said = served_so_far(groups)
+    assert said == " So far 510 requests, 10 failed; arm64-neon p50 24.1 ms, p95 40 ms."
+    assert served_so_far([]) == ""

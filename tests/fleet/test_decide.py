@@ -10,8 +10,18 @@ from edgelift_contract.errors import ContractError
 from edgelift_fleet.rollout.decide import decide
 from edgelift_fleet.rollout.decisions import Advance, Finish, Hold, HoldBack, Pause, RollBack
 from edgelift_fleet.rollout.ends import outcomes, tell
+from edgelift_fleet.rollout.looking import planned_looks
 from edgelift_fleet.rollout.plan import Plan, Wave, parse_waves
-from edgelift_fleet.rollout.situation import BAD, OUTSIDE, TERMINAL, UNTOUCHED, DeviceSeen, Observations
+from edgelift_fleet.rollout.situation import (
+    BAD,
+    OUTSIDE,
+    TERMINAL,
+    UNTOUCHED,
+    DeviceSeen,
+    GateSeen,
+    Observations,
+    ServedSoFar,
+)
 from tests.fleet.played import Play
 
 pytestmark = pytest.mark.fleet
@@ -22,6 +32,12 @@ STATUSES = (
 )  # fmt: skip
 STATES = ("scheduled", "running", "paused", "rolling-back", "rolled-back", "wave-rolled-back", "done", "cancelled")
 NOW = 1000.0
+#: What the gate of a wave may have come to, but for a breach.
+GATES = (
+    None, GateSeen(tested=False), GateSeen(tested=True), GateSeen(tested=True, taken=1),
+    GateSeen(tested=True, taken=1, unmeasured=True), GateSeen(tested=True, served=ServedSoFar(ready=False)),
+    GateSeen(tested=True, served=ServedSoFar(ready=True)), GateSeen(tested=False, taken=1, unmeasured=True),
+)  # fmt: skip
 
 
 @st.composite
@@ -34,6 +50,8 @@ def plans(draw: st.DrawFn) -> Plan:
         max_offline=draw(st.sampled_from([None, None, 0, 2])), keep_earlier=draw(st.booleans()),
         approval=draw(st.sampled_from([False, False, True])),
         on_breach=draw(st.sampled_from(["rollback", "rollback", "pause"])),
+        gate_wait_s=draw(st.sampled_from([0.0, 40.0, 3600.0])),
+        gate_unmeasured=draw(st.sampled_from(["pause", "advance"])),
     )  # fmt: skip
 
 
@@ -55,7 +73,10 @@ def situations(draw: st.DrawFn) -> tuple[Plan, Observations]:
     cohort = [d for d in everybody if d not in left]
     away = frozenset(draw(st.sets(st.sampled_from(cohort)))) if cohort else frozenset()
     back = draw(st.sampled_from(["wave", "all"])) if state == "rolling-back" else ""
-    return plan, Observations(state, wave, cohort, devices, away, {"x1": "r1"}, back, draw(st.integers(1, 4)))
+    gate = draw(st.sampled_from(GATES))
+    return plan, Observations(
+        state, wave, cohort, devices, away, {"x1": "r1"}, back, draw(st.integers(1, 4)), gate=gate
+    )
 
 
 @settings(max_examples=600)
@@ -72,6 +93,11 @@ def test_it_advances_only_over_committed_waves(situation: tuple[Plan, Observatio
         assert any(d.status == "committed" for d in counted) or not [d for d in counted if d.wave == seen.wave]
         assert all(d.since + plan.soak_s <= NOW for d in counted if d.status not in ("offline", "held"))
         assert not plan.approval or seen.approved >= seen.wave + 2
+        # Nor over a look that is still to be taken, or that could show nothing, unless the plan or a person says so.
+        gate = seen.gate
+        if gate and gate.tested:
+            assert gate.taken >= planned_looks(plan)
+            assert not gate.unmeasured or plan.gate_unmeasured == "advance"
     if isinstance(decision, Advance):
         assert decision.wave > seen.wave and decision.devices
         assert not {d.device for d in seen.devices if d.status != "held"} & set(decision.devices)

@@ -2,17 +2,21 @@
 
 import json
 import shutil
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from edgelift_agent.testing.ports import free_port
+from edgelift_fleet.messages import AssignManyRequest, AssignOutcome, DeviceSummary, ReleaseView
 from edgelift_fleet.messages.keeping import BackupReport, RestoreReport
 from edgelift_fleet.testing import FleetSimulator, simulated_fleet, wait_until
 from tests.fleet.conftest import Server, edgelift
-from tests.fleet.operating import Operator
+from tests.fleet.operating import QUICK, Operator
+from tests.fleet.test_simulate import living
 
 pytestmark = pytest.mark.fleet
 
@@ -114,3 +118,92 @@ def test_a_damaged_or_truncated_backup_is_told_and_restores_nothing(idle_site: P
         assert not (tmp_path / "new").exists()
         path.unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site.tar"]
+
+
+def test_a_rollout_after_the_restore_reaches_boards_that_had_its_release_already(
+    lasting: Server, boards: FleetSimulator, tmp_path: Path
+) -> None:
+    """Its number must not be one that they know: to the same release for the same rollout they would say nothing new."""
+    boards.add("pi-1", tags={"demo": ""})
+    boards.add("pi-2", tags={"demo": ""}, mqtt=True)
+    operator = Operator(lasting)
+    take(lasting.site, tmp_path / "site.tar", "--with-secrets")
+    before = operator.start("digits@1", waves="100%", gates=[])
+    operator.wait(before, "done")
+
+    lasting.stop()
+    shutil.rmtree(lasting.site)
+    put_back(tmp_path / "site.tar", lasting.site)
+    lasting.start()
+    operator = Operator(lasting)
+    wait_until(lambda: operator.versions("pi-1", "pi-2") == ["1", "1"], what="their word of what they serve")
+    after = operator.start("digits@1", waves="100%", gates=[])
+    done = operator.wait(after, "done")
+    assert {device.device: device.status for device in done.devices} == {"pi-1": "committed", "pi-2": "committed"}
+    assert [boards.devices[name].slots["digits"].generation for name in ("pi-1", "pi-2")] == [1, 1]
+
+
+def test_a_release_that_is_deleted_goes_with_its_blobs_an_hour_later(
+    site: Path, releases: dict[str, Path]
+) -> None:
+    server = Server(site, "--broker", "none").start()
+    try:
+        operator = Operator(server)
+        before = {path.name for path in (site / "blobs").iterdir() if path.is_file()}
+        operator.client.delete("/v1/releases/digits/3", ReleaseView)
+        found = edgelift("blobs", "collect", "--site", site)
+        assert "Deleted: 0 blobs" in found.stdout
+        assert "Not yet: " in found.stdout
+        with closing(sqlite3.connect(site / "edgelift.db")) as db:  # an hour passes
+            marked = {name for (name,) in db.execute("select sha256 from unnamed_blob")}
+            db.execute("update unnamed_blob set since = since - 3700")
+            db.commit()
+        would = edgelift("blobs", "collect", "--site", site, "--dry-run")
+        assert "Would be deleted: " in would.stdout
+        assert {path.name for path in (site / "blobs").iterdir() if path.is_file()} == before
+        done = edgelift("blobs", "collect", "--site", site, "--json")
+        report = json.loads(done.stdout)
+        left = {path.name for path in (site / "blobs").iterdir() if path.is_file()}
+        assert before - left == {one["sha256"] for one in report["blobs"]}
+        assert before - left <= marked
+        assert report["collected"] == len(before - left) > 0
+        assert edgelift("publish", releases["digits@3"], "--site", site).returncode == 0
+        assert {path.name for path in (site / "blobs").iterdir() if path.is_file()} == before
+    finally:
+        server.stop()
+
+
+def test_simulated_boards_are_told_anew_too(lasting: Server, tmp_path: Path) -> None:
+    with living(lasting, 6) as simulation:
+
+        def assign(release: str) -> None:
+            wanted = AssignManyRequest(release=release, to="all", policy=QUICK)
+            Operator(lasting).client.post("/v1/assign", wanted, list[AssignOutcome])
+
+        def fleet() -> list[DeviceSummary]:
+            return Operator(lasting).client.get("/v1/devices", list[DeviceSummary])
+
+        def all_at(version: str, revision: int) -> None:
+            def are() -> bool:
+                found = fleet()
+                at = {
+                    (one.slots[0].version if one.slots else "", one.revision_seen, one.revision) for one in found
+                }
+                return len(found) == 6 and at == {(version, revision, revision)}
+
+            wait_until(are, what=f"all at {version}")
+
+        assign("digits@1")
+        all_at("1", 1)
+        take(lasting.site, tmp_path / "site.tar", "--with-secrets")
+        for number in (2, 3):
+            assign(f"digits@{number}")
+            all_at(str(number), number)
+        lasting.stop()
+        shutil.rmtree(lasting.site)
+        put_back(tmp_path / "site.tar", lasting.site)
+        lasting.start()
+        all_at("1", 4)
+        assign("digits@3")
+        all_at("3", 5)
+        assert simulation.figures().connected == 6

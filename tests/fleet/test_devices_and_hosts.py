@@ -134,15 +134,13 @@ def test_a_site_restored_from_a_backup_overtakes_its_devices(
     wait_online(server)
     assign(server, "digits@1")
     wait_until(lambda: summary(server).revision_seen == 1)
-    server.stop()
-    shutil.copytree(server.site, tmp_path / "backup")
-    server.start()
+    assert edgelift("backup", tmp_path / "site.tar", "--with-secrets", "--site", server.site).returncode == 0
     for release in ("digits@2", "digits@3"):
         assign(server, release)
     wait_until(lambda: summary(server).revision_seen == 3)
     server.stop()
     shutil.rmtree(server.site)
-    shutil.copytree(tmp_path / "backup", server.site)
+    assert edgelift("restore", tmp_path / "site.tar", server.site).returncode == 0
     began = time.monotonic()
     server.start()
 

@@ -19,6 +19,9 @@ import pytest
 import sqlalchemy as sa
 
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.histogram import Histogram
+from edgelift_contract.telemetry import Batch, Item, Window
+from edgelift_fleet import telemetry
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.keeping import archive
 from edgelift_fleet.keeping.backup import back_up, verify
@@ -294,6 +297,26 @@ def test_a_rollback_under_way_goes_on_with_time_of_its_own(site: Path, tmp_path:
         control.answer("pi-2")
         control.look(3)
         assert control.show(rollout).state == "rolled-back"
+
+
+def test_telemetry_that_the_backup_does_not_know_is_stored_once(site: Path, tmp_path: Path) -> None:
+    def deliver(folder: Path, *seqs: int) -> int:
+        items = [Item(seq, window=Window(
+            start=time.time() - 60, end=time.time(), slot="digits", generation=1, artifact="a" * 64, model="digits",
+            version="1", ok=10, latency_us={"total": Histogram().to_data()},
+        )) for seq in seqs]  # fmt: skip
+        with closing(Database(load_site(folder).database)) as db, db.write(SITE) as session:
+            return telemetry.store(session, Batch(schema=1, device="pi-1", epoch="outbox", items=items))
+
+    with direct(site) as control:
+        control.add("pi-1")
+    assert deliver(site, 1, 2, 3) == 3
+    take(site, tmp_path / "site.tar")
+    assert deliver(site, 4, 5) == 2  # confirmed, so the device has them no more
+    restore(tmp_path / "site.tar", tmp_path / "new")
+    assert deliver(tmp_path / "new", 2, 3, 6, 7) == 2
+    assert deliver(tmp_path / "new", 5, 6, 7, 8) == 2
+    assert len(contents(tmp_path / "new")["telemetry_minute"]) == 7
 
 
 # --- told to end, and disks that refuse

@@ -108,6 +108,8 @@ def _refuse_existing(folder: Path) -> None:
             "conflict", f"{what} {folder} already; nothing was changed.",
             hint="Name a new folder; or move the old one away, once its server is stopped.",
         )  # fmt: skip
+    if folder.exists() and folder.is_mount():
+        raise ContractError("conflict", f"{folder} is a disk of its own.", hint="Name a new folder on it.")
 
 
 @contextmanager

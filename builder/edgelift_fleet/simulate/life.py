@@ -146,13 +146,16 @@ class Life:
                 if not self.linked:
                     await self._poll(0)
                     self._now_linked()
-                await self._poll(self._poll_wait_s)
-                self._hearing.reset()
+                if await self._poll(self._poll_wait_s):
+                    self._hearing.reset()
+                else:
+                    await self._hearing.wait()
             except OSError as error:
                 self.linked = False
                 await self._broke(error, self._hearing)
 
-    async def _poll(self, wait_s: float) -> None:
+    async def _poll(self, wait_s: float) -> bool:
+        """Ask once; False when the host counts lower than this board has seen: it is told, and asked again after a while."""
         board = self.board
         path = routes.desired_path(board.name) + (f"?wait_s={wait_s:g}" if wait_s else "")
         headers = [f'If-None-Match: "{board.revision}"']
@@ -160,10 +163,7 @@ class Life:
             headers.append(f"{ASSIGNMENT_HEADER}: {board.held}")
         answer = await self._call(self._asking, "GET", path, headers=headers, wait_s=wait_s)
         self._counts.polls += 1
-        if answer.status == 200 and not self._take(answer.body):
-            raise ConnectionError(
-                "the host's assignment is older than what this board has seen"
-            )  # it is told, and asked again
+        return answer.status != 200 or self._take(answer.body)
 
     async def _by_mqtt(self, access: BrokerAccess) -> None:
         """Connected again and again, until the broker takes us no more."""

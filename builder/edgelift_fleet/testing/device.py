@@ -97,6 +97,7 @@ class SimulatedDevice:
         self.client: Any = None
         self.broker: BrokerAccess | None = None
         self.errors: list[str] = []
+        self._linked_again = False
 
     def start(self) -> SimulatedDevice:
         """Enrol and live, in a thread."""
@@ -179,15 +180,19 @@ class SimulatedDevice:
         while not self._stopping.is_set():
             try:
                 data = self._next()
+                if self._linked_again:
+                    self._linked_again = False
+                    self.report()  # the whole state, as the agent's: so whatever was lost corrects itself
                 if data is not None:
                     self.take(data)
             except (requests.RequestException, OSError) as error:
+                self._linked_again = True
                 self.errors.append(str(error))
                 self._stopping.wait(0.2)
                 if isinstance(error, requests.HTTPError) and error.response.status_code == 404:
-                    self._introduce_again()
+                    self._enrol_again()
 
-    def _introduce_again(self) -> None:
+    def _enrol_again(self) -> None:
         """To a host that doesn't know it any more."""
         try:
             self.enrol()
@@ -199,7 +204,8 @@ class SimulatedDevice:
         if self.client is not None:
             self._wake.wait(1)
             self._wake.clear()
-            return self._inbox.pop() if self._inbox else None
+            inbox, self._inbox = self._inbox, []
+            return inbox[-1] if inbox else None
         headers = {"If-None-Match": f'"{self.revision}"', ASSIGNMENT_HEADER: self.held}
         path = f"{routes.desired_path(self.name)}?wait_s=0.5"
         response = self._call("GET", path, headers=headers)
@@ -339,10 +345,11 @@ class SimulatedDevice:
         )
         self.client.on_message = self._on_message
         # Also over every later connection: a broker that was started again knows neither birth nor subscription.
-        self.client.on_connect = lambda *_: self._introduce()
+        self.client.on_connect = lambda *_: self._introduce(again=True)
         self._introduce()
 
-    def _introduce(self) -> None:
+    def _introduce(self, *, again: bool = False) -> None:
+        self._linked_again = again
         self.client.publish(routes.state_topic(self.name), self._presence(online=True), 1, retain=True)
         self.client.subscribe(routes.desired_topic(self.name), 1)
 

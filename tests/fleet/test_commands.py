@@ -48,6 +48,12 @@ def test_every_command_prints_json_if_told_to(name: str) -> None:
     assert "--json" in options(COMMANDS[name]), "give it JsonOption, or a reason in WITHOUT_JSON"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_every_option_says_what_it_is(name: str) -> None:
+    silent = [param.name for param in COMMANDS[name].params if not param.help]
+    assert COMMANDS[name].help and not silent
+
+
 @pytest.mark.parametrize("name", [name for name, one in COMMANDS.items() if "--site" in options(one)])
 def test_a_command_reaches_a_control_plane_elsewhere_unless_it_is_about_the_folder(name: str) -> None:
     assert ({"--server", "--token-file"} <= options(COMMANDS[name])) == (name not in LOCAL)

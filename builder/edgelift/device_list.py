@@ -21,6 +21,7 @@ from edgelift.listing import (
     WatchOption,
     ask,
     counted,
+    is_list,
     left_of,
     show_list,
     with_query,
@@ -78,7 +79,7 @@ def devices(
     as_json: JsonOption = False,
 ) -> None:
     """List devices, counts first: what runs where, since when, and how the last update ended; or show or mend one."""
-    if context.invoked_subcommand is not None:
+    if not is_list(context):
         return
     query: Query = [
         ("to", selector(to or "")), ("class", hardware_class), *(("tag", one) for one in tag or ()), ("release", release),

@@ -43,6 +43,9 @@ WatchOption = Annotated[
 ]  # fmt: skip
 EveryOption = Annotated[str, typer.Option("--every", help="How often with --watch, as 2s.")]
 
+#: Options that a group hands on to its commands.
+_WHERE = ("site", "server", "token_file")
+
 T = TypeVar("T")
 #: A query as name and value; a name may come several times, and an empty value is not sent.
 Query = Sequence[tuple[str, str]]
@@ -110,6 +113,24 @@ class ListView:
 
 #: Asks the server for a list, of so many rows at most (None: all).
 Look = Callable[["Client", int | None], ListView]
+
+
+def is_list(context: typer.Context) -> bool:
+    """Is the list asked for, and none of its group's commands?
+
+    Raises:
+        ContractError: `malformed` for options of the list in front of such a command, where they would mean nothing.
+    """
+    if context.invoked_subcommand is None:
+        return True
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name or "")
+        if source is not None and source.name == "COMMANDLINE" and param.name not in _WHERE:
+            raise ContractError(
+                "malformed", f"{param.opts[0]} stands before `{context.invoked_subcommand}` and is of the list.",
+                hint="Put it behind.",
+            )  # fmt: skip
+    return False
 
 
 def show_list(view: ListView) -> None:

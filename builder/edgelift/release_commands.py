@@ -35,6 +35,7 @@ from edgelift.listing import (
     WatchOption,
     ask,
     counted,
+    is_list,
     left_of,
     show_list,
 )
@@ -127,7 +128,7 @@ def _releases(
     as_json: JsonOption = False,
 ) -> None:
     """List releases, newest first: how many, then each with what it has for which boards; or do something with one."""
-    if context.invoked_subcommand is not None:
+    if not is_list(context):
         return
     query: Query = [("name", model), ("retired", "" if retired is None else str(retired).lower())]
     wish = PageWish(limit, after, whole, sort)

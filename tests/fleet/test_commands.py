@@ -102,6 +102,12 @@ def test_a_control_plane_that_cannot_be_spoken_to(way: tuple[str, ...], code: st
     assert done.returncode == 1 and f"({code})" in done.stderr and not done.stdout
 
 
+@pytest.mark.parametrize("group, command", [("devices", "show"), ("releases", "show")])
+def test_an_option_of_a_list_before_a_command_is_not_ignored(group: str, command: str, idle_site: Path) -> None:
+    done = edgelift(group, "--json", "--site", idle_site, command, "digits@1")
+    assert done.returncode == 1 and "(malformed)" in done.stderr and "Put it behind." in done.stderr
+
+
 def test_a_new_site_and_a_server_tell_of_themselves_in_json(tmp_path: Path) -> None:
     site = tmp_path / "site"
     made = [json.loads(edgelift("init", site, "--json").stdout) for _ in range(2)]

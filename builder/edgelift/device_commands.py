@@ -109,6 +109,9 @@ def _show_device(found: DeviceDetail) -> None:
         )
     for line in faults_in_words(device):
         say(line)
+    if found.dropped:
+        gone = ", ".join(f"{number} {what}" for what, number in found.dropped.items())
+        say(f"More than is kept of one device: the oldest {gone} are gone.")
     show_table(
         ("slot", "state", "runs", "generation", "since", "last update"),
         [

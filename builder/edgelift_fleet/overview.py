@@ -12,6 +12,7 @@ from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import to_desired
 from edgelift_fleet.devices import LastSeen, get_device, is_online, tags_of
+from edgelift_fleet.dropped import dropped
 from edgelift_fleet.messages import (
     DeviceDetail,
     DeviceSummary,
@@ -58,6 +59,7 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
         ],
         events=events,
         windows_received=telemetry.count_windows(session, device),
+        dropped=dropped(session, device),
     )
 
 

@@ -17,8 +17,10 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from edgelift_contract import codec
 from edgelift_contract.report import Presence, Report, SlotReport, UpdateReport
+from edgelift_fleet.caps import KEPT
 from edgelift_fleet.db import among
 from edgelift_fleet.devices import set_device_tags, set_facts
+from edgelift_fleet.dropped import drop_count
 from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow, table_of
 
@@ -114,12 +116,24 @@ class Known:
             names = [*UpdateKey._fields, "outcome", "body", "first_at", "last_at"]
             rows = [{name: getattr(row, name) for name in names} for row in self._added]
             session.execute(sa.insert(table_of(UpdateHistoryRow)), rows)
+            _bound_history(session, {row.device for row in self._added})
 
     def set_tags(self, session: Session, device: str, tags: dict[str, str]) -> None:
         """As `set_device_tags`, but for tags that stand already."""
         if self._tags.get(device, {}) != tags:
             set_device_tags(session, device, tags)
             self._tags[device] = dict(tags)
+
+
+def _bound_history(session: Session, devices: Collection[str], most: int = KEPT["updates"].rows) -> None:
+    """Of each of these devices the newest updates stay; how many went is counted."""
+    row = UpdateHistoryRow
+    number = sa.func.count()
+    query = sa.select(row.device, number).where(among(session, row.device, devices)).group_by(row.device)
+    for device, found in session.execute(query.having(number > most)).all():
+        oldest = sa.select(row.id).where(row.device == device).order_by(row.last_at, row.id).limit(found - most)
+        session.execute(sa.delete(row).where(row.id.in_(oldest)).execution_options(synchronize_session=False))
+        drop_count(session, device, {"updates": found - most})
 
 
 def _updates(report: Report) -> list[UpdateReport]:

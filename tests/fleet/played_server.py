@@ -120,6 +120,8 @@ class InProcess:
             "content-length": str(len(data)),
             **(headers or {}),
         }
+        if data:
+            sent.setdefault("content-type", "application/json")
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
             "raw_path": path.encode(), "query_string": query.encode(), "scheme": "http", "root_path": "",

@@ -122,7 +122,9 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 
 
 class DeviceDetail(msgspec.Struct, frozen=True):
-    """Everything about a device. Histories are newest first."""
+    """Everything about a device. Histories are newest first. `dropped`: of what it had more than is kept of one device, the
+    oldest so many went: `updates`, `windows`, `sums`, `gauges`, `notes`, `outboxes`.
+    """
 
     device: DeviceSummary
     enrolled_at: float
@@ -133,6 +135,7 @@ class DeviceDetail(msgspec.Struct, frozen=True):
     history: list[HistoryEntry]
     events: list[DeviceEvent]
     windows_received: int
+    dropped: dict[str, int] = {}
 
 
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -18,10 +18,14 @@ from edgelift_fleet.messages import RolloutEvent
 from edgelift_fleet.rollout.ends import many, named
 from edgelift_fleet.rollout.judge import Kept, Standing
 from edgelift_fleet.rollout.observe import Placed, rollout_id
-from edgelift_fleet.rollout.situation import BAD
+from edgelift_fleet.rollout.situation import BAD, DeviceStatus
 from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
+#: Events of a rollout that are kept.
+MAX_KEPT = 10_000
+#: Those that devices bring about, again and again if they like.
+_PASSING = (*get_args(DeviceStatus), "joined", "dropped")
 #: Of as many devices at once each has an event of its own.
 _EACH = 3
 
@@ -103,6 +107,25 @@ def remember(session: Session, row: RolloutRow, found: Mapping[str, Placed], now
                 note(session, row, status, _of_one(one.kept, one.standing))
         else:
             note(session, row, status, _of_many(status, ones), devices={status: [one.kept.device for one in ones]})
+    if told:
+        _bound(session, row)
+
+
+def _bound(session: Session, row: RolloutRow, most: int = MAX_KEPT) -> None:
+    """Of a rollout with too many events the oldest about single devices go, a tenth of all at once: a device can have its
+    standing change for ever. States, waves, gates and orders stay.
+    """
+    event = RolloutEventRow
+    session.flush()
+    number = session.scalar(sa.select(sa.func.count()).where(event.rollout == row.number)) or 0
+    if number <= most:
+        return
+    about_devices = sa.and_(event.rollout == row.number, event.kind.in_(_PASSING))
+    oldest = sa.select(event.id).where(about_devices).order_by(event.id).limit(number - most + most // 10)
+    gone = session.connection().execute(sa.delete(event).where(event.id.in_(oldest))).rowcount
+    if gone:
+        text = f"The {gone} oldest events of devices were dropped: {most} are kept of a rollout."
+        note(session, row, "dropped", text)
 
 
 def is_news(one: Placed) -> bool:

@@ -100,6 +100,15 @@ class TagRow(Base):
     source: Mapped[str] = mapped_column(sa.String(16))
 
 
+class DeviceDroppedRow(Base):
+    """How many of something went of a device because it had too many (`caps`)."""
+
+    __tablename__ = "device_dropped"
+    device: Mapped[str] = mapped_column(sa.ForeignKey("device.id"), primary_key=True)
+    what: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    number: Mapped[int] = mapped_column(sa.BigInteger)
+
+
 class SlotStateRow(Base):
     """What a device reported of a slot; `last_update` is the contract's UpdateReport or empty."""
 

@@ -9,6 +9,7 @@
     query      latency by version, class, throttling; of the fleet, a tag, a device
     gauges     temperature, throttling, memory, disk
     notes      swaps and events
+    trimming   what a device has too much of
     retention  how long what is kept; samples: which devices' minutes are kept longer
     export     everything as JSON lines
     keeper     the thread that folds and sweeps

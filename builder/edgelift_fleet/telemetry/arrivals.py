@@ -82,6 +82,11 @@ class Arrivals:
             del self._starts[1], self._ends[0]
 
     @property
+    def total(self) -> int:
+        """How many came."""
+        return sum(self._ends) - sum(self._starts)
+
+    @property
     def runs(self) -> list[tuple[int, int]]:
         """The runs: (first, one past the last)."""
         return list(zip(self._starts, self._ends, strict=True))

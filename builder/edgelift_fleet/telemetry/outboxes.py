@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_fleet.db import among, insert_new
+from edgelift_fleet.dropped import windows_of_dropped_outboxes
 from edgelift_fleet.tables import TelemetryEpochRow, table_of
 from edgelift_fleet.telemetry.arrivals import Arrivals
 
@@ -25,12 +26,15 @@ class Origin:
         arrivals: which of its items came.
         windows: how many of them were windows.
         before: `arrivals` as they are stored.
+        total_before: how many items had come by then; new: was it made just now?
     """
 
     id: int
     arrivals: Arrivals
     windows: int
     before: bytes
+    total_before: int
+    new: bool = False
 
 
 def outboxes_of(session: Session, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Origin]:
@@ -44,7 +48,10 @@ def outboxes_of(session: Session, wanted: Collection[tuple[str, str]]) -> dict[t
         insert_new(
             session, TelemetryEpochRow, [{"device": d, "epoch": e, "seen": empty} | _NEW for d, e in missing]
         )
-        found |= _read(session, missing)
+        made = _read(session, missing)
+        for outbox in made.values():
+            outbox.new = True
+        found |= made
     return found
 
 
@@ -60,10 +67,11 @@ def _read(session: Session, wanted: Collection[tuple[str, str]]) -> dict[tuple[s
         .order_by(row.device, row.epoch)
         .with_for_update()
     )
-    return {
-        (device, epoch): Origin(number, Arrivals(seen), windows, seen)
-        for device, epoch, number, seen, windows in session.execute(query)
-    }
+    found = {}
+    for device, epoch, number, seen, windows in session.execute(query):
+        arrivals = Arrivals(seen)
+        found[device, epoch] = Origin(number, arrivals, windows, seen, arrivals.total)
+    return found
 
 
 def save_outboxes(session: Session, outboxes: Iterable[Origin], now: float) -> None:
@@ -86,6 +94,6 @@ def save_outboxes(session: Session, outboxes: Iterable[Origin], now: float) -> N
 
 
 def count_windows(session: Session, device: str) -> int:
-    """How many windows the device has delivered, ever."""
+    """How many windows the device has delivered, ever: also by outboxes that are forgotten."""
     query = sa.select(sa.func.sum(TelemetryEpochRow.windows)).filter_by(device=device)
-    return int(session.scalar(query) or 0)
+    return int(session.scalar(query) or 0) + windows_of_dropped_outboxes(session, device)

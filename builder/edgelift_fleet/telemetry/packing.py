@@ -29,6 +29,8 @@ TYPES: Mapping[int, np.dtype[Any]] = {
     4: np.dtype("<u4"),
     8: np.dtype("<i8"),
 }
+#: Agents record at scale 4. Anything finer would grow, joined over all latencies that there are, to megabytes.
+FINEST = 6
 #: Thousandths beyond this are kept as a float: MessagePack's integers end at 2^63.
 LARGEST = 2**62
 
@@ -74,7 +76,11 @@ def width_for(largest: int) -> int:
 
 
 def pack_part(data: HistogramData) -> Part:
-    """A histogram from the wire as a part."""
+    """A histogram from the wire as a part; no finer than `FINEST`."""
+    if data.scale > FINEST:
+        coarser = Histogram(FINEST)
+        coarser.merge(Histogram.from_data(data))
+        data = coarser.to_data()
     counts = data.counts
     largest = max(counts, default=0)
     width = width_for(largest)

@@ -1,7 +1,8 @@
 """What latency is summed by: series of a device, and of the fleet. Their number is bounded, whatever devices claim.
 
 A device has at most `MAX_PER_DEVICE` series, and artifacts that the site never published make at most
-`MAX_UNPUBLISHED` series of the fleet; what comes beyond is summed together under `OTHER`. Nothing is lost but the name.
+`MAX_UNPUBLISHED` series of the fleet, of which one device makes few; what comes beyond is summed together under
+`OTHER`. Nothing is lost but the name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from edgelift_fleet.tables import ArtifactRow, TelemetryFleetSeriesRow, Telemetr
 
 MAX_PER_DEVICE = 256
 MAX_UNPUBLISHED = 256
+#: … of which one device makes at most so many: it takes no other's place.
+MAX_UNPUBLISHED_OF_ONE = 16
 #: The slot, model and version under which the rest is summed; no name in the contract has parentheses.
 OTHER = "(other)"
 
@@ -46,6 +49,7 @@ class SeriesOf:
         self._ids: dict[_Key, int] = {}
         self._number: dict[str, int] = dict.fromkeys(classes, 0)
         self._fleet: dict[_Key, int] = {}
+        self._unpublished_of: Counter[str] = Counter()
         self._read(list(classes))
 
     def _read(self, devices: list[str]) -> None:
@@ -95,9 +99,26 @@ class SeriesOf:
     def _fleet_series(self, key: _Key) -> int:
         """The series of the fleet that a device's counts towards; looked up once for all devices that share it."""
         shared = key._replace(device="", probation=False)
-        if shared not in self._fleet:
-            self._fleet[shared] = _fleet_series(self._session, shared)
-        return self._fleet[shared]
+        found = self._fleet.get(shared)
+        if found is None:
+            found = _find(self._session, shared)
+        if found is None and not _is_published(self._session, key.artifact):
+            if self._crowds(key.device) or _unpublished(self._session) >= MAX_UNPUBLISHED:
+                # Not remembered under its name: another device may still have a series of that.
+                other = shared._replace(slot=OTHER, artifact="", model=OTHER, version=OTHER)
+                return self._fleet.setdefault(other, _find(self._session, other) or _make(self._session, other))
+            self._unpublished_of[key.device] += 1
+        self._fleet[shared] = found = found or _make(self._session, shared)
+        return found
+
+    def _crowds(self, device: str) -> bool:
+        """Has this device as many series of artifacts that were never published as one may?"""
+        if device not in self._unpublished_of:  # (a Counter answers 0 and keeps nothing)
+            series, fleet = TelemetrySeriesRow, TelemetryFleetSeriesRow
+            query = sa.select(sa.func.count(sa.distinct(series.fleet))).join(fleet, fleet.id == series.fleet)
+            query = query.where(series.device == device, fleet.artifact.not_in(sa.select(ArtifactRow.id)))
+            self._unpublished_of[device] = self._session.scalar(query) or 0
+        return self._unpublished_of[device] >= MAX_UNPUBLISHED_OF_ONE
 
 
 def _short(text: str) -> str:
@@ -105,20 +126,21 @@ def _short(text: str) -> str:
     return text.replace("\0", "")[:64]
 
 
-def _fleet_series(session: Session, key: _Key) -> int:
-    """The series of the fleet that a device's counts towards; made where it is new."""
-    wanted = {name: getattr(key, name) for name in ("slot", "artifact", "model", "version", "hardware_class")}
-    wanted["throttled"] = key.throttled
-    row = TelemetryFleetSeriesRow
-    query = sa.select(row.id)
-    found = session.scalar(query.filter_by(**wanted))
-    if found is None and not _is_published(session, key.artifact) and _unpublished(session) >= MAX_UNPUBLISHED:
-        wanted |= {"slot": OTHER, "artifact": "", "model": OTHER, "version": OTHER}
-        found = session.scalar(query.filter_by(**wanted))
-    if found is None:
-        insert_new(session, row, [wanted])
-        found = session.scalars(query.filter_by(**wanted)).one()
-    return found
+def _find(session: Session, key: _Key) -> int | None:
+    """The series of the fleet, if there is one; `device` and `probation` tell nothing here."""
+    return session.scalar(sa.select(TelemetryFleetSeriesRow.id).filter_by(**_shared(key)))
+
+
+def _make(session: Session, key: _Key) -> int:
+    insert_new(session, TelemetryFleetSeriesRow, [_shared(key)])
+    return session.scalars(sa.select(TelemetryFleetSeriesRow.id).filter_by(**_shared(key))).one()
+
+
+def _shared(key: _Key) -> dict[str, str | bool]:
+    return {
+        name: getattr(key, name)
+        for name in ("slot", "artifact", "model", "version", "hardware_class", "throttled")
+    }
 
 
 def _is_published(session: Session, artifact: str) -> bool:

@@ -11,7 +11,8 @@ board can have measured is set aside (`plausible`, `doubts`): it came, and count
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, SwapRecord, Window
+from edgelift_fleet.caps import KEPT, Keep, Kind
 from edgelift_fleet.db import among
 from edgelift_fleet.tables import (
     DeviceRow,
@@ -35,6 +37,7 @@ from edgelift_fleet.telemetry.outboxes import Origin, outboxes_of, save_outboxes
 from edgelift_fleet.telemetry.packing import pack
 from edgelift_fleet.telemetry.plausible import doubt_gauge, doubt_window
 from edgelift_fleet.telemetry.series import SeriesOf
+from edgelift_fleet.telemetry.trimming import due, trim
 
 #: A window that began longer before, or longer after it was received, seconds, comes from a clock that is wrong: a
 #: board without one believes it is 1970 until it reaches a time server.
@@ -70,7 +73,11 @@ def store(session: Session, batch: Batch) -> int:
 
 
 def store_many(
-    session: Session, batches: Sequence[Batch], *, received_at: float | None = None
+    session: Session,
+    batches: Sequence[Batch],
+    *,
+    received_at: float | None = None,
+    kept: Mapping[Kind, Keep] = KEPT,
 ) -> list[int | ContractError]:
     """Keep batches of any devices, each held to `check_batch` before. Inside a write transaction.
 
@@ -78,6 +85,7 @@ def store_many(
         session: of the database.
         batches: in the order in which they came.
         received_at: host's clock, seconds since 1970; now when left out.
+        kept: how much of one device is.
 
     Returns:
         For each batch how many of its items were new, or `not-found` when its device never enrolled.
@@ -96,6 +104,8 @@ def store_many(
         done.append(rows.take(batch, outboxes[batch.device, batch.epoch]))
     rows.write(session)
     save_outboxes(session, outboxes.values(), now)
+    for device in due(session, outboxes, rows.size_bytes):
+        trim(session, device, kept)
     return done
 
 
@@ -120,6 +130,7 @@ class _Rows:
         self._notes: list[dict[str, Any]] = []
         self._newest: dict[str, tuple[int, bytes]] = {}
         self._doubts: dict[str, SetAside] = {}
+        self._bytes: Counter[str] = Counter()
 
     def take(self, batch: Batch, outbox: Origin) -> int:
         """Add the items of a batch that did not come before; returns how many."""
@@ -147,7 +158,13 @@ class _Rows:
             self._doubt(device, why).windows += 1
             return
         self._windows.append((device, window))
-        self._minutes.append(self._minute(epoch, seq, window))
+        made = self._minute(epoch, seq, window)
+        self._minutes.append(made)
+        self._bytes[device] += len(made["body"])
+
+    def size_bytes(self, device: str) -> int:
+        """What was added of a device: bytes of its bodies."""
+        return self._bytes[device]
 
     def _doubt(self, device: str, why: str) -> SetAside:
         found = self._doubts.setdefault(device, SetAside())
@@ -173,7 +190,9 @@ class _Rows:
             return
         kind, note = ("swap", item.swap) if item.swap is not None else ("event", item.event)
         if note is not None:
-            self._notes.append(_note(device, epoch, item.seq, kind, note, self._now))
+            made = _note(device, epoch, item.seq, kind, note, self._now)
+            self._notes.append(made)
+            self._bytes[device] += len(made["body"])
 
     def _gauge(self, device: str, epoch: int, seq: int, gauges: Gauges) -> None:
         start, stop = self._span(gauges.start, gauges.end)

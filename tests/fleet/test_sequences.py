@@ -51,7 +51,6 @@ def test_any_sequence_of_calls(template: Path, releases: dict[str, Path]) -> Non
 def test_any_sequence_of_calls_on_postgresql(
     tmp_path: Path, own_postgres: Postgres, releases: dict[str, Path]
 ) -> None:
-    own_postgres.start()
     template = make_site(tmp_path / "site", releases, own_postgres.database("sequences"))
     kind = type("Few", (OnPostgres,), {"template": template, "releases": releases, "cluster": own_postgres})
     run_state_machine_as_test(kind, settings=settings(QUICK, max_examples=4, stateful_step_count=30))

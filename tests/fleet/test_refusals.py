@@ -4,6 +4,7 @@ A new route, or a new code of a route, fails this until it is: what a document p
 """
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgelift_contract.ids import LARGEST_COUNT
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.api.declared import FAULTS
 from edgelift_fleet.db import SITE
-from edgelift_fleet.tables import ArtifactRow, AssignmentRow, DeviceRow, ReleaseRow, RolloutRow
+from edgelift_fleet.tables import ArtifactRow, AssignmentRow, DeviceRow, KeptAnswerRow, ReleaseRow, RolloutRow
 from tests.fleet.conftest import both_engines
 from tests.fleet.declared_answers import Declared, Operation, declared_api
 from tests.fleet.direct import FACTS
@@ -234,6 +235,17 @@ def of_rollouts(refused: Refused) -> None:
         refused(name, "unreadable-row", body=example(refused, name, release="digits@1", to="all"))
 
 
+def of_conditions(refused: Refused) -> None:
+    """A key that another request had, and a thing that others changed."""
+    kept = {"key": "taken", "request": "another", "at": time.time(), "size_bytes": 2, "body": "{}"}
+    refused.change(sa.insert(KeptAnswerRow).values(kept))
+    for name, operation in refused.declared.operations.items():
+        if "key-reused" in operation.codes:
+            refused(name, "key-reused", headers={"Idempotency-Key": "taken"})
+        if "changed-meanwhile" in operation.codes:
+            refused(name, "changed-meanwhile", headers={"If-Match": '"other-one"'})
+
+
 def of_keeping(refused: Refused) -> None:
     """A manifest is gone, so what else it names isn't known."""
     with refused.boards.db.read() as session:
@@ -249,6 +261,7 @@ def test_every_declared_refusal_happens_and_no_other(refused: Refused, tmp_path:
     of_lists(refused)
     of_releases(refused, tmp_path)
     of_rollouts(refused)
+    of_conditions(refused)
     of_every_route(refused)
     of_keeping(refused)
     assert not refused.others, "\n".join(refused.others)

@@ -1,13 +1,14 @@
 """The operators' API as the command line calls it: finds the running server by its site, speaks HTTP or HTTPS.
 
-Reading is tried again when no connection could be made or it broke off: a server that is being started again
-is no error yet. A command that changes something is sent again only if it was never sent: nobody wants a rollout
-started twice.
+A call is made again when no connection could be made or it broke off: a server that is being started again is no error
+yet. A command that changes something bears a key of its own, under which the server carries it out once, however often
+it comes: nobody wants a rollout started twice.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,17 +135,17 @@ class Client:
         return _decoded(self._answer(method, path, body), kind)
 
     def _answer(self, method: str, path: str, body: bytes | Callable[[], _Told] | None) -> requests.Response:
+        key = secrets.token_hex(16) if method in ("POST", "DELETE") else ""
         for delay_s in (*self._delays_s, None):
             try:
                 if callable(body):
                     with body() as file:
                         response = self._send(method, path, file)
                 else:
-                    response = self._send(method, path, body)
+                    response = self._send(method, path, body, key=key)
                 break
             except TransportError as error:
-                again = error.code == "unreachable" and (method in ("GET", "PUT") or isinstance(error, _NotSent))
-                if delay_s is None or not again:
+                if delay_s is None or error.code != "unreachable":
                     raise
                 time.sleep(delay_s)
         if response.status_code >= 300:
@@ -152,12 +153,13 @@ class Client:
         return response
 
     def _send(
-        self, method: str, path: str, body: bytes | _Told | None, *, stream: bool = False
+        self, method: str, path: str, body: bytes | _Told | None, *, key: str = "", stream: bool = False
     ) -> requests.Response:
         try:
             return self._session.request(
-                method, self._url + path, data=body, timeout=self._timeout_s, allow_redirects=False, stream=stream
-            )
+                method, self._url + path, data=body, headers={"Idempotency-Key": key} if key else None,
+                timeout=self._timeout_s, allow_redirects=False, stream=stream,
+            )  # fmt: skip
         except requests.exceptions.SSLError as error:
             raise TransportError(
                 "tls-failed",
@@ -172,8 +174,7 @@ class Client:
             ) from error
         except requests.exceptions.RequestException as error:
             refused = "refused" in _cause(error).lower()
-            kind = _NotSent if refused else TransportError
-            raise kind(
+            raise TransportError(
                 "unreachable",
                 f"The server at {self._url} cannot be reached: {_cause(error)}.{'' if refused else _maybe_done(method)}",
                 hint="Start it: edgelift serve.",
@@ -221,10 +222,6 @@ class BlobsMissing(ContractError):
     def __init__(self, code: str, message: str, *, hint: str, missing: list[str]) -> None:
         super().__init__(code, message, hint=hint)
         self.missing = missing
-
-
-class _NotSent(TransportError):
-    """No connection was made: nothing can have happened."""
 
 
 def _maybe_done(method: str) -> str:

@@ -1,7 +1,9 @@
 """The operators' client on real sockets: what it tries again, what never, whom it trusts, and what it says."""
 
+import contextlib
 import http.server
 import shutil
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,9 @@ import pytest
 
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_fleet.client import RETRY_DELAYS_S, Client
+from edgelift_fleet.messages import RolloutRequest, RolloutSummary, RolloutView
+from edgelift_fleet.testing import FleetSimulator
+from tests.fleet.conftest import Server
 from tests.simulators.certificates import make_certificate
 
 pytestmark = pytest.mark.fleet
@@ -24,11 +29,13 @@ class Host:
 
     def __init__(self, broken: int = 0, certificate: Path | None = None, *, late: bool = False) -> None:
         self.seen: list[tuple[str, str]] = []
+        self.keys: list[str] = []
         host = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 host.seen.append((self.command, self.headers.get("Authorization", "")))
+                host.keys.append(self.headers.get("Idempotency-Key", ""))
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if len(host.seen) <= broken:
                     self.connection.close()
@@ -82,11 +89,71 @@ def test_reading_is_given_up_after_its_last_try() -> None:
     assert failed.value.code == "unreachable" and len(host.seen) == len(RETRY_DELAYS_S) + 1
 
 
-def test_a_command_that_may_have_been_carried_out_is_not_sent_twice() -> None:
+def test_a_command_that_may_have_been_carried_out_is_sent_again_under_its_key() -> None:
+    with Host(broken=2) as host:
+        client = Client(host.url, "secret")
+        assert client.post("/v1/x", {}, list[int]) == [] and client.post("/v1/x", {}, list[int]) == []
+    first, *again, other = host.keys
+    assert len(first) == 32 and again == [first, first] and other != first
+
+
+class Cut:
+    """Stands between a client and a server, and breaks off the first answer: what was asked for is done by then."""
+
+    def __init__(self, url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        self._to, self.broken = (host, int(port)), 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, server = self._listener.accept()[0], socket.create_connection(self._to)
+                threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answer, args=(client, server), daemon=True).start()
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(1 << 16):
+                server.sendall(data)
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with client, server, contextlib.suppress(OSError):
+            while data := server.recv(1 << 16):
+                if not self.broken:
+                    self.broken = len(data)
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                client.sendall(data)
+
+    def __enter__(self) -> "Cut":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+def test_a_rollout_whose_answer_was_lost_is_started_once(server: Server, fleet: FleetSimulator) -> None:
+    fleet.add("pi-1")
+    with Cut(server.url) as way:
+        client = Client(way.url, server.operator)
+        made = client.post("/v1/rollouts", RolloutRequest("digits@1", "all", ["100%"]), RolloutView)
+    assert way.broken > 0
+    listed = Client(server.url, server.operator).get("/v1/rollouts", list[RolloutSummary])
+    assert [one.id for one in listed] == [made.id] == ["r1"]
+
+
+def test_a_command_that_is_given_up_may_have_been_carried_out() -> None:
     with Host(broken=99) as host, pytest.raises(EdgeliftError) as failed:
         Client(host.url, "secret").post("/v1/x", {}, list[int])
     assert failed.value.code == "unreachable" and "may have been carried out" in failed.value.message
-    assert len(host.seen) == 1
 
 
 def test_a_command_waits_for_a_server_that_is_just_starting() -> None:
@@ -96,9 +163,9 @@ def test_a_command_waits_for_a_server_that_is_just_starting() -> None:
     refused = threading.Event()
     send = client._send
 
-    def watched(method: str, path: str, body: bytes | None) -> object:
+    def watched(method: str, path: str, body: bytes | None, *, key: str) -> object:
         try:
-            return send(method, path, body)
+            return send(method, path, body, key=key)
         except EdgeliftError:
             if not refused.is_set():
                 late.server.server_activate()

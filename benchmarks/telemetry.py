@@ -62,6 +62,7 @@ def main() -> None:
         known = where.exists()
         where.parent.mkdir(parents=True, exist_ok=True)
         db = Database(where)
+        db.migrate()
         if not known:
             month.write(db)
         took_s = time.perf_counter() - began

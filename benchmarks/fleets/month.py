@@ -61,7 +61,6 @@ class Month:
 
     def write(self, db: Database) -> None:
         """All of it, in the order in which it is kept."""
-        db.migrate()
         with db.write(SITE) as session:
             for n, device in enumerate(self.devices):
                 tags = ({"barn": "north"} if n % 10 == 0 else {}) | ({"half": "1"} if n % 2 == 0 else {})

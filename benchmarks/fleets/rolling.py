@@ -36,15 +36,16 @@ def boards(server: Serving, devices: int, transport: str) -> Iterator[Simulation
 
 
 def wait(
-    condition: Callable[[], bool], what: str, simulation: Simulation, *, nudge: Callable[[], None] | None = None
-) -> None:
+    condition: Callable[[], bool], what: str, simulation: Simulation | None = None, *,
+    nudge: Callable[[], None] | None = None,
+) -> None:  # fmt: skip
     """Until it is so; looked at ten times a second, each look of next to no cost. `nudge` is called every few seconds."""
     began = time.monotonic()
     nudged = 0.0
     while not condition():
         passed = time.monotonic() - began
         if passed > PATIENCE_S:
-            raise SystemExit(f"{what} did not come: {simulation.figures()}")
+            raise SystemExit(f"{what} did not come: {simulation.figures() if simulation else ''}")
         if nudge is not None and passed > nudged + 5:
             nudged = passed
             nudge()

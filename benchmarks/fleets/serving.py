@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psutil
+import sqlalchemy as sa
 from tests.fleet.postgres import Postgres, find_postgres
 from tests.fleet.releases import make_release
 
@@ -20,6 +21,7 @@ from edgelift_fleet.client import Client
 from edgelift_fleet.db import Database
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site, load_site
+from edgelift_fleet.tables import TelemetryPendingRow
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = "1234"
@@ -30,11 +32,11 @@ PATIENCE_S = 600.0
 class Serving:
     """A running control plane; `cpu_s` and `rss_mb` are of the server's own process, not of its broker's."""
 
-    def __init__(self, site: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, site: Path, process: subprocess.Popen[bytes], database: Path | str) -> None:
         info = json.loads((site / "run" / "server.json").read_text())
         self.site, self.url, self.pid = site, info["url"], process.pid
         self.token = (site / "secrets" / "enrolment-token").read_text().strip()
-        self._process = psutil.Process(process.pid)
+        self._process, self._database = psutil.Process(process.pid), database
 
     def client(self) -> Client:
         return Client(
@@ -47,6 +49,11 @@ class Serving:
 
     def rss_mb(self) -> float:
         return self._process.memory_info().rss / 1e6
+
+    def waiting_windows(self) -> int:
+        """How many windows are stored and not yet summed."""
+        with closing(Database(self._database)) as db, db.read() as session:
+            return session.scalar(sa.select(sa.func.count()).select_from(TelemetryPendingRow)) or 0
 
     def nudge_broker(self) -> None:
         """Have mosquitto read its users again: it forgets a signal that comes while it reads them (2.0.11)."""
@@ -91,7 +98,7 @@ def serving(folder: Path, database: str) -> Iterator[Serving]:
                 publish(load_site(site), db, folder / version)
         process = _start(site, folder / "serve.log")
         stack.callback(_stop, process)
-        yield Serving(site, process)
+        yield Serving(site, process, made.database)
 
 
 def _start(site: Path, log: Path) -> subprocess.Popen[bytes]:

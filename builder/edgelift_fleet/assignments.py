@@ -21,7 +21,7 @@ from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.conditions import FREE, Conditions, version_of_device
-from edgelift_fleet.db import Database, device_scope
+from edgelift_fleet.db import Database, among, device_scope
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.messages import AssignReply, Desired
 from edgelift_fleet.numbering import next_revision, revisions_spent
@@ -117,7 +117,9 @@ def set_slots(
         with one device costs that one. A device that isn't enrolled is left out.
     """
     query = sa.select(DeviceRow.id, DeviceRow.revision_seen, AssignmentRow.body)
-    query = query.outerjoin(AssignmentRow, AssignmentRow.device == DeviceRow.id).where(DeviceRow.id.in_(wishes))
+    query = query.outerjoin(AssignmentRow, AssignmentRow.device == DeviceRow.id).where(
+        among(session, DeviceRow.id, wishes)
+    )
     found: dict[str, int | ContractError | None] = {}
     new: list[dict[str, Any]] = []
     changed: list[dict[str, Any]] = []

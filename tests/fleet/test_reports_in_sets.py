@@ -6,7 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from edgelift_contract import codec
+from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.report import Report, SlotReport, UpdateReport
+from edgelift_fleet.assignments import set_slots
 from edgelift_fleet.db import SITE, Database, among
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.intake import Intake, Message
@@ -50,6 +52,17 @@ def count(folder: Path, devices: int) -> int:
 
 def test_reports_on_updates_of_long_ago_take_the_same_statements(tmp_path: Path) -> None:
     assert count(tmp_path, 4) == count(tmp_path, 60)
+
+
+def test_more_devices_are_assigned_at_once_than_a_statement_may_have_parameters(database_url: str) -> None:
+    db = Database(database_url)
+    db.migrate()
+    names = [f"pi-{n}" for n in range(70_000)]
+    with db.write(SITE) as session:
+        session.execute(sa.insert(DeviceRow), [{"id": names[-1], "enrolled_at": 0.0, "facts": "{}"}])
+        wanted = SlotAssignment("a" * 64, 100, "digits", "1")
+        assert set_slots(session, "digits", dict.fromkeys(names, wanted)) == {names[-1]: 1}
+    db.close()
 
 
 def test_more_values_than_a_statement_may_have_parameters(database_url: str) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment
 from edgelift_fleet.assignments import set_slots
+from edgelift_fleet.db import among
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import LookContrast, LookFigures
 from edgelift_fleet.rollout.decisions import Compare
@@ -110,7 +111,7 @@ def _ask_placebos(
     drawn = sorted(controls, key=lambda device: lot(row.number, wave, device))[: max(_PLACEBOS, 4 * len(devices))]
     wishes: dict[str, SlotAssignment | None] = {}
     for device, body in session.execute(
-        sa.select(AssignmentRow.device, AssignmentRow.body).where(AssignmentRow.device.in_(drawn))
+        sa.select(AssignmentRow.device, AssignmentRow.body).where(among(session, AssignmentRow.device, drawn))
     ):
         assignment = read_row(body, Assignment, owner=device, what="assignment", into=[])
         serves = assignment.slots.get(row.slot) if assignment else None

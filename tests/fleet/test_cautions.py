@@ -8,6 +8,7 @@ from edgelift_fleet.cohorts import Member
 from edgelift_fleet.messages import LatencyGroup, LookContrast, LookFigures, Quantiles, RolloutLook, RolloutView
 from edgelift_fleet.rollout.cautions import Lately, cautions, span
 from edgelift_fleet.rollout.plan import Plan, parse_waves
+from edgelift_fleet.rollout.windows import parse_window
 
 pytestmark = pytest.mark.fleet
 
@@ -89,6 +90,11 @@ def test_too_few_devices_and_no_gates() -> None:
     assert told(gates=()) == [
         "No wave is compared with others: the plan names no gates. Each device's own guard decides alone."
     ]
+
+
+def test_what_a_window_bounds_is_told() -> None:
+    (_, said) = told(windows=(parse_window("22:00-05:00"),), update_s=600.0)
+    assert said.startswith("Windows bound when a device begins, at least 10 min (its probation) before one shuts.")
 
 
 @pytest.mark.parametrize(("time_s", "text"), [(0, "0 s"), (90, "1.5 min"), (3600, "1 h"), (7 * 86400, "7 d")])

@@ -56,7 +56,13 @@ def cautions(
         changed: those of them that don't run it already.
         lately: what they did before.
     """
-    return [*_without_traffic(plan, policy, changed, lately), *_gates(plan, policy, waves, members, lately)]
+    told = [*_without_traffic(plan, policy, changed, lately), *_gates(plan, policy, waves, members, lately)]
+    if plan.windows:
+        told.append(
+            f"Windows bound when a device begins, at least {span(plan.update_s)} (its probation) before one shuts. How long "
+            f"its download takes nobody knows: an update that has begun goes on past the end of the window."
+        )
+    return told
 
 
 def _without_traffic(plan: Plan, policy: Policy, changed: Collection[str], lately: Lately) -> Iterator[str]:

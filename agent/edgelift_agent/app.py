@@ -16,6 +16,7 @@ from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.preflight import Preflight
 from edgelift_agent.config import Config
 from edgelift_agent.link.token import Token
+from edgelift_agent.parts.bundle_files import BundleFiles
 from edgelift_agent.parts.host_link import HostLink
 from edgelift_agent.parts.self_examination import examine_self
 from edgelift_agent.parts.serving import Serving
@@ -30,6 +31,7 @@ from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.health import boot_id
 from edgelift_agent.system.memory import limit_arenas, settle
+from edgelift_agent.system.recent_log import RecentLog
 from edgelift_agent.system.sockets import bind_admin, bind_tcp
 from edgelift_agent.telemetry.windows import Telemetry
 from edgelift_agent.update.exchange import Exchange
@@ -69,11 +71,12 @@ class Agent:
         clock: Clock | None = None,
         board: Board | None = None,
         look_again_s: float = LOOK_AGAIN_S,
+        recent_log: RecentLog | None = None,
     ) -> None:
         """Build everything and bind the ports; nothing is served or sent yet.
 
         What the disk refuses is no obstacle: the agent is then degraded, says so, and looks every `look_again_s`
-        seconds whether it is over.
+        seconds whether it is over. `recent_log` is what the process logs; one of this agent's own where it is None.
 
         Raises:
             DeviceError: `bad-config`, `port-in-use`, `already-running` or `unsupported-platform`.
@@ -84,13 +87,17 @@ class Agent:
         disk, state_dir = disk or Disk(), Path(config.state_dir)
         self.worker = Worker(self.clock)
         self.degraded = Degraded(self.clock)
+        self._log = recent_log or RecentLog()
+        if recent_log is None:  # from here on: what goes wrong while parts are built is told as well
+            logging.getLogger("edgelift_agent").addHandler(self._log)
         self._token = Token(config, self.degraded)
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
         self.state = StateFolder(state_dir, disk, self.degraded)
         self.serving = Serving(config.serve, disk, self.clock, self.degraded, self._order)
         self.host = HostLink(
-            config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate
-        )
+            config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate,
+            self._make_bundle, self._note_bundle,
+        )  # fmt: skip
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
         self.updater = self._make_updater(preflight_module, preflight_nice)
         self.telemetry = Telemetry(
@@ -188,6 +195,29 @@ class Agent:
             self.worker.run(self._tick, until=self._once_done if once else lambda: False)
         finally:
             self._stop()
+
+    def _make_bundle(self, bundle: str) -> bytes:
+        from edgelift_agent.doctor import examine  # late: seldom needed
+
+        journal = self.state.journal
+        sources = {
+            "doctor.json": lambda: [vars(finding) for finding in examine(self.config)],
+            "status.json": lambda: self._on_worker(self.status),
+            "journal.json": lambda: self._on_worker(journal.told),
+            "machine.json": lambda: {
+                "facts": self.machine.facts(), "now": self.machine.health.gauges(), "epoch": self.epoch,
+                "degraded": self.degraded.reasons(),
+            },
+        }  # fmt: skip
+        secrets = (self._token.known, *self.host.link.secrets)
+        return BundleFiles(self.config, self._log, sources, lambda: secrets, self.clock.now).make(bundle)
+
+    def _note_bundle(self, bundle: str) -> None:
+        def note() -> None:
+            self._emit("bundle-brought", f"The host asked for bundle {bundle} and has it.")
+            self.host.uplink.want_batch()
+
+        self.worker.post(note)
 
     def _start(self) -> None:
         self.machine.health.check_clock(self.clock.now())
@@ -328,6 +358,7 @@ class Agent:
                 last()
         self.serving.close()
         self.state.close()
+        logging.getLogger("edgelift_agent").removeHandler(self._log)
 
 
 def _slot(arguments: dict[str, Any]) -> str:

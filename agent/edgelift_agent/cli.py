@@ -99,10 +99,13 @@ def _agent(config: Config) -> Any:
         else "%(asctime)s %(levelname)s %(message)s"
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form)
-    quieten()
     from edgelift_agent.app import Agent  # late: brings numpy, requests, uvicorn
+    from edgelift_agent.system.recent_log import RecentLog
 
-    return Agent(config)
+    recent = RecentLog(Path(config.state_dir) / "log")
+    logging.getLogger().addHandler(recent)
+    quieten()
+    return Agent(config, recent_log=recent)
 
 
 def _ask(parsed: argparse.Namespace, method: str, route: str, arguments: dict[str, Any] | None = None) -> Any:

@@ -107,6 +107,7 @@ CODES: dict[str, str] = {
     "unreadable-row": "what the control plane has stored of a device, release or rollout can't be read",
     "implausible": "what a device says it measured, no board can measure",
     "revisions-spent": "a device says that it has seen a revision to which nobody has counted",
+    "agent-too-old": "the device's agent is of a release that can't be asked for this",
     "conflict": "the thing named exists already, or is in a state that does not allow this",
     "wrong-method": "an address takes other HTTP methods than the one it was asked by",
     "wrong-media-type": "a body calls itself something that is not read there, or is compressed",

@@ -110,6 +110,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
         cores, memory_bytes, disk_free_bytes: of the whole machine.
         board, system: for people: the board's own name, the system's release.
         timezone: where it stands, as `Europe/Vienna`: maintenance windows are meant in it; empty when it isn't told.
+        abilities: what the agent can be asked for, as `bundle`; an agent from before there was this field, nothing.
     """
 
     hardware_class: Word
@@ -122,6 +123,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     system: Line = ""
     python: Line = ""
     timezone: Word = ""
+    abilities: Annotated[list[Word], Meta(max_length=32)] = []
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -1,6 +1,7 @@
 """The only place where MQTT topics and URL paths are spelled.
 
     edgelift/v1/<device>/down/desired      retained, QoS 1   assignment
+    edgelift/v1/<device>/down/bundle       QoS 1             a bundle is wanted
     edgelift/v1/<device>/up/reported       retained, QoS 1   report
     edgelift/v1/<device>/up/state          retained, QoS 1   presence: birth and will
     edgelift/v1/<device>/up/telemetry      QoS 1             batch
@@ -21,6 +22,11 @@ ENROL = "/v1/enroll"
 def desired_topic(device: str) -> str:
     """Where the device's assignment is retained."""
     return f"{ROOT}/{check_device_id(device)}/down/desired"
+
+
+def bundle_topic(device: str) -> str:
+    """Where the device is told that a bundle of it is wanted."""
+    return f"{ROOT}/{check_device_id(device)}/down/bundle"
 
 
 def reported_topic(device: str) -> str:
@@ -74,6 +80,11 @@ def report_path(device: str) -> str:
 def telemetry_path(device: str) -> str:
     """POST: batch."""
     return f"/v1/devices/{check_device_id(device)}/telemetry"
+
+
+def bundle_path(device: str) -> str:
+    """PUT: a bundle that was asked for."""
+    return f"/v1/devices/{check_device_id(device)}/bundle"
 
 
 def blob_path(sha256: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgelift import logs_commands
 from edgelift.common import (
     DeviceArgument,
     JsonOption,
@@ -48,11 +49,12 @@ def register(app: typer.Typer) -> None:
     group.command("mend")(_mend)
     app.add_typer(group, name="devices")
     device = typer.Typer(
-        cls=ShowGroup, help="Show one device, `edgelift device ID`; or mend it.", no_args_is_help=True,
+        cls=ShowGroup, help="Show one device, `edgelift device ID`; mend it, or fetch its logs.", no_args_is_help=True,
         rich_markup_mode=None,
     )  # fmt: skip
     device.command("show")(_device)
     device.command("mend")(_mend)
+    logs_commands.register(device)
     app.add_typer(device, name="device")
     app.command("assign")(_assign)
     app.command("tag")(_tag)

@@ -20,6 +20,7 @@ from edgelift_fleet.rows import is_readable
 from edgelift_fleet.tables import (
     AssignmentRow,
     Base,
+    BundleBodyRow,
     DeviceRow,
     ReleaseRow,
     RolloutDeviceRow,
@@ -114,6 +115,7 @@ BODIES = (
         TelemetryEpochRow, "seen", "items that came", lambda row: arrivals.is_whole(row.seen),
         _by(TelemetryEpochRow.device),
     ),
+    Body(BundleBodyRow, "body", "bundle", lambda row: row.body[:2] == b"\x1f\x8b", _by(BundleBodyRow.device)),
     Body(TelemetryFleetBucketRow, "body", "the fleet's telemetry", lambda row: packing.is_whole(row.body)),
     Body(ReleaseRow, "body", "release", _is(Release, "body")),
     Body(RolloutRow, "plan", "plan", _is(dict, "plan")),
@@ -126,6 +128,7 @@ BODIES = (
 
 #: Text columns that are shown or compared as they are.
 PLAIN = frozenset({
+    "bundle.why", "bundle.message",
     "control.value", "kept_answer.body", "release.retired_why", "device.report_epoch", "device.presence_epoch",
     "device_tag.value", "rollout.selector", "rollout.reason", "rollout_device.message", "rollout_event.text",
     "rollout_look.text", "telemetry_doubt.why",

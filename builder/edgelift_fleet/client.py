@@ -118,6 +118,13 @@ class Client:
         """DELETE `path`; raises as `get`."""
         return self._call("DELETE", path, None, kind)
 
+    def data(self, path: str) -> bytes:
+        """GET `path`, whose answer is a file; raises as `get`."""
+        response = self._send("GET", path, None)
+        if response.status_code >= 300:
+            raise _refusal(response.status_code, response.content)
+        return response.content
+
     def lines(self, path: str) -> Iterator[bytes]:
         """GET `path`, whose answer is JSON lines: one after the other, as they come; raises as `get`."""
         response = self._send("GET", path, None, stream=True)

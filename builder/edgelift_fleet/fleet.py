@@ -23,6 +23,7 @@ from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.scrub import damaged_blobs
 from edgelift_fleet.site import Site
+from edgelift_fleet.wanted_bundles import WantedBundles
 
 
 class Fleet:
@@ -46,6 +47,7 @@ class Fleet:
         self.seen.sightings.shared = db.shared
         self.revisions = Revisions(db)
         self.parked = Parked()
+        self.wanted_bundles = WantedBundles(db, site.config, leads=lambda: self.lead.leads)
         self.blobs = open_blobs(site)
         self.publishing = Publishing(db, self.blobs)
         self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
@@ -60,4 +62,5 @@ class Fleet:
         # A direct assignment may take a device out of a rollout: have it looked at.
         self.changes.subscribe(lambda _device: self.work.set())
         self.changes.subscribe(self.revisions.announce)
+        self.wanted_bundles.subscribe(self.parked.wake)
         self.revisions.subscribe(self.parked.wake)

@@ -82,6 +82,7 @@ def serve(
         stack.enter_context(fleet.lead)
         _refuse_second(fleet, broker)
         stack.enter_context(fleet.revisions)
+        stack.enter_context(fleet.wanted_bundles)
         stack.enter_context(fleet.inbox)
         stack.enter_context(_Housekeeper(fleet))
         if site.blobs.is_dir():

@@ -60,6 +60,8 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
         telemetry_hour_days: how long sums of an hour are kept.
         telemetry_minute_days: how long windows and gauges are kept as they came.
         telemetry_event_days: how long swaps and events are kept.
+        bundle_days: how long devices' bundles are kept, days; 0 keeps them until there are too many.
+        bundle_limit_bytes: what all bundles together may take; the oldest go first.
     """
 
     schema: int
@@ -72,6 +74,8 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     telemetry_hour_days: _Days = 45.0
     telemetry_minute_days: _Days = 2.0
     telemetry_event_days: _Days = 90.0
+    bundle_days: _Days = 14.0
+    bundle_limit_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 256 << 20
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,11 @@ DRAWN = (
 #: beside it that takes GET.
 NOT_CHECKED = "positive_data_acceptance,unsupported_method"
 
-#: A long poll is asked without its wait.
+#: A long poll is asked without its wait; a bundle's body is any bytes.
 HOOKS = """
 import schemathesis
+
+schemathesis.serializer.alias("application/gzip", "application/octet-stream")
 
 @schemathesis.hook
 def map_query(context, query):

@@ -32,7 +32,7 @@ from edgelift_fleet.messages import (
     RolloutRequest,
     RolloutView,
 )
-from edgelift_fleet.tables import Base, DeviceRow, RolloutLookRow, RolloutWaveRow
+from edgelift_fleet.tables import Base, BundleBodyRow, BundleRow, DeviceRow, RolloutLookRow, RolloutWaveRow
 from edgelift_fleet.telemetry.fold import fold
 from edgelift_fleet.testing import FleetSimulator, SimulatedDevice, simulated_fleet, wait_until
 from tests.fleet.conftest import Server, edgelift, make_site
@@ -40,6 +40,7 @@ from tests.fleet.conftest import Server, edgelift, make_site
 pytestmark = pytest.mark.fleet
 
 QUICK = Policy(probation_s=0, probation_min_requests=0)
+BUNDLE = "b" * 32
 ODD = ["{broken", '"text"', "[]", "{}", '{"schema":99}', "\ufffd", "[" * 5000]
 
 
@@ -79,7 +80,7 @@ class Operator:
     def walk(self) -> None:
         """Every GET route answers, whatever the rows hold: a refusal by its code at worst, never a fault of ours."""
         values = {"device": ["pi-1", "pi-2"], "rollout": ["r1"], "release": ["digits@1"], "sha256": ["a" * 64],
-                  "name": ["digits"], "version": ["1"], "code": ["not-found"]}  # fmt: skip
+                  "name": ["digits"], "version": ["1"], "code": ["not-found"], "bundle": [BUNDLE]}  # fmt: skip
         with requests.Session() as session:
             document = session.get(f"{self.server.url}/openapi.json", timeout=60).json()
             for path, methods in document["paths"].items():
@@ -124,6 +125,12 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]
                 device._call("POST", routes.telemetry_path(device.name), codec.canonical_json(batch))
             with closing(Database(server.site / "edgelift.db")) as db, db.write(SITE) as session:
                 fold(session)
+                session.merge(BundleRow(
+                    id=BUNDLE, device="pi-1", state="brought", asked_at=1.0, asked_by="operator", why="", expires_at=2.0,
+                    ended_at=2.0, sha256="a" * 64, size_bytes=3, kept=True, message="",
+                ))  # fmt: skip
+                session.flush()
+                session.merge(BundleBodyRow(id=BUNDLE, device="pi-1", body=b"\x1f\x8b\x08"))
                 session.merge(RolloutWaveRow(rollout=1, wave=0, began_at=1.0, alpha=0.01, controls="{}"))
                 look = {"at": 2.0, "breach": False, "text": "no breach", "measured": "{}"}
                 session.merge(RolloutLookRow(rollout=1, wave=0, number=1, **look))

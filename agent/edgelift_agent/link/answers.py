@@ -17,7 +17,7 @@ import msgspec
 from edgelift_contract.errors import CODES, ContractError, EdgeliftError, TransportError
 from edgelift_contract.replies import MARK, ErrorReply
 
-Route = Literal["enrol", "desired", "report", "telemetry", "blob"]
+Route = Literal["enrol", "desired", "report", "telemetry", "blob", "bundle"]
 Kind = Literal["json", "none", "bytes"]
 
 #: (route, status) → what the body of a wanted answer is. Any other answer is a refusal or trouble.
@@ -29,6 +29,7 @@ WANTED: Mapping[tuple[Route, int], Kind] = {
     ("telemetry", 200): "json",
     ("blob", 200): "bytes",
     ("blob", 206): "bytes",
+    ("bundle", 200): "json",
 }
 
 _MESSAGE = frozenset({"malformed", "unknown-schema", "bad-id", "wrong-device"})
@@ -49,6 +50,9 @@ REFUSALS: Mapping[tuple[Route, int], frozenset[str]] = {
     ("telemetry", 413): frozenset({"too-large"}),
     ("blob", 400): frozenset({"bad-id"}),
     ("blob", 404): frozenset({"missing-blob"}),
+    ("bundle", 400): _MESSAGE | {"bad-path"},
+    ("bundle", 404): frozenset({"not-found"}),
+    ("bundle", 413): frozenset({"too-large"}),
 }
 
 #: Statuses by which anybody on the way says "not now".

@@ -20,6 +20,7 @@ from edgelift_agent.link.bounded import Watch, alarm, make_session, read_body, r
 from edgelift_agent.link.causes import failed_connection
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import MAX_ASSIGNMENT_BYTES
+from edgelift_contract.bundle import BUNDLE_HEADER, BundleReply
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.replies import (
@@ -31,6 +32,9 @@ from edgelift_contract.replies import (
 )
 
 _T = TypeVar("_T")
+
+#: A link that takes less is given up with what is long, bytes a second: a bundle has minutes.
+LEAST_BYTES_PER_S = 8 * 1024
 
 _JSON = {"Content-Type": "application/json"}
 #: What an HTTP library may raise; its own kinds, and what it lets through.
@@ -60,6 +64,7 @@ class HttpTransport:
         *,
         timeout_s: float = 20.0,
         on_refused: Callable[[], None] = lambda: None,
+        on_bundle: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Bind; nothing is sent yet.
 
@@ -69,10 +74,11 @@ class HttpTransport:
             device: this device's id.
             timeout_s: after which a request is given up.
             on_refused: called when the host does not take the token.
+            on_bundle: given the bundle that the host wants, each time that a poll's answer names one.
         """
         self._url, self._device, self._timeout_s = url.rstrip("/"), device, timeout_s
         self._token = token if callable(token) else lambda: token
-        self._on_refused = on_refused
+        self._on_refused, self._on_bundle = on_refused, on_bundle
         self._local = threading.local()
         alarm()
         self.epoch = ""
@@ -131,6 +137,8 @@ class HttpTransport:
             answer = _answer(response)
             if not is_wanted(route, answer):
                 raise self._failure(route, response)
+            if route == "desired" and (wanted := answer.headers.get(BUNDLE_HEADER.lower())):
+                self._on_bundle(wanted.strip())
             if answer.status == 304:
                 read_start(response, 1)  # nothing, but by this the connection can be used again
                 return None
@@ -169,13 +177,14 @@ class HttpTransport:
             raise TransportError("intercepted", f"The enrolment was answered for {reply.device!r}.")
         return reply
 
-    def poll(self, revision: int | None, wait_s: float, *, held: str = "") -> bytes | None:
+    def poll(self, revision: int | None, wait_s: float, *, held: str = "", bundle: str = "") -> bytes | None:
         """The newest assignment, if it is another than the known one; None when it isn't.
 
         Args:
             revision: what is known; None for nothing.
             wait_s: how long the host may hold the request open.
             held: SHA-256 of the assignment that is known.
+            bundle: the last one that was heard of.
 
         Raises:
             TransportError: as `enrol`. ContractError: `not-found` when the host does not know this device.
@@ -183,6 +192,8 @@ class HttpTransport:
         headers = {} if revision is None else {"If-None-Match": f'"{revision}"'}
         if held:
             headers[ASSIGNMENT_HEADER] = held
+        if bundle:
+            headers[BUNDLE_HEADER] = bundle
         path = f"{routes.desired_path(self._device)}?wait_s={wait_s:g}"
         return self._ask("desired", "GET", path, limit_bytes=MAX_ASSIGNMENT_BYTES, wait_s=wait_s, headers=headers)
 
@@ -201,6 +212,19 @@ class HttpTransport:
         last = max((item.seq for item in sent.items), default=-1)
         if (reply.device, reply.epoch, reply.last) != (self._device, sent.epoch, last):
             raise TransportError("intercepted", "The answer belongs to another batch: a cache on the way.")
+
+    def send_bundle(self, bundle: str, data: bytes) -> None:
+        """Bring a bundle that the host asked for; returns once it has it.
+
+        Raises:
+            TransportError: it may not have arrived. ContractError: the host does not want it, or not so.
+        """
+        headers = {"Content-Type": "application/gzip", BUNDLE_HEADER: bundle}
+        path, long_s = routes.bundle_path(self._device), len(data) / LEAST_BYTES_PER_S
+        body = self._ask("bundle", "PUT", path, wait_s=long_s, data=data, headers=headers)
+        reply = self._reply(body, BundleReply, "reply to a bundle")
+        if (reply.device, reply.bundle, reply.size_bytes) != (self._device, bundle, len(data)):
+            raise TransportError("intercepted", "The answer belongs to another bundle: a cache on the way.")
 
     @contextmanager
     def open_blob(self, sha256: str, offset: int, size_bytes: int) -> Iterator[tuple[int, Iterator[bytes]]]:

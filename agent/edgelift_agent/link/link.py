@@ -50,6 +50,7 @@ class Link:
         retry_delays: Callable[[], Iterator[float]] = delays,
         on_duplicate: Callable[[bool], None] = lambda _: None,
         telling: Telling,
+        bundle_heard: Callable[[], str] = lambda: "",
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -62,11 +63,12 @@ class Link:
             retry_delays: delays between tries, seconds.
             on_duplicate: told when the host begins or ceases to hear another device under this id.
             telling: when the host may be told which assignment is held.
+            bundle_heard: the last bundle that the host said it wants; empty for none.
         """
         self._http, self._enrolment, self._make_mqtt, self._device = http, enrolment, make_mqtt, device
         self._poll_interval_s, self._retry_delays = poll_interval_s, retry_delays
         self._on_duplicate, self._duplicate = on_duplicate, False
-        self._telling = telling
+        self._telling, self._bundle_heard = telling, bundle_heard
         self._mqtt: MqttTransport | None = None
         self._access: BrokerAccess | None = None
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -96,6 +98,11 @@ class Link:
         if self._mqtt is not None:
             self._mqtt.stop()
         self._thread.join(timeout=0.5)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What the host gave out that nobody else is to read."""
+        return (self._access.password,) if self._access is not None else ()
 
     @property
     def transport(self) -> str:
@@ -174,7 +181,8 @@ class Link:
         began = time.monotonic()
         known = (self._revision, self._held)
         tells = self._telling.may_tell and not self._echoed
-        data = self._http.poll(self._revision, wait_s, held=self._held if tells else "")
+        held = self._held if tells else ""
+        data = self._http.poll(self._revision, wait_s, held=held, bundle=self._bundle_heard())
         if data is not None:
             self._take(data)
             # A host that sends what is held, though told so, means another by it: only a new number can be news then.

@@ -22,8 +22,10 @@ from typing import Any
 from edgelift_agent.link.causes import failed_connection
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import MAX_ASSIGNMENT_BYTES
+from edgelift_contract.bundle import BundleAsked
 from edgelift_contract.enrol import BrokerAccess
-from edgelift_contract.errors import TransportError
+from edgelift_contract.errors import ContractError, TransportError
+from edgelift_contract.replies import MAX_REPLY_BYTES
 from edgelift_contract.report import Presence
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,11 @@ MAX_RECONNECT_S = 300
 
 
 class MqttTransport:
-    """One broker, as one device."""
+    """One broker, as one device.
+
+    Attributes:
+        on_bundle: given the bundle that the host wants, from paho's thread; to be set before `start`.
+    """
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class MqttTransport:
         self._on_assignment: Callable[[bytes], None] = lambda _: None
         self._on_connected: Callable[[], None] = lambda: None
         self._on_lost: Callable[[], None] = lambda: None
+        self.on_bundle: Callable[[str], None] = lambda _: None
         self._ending = threading.Event()
         self.connected = threading.Event()
 
@@ -199,7 +206,7 @@ class MqttTransport:
         self._said = ""
         log.info("connected to the broker %s:%d", self._access.host, self._access.port)
         client.publish(routes.state_topic(self._device), self._presence(online=True), qos=1, retain=True)
-        client.subscribe(routes.desired_topic(self._device), qos=1)
+        client.subscribe([(routes.desired_topic(self._device), 1), (routes.bundle_topic(self._device), 1)])
         self._connected_at = time.monotonic()
         self.connected.set()
         self._on_connected()
@@ -230,3 +237,14 @@ class MqttTransport:
         # Another topic can only come of a broker's fault; what is too long is cut, and refused for its length.
         if message.topic == routes.desired_topic(self._device) and message.payload:
             self._on_assignment(bytes(message.payload[: MAX_ASSIGNMENT_BYTES + 1]))
+        elif message.topic == routes.bundle_topic(self._device):
+            self._bundle(bytes(message.payload[: MAX_REPLY_BYTES + 1]))
+
+    def _bundle(self, data: bytes) -> None:
+        try:
+            asked = codec.decode_json(data, BundleAsked, what="wish for a bundle", limit_bytes=MAX_REPLY_BYTES)
+        except ContractError as error:
+            log.warning("a wish for a bundle was not understood code=%s %s", error.code, error)
+            return
+        if asked.device == self._device:
+            self.on_bundle(asked.bundle)

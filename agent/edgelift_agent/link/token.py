@@ -43,6 +43,11 @@ class Token:
                     self._degraded.end(PART)
             return self._value
 
+    @property
+    def known(self) -> str:
+        """The token, if it has been read; no file is read for it."""
+        return self._value
+
     def refused(self) -> None:
         """The host did not take it: its file may have been half written, or hold another one by now."""
         self._to_read = True

@@ -14,6 +14,7 @@ from edgelift_agent.link.mqtt import MqttTransport
 from edgelift_agent.link.telling import Telling
 from edgelift_agent.link.token import Token
 from edgelift_agent.link.uplink import Uplink
+from edgelift_agent.parts.bundles import Bundles
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.queue import TelemetryQueue
@@ -43,6 +44,7 @@ class HostLink:
         http: also where blobs come from.
         link, uplink: the doorbell, and what is sent.
         telling: when the host is told which assignment is held.
+        bundles: brought when the host asks for them.
     """
 
     def __init__(
@@ -54,13 +56,17 @@ class HostLink:
         voice: Voice,
         post: Callable[[Callable[[], None]], None],
         on_duplicate: Callable[[bool], None],
+        make_bundle: Callable[[str], bytes],
+        on_bundle_brought: Callable[[str], None],
     ) -> None:
         """Bind; nothing is sent before `link.start`."""
         self._config, self._voice, self._reports = config, voice, 0
         host = config.host
         self.http = HttpTransport(
-            host.url, token, config.device, timeout_s=host.timeout_s, on_refused=token.refused
-        )
+            host.url, token, config.device, timeout_s=host.timeout_s, on_refused=token.refused,
+            on_bundle=lambda bundle: self.bundles.asked(bundle),
+        )  # fmt: skip
+        self.bundles = Bundles(make_bundle, self.http.send_bundle, self.retry_delays, on_bundle_brought)
         self.telling = Telling(clock, self.retry_delays)
         self.link = Link(
             self.http,
@@ -71,6 +77,7 @@ class HostLink:
             retry_delays=self.retry_delays,
             on_duplicate=on_duplicate,
             telling=self.telling,
+            bundle_heard=lambda: self.bundles.heard,
         )
         self.uplink = Uplink(
             self.link,
@@ -99,13 +106,15 @@ class HostLink:
         host = self._config.host
         if reply.broker is None or host.transport == "http":
             return None
-        return MqttTransport(
+        made = MqttTransport(
             reply.broker,
             self._config.device,
             self._voice.epoch,
             timeout_s=host.timeout_s,
             keepalive_s=host.mqtt_keepalive_s,
         )
+        made.on_bundle = self.bundles.asked
+        return made
 
     def _make_report(self) -> bytes:
         self._reports += 1
@@ -121,5 +130,6 @@ class HostLink:
 
     def close(self) -> None:
         """Wait for what is being sent, then disconnect; the rest stays on disk."""
+        self.bundles.stop()
         self.uplink.flush()
         self.link.stop()

@@ -17,6 +17,7 @@ import psutil
 from edgelift_agent.system.board import Board
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.timezone import timezone_name
+from edgelift_contract.bundle import BUNDLE_ABILITY
 from edgelift_contract.errors import disk_code
 from edgelift_contract.hardware import ACCEPTS, HardwareClass
 from edgelift_contract.report import DeviceFacts
@@ -56,6 +57,7 @@ class Health:
             system=f"{platform.system()} {platform.release()}",
             python=platform.python_version(),
             timezone=timezone_name(),
+            abilities=[BUNDLE_ABILITY],
         )
 
     def available_memory_bytes(self) -> int:

@@ -7,19 +7,22 @@ are plain fields: set one, and the next transfers suffer.
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from edgelift_agent.testing.artifact import toy_artifact
+from edgelift_agent.testing.host_bundles import ToyBundles
+from edgelift_agent.testing.host_faults import Faults
 from edgelift_agent.testing.runtime import ToyModelFile
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import Assignment, SlotAssignment, dump_assignment
+from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
 from edgelift_contract.errors import ContractError
 from edgelift_contract.ids import check_device_id
@@ -32,33 +35,6 @@ _Message = TypeVar("_Message", Report, Batch)
 
 #: Longer than a device takes for anything on a busy machine, seconds: only who waits in vain waits so long.
 LONG_S = 180.0
-
-
-@dataclass
-class Faults:
-    """What goes wrong with blobs.
-
-    Attributes:
-        cut_at: end the connection after this many bytes of a response; 0 for never.
-        cuts: how many responses to cut.
-        tamper: digests whose first byte is changed on its way.
-        status: answer every blob with this status; 0 for none.
-        delay_s: wait before each 64 KB piece.
-        held: let no piece go while this is true.
-        no_ranges: ignore ranges.
-        down: refuse everything with 503.
-        deaf: refuse so many reports and batches with 503, while assignments and blobs still come.
-    """
-
-    cut_at: int = 0
-    cuts: int = 0
-    tamper: set[str] = field(default_factory=set)
-    status: int = 0
-    delay_s: float = 0.0
-    held: bool = False
-    no_ranges: bool = False
-    down: bool = False
-    deaf: int = 0
 
 
 class ToyHost:
@@ -77,6 +53,7 @@ class ToyHost:
         self.reports: dict[str, list[Report]] = {}
         self.items: dict[tuple[str, str, int], Item] = {}
         self.served_bytes = 0
+        self.bundles = ToyBundles()
         self.faults = Faults()
         self.broker = broker
         self.poll_wait_s = 5.0
@@ -123,6 +100,23 @@ class ToyHost:
             )
             self.changed.notify_all()
             return revision
+
+    def want_bundle(self, device: str, bundle: str) -> None:
+        """Ask the device for a bundle; once it came it is in `bundles.brought` by its id, unpacked."""
+        with self.changed:
+            self.bundles.wanted[device] = bundle
+            self.changed.notify_all()
+
+    def wait_for_bundle(self, bundle: str) -> dict[str, bytes]:
+        """The files of a bundle, once it came.
+
+        Raises:
+            TimeoutError: it did not.
+        """
+        with self.changed:
+            if not self.changed.wait_for(lambda: bundle in self.bundles.brought, LONG_S):
+                raise TimeoutError(f"the bundle {bundle} did not come")
+            return self.bundles.brought[bundle]
 
     def last(self, device: str) -> Report | None:
         """The newest report."""
@@ -195,11 +189,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(BatchReply(schema=1, device=device, epoch=batch.epoch, last=last, new=new))
 
     def do_PUT(self) -> None:
-        """Report."""
+        """Report or bundle."""
+        device = self.path.split("/")[3]
+        if self.path == routes.bundle_path(device):
+            self._bundle(device, int(self.headers["Content-Length"]))
+            return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self._refused() or self._deaf():
             return
-        device = self.path.split("/")[3]
         report = self._decoded(body, Report, device)
         if report is None:
             return
@@ -211,6 +208,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.toy.changed.notify_all()
         epoch, number = report.epoch, report.sequence
         self._answer(ReportReply(schema=1, device=device, epoch=epoch, sequence=number, news=news))
+
+    def _bundle(self, device: str, size_bytes: int) -> None:
+        if self.toy.faults.cuts_bundle():
+            self.rfile.read(size_bytes // 2)
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        body = self.rfile.read(size_bytes)
+        if self._refused() or not self._is_known(device):
+            return
+        try:
+            reply = self.toy.bundles.take(device, self.headers.get(BUNDLE_HEADER, ""), body)
+        except ContractError as error:
+            self._refuse({"not-found": 404, "too-large": 413}.get(error.code, 400), error.code, error.message)
+            return
+        with self.toy.changed:
+            self.toy.changed.notify_all()
+        self._answer(reply)
 
     def _enrol(self, body: bytes) -> None:
         try:
@@ -288,6 +303,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         held = self.headers.get(ASSIGNMENT_HEADER, "")
         known = self.headers.get("If-None-Match", "")
+        heard = self.headers.get(BUNDLE_HEADER, "")
         deadline = time.monotonic() + min(wait_s, 10.0)
         with self.toy.changed:
             while True:
@@ -296,13 +312,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     known != f'"{assignment.revision}"' or held not in ("", _digest(assignment))
                 )
                 left = deadline - time.monotonic()
-                if fresh or left <= 0:
+                bundle = self.toy.bundles.wanted.get(device, "")
+                if fresh or bundle not in ("", heard) or left <= 0:
                     break
                 self.toy.changed.wait(left)
+        asked = {BUNDLE_HEADER: bundle} if bundle else {}
         if assignment is None or not fresh:
-            self._reply(304, b"")
+            self._reply(304, b"", **asked)
         else:
-            self._reply(200, self.toy.poll_body(assignment), ETag=f'"{assignment.revision}"')
+            self._reply(200, self.toy.poll_body(assignment), ETag=f'"{assignment.revision}"', **asked)
 
     def _blob(self, sha256: str) -> None:
         faults = self.toy.faults

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -76,6 +77,12 @@ class Journal:
     def lost(self) -> list[str]:
         """Records that could not be read, in words."""
         return self._records.lost
+
+    def told(self) -> dict[str, Any]:
+        """The records, for people."""
+        meta = msgspec.structs.replace(self.meta, assignment=b"")
+        return {"meta": meta, "assignment": self.meta.assignment.decode("utf-8", "replace"), "slots": self.slots,
+                "updates": self.updates, "lost": self.lost, "writable": self.writable}  # fmt: skip
 
     @property
     def writable(self) -> bool:

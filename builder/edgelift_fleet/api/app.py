@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from edgelift_contract import __version__
 from edgelift_fleet.api.blob_routes import blob_routes
+from edgelift_fleet.api.bundle_routes import bundle_routes
 from edgelift_fleet.api.code_routes import code_routes
 from edgelift_fleet.api.device_document import SCHEMES, device_paths
 from edgelift_fleet.api.device_list_routes import device_list_routes
@@ -56,6 +57,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     app.include_router(release_routes(fleet))
     app.include_router(blob_routes(fleet))
     app.include_router(code_routes())
+    app.include_router(bundle_routes(fleet))
     app.include_router(rollout_routes(fleet))
     app.include_router(telemetry_routes(fleet))
     app.include_router(keeping_routes(fleet))
@@ -63,7 +65,9 @@ def make_app(fleet: Fleet) -> ASGIApp:
     add_error_handlers(app)
     routes = device_routes(fleet)
     add_document(app, device_paths(routes), SCHEMES)
+    polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
     return Headed(
         Marked(DeviceSide(routes, Polls(fleet.revisions, fleet.parked, fleet.seen), bearer, rest=Tagged(app)))
     )
+    return Headed(Marked(DeviceSide(routes, polls, bearer, rest=app)))

@@ -24,6 +24,7 @@ STATUS: Mapping[str, int] = {
     "missing-blob": 404,
     "wrong-method": 405,
     "not-acceptable": 406,
+    "agent-too-old": 409,
     "conflict": 409,
     "blobs-wanted": 409,
     "retired": 409,

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_fleet.api.device_routes import DeviceRoute
+from edgelift_fleet.api.parameters import IN_PATH
 from edgelift_fleet.api.schema import answers, takes
 
 SCHEME = "enrolment-token"
@@ -15,6 +17,10 @@ SCHEMES = {SCHEME: {"type": "http", "scheme": "bearer"}}
 _WAIT = {
     "name": "wait_s", "in": "query", "required": False, "description": "Seconds; more than 60 are taken as 60.",
     "schema": {"type": "number", "minimum": 0, "default": 0.0}, "example": 30,
+}  # fmt: skip
+_BUNDLE = {
+    "name": BUNDLE_HEADER, "in": "header", "required": True, "description": "The bundle's id, as it was asked for.",
+    **IN_PATH["bundle"],
 }  # fmt: skip
 _NO_NEWS: dict[int | str, dict[str, Any]] = {304: {"description": "No news."}}
 _FILE = {
@@ -51,4 +57,9 @@ def _operation(route: DeviceRoute) -> dict[str, Any]:
         "tags": ["devices"], "summary": words[-1].title(), "description": route.about,
         "operationId": name, "parameters": parameters, "responses": given, "security": [{SCHEME: []}],
     }  # fmt: skip
+    if route.takes is bytes:
+        parameters.append(_BUNDLE)
+        return made | {
+            "requestBody": {"required": True, "content": {"application/gzip": {"schema": {"type": "string"}}}}
+        }
     return made | takes(route.takes) if route.takes else made

@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment
+from edgelift_contract.bundle import BundleReply
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.ids import check_sha256
 from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet.api.blob_answer import blob_answer
+from edgelift_fleet.api.bringing import Bringing
 from edgelift_fleet.api.declared import refusals
 from edgelift_fleet.api.delivery import Delivery
 from edgelift_fleet.fleet import Fleet
@@ -25,6 +27,7 @@ POLL_WAIT_S = 30.0
 
 _JSON = "application/json"
 #: Codes by which every message is refused that is wrong or of another device.
+_OF_BUNDLE = ("unknown-schema", "bad-id", "bad-path", "wrong-device", "not-found")
 _OF_MESSAGE = ("unknown-schema", "bad-id", "wrong-device")
 
 
@@ -35,7 +38,7 @@ class DeviceRoute(NamedTuple):
         method: of HTTP.
         path: with at most one `{name}`, which is handed to the handler.
         handler: takes the request and what stood in the place of `{name}`; None for the poll, which has its own way.
-        takes: message type of the body; None for none.
+        takes: message type of the body; None for none, `bytes` for a bundle's.
         gives: message type of the answer; None for bytes.
         refuses: codes of its own refusals; those of every route are left out (`declared.universal`).
         about: for the OpenAPI document.
@@ -58,6 +61,7 @@ class DeviceRoute(NamedTuple):
 def device_routes(fleet: Fleet) -> list[DeviceRoute]:
     """The devices' side of the API."""
     delivery = Delivery(fleet.inbox)
+    bringing = Bringing(fleet)
 
     async def enroll(request: Request, _: str) -> Response:
         """A device introduces itself, at every start. The reply tells how to reach the broker, if there is one."""
@@ -79,12 +83,17 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
         """A file of a release, by its digest. Takes `Range` and `If-Range`; never changes."""
         return await run_in_threadpool(blob_answer, fleet.blobs, check_sha256(sha256), request.headers)
 
+    async def bundle(request: Request, device: str) -> Response:
+        """A bundle that the device was asked for, named by the header. What is wrong with it ends the wish for it."""
+        return _answer(await bringing.take(device, request))
+
     return [
         _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, "unknown-schema", "bad-id"),
         DeviceRoute("GET", "/v1/devices/{device}/desired", None, None, Assignment, _OF_POLL, _POLL),
         _route("PUT", "/v1/devices/{device}/report", report, Report, ReportReply, *_OF_MESSAGE, "not-found"),
         _route("POST", "/v1/devices/{device}/telemetry", telemetry, Batch, BatchReply, *_OF_MESSAGE, "not-found"),
         _route("GET", "/v1/blobs/{sha256}", blob, None, None, "bad-id", "missing-blob"),
+        _route("PUT", "/v1/devices/{device}/bundle", bundle, bytes, BundleReply, *_OF_BUNDLE),
     ]
 
 

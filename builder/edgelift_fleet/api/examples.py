@@ -49,6 +49,7 @@ _RELEASE: dict[str, Any] = {
 
 #: message type → an example of it.
 EXAMPLES: Mapping[str, Any] = {
+    "BundleRequest": {"why": "Slow since noon.", "wait_s": 86400},
     "Release": _RELEASE,
     "RetireRequest": {"why": "Its classes were mixed up."},
     "EnrolRequest": {

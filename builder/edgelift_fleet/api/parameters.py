@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgelift_contract.bundle import BUNDLE_ID_PATTERN
 from edgelift_contract.ids import DEVICE_ID_PATTERN, NAME_PATTERN, SHA256_PATTERN, VERSION_PATTERN
 
 
@@ -22,5 +23,6 @@ IN_PATH: Mapping[str, dict[str, Any]] = {
     "version": _text(VERSION_PATTERN, "3", "A release's version."),
     "rollout": _text("^r[0-9]{1,9}$", "r1", "A rollout's id."),
     "sha256": _text(SHA256_PATTERN, "9f" * 32, "A blob's digest."),
+    "bundle": _text(BUNDLE_ID_PATTERN, "0f" * 16, "A bundle's id."),
     "code": _text("^[a-z0-9-]{1,64}$", "not-found", "A refusal's code."),
 }

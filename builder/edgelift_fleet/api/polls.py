@@ -7,11 +7,13 @@ device is one that this process has not heard of.
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope, Send
 
+from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
 from edgelift_fleet.api.limits import Connection, connection_of
@@ -23,6 +25,7 @@ from edgelift_fleet.sightings import Caller
 MAX_WAIT_S = 60.0
 _MAX_EPOCH = 128
 
+_BUNDLE = BUNDLE_HEADER.lower().encode()
 _HELD, _EPOCH = ASSIGNMENT_HEADER.lower().encode(), EPOCH_HEADER.lower().encode()
 _FIXED = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
@@ -30,8 +33,11 @@ _FIXED = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"
 class Polls:
     """Answers polls."""
 
-    def __init__(self, revisions: Revisions, parked: Parked, seen: LastSeen) -> None:
-        self._revisions, self._parked, self._seen = revisions, parked, seen
+    def __init__(
+        self, revisions: Revisions, parked: Parked, seen: LastSeen, bundle_of: Callable[[str], str]
+    ) -> None:
+        """Bind; `bundle_of`: device → the bundle that is wanted of it, empty for none."""
+        self._revisions, self._parked, self._seen, self._bundle_of = revisions, parked, seen, bundle_of
 
     async def answer(self, device: str, scope: Scope, send: Send) -> None:
         """Answer one poll.
@@ -40,29 +46,35 @@ class Polls:
             ContractError: `malformed` for a wait that is no number, `not-found` for a device that never enrolled.
         """
         wait_s = _wait_s(scope["query_string"])
-        known, held = _told(scope["headers"])
+        told = _told(scope["headers"])
+        known = told.known
         found = await self._look(device)
         # Only what comes is a sighting: who waits here may be gone by the time that it is answered.
         self._seen.touch(device, "http", caller_of(scope))
-        if not _is_other(found, known, held) and wait_s > 0:
-            found = await self._wait(device, known, held, min(wait_s, MAX_WAIT_S), connection_of(scope))
-        if _is_other(found, known, held):
+        if wait_s > 0 and not self._is_news(device, found, told):
+            found = await self._wait(device, told, min(wait_s, MAX_WAIT_S), connection_of(scope))
+        # Also for one that knows it: should it have given up, it begins again.
+        wanted = [(_BUNDLE, bundle.encode())] if (bundle := self._bundle_of(device)) else []
+        if _is_other(found, told):
             body = found.body
             headers = [
-                *_FIXED, (b"etag", found.etag.encode()), (b"content-length", b"%d" % len(body)),
+                *_FIXED, (b"etag", found.etag.encode()), (b"content-length", b"%d" % len(body)), *wanted,
             ]  # fmt: skip
             await send({"type": "http.response.start", "status": 200, "headers": headers})
         else:
             body = b""
             headers = [(b"etag", known.encode("latin-1"))] if known else []
-            await send({"type": "http.response.start", "status": 304, "headers": headers})
+            await send({"type": "http.response.start", "status": 304, "headers": [*headers, *wanted]})
         await send({"type": "http.response.body", "body": body})
 
     async def _look(self, device: str) -> Latest:
         found = self._revisions.held(device)
         return found if found is not None else await run_in_threadpool(self._revisions.ask, device)
 
-    async def _wait(self, device: str, known: str, held: str, wait_s: float, connection: Connection) -> Latest:
+    def _is_news(self, device: str, found: Latest, told: _Told) -> bool:
+        return _is_other(found, told) or self._bundle_of(device) not in ("", told.bundle)
+
+    async def _wait(self, device: str, told: _Told, wait_s: float, connection: Connection) -> Latest:
         deadline = time.monotonic() + wait_s
         with self._parked.listening(device) as ear:
             connection.park(ear.release)
@@ -71,7 +83,7 @@ class Polls:
                     found = await self._look(device)
                     left_s = deadline - time.monotonic()
                     over = left_s <= 0 or ear.let_go or self._parked.closed
-                    if over or _is_other(found, known, held):
+                    if over or self._is_news(device, found, told):
                         return found
                     await ear.wait(left_s)
             finally:
@@ -85,20 +97,29 @@ def caller_of(scope: Scope) -> Caller:
     return Caller(epoch.decode("latin-1")[:_MAX_EPOCH], client[0] if client else "")
 
 
-def _told(headers: list[tuple[bytes, bytes]]) -> tuple[str, str]:
-    """Which revision the device knows, as an ETag, and the digest of the assignment that it holds."""
-    known = held = b""
+class _Told(NamedTuple):
+    """What a device says that it knows: a revision, as an ETag; the digest of the assignment that it holds; a bundle."""
+
+    known: str
+    held: str
+    bundle: str
+
+
+def _told(headers: list[tuple[bytes, bytes]]) -> _Told:
+    known = held = bundle = b""
     for name, value in headers:
         if name == b"if-none-match":
             known = value.removeprefix(b"W/")
         elif name == _HELD:
             held = value
-    return known.decode("latin-1"), held.decode("latin-1")
+        elif name == _BUNDLE:
+            bundle = value
+    return _Told(known.decode("latin-1"), held.decode("latin-1"), bundle.decode("latin-1"))
 
 
-def _is_other(found: Latest, known: str, held: str) -> bool:
+def _is_other(found: Latest, told: _Told) -> bool:
     """Is it another assignment than the device knows, by number or, where it says what it holds, by content?"""
-    return bool(found.revision) and (found.etag != known or held not in ("", found.digest))
+    return bool(found.revision) and (found.etag != told.known or told.held not in ("", found.digest))
 
 
 def _wait_s(query: bytes) -> float:

@@ -4,6 +4,7 @@ Times are seconds since 1970; latencies microseconds; names are the contract's. 
 imported from here.
 """
 
+from edgelift_fleet.messages.bundles import BundleRequest, BundleState, BundleView
 from edgelift_fleet.messages.devices import (
     AssignManyRequest,
     AssignOutcome,
@@ -76,6 +77,9 @@ __all__ = [
     "AssignReply",
     "AssignRequest",
     "BlobReply",
+    "BundleRequest",
+    "BundleState",
+    "BundleView",
     "CodeMeaning",
     "Desired",
     "DeviceCounts",

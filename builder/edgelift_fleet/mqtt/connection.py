@@ -79,6 +79,7 @@ class BrokerConnection:
 
     def __enter__(self) -> BrokerConnection:
         self._fleet.revisions.subscribe(self._publisher.tell)
+        self._fleet.wanted_bundles.subscribe(self._publisher.ring)
         self._publisher.__enter__()
         self._worker.start()
         self._fleet.lead.subscribe(self._follow)

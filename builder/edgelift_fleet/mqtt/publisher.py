@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 
 import paho.mqtt.client as paho
 
-from edgelift_contract import routes
+from edgelift_contract import codec, routes
+from edgelift_contract.bundle import BundleAsked
 from edgelift_fleet.revisions import Latest
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Publisher:
         self._client: paho.Client | None = None
         self._changes: dict[str, bytes] = {}
         self._differing: dict[str, bytes] = {}
+        self._bells: dict[str, bytes] = {}
         self._under_way = 0
         self._comparing, self._asked_at, self._heard_at = False, 0.0, 0.0
         self._retained: dict[str, bytes] = {}
@@ -60,6 +62,16 @@ class Publisher:
                 self._changes.update({device: latest.body for device, latest in news.items() if latest.revision})
                 self._some.notify()
 
+    def ring(self, wanted: Mapping[str, str]) -> None:
+        """These devices are asked for these bundles: told once, not retained, for their polls say it too."""
+        with self._some:
+            if self._client is not None:
+                self._bells.update({
+                    device: codec.canonical_json(BundleAsked(schema=BundleAsked.SCHEMA, device=device, bundle=bundle))
+                    for device, bundle in wanted.items()
+                })  # fmt: skip
+                self._some.notify()
+
     def connected(self, client: paho.Client) -> None:
         """The client's connection stands: ask what the broker retains, then publish what differs."""
         with self._some:
@@ -76,7 +88,7 @@ class Publisher:
         """It stands no longer: what is to be published then is found anew."""
         with self._some:
             self._client, self._comparing = None, False
-            self._changes, self._differing, self._retained = {}, {}, {}
+            self._changes, self._differing, self._retained, self._bells = {}, {}, {}, {}
 
     def retained(self, topic: str, body: bytes) -> None:
         """The broker retains this in an assignment's place."""
@@ -100,15 +112,15 @@ class Publisher:
                 if self._closed:
                     return
                 assert found is not None
-                client, device, body = found
+                client, topic, body, retain = found
                 self._under_way += 1
             try:
-                client.publish(routes.desired_topic(device), body, qos=1, retain=True)
+                client.publish(topic, body, qos=1, retain=retain)
             except Exception:
-                log.exception("a fault while publishing for device=%s", device)
+                log.exception("a fault while publishing on %s", topic)
                 self.confirmed()
 
-    def _next(self) -> tuple[paho.Client, str, bytes] | None:
+    def _next(self) -> tuple[paho.Client, str, bytes, bool] | None:
         client = self._client
         if client is None or self._under_way >= WINDOW:
             return None
@@ -116,7 +128,9 @@ class Publisher:
             self._compare(client)
         for queue in (self._changes, self._differing):
             for device in queue:
-                return client, device, queue.pop(device)
+                return client, routes.desired_topic(device), queue.pop(device), True
+        for device in self._bells:
+            return client, routes.bundle_topic(device), self._bells.pop(device), False
         return None
 
     def _compare(self, client: paho.Client) -> None:

@@ -7,6 +7,7 @@ here. `tests/fleet/test_site.py` holds these tables and the migrations together.
 
 from edgelift_fleet.tables.base import Base, table_of
 from edgelift_fleet.tables.blobs import UnnamedBlobRow
+from edgelift_fleet.tables.bundles import BundleBodyRow, BundleRow
 from edgelift_fleet.tables.devices import (
     ArtifactRow,
     AssignmentRow,
@@ -47,6 +48,8 @@ __all__ = [
     "ArtifactRow",
     "AssignmentRow",
     "Base",
+    "BundleBodyRow",
+    "BundleRow",
     "ControlRow",
     "DeviceDroppedRow",
     "DeviceRow",

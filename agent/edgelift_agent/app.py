@@ -96,7 +96,7 @@ class Agent:
         self.serving = Serving(config.serve, disk, self.clock, self.degraded, self._order)
         self.host = HostLink(
             config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate,
-            self._make_bundle, self._note_bundle,
+            self._make_bundle, self._note_bundle, self._note_skew,
         )  # fmt: skip
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
         self.updater = self._make_updater(preflight_module, preflight_nice)
@@ -332,6 +332,12 @@ class Agent:
             self.degraded.begin("identity", "duplicate-device", text)
         else:
             self.degraded.end("identity")
+
+    def _note_skew(self, text: str) -> None:
+        if text:
+            self.degraded.begin("host", "version-skew", text)
+        else:
+            self.degraded.end("host")
 
     def _tick(self) -> float | None:
         due_s = self.updater.tick()

@@ -10,13 +10,17 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from edgelift_contract.bounds import Line, Schema, Tags
+from edgelift_contract.bounds import Line, Schema, Tags, Word
 from edgelift_contract.ids import DeviceId
 from edgelift_contract.report import DeviceFacts
 
 
 class EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`POST /v1/enroll`, with the pre-shared token as bearer."""
+    """`POST /v1/enroll`, with the pre-shared token as bearer.
+
+    Attributes:
+        agent_version: release of the agent; one from before there was this field doesn't say.
+    """
 
     SCHEMA: ClassVar[int] = 1
 
@@ -24,6 +28,7 @@ class EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     device: DeviceId
     facts: DeviceFacts
     tags: Tags = {}
+    agent_version: Word = ""
 
 
 class BrokerAccess(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,6 +48,7 @@ class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     Attributes:
         broker: None where the site has none: HTTP long poll carries everything.
         poll_wait_s: how long a long poll may be held open, seconds.
+        host_version: release of the control plane; one from before there was this field doesn't say.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -51,3 +57,4 @@ class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     device: DeviceId
     broker: BrokerAccess | None = None
     poll_wait_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    host_version: Word = ""

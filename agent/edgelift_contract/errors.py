@@ -107,6 +107,7 @@ CODES: dict[str, str] = {
     "unreadable-row": "what the control plane has stored of a device, release or rollout can't be read",
     "implausible": "what a device says it measured, no board can measure",
     "revisions-spent": "a device says that it has seen a revision to which nobody has counted",
+    "version-skew": "the releases of agent and control plane are too far apart to work together",
     "agent-too-old": "the device's agent is of a release that can't be asked for this",
     "conflict": "the thing named exists already, or is in a state that does not allow this",
     "wrong-method": "an address takes other HTTP methods than the one it was asked by",

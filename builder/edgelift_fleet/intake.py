@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 import msgspec
 from sqlalchemy.orm import Session
 
-from edgelift_contract import codec
+from edgelift_contract import __version__, codec
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.fitting import decode_clean
@@ -24,6 +24,7 @@ from edgelift_contract.ids import check_device_id
 from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
+from edgelift_contract.versions import check_versions
 from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import overtake
 from edgelift_fleet.db import Database, devices_scope
@@ -179,6 +180,11 @@ class _Enrolment:
         device_of(message.data)
         self._request = decode_clean(message.data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
         self.device, self._intake, self._caller, self._new = self._request.device, intake, message.caller, False
+        try:
+            check_versions(self.device, self._request.agent_version, __version__)
+        except ContractError as error:
+            log.warning("refused device=%s code=%s %s", self.device, error.code, error.message)
+            raise
 
     def write(self, session: Session, _: Known, /) -> None:
         self._new = enrol(session, self._request)

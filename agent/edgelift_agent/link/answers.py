@@ -38,7 +38,7 @@ _MESSAGE = frozenset({"malformed", "unknown-schema", "bad-id", "wrong-device"})
 #: and of the token is not here: that may be mended at the host, so it is asked again.
 REFUSALS: Mapping[tuple[Route, int], frozenset[str]] = {
     ("enrol", 400): _MESSAGE,
-    ("enrol", 409): frozenset({"conflict", "duplicate-device"}),
+    ("enrol", 409): frozenset({"conflict", "duplicate-device", "version-skew"}),
     ("enrol", 413): frozenset({"too-large"}),
     ("desired", 400): frozenset({"bad-id"}),
     ("desired", 404): frozenset({"not-found"}),

@@ -20,11 +20,12 @@ from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.mqtt import MqttTransport
 from edgelift_agent.link.telling import Telling
 from edgelift_agent.system.backoff import after, delays
-from edgelift_contract import codec
+from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import parse_assignment
 from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
 from edgelift_contract.errors import ContractError, EdgeliftError, TransportError
 from edgelift_contract.replies import ReportReply
+from edgelift_contract.versions import check_versions
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Link:
         on_duplicate: Callable[[bool], None] = lambda _: None,
         telling: Telling,
         bundle_heard: Callable[[], str] = lambda: "",
+        on_skew: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -63,12 +65,13 @@ class Link:
             retry_delays: delays between tries, seconds.
             on_duplicate: told when the host begins or ceases to hear another device under this id.
             telling: when the host may be told which assignment is held.
+            on_skew: told why the host and this agent don't work together; empty when they do.
             bundle_heard: the last bundle that the host said it wants; empty for none.
         """
         self._http, self._enrolment, self._make_mqtt, self._device = http, enrolment, make_mqtt, device
         self._poll_interval_s, self._retry_delays = poll_interval_s, retry_delays
         self._on_duplicate, self._duplicate = on_duplicate, False
-        self._telling, self._bundle_heard = telling, bundle_heard
+        self._telling, self._bundle_heard, self._on_skew = telling, bundle_heard, on_skew
         self._mqtt: MqttTransport | None = None
         self._access: BrokerAccess | None = None
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -153,6 +156,8 @@ class Link:
                 error = caught if isinstance(caught, EdgeliftError) else _fault(caught)
                 pause_s = after(error, next(waits))
                 log.warning("host code=%s retry_in_s=%.1f %s", error.code, pause_s, error)
+                if error.code == "version-skew":
+                    self._on_skew(str(error))
                 if isinstance(error, ContractError) and error.code == "not-found":
                     self.enrolled.clear()  # the host has forgotten us: introduce ourselves again
                 failing = True
@@ -192,6 +197,8 @@ class Link:
 
     def _enrol(self) -> None:
         reply = self._http.enrol(self._enrolment())
+        check_versions(self._device, __version__, reply.host_version)
+        self._on_skew("")
         if self._mqtt is None or reply.broker != self._access:
             old, self._mqtt = self._mqtt, None
             if old is not None:

@@ -18,6 +18,7 @@ from edgelift_agent.parts.bundles import Bundles
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.queue import TelemetryQueue
+from edgelift_contract import __version__
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.fitting import fit
 from edgelift_contract.report import DeviceFacts, Report, dump_report
@@ -58,6 +59,7 @@ class HostLink:
         on_duplicate: Callable[[bool], None],
         make_bundle: Callable[[str], bytes],
         on_bundle_brought: Callable[[str], None],
+        on_skew: Callable[[str], None],
     ) -> None:
         """Bind; nothing is sent before `link.start`."""
         self._config, self._voice, self._reports = config, voice, 0
@@ -78,6 +80,7 @@ class HostLink:
             on_duplicate=on_duplicate,
             telling=self.telling,
             bundle_heard=lambda: self.bundles.heard,
+            on_skew=on_skew,
         )
         self.uplink = Uplink(
             self.link,
@@ -99,6 +102,7 @@ class HostLink:
             device=self._config.device,
             facts=self._voice.facts(),
             tags=self._config.tags,
+            agent_version=__version__,
         )
         return fit(request)
 

@@ -20,7 +20,7 @@ from edgelift_agent.testing.artifact import toy_artifact
 from edgelift_agent.testing.host_bundles import ToyBundles
 from edgelift_agent.testing.host_faults import Faults
 from edgelift_agent.testing.runtime import ToyModelFile
-from edgelift_contract import codec, routes
+from edgelift_contract import __version__, codec, routes
 from edgelift_contract.assignment import Assignment, SlotAssignment, dump_assignment
 from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
@@ -57,6 +57,7 @@ class ToyHost:
         self.faults = Faults()
         self.broker = broker
         self.poll_wait_s = 5.0
+        self.version = __version__
         self.poll_body: Callable[[Assignment], bytes] = dump_assignment
         self.changed = threading.Condition()
         host = self
@@ -239,6 +240,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             device=request.device,
             broker=self.toy.broker,
             poll_wait_s=self.toy.poll_wait_s,
+            host_version=self.toy.version,
         )
         self._answer(reply)
 

@@ -67,7 +67,4 @@ def make_app(fleet: Fleet) -> ASGIApp:
     add_document(app, device_paths(routes), SCHEMES)
     polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
-    return Headed(
-        Marked(DeviceSide(routes, Polls(fleet.revisions, fleet.parked, fleet.seen), bearer, rest=Tagged(app)))
-    )
-    return Headed(Marked(DeviceSide(routes, polls, bearer, rest=app)))
+    return Headed(Marked(DeviceSide(routes, polls, bearer, rest=Tagged(app))))

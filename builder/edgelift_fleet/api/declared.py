@@ -25,6 +25,7 @@ STATUS: Mapping[str, int] = {
     "wrong-method": 405,
     "not-acceptable": 406,
     "agent-too-old": 409,
+    "version-skew": 409,
     "conflict": 409,
     "blobs-wanted": 409,
     "retired": 409,

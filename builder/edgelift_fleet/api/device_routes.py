@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edgelift_contract import codec
+from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.bundle import BundleReply
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
@@ -68,7 +68,13 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
         device = await delivery.enrol(request)
         # The broker's files may have to be written for it.
         access = await run_in_threadpool(fleet.broker_access, device, request.url.hostname or "")
-        reply = EnrolReply(schema=EnrolReply.SCHEMA, device=device, broker=access, poll_wait_s=POLL_WAIT_S)
+        reply = EnrolReply(
+            schema=EnrolReply.SCHEMA,
+            device=device,
+            broker=access,
+            poll_wait_s=POLL_WAIT_S,
+            host_version=__version__,
+        )
         return _answer(reply)
 
     async def report(request: Request, device: str) -> Response:
@@ -88,7 +94,7 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
         return _answer(await bringing.take(device, request))
 
     return [
-        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, "unknown-schema", "bad-id"),
+        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, "unknown-schema", "bad-id", "version-skew"),
         DeviceRoute("GET", "/v1/devices/{device}/desired", None, None, Assignment, _OF_POLL, _POLL),
         _route("PUT", "/v1/devices/{device}/report", report, Report, ReportReply, *_OF_MESSAGE, "not-found"),
         _route("POST", "/v1/devices/{device}/telemetry", telemetry, Batch, BatchReply, *_OF_MESSAGE, "not-found"),

@@ -13,12 +13,14 @@ from contextlib import suppress
 
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import Assignment, parse_assignment
+from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_contract.enrol import BrokerAccess, EnrolReply
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.simulate.backoff import Backoff
 from edgelift_fleet.simulate.board import SimulatedBoard
+from edgelift_fleet.simulate.bundles import BoardBundles
 from edgelift_fleet.simulate.calls import Refused, call
 from edgelift_fleet.simulate.counts import Counts
 from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection
@@ -56,6 +58,7 @@ class Life:
         self._poll_wait_s = 30.0
         self._hearing, self._saying = Backoff(board), Backoff(board)
         self._dying: asyncio.Task[None] | None = None
+        self._bundles = BoardBundles(board, self._bring)
 
     # --- on, off, cut
 
@@ -161,8 +164,11 @@ class Life:
         headers = [f'If-None-Match: "{board.revision}"']
         if board.held:
             headers.append(f"{ASSIGNMENT_HEADER}: {board.held}")
+        if self._bundles.heard:
+            headers.append(f"{BUNDLE_HEADER}: {self._bundles.heard}")
         answer = await self._call(self._asking, "GET", path, headers=headers, wait_s=wait_s)
         self._counts.polls += 1
+        self._bundles.asked(answer.headers.get(BUNDLE_HEADER.lower(), ""))
         return answer.status != 200 or self._take(answer.body)
 
     async def _by_mqtt(self, access: BrokerAccess) -> None:
@@ -321,6 +327,10 @@ class Life:
 
     async def _blob(self, sha256: str) -> bytes:
         return (await self._call(self._telling, "GET", routes.blob_path(sha256))).body
+
+    async def _bring(self, bundle: str, data: bytes) -> None:
+        headers = [f"{BUNDLE_HEADER}: {bundle}"]
+        await self._call(self._telling, "PUT", routes.bundle_path(self.board.name), data, headers=headers)
 
     def _changed(self) -> None:
         self._report_due = True

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract.bundle import BUNDLE_ABILITY
 from edgelift_contract.errors import CODES, ContractError, DeviceError
 from edgelift_contract.ids import Name
 from edgelift_contract.report import DeviceFacts
@@ -74,7 +75,7 @@ class BoardClass(_Strict, frozen=True, kw_only=True):
         return DeviceFacts(
             hardware_class=self.hardware_class, accepts=self.accepts or [self.hardware_class],
             runtimes=self.runtimes, cores=self.cores, memory_bytes=self.memory_mb << 20, board=self.board,
-            system=self.system, timezone=self.timezone,
+            system=self.system, timezone=self.timezone, abilities=[BUNDLE_ABILITY],
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_fleet.assignments import has_failed_at
 from edgelift_fleet.cohorts import Where, among, split
-from edgelift_fleet.devices import LastSeen, is_online
+from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.numbering import revisions_spent
 from edgelift_fleet.rows import is_readable, read_row
 from edgelift_fleet.selector import And, Tree, parse_selector
@@ -126,12 +126,12 @@ def failing(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
 
 def online(session: Session, seen: LastSeen, where: Where) -> Set[str]:
     """Devices that are there, also by what has not been written down yet."""
-    now = time.time()
-    columns = (
-        DeviceRow.id, DeviceRow.last_seen, DeviceRow.transport, DeviceRow.presence_online, DeviceRow.gone_at
-    )  # fmt: skip
+    now, lately = time.time(), seen.unwritten()
+    columns = (DeviceRow.id, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at)
     return {
-        row.id for row in session.execute(sa.select(*columns).where(where)) if is_online(row, seen.of(row)[0], now)
+        device
+        for device, last_seen, presence_online, gone_at in session.execute(sa.select(*columns).where(where))
+        if is_there(presence_online, gone_at, max(last_seen, lately.get(device, 0.0)), now)
     }
 
 

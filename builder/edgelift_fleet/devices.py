@@ -156,6 +156,11 @@ class LastSeen:
             # Another server of the site may have heard of it since, and written so.
             return max(self._unwritten.get(row.id, (0.0, "")), (row.last_seen, row.transport))
 
+    def unwritten(self) -> dict[str, float]:
+        """Device → when it was last heard of, of those whose rows don't say so yet."""
+        with self._lock:
+            return {device: at for device, (at, _) in self._unwritten.items()}
+
     def at(self, device: str, stored: float) -> float:
         """When a device was last heard of, where its row says `stored`; seconds since 1970."""
         with self._lock:

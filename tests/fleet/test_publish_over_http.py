@@ -206,6 +206,22 @@ def test_a_long_blob_is_never_whole_in_memory(server: Server, tmp_path: Path) ->
     assert peak_kib() - before < 60 << 10
 
 
+def test_a_refusal_is_heard_by_who_still_sends(server: Server, tmp_path: Path) -> None:
+    """What is refused before its body is read: the caller gets the answer, and its connection goes on."""
+    data = os.urandom(20 << 20)
+    (tmp_path / "long").write_bytes(data)
+    with requests.Session() as session:
+        for name, token, status in (
+            ("short", server.operator, 400), ("0" * 64, "wrong", 401), (codec.digest(data), server.operator, 200)
+        ):  # fmt: skip
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
+            with (tmp_path / "long").open("rb") as file:
+                answer = session.put(
+                    f"{server.url}/v1/blobs/{name}", data=file, headers=headers, timeout=LONG_S
+                )  # fmt: skip
+            assert answer.status_code == status, answer.text
+
+
 def test_a_length_must_be_said_and_is_bounded(server: Server) -> None:
     headers = {"Authorization": f"Bearer {server.operator}"}
     url = f"{server.url}/v1/blobs/{'0' * 64}"

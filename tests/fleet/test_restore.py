@@ -334,9 +334,15 @@ what, source, target, database, at = *sys.argv[1:5], int(sys.argv[5])
 CHANGES = ("os.rename", "os.mkdir", "os.chmod", "os.remove", "os.rmdir", "shutil.rmtree", "sqlite3.connect")
 count = 0
 
+late, there = [], False
+
 def hook(event, arguments):
-    global count
-    if event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+    global there
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if there and (writes or event in ("os.rename", "os.mkdir", "sqlite3.connect")):
+        late.append((event, str(arguments[0])))
+    there = there or (event == "os.rename" and str(arguments[1]) == target)
+    if event in CHANGES or writes:
         step()
 
 def step(*_):
@@ -352,6 +358,7 @@ if what == "backup":
         back_up(site, db, Path(target), with_secrets=True, progress=step)
 else:
     restore(Path(source), Path(target), database=database, progress=step)
+assert not late, f"written once the target had its name, where a full disk would say that it failed: {late}"
 print(count)
 """
 

@@ -12,19 +12,20 @@ backup finds its own work (`control`: `restoring`) and goes on with that.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy.orm import Session
+import sqlalchemy as sa
 
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_fleet.blobs import Blobs, BlobStore
-from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.db import SITE, Database, name_of
 from edgelift_fleet.files import disk_errors, sync_folder, write_atomically
 from edgelift_fleet.keeping.after import UnderWay, settle
 from edgelift_fleet.keeping.archive import Archive, open_archive
@@ -44,6 +45,8 @@ from edgelift_fleet.site import (
     write_config,
 )
 from edgelift_fleet.tables import ControlRow
+
+log = logging.getLogger(__name__)
 
 #: In `control`: the backup that is being restored; gone when the folder has its name.
 _RESTORING = "restoring"
@@ -84,18 +87,18 @@ def restore(
             with db.read() as session:
                 artifacts = named_artifacts(session)
             named = named_blobs(artifacts, store)
+            missing = _missing(store, named)
             db.close()  # SQLite puts everything into its one file with that
             with disk_errors(f"the folder {folder}"):
                 _sync(made)
                 made.rename(folder)
+            # The site is there: from here on nothing may fail.
+            with suppress(OSError):
                 sync_folder(folder.parent)
-        final = load_site(folder)
-        with closing(Database(final.database)) as db, db.write(SITE) as session:
-            _forget(session)
-            name = db.name
-    missing = _missing(open_blobs(final), named)
+            if db.shared:
+                _forget(db)
     return RestoreReport(
-        folder=str(folder), database=name, backup=report_of(path, archive.manifest),
+        folder=str(folder), database=name_of(load_site(folder).database), backup=report_of(path, archive.manifest),
         new_secrets=not archive.manifest.secrets, missing=sorted(missing), unready=named.unready(missing),
         cancelled=under_way.cancelled, going_back=under_way.going_back,
     )  # fmt: skip
@@ -211,7 +214,8 @@ def _fill(db: Database, archive: Archive, progress: Progress) -> UnderWay:
         ) as session:
             found = settle(session, manifest.id, manifest.made_at)
             note = {"backup": manifest.id, "cancelled": found.cancelled, "going_back": found.going_back}
-            session.merge(ControlRow(name=_RESTORING, value=msgspec.json.encode(note).decode()))
+            if db.shared:  # else it goes and comes with its folder
+                session.merge(ControlRow(name=_RESTORING, value=msgspec.json.encode(note).decode()))
             return found
     except ContractError as error:
         if error.code != "unknown-schema":
@@ -236,10 +240,15 @@ def _done_before(db: Database, manifest: BackupManifest) -> UnderWay | None:
         return UnderWay(said["cancelled"], said["going_back"]) if said["backup"] == manifest.id else None
 
 
-def _forget(session: Session) -> None:
-    row = session.get(ControlRow, _RESTORING)
-    if row is not None:
-        session.delete(row)
+def _forget(db: Database) -> None:
+    """Drop the mark; should that fail, it harms nobody: it only lets the same backup be put back into a folder once more."""
+    try:
+        with db.write(SITE) as session:
+            session.execute(sa.delete(ControlRow).where(ControlRow.name == _RESTORING))
+    except EdgeliftError as error:
+        log.warning("the mark of the restore stays in the database code=%s %s", error.code, error.message)
+    finally:
+        db.close()
 
 
 def _sync(folder: Path) -> None:

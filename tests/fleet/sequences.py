@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import sqlalchemy as sa
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -68,6 +69,8 @@ class Sequences(RuleBasedStateMachine):
         self.revisions: dict[str, int] = {}
         for name in NAMES[:2]:
             self.enrol(name, "x86-64-avx2", {"all": ""})
+            self.assign(name, "digits@1", (0.0, 0))
+            self.live(name, "committed", 40)
 
     def new_site(self, folder: Path) -> Site:
         shutil.copytree(self.template, folder / "site")
@@ -186,7 +189,8 @@ class Sequences(RuleBasedStateMachine):
         for slot, state in board.slots.items():
             if state.artifact:
                 gauges = Gauges(start=now, end=now, values={"soc_temp_c": temp_c})
-                self.deliver(name, board.batch(board.window(slot, now, 3, **odd), gauges))
+                window = msgspec.structs.replace(board.window(slot, now, 3), **odd)
+                self.deliver(name, board.batch(window, gauges))
 
     @rule(name=BOARDS, begins=st.sampled_from([0.0, 1e9, 9e9]), ends=st.sampled_from([0.0, 1e9, 9e9]))
     def serve_by_a_wrong_clock(self, name: str, begins: float, ends: float) -> None:
@@ -320,8 +324,7 @@ class Sequences(RuleBasedStateMachine):
         self, release: str, to: str, waves: list[str], policy: tuple[float, int], options: dict[str, Any]
     ) -> None:
         plan = {"release": release, "to": to, "waves": waves, "policy": _policy(policy), **options}
-        seen = self.order("POST", "/v1/rollouts/preview", plan)
-        assert seen.status == 200, seen
+        self.order("POST", "/v1/rollouts/preview", plan)
         answer = self.order("POST", "/v1/rollouts", plan)
         if answer.status == 200:
             self.started[answer.json()["id"]] = (self.clock.now(), *policy)

@@ -1,10 +1,17 @@
 """What one forged board can do to a gate: little, for boards are ranked, and one is one rank whatever it claims."""
 
 import random
+import time
+from pathlib import Path
 
 import pytest
 
+from edgelift_contract import codec
+from edgelift_fleet.intake import Message
 from edgelift_fleet.rollout.gates.wave import Drawn, Rules, judge_wave
+from tests.fleet.direct import direct
+from tests.fleet.telemetry.conftest import batch, window
+from tests.fleet.test_gate_waits import BOARDS, begin, ready, serve
 
 pytestmark = pytest.mark.fleet
 
@@ -40,3 +47,19 @@ def test_nor_one_control_that_claims_the_best() -> None:
 @pytest.mark.parametrize("forged", [{"m0": BEST}, {"c0": WORST}], ids=["a perfect member", "a terrible control"])
 def test_one_forged_board_hides_no_bad_release(forged: dict[str, dict[str, float]]) -> None:
     assert sum(stopped(0.3, seed, forged, members=8) for seed in range(20)) >= 19
+
+
+def test_who_says_what_cannot_be_is_left_out_by_name_and_nobody_waits_for_it(site: Path) -> None:
+    with direct(site) as fleet:
+        ready(fleet)
+        rollout, wave = begin(fleet)
+        liar, *others = [name for name in BOARDS if name not in wave]
+        nonsense = batch(liar, {1: window(time.time(), ok=2**40)}, epoch="lies")
+        fleet.take(Message("telemetry", liar, codec.canonical_json(nonsense), "mqtt"))
+        serve(fleet, [*wave, *others])
+        fleet.look(2)
+        shown = fleet.show(rollout)
+        assert shown.wave == 2
+        (look,) = shown.looks
+        assert look.text.endswith(f"; left out, for what they measured can't be: {liar}")
+        assert (look.figures.boards, look.figures.controls, look.figures.controls_served) == (3, 8, 8)

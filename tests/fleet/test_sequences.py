@@ -1,4 +1,4 @@
-"""Sequences of calls, drawn and shrunk by hypothesis; `--hypothesis-profile=long` plays thousands, others each time."""
+"""Sequences of calls, drawn and shrunk by hypothesis; others each time by `--hypothesis-profile=long --timeout=0`."""
 
 import itertools
 import shutil

@@ -69,6 +69,7 @@ def fuzzed(server: Server, folder: Path, phases: str) -> None:
     assert told.returncode == 0, said[-40_000:] + told.stderr[-2000:]
     assert "test cases" in told.stdout.lower()
     assert requests.get(f"{server.url}/openapi.json", timeout=LONG_S).ok
+    assert " fault in " not in server.log.read_text()
 
 
 def schemathesis(server: Server, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

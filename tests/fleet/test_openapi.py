@@ -115,6 +115,19 @@ def test_every_body_that_is_sent_has_an_example_that_can_be_read(document: dict[
             validator(document, content["schema"]).validate(EXAMPLES[name])
 
 
+def test_every_message_that_is_answered_has_an_example(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for status, answer in answers(document, operation).items():
+            for content in answer.get("content", {}).values() if CODES_KEY not in answer else ():
+                schema = content["schema"].get("items", content["schema"])
+                if "$ref" not in schema:
+                    continue
+                name = schema["$ref"].rpartition("/")[2]
+                (example,) = document["components"]["schemas"][name]["examples"]
+                assert example, (method, path, status)
+                validator(document, {"$ref": schema["$ref"]}).validate(example)
+
+
 def unbounded(document: dict[str, Any], schema: dict[str, Any], seen: set[str], path: str) -> Iterator[str]:
     """The places within a schema that could be as large as anyone likes."""
     if "$ref" in schema:

@@ -135,6 +135,24 @@ def test_what_is_no_request_is_a_problem_too(server: Server) -> None:
         assert (said["code"], said["status"], bool(said["detail"])) == ("malformed", 400, True)
 
 
+def test_a_body_that_breaks_off_or_is_framed_wrong_costs_its_own_connection(server: Server) -> None:
+    for token, path in ((server.operator, "/v1/rollouts"), (server.token, "/v1/enroll")):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+        host, port = server.url.removeprefix("http://").split(":")
+        for rest in (
+            "Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+            "Content-Length: 9\r\n\r\n{",
+        ):
+            with socket.create_connection((host, int(port)), timeout=LONG_S) as link:
+                link.sendall((head + rest).encode())
+                link.shutdown(socket.SHUT_WR)
+                while link.recv(65536):
+                    pass
+    assert ask(server, "GET", "/v1/health").ok
+    assert " fault in " not in server.log.read_text()
+
+
 def test_a_device_is_refused_as_agents_of_any_age_believe(server: Server) -> None:
     """Plain JSON, under the mark, of at most 4096 bytes."""
     odd = "\N{PILE OF POO}" * 2000

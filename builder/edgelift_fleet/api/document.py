@@ -17,7 +17,8 @@ from edgelift_fleet.api.examples import EXAMPLES
 from edgelift_fleet.api.links import links_from
 from edgelift_fleet.api.parameters import IN_PATH
 from edgelift_fleet.api.problem_document import problem_answers
-from edgelift_fleet.api.schema import used_schemas
+from edgelift_fleet.api.schema import answered, used_schemas
+from edgelift_fleet.api.specimens import specimen
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 _MARK = {MARK: {"description": "Whose word this is.", "schema": {"type": "string", "const": MARK_VALUE}}}
@@ -60,7 +61,8 @@ def _document(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str,
             say_tags(operation)
         _complete(operation, shared, operators=operators)
     components["schemas"] = {**_without_fastapis(components.get("schemas", {})), **used_schemas()}
-    for name, example in EXAMPLES.items():
+    shown = {name: specimen(kind) for name, kind in answered().items()} | dict(EXAMPLES)
+    for name, example in shown.items():
         if name in components["schemas"]:
             components["schemas"][name]["examples"] = [example]
     components.setdefault("securitySchemes", {}).update(schemes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -18,6 +18,8 @@ LIST_HEADERS: dict[str, Any] = {
 }
 _REF = "#/components/schemas/{name}"
 _used: dict[str, Any] = {}
+#: name → message type, of those that are answered.
+_answered: dict[str, Any] = {}
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
@@ -31,6 +33,11 @@ def schema_of(kind: Any) -> dict[str, Any]:
 def used_schemas() -> dict[str, Any]:
     """Name → schema of all messages so far."""
     return _used
+
+
+def answered() -> dict[str, Any]:
+    """Name → message type, of those that are answered so far."""
+    return _answered
 
 
 def takes(kind: Any, *, required: bool = True) -> dict[str, Any]:
@@ -52,6 +59,9 @@ def answers(
     Raises:
         ValueError: for a code that is none.
     """
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, msgspec.Struct):
+            _answered[one.__name__] = one
     content = {"application/json": {"schema": schema_of(kind)}}
     return {status: {"description": description, "content": content}, **refusals(codes)}
 

@@ -164,7 +164,9 @@ def test_nothing_in_a_body_is_as_large_as_anyone_likes(document: dict[str, Any])
     words = "Window.latency_us: a dict"  # its keys are five words, which msgspec's schema does not say
     seen: set[str] = set()
     for path, method, operation in operations(document):
-        for content in operation.get("requestBody", {}).get("content", {}).values():
+        for media, content in operation.get("requestBody", {}).get("content", {}).items():
+            if media != "application/json":
+                continue  # a file, which is bounded in bytes
             found = set(unbounded(document, content["schema"], seen, f"{method} {path}")) - {words}
             assert not found, "give it bounds: see messages/asked.py"
 

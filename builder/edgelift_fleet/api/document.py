@@ -88,6 +88,10 @@ def _complete(operation: dict[str, Any], shared: dict[str, Any], *, operators: b
     if operation.get("security"):
         codes |= universal(operators=operators, body=body is not None, parameters=parameters)
     done = {s: r for s, r in own.items() if CODES_KEY not in r}
+    for response in done.values():
+        content = response.get("content", {})
+        if len(content) > 1 and not content.get("application/json", {}).get("schema", True):
+            del content["application/json"]  # FastAPI's guess, where a route says another form
     refused = problem_answers(codes, operators=operators, parameters=parameters)
     for response in (*done.values(), *refused.values()):
         response["headers"] = {**_MARK, **response.get("headers", {})}

@@ -76,4 +76,7 @@ def _text(info: inspect.StrType, name: str) -> str:
     known = str(_BY_NAME.get(name, "")) if not isinstance(_BY_NAME.get(name), int) else ""
     if info.pattern is None or re.match(info.pattern, known):
         return known
-    return next(one for one in ("digits", "2", _DIGEST, "boot-1", "pi-1") if re.match(info.pattern, one))
+    fitting = (
+        one for one in ("digits", "2", _DIGEST, "boot-1", "pi-1", "0" * 32, "b1") if re.match(info.pattern, one)
+    )
+    return next(fitting, known)

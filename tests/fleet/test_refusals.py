@@ -37,7 +37,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
 } | {
     ("ask_for_bundle", "agent-too-old"): "test_bundles.py",
     ("ask_for_bundle", "unreadable-row"): "test_bundles.py",
-    ("post_enroll", "version-skew"): "tests/e2e/test_skew.py",
+    ("post_enroll", "version-skew"): "test_versions.py",
 }
 
 

@@ -19,7 +19,7 @@ Kind = Literal["updates", "windows", "sums", "gauges", "notes", "outboxes"]
 
 
 @dataclass(frozen=True)
-class Keep:
+class Cap:
     """Of one device: rows at most, and bytes of their bodies at most; 0 bytes where rows alone bound it."""
 
     rows: int
@@ -29,13 +29,13 @@ class Keep:
 MB = 1 << 20
 #: Windows: 34 days of a board with one slot that throttles now and then. Sums: a year of days and 45 days of hours of
 #: 40 versions. Notes: swaps and events.
-KEPT: Mapping[Kind, Keep] = {
-    "updates": Keep(500),
-    "windows": Keep(100_000, 64 * MB),
-    "sums": Keep(60_000, 64 * MB),
-    "gauges": Keep(100_000, 32 * MB),
-    "notes": Keep(5_000, 8 * MB),
-    "outboxes": Keep(64),
+KEPT: Mapping[Kind, Cap] = {
+    "updates": Cap(500),
+    "windows": Cap(100_000, 64 * MB),
+    "sums": Cap(60_000, 64 * MB),
+    "gauges": Cap(100_000, 32 * MB),
+    "notes": Cap(5_000, 8 * MB),
+    "outboxes": Cap(64),
 }
 
 #: Table → what a board can make of it grow, for people; a table of which it says "none" grows by operators alone.

@@ -12,7 +12,7 @@ from edgelift_contract.histogram import HistogramData
 from edgelift_contract.report import Report, SlotReport, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent, Gauges
 from edgelift_fleet import telemetry
-from edgelift_fleet.caps import KEPT, TABLES, Keep, Kind
+from edgelift_fleet.caps import KEPT, TABLES, Cap, Kind
 from edgelift_fleet.db import ROWS, Database
 from edgelift_fleet.devices import LastSeen, get_device
 from edgelift_fleet.dropped import dropped
@@ -39,9 +39,9 @@ pytestmark = pytest.mark.fleet
 
 NOW = time.time() // 3600 * 3600
 #: Small, so that a flood is soon one.
-SMALL: dict[Kind, Keep] = {
-    "updates": Keep(10), "windows": Keep(50, 1 << 20), "sums": Keep(20, 1 << 20), "gauges": Keep(40, 1 << 20),
-    "notes": Keep(30, 1 << 20), "outboxes": Keep(5),
+SMALL: dict[Kind, Cap] = {
+    "updates": Cap(10), "windows": Cap(50, 1 << 20), "sums": Cap(20, 1 << 20), "gauges": Cap(40, 1 << 20),
+    "notes": Cap(30, 1 << 20), "outboxes": Cap(5),
 }  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_the_oldest_goes_first_also_of_what_is_not_summed_yet(db: Database) -> N
     with db.write(ROWS) as session:
         for n in range(60):
             telemetry.store_many(session, [batch("pi-1", {n: window(NOW - n)})], received_at=NOW + n, kept=KEPT)
-        assert trim(session, "pi-1", {**SMALL, "windows": Keep(10, 1 << 20)}) == {"windows": 51}
+        assert trim(session, "pi-1", {**SMALL, "windows": Cap(10, 1 << 20)}) == {"windows": 51}
         left = session.scalars(sa.select(TelemetryMinuteRow.received_at)).all()
         waits = session.scalar(sa.select(sa.func.count()).select_from(TelemetryPendingRow))
         assert (sorted(left), waits) == ([NOW + n for n in range(51, 60)], 9)
@@ -117,7 +117,7 @@ def test_large_bodies_count_by_their_bytes(db: Database) -> None:
     with db.write(ROWS) as session:
         for n in range(20):
             telemetry.store(session, batch("pi-1", {n: DeviceEvent(at=NOW, kind="odd", message="x" * 1000)}))
-        assert trim(session, "pi-1", {**SMALL, "notes": Keep(1000, 10_000)})["notes"] >= 10
+        assert trim(session, "pi-1", {**SMALL, "notes": Cap(1000, 10_000)})["notes"] >= 10
 
 
 def test_a_forgotten_outbox_s_number_is_not_given_again(db: Database) -> None:

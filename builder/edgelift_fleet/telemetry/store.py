@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, SwapRecord, Window
-from edgelift_fleet.caps import KEPT, Keep, Kind
+from edgelift_fleet.caps import KEPT, Cap, Kind
 from edgelift_fleet.db import among
 from edgelift_fleet.tables import (
     DeviceRow,
@@ -60,7 +60,7 @@ def check_batch(batch: Batch) -> None:
 
 
 def store(session: Session, batch: Batch) -> int:
-    """Keep a batch; returns how many of its items were new. Inside a write transaction.
+    """Cap a batch; returns how many of its items were new. Inside a write transaction.
 
     Raises:
         ContractError: `malformed` as `check_batch`, `not-found` when the device never enrolled.
@@ -77,9 +77,9 @@ def store_many(
     batches: Sequence[Batch],
     *,
     received_at: float | None = None,
-    kept: Mapping[Kind, Keep] = KEPT,
+    kept: Mapping[Kind, Cap] = KEPT,
 ) -> list[int | ContractError]:
-    """Keep batches of any devices, each held to `check_batch` before. Inside a write transaction.
+    """Cap batches of any devices, each held to `check_batch` before. Inside a write transaction.
 
     Args:
         session: of the database.

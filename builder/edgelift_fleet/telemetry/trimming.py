@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.caps import KEPT, Keep, Kind
+from edgelift_fleet.caps import KEPT, Cap, Kind
 from edgelift_fleet.db import among
 from edgelift_fleet.dropped import drop_count
 from edgelift_fleet.tables import (
@@ -66,7 +66,7 @@ def due(
     return sorted(found)
 
 
-def trim(session: Session, device: str, kept: Mapping[Kind, Keep] = KEPT) -> dict[Kind, int]:
+def trim(session: Session, device: str, kept: Mapping[Kind, Cap] = KEPT) -> dict[Kind, int]:
     """Delete what a device has too much of; how many of what. Inside a write transaction."""
     gone: dict[Kind, int] = {what: _trim_rows(session, device, what, kept[what]) for what in _KINDS}
     outboxes, windows = _trim_outboxes(session, device, kept["outboxes"])
@@ -75,7 +75,7 @@ def trim(session: Session, device: str, kept: Mapping[Kind, Keep] = KEPT) -> dic
     return {what: number for what, number in gone.items() if number}
 
 
-def _trim_rows(session: Session, device: str, what: Kind, keep: Keep) -> int:
+def _trim_rows(session: Session, device: str, what: Kind, keep: Cap) -> int:
     kind, order, by_series = _KINDS[what]
     table = table_of(kind)
     mine: Any = table.c.device == device if not by_series else table.c.series.in_(
@@ -102,7 +102,7 @@ def _trim_rows(session: Session, device: str, what: Kind, keep: Keep) -> int:
     return len(gone)
 
 
-def _trim_outboxes(session: Session, device: str, keep: Keep) -> tuple[int, int]:
+def _trim_outboxes(session: Session, device: str, keep: Cap) -> tuple[int, int]:
     """How many outboxes went, and how many windows they had brought."""
     row = TelemetryEpochRow
     query = sa.select(row.id, row.windows).where(row.device == device)

@@ -17,7 +17,15 @@ import pytest
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.client import Client
-from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail, RolloutRequest, RolloutView
+from edgelift_fleet.messages import (
+    AssignReply,
+    AssignRequest,
+    BundleRequest,
+    BundleView,
+    DeviceDetail,
+    RolloutRequest,
+    RolloutView,
+)
 from edgelift_fleet.simulate.engine import Simulation, kinds_of
 from edgelift_fleet.simulate.http import Address
 from edgelift_fleet.simulate.profile import BoardClass, Profile, ReleaseFault, load_profile
@@ -227,3 +235,19 @@ def test_a_profile_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, co
 def test_without_a_server_the_command_says_so(site: Path) -> None:
     done = edgelift("simulate", "--site", site, "-n", "1")
     assert done.returncode == 1 and "(unreachable)" in done.stderr
+
+
+def test_simulated_boards_bring_their_bundles_over_both_links(mqtt_server: Server) -> None:
+    operator = Client(mqtt_server.url, mqtt_server.operator)
+    often = msgspec.structs.replace(QUICK, poll_s=1.0)
+    with living(mqtt_server, 3, often):
+        wait_until(lambda: len(operator.get("/v1/devices", list)) == 3)
+        names = [one["device"] for one in operator.get("/v1/devices", list)]
+        for name in names:
+            operator.post(f"/v1/devices/{name}/bundles", BundleRequest("a test"), BundleView)
+
+        def states() -> set[str]:
+            paths = [f"/v1/devices/{name}/bundles" for name in names]
+            return {one.state for path in paths for one in operator.get(path, list[BundleView])}
+
+        wait_until(lambda: states() == {"brought"})

@@ -60,7 +60,7 @@ def check_batch(batch: Batch) -> None:
 
 
 def store(session: Session, batch: Batch) -> int:
-    """Cap a batch; returns how many of its items were new. Inside a write transaction.
+    """Keep a batch; returns how many of its items were new. Inside a write transaction.
 
     Raises:
         ContractError: `malformed` as `check_batch`, `not-found` when the device never enrolled.
@@ -79,7 +79,7 @@ def store_many(
     received_at: float | None = None,
     kept: Mapping[Kind, Cap] = KEPT,
 ) -> list[int | ContractError]:
-    """Cap batches of any devices, each held to `check_batch` before. Inside a write transaction.
+    """Keep batches of any devices, each held to `check_batch` before. Inside a write transaction.
 
     Args:
         session: of the database.

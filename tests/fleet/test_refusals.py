@@ -36,7 +36,6 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     for code in ("bad-id", "bad-path", "malformed", "not-found", "too-large", "unknown-schema", "wrong-device")
 } | {
     ("ask_for_bundle", "agent-too-old"): "test_bundles.py",
-    ("ask_for_bundle", "unreadable-row"): "test_bundles.py",
     ("post_enroll", "version-skew"): "test_versions.py",
 }
 
@@ -145,6 +144,9 @@ def of_one_device(refused: Refused) -> None:
         boards.assignments.assign(name, "digits@1")
     refused.change(sa.update(DeviceRow).where(DeviceRow.id == "spent").values(revision_seen=LARGEST_COUNT))
     refused.change(sa.update(AssignmentRow).where(AssignmentRow.device == "apart").values(body="{"))
+    boards.add("faceless", facts=FACTS)
+    refused.change(sa.update(DeviceRow).where(DeviceRow.id == "faceless").values(facts="{"))
+    refused("ask_for_bundle", "unreadable-row", device="faceless")
     for device, code in (("spent", "revisions-spent"), ("apart", "unreadable-row")):
         refused("assign", code, device=device, body={"release": "digits@2"})
         refused("clear", code, device=device)

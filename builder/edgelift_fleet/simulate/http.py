@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,12 +60,24 @@ class Address:
         return f"Host: {name}:{self.port}\r\nAuthorization: Bearer {self.token}\r\n"
 
 
+def source_of(address: Address, board: str) -> str:
+    """Whence a simulated board comes, where the control plane is on this machine: one of 64 of its loopback addresses.
+
+    An address has half a server's places at most, so that none crowds out the others: a fleet's boards have many.
+    """
+    return f"127.0.1.{1 + zlib.crc32(board.encode()) % 64}" if address.host == "127.0.0.1" else ""
+
+
 class HttpConnection:
     """To one address; made when it is first needed, and anew after it broke. Requests wait for their turn."""
 
-    def __init__(self, address: Address, *, patience_s: float = 60.0) -> None:
-        """Bind; `patience_s` is how long an answer may take beyond the time that the request itself asks to wait."""
+    def __init__(self, address: Address, *, patience_s: float = 60.0, source: str = "") -> None:
+        """Bind; `patience_s` is how long an answer may take beyond the time that the request itself asks to wait.
+
+        `source` is the address to come from; any when empty.
+        """
         self._address, self._patience_s = address, patience_s
+        self._source = (source, 0) if source else None
         self._head = address.head
         self._wire: _Wire | None = None
         self._turn = asyncio.Lock()
@@ -100,7 +113,8 @@ class HttpConnection:
 
     async def _connect(self) -> _Wire:
         loop = asyncio.get_running_loop()
-        made = loop.create_connection(_Wire, self._address.host, self._address.port, ssl=self._address.tls)
+        to = self._address
+        made = loop.create_connection(_Wire, to.host, to.port, ssl=to.tls, local_addr=self._source)
         try:
             _, wire = await asyncio.wait_for(made, self._patience_s)
         except asyncio.TimeoutError as error:

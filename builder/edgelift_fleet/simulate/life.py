@@ -23,7 +23,7 @@ from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.bundles import BoardBundles
 from edgelift_fleet.simulate.calls import Refused, call
 from edgelift_fleet.simulate.counts import Counts
-from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection
+from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection, source_of
 from edgelift_fleet.simulate.mqtt import MqttLink
 from edgelift_fleet.simulate.taking import Died, Taking
 
@@ -48,7 +48,8 @@ class Life:
         self.board, self.told = board, told
         self.on = self.linked = self.cut_off = False
         self._counts = counts
-        self._asking, self._telling = HttpConnection(address), HttpConnection(address)
+        source = source_of(address, board.name)
+        self._asking, self._telling = (HttpConnection(address, source=source) for _ in range(2))
         self._mqtt: MqttLink | None = None
         self._news, self._due = asyncio.Event(), asyncio.Event()
         self._report_due = self._batch_due = False

@@ -189,6 +189,7 @@ class Life:
             try:
                 await self._while_connected(link)
             finally:
+                link.cut()
                 self._mqtt, self.linked = None, False
             self._counts.reconnects += 1
             if not self.cut_off:

@@ -8,6 +8,7 @@ went deaf at the broker's first restart (it never subscribed again) or waited fo
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -44,6 +45,7 @@ class MqttLink:
         self._welcome: asyncio.Future[None] = self._loop.create_future()
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._socket: Any = None
+        self._opening, self._abandoned = threading.Lock(), False
         self._timer: asyncio.TimerHandle | None = None
         client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=device, protocol=MQTTProtocolVersion.MQTTv5,
@@ -63,8 +65,11 @@ class MqttLink:
 
     async def connect(self, patience_s: float = 30.0) -> None:
         """Connect; raises OSError when the broker refuses or does not answer."""
-        to = (self._access.host, self._access.port, KEEPALIVE_S)
-        await self._loop.run_in_executor(_CONNECTING, self._client.connect, *to)
+        try:
+            await self._loop.run_in_executor(_CONNECTING, self._open)
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
         self._socket = self._client.socket()
         if self._socket is None:
             raise ConnectionError("the broker closed the connection")
@@ -80,6 +85,22 @@ class MqttLink:
         except asyncio.TimeoutError as error:
             self.cut()
             raise ConnectionError("the broker did not answer in time") from error
+        except BaseException:
+            self.cut()  # refused, or nobody waits any more
+            raise
+
+    def _open(self) -> None:
+        """Connect, in a thread; nobody may want it any more by the time that the broker has answered."""
+        self._client.connect(self._access.host, self._access.port, KEEPALIVE_S)
+        with self._opening:
+            if self._abandoned and (sock := self._client.socket()):
+                sock.close()
+
+    def _abandon(self) -> None:
+        with self._opening:
+            self._abandoned = True
+            if sock := self._client.socket():
+                sock.close()
 
     async def publish(self, topic: str, data: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1; returns once it is confirmed. Raises OSError when the connection ends before."""

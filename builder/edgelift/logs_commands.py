@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgelift.common import JsonOption, SiteOption, open_client, print_json, seconds
+from edgelift.common import DeviceArgument, JsonOption, SiteOption, open_client, print_json, seconds
 from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError, DeviceError, TransportError, disk_code
 
@@ -27,7 +27,7 @@ def register(device: typer.Typer) -> None:
 
 
 def _logs(
-    device: Annotated[str, typer.Argument(help="The device's id.")],
+    device: DeviceArgument,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write it [default: ID-….tar.gz here].")
     ] = None,

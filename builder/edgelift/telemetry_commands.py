@@ -235,9 +235,14 @@ def _sample(
     """Keep what a device sends from now on at full resolution: its windows and gauges one by one, as long as sums."""
     from edgelift_fleet.client import segment
     from edgelift_fleet.messages import SampleReply, SampleRequest
+    from edgelift_fleet.messages.asked import MAX_SAMPLE_S
 
+    for_s = seconds(length)
+    if not 0 < for_s <= MAX_SAMPLE_S:  # the server only says which number of the request is out of bounds
+        most = f"{MAX_SAMPLE_S / 86400:.0f} days"
+        raise ContractError("malformed", f"A device can be sampled for up to {most}, not for {length}.")
     path = f"/v1/devices/{segment(device)}/sample"
-    found = open_client(site).post(path, SampleRequest(seconds(length)), SampleReply)
+    found = open_client(site).post(path, SampleRequest(for_s), SampleReply)
     if as_json:
         print_json(found)
     else:

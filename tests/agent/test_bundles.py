@@ -111,7 +111,10 @@ def test_the_log_outlives_the_process(host: ToyHost, device: Device) -> None:
 
 
 def _log(handler: RecentLog) -> logging.Logger:
+    """A logger of this handler alone, whatever a library of an earlier test has made of the others."""
+    assert handler.format(logging.makeLogRecord({"msg": "said"})).endswith("said")
     logger = logging.Logger("edgelift_agent.x", logging.DEBUG)
+    logger.manager = logging.Manager(logging.RootLogger(logging.DEBUG))
     logger.addHandler(handler)
     return logger
 

@@ -234,8 +234,7 @@ def _sample(
 ) -> None:
     """Keep what a device sends from now on at full resolution: its windows and gauges one by one, as long as sums."""
     from edgelift_fleet.client import segment
-    from edgelift_fleet.messages import SampleReply, SampleRequest
-    from edgelift_fleet.messages.asked import MAX_SAMPLE_S
+    from edgelift_fleet.messages import MAX_SAMPLE_S, SampleReply, SampleRequest
 
     for_s = seconds(length)
     if not 0 < for_s <= MAX_SAMPLE_S:  # the server only says which number of the request is out of bounds

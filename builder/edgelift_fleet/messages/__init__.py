@@ -4,6 +4,7 @@ Times are seconds since 1970; latencies microseconds; names are the contract's. 
 imported from here.
 """
 
+from edgelift_fleet.messages.asked import MAX_SAMPLE_S
 from edgelift_fleet.messages.bundles import BundleRequest, BundleState, BundleView
 from edgelift_fleet.messages.devices import (
     AssignManyRequest,
@@ -71,6 +72,7 @@ from edgelift_fleet.messages.telemetry import (
 
 __all__ = [
     "LAST_START",
+    "MAX_SAMPLE_S",
     "ArtifactView",
     "AssignManyRequest",
     "AssignOutcome",

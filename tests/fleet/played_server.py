@@ -136,7 +136,9 @@ class InProcess:
         told: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
-            return pending.pop() if pending else await asyncio.Event().wait()  # type: ignore[return-value]
+            if not pending:
+                await asyncio.Event().wait()  # nothing more comes, and the client stays
+            return pending.pop()
 
         async def send(message: dict[str, Any]) -> None:
             told.append(message)

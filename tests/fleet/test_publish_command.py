@@ -102,12 +102,10 @@ def test_a_server_that_wants_what_nobody_has_is_believed_once(idle_site: Path, t
     """A manifest that names a file of which the folder knows nothing can't be: the refusal ends it."""
     make_release(tmp_path / "r", "8")
     with client_of(load_site(idle_site)) as client:
-        put = client.put_file
-        client.put_file = lambda *_: BlobReply("", 0, True, False)  # type: ignore[method-assign, assignment] # lost on the way
-        with pytest.raises(ContractError) as refused:
+        with pytest.MonkeyPatch.context() as way, pytest.raises(ContractError) as refused:
+            way.setattr(client, "put_file", lambda *_: BlobReply("", 0, True, False))  # each is lost on the way
             send_release(client, tmp_path / "r", quietly)
         assert refused.value.code == "blobs-wanted"
-        client.put_file = put  # type: ignore[method-assign]
         assert send_release(client, tmp_path / "r", quietly).reply.new
 
 

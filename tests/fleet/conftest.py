@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from edgelift_fleet.db import Database
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site
 from edgelift_fleet.testing import FleetSimulator, simulated_fleet
+from tests import forking
 from tests.fleet.postgres import _template as _template
 from tests.fleet.postgres import database_url as database_url
 from tests.fleet.postgres import own_postgres as own_postgres
 from tests.fleet.postgres import postgres as postgres
 from tests.fleet.postgres import postgres_programs as postgres_programs
 from tests.fleet.postgres import postgres_url as postgres_url
+from tests.fleet.ready import copy_of_site, new_database
 from tests.fleet.releases import make_release
 from tests.waiting import LONG_S
 
@@ -34,9 +35,12 @@ def edgelift(
     *arguments: object, timeout_s: float = 600, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
+    words, environ = [str(one) for one in arguments], {**environment(), **(env or {})}
+    if forking.may_fork(env or {}):
+        return forking.run("edgelift", words, environ, timeout_s)
     return subprocess.run(
-        [sys.executable, "-c", "from edgelift.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, timeout=timeout_s, env={**environment(), **(env or {})},
+        [sys.executable, "-c", "from edgelift.cli import main; main()", *words],
+        capture_output=True, text=True, timeout=timeout_s, env=environ,
         stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 
@@ -54,17 +58,20 @@ class Server:
         self.site, self.options, self.env = site, options, env or {}
         #: As a system would that allows no more.
         self.limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forking.Forked | None = None
         self.log = site.parent / f"{site.name}.log"
 
     def start(self) -> "Server":
+        words = ["serve", "--site", str(self.site), "--port", "0", "-v", *self.options]
+        environ = {**environment(), **self.env}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.limited, sys.executable, "-c", "from edgelift.cli import main; main()", "serve",
-                 "--site", str(self.site), "--port", "0", "-v", *self.options],
-                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-                env={**environment(), **self.env},
-            )  # fmt: skip
+            if not self.limited and forking.may_fork(self.env):
+                self.process = forking.Forked("edgelift", words, environ, stdout=subprocess.PIPE, stderr=log)
+            else:
+                self.process = subprocess.Popen(
+                    [*self.limited, sys.executable, "-c", "from edgelift.cli import main; main()", *words],
+                    stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=environ,
+                )  # fmt: skip
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline().decode()
         assert self.ready_line.startswith("Serving "), self.log.read_text()[-3000:]
@@ -136,9 +143,11 @@ def idle_site(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path
 
 
 def make_site(folder: Path, releases: dict[str, Path], database: str = "") -> Path:
+    """A site with these releases, on SQLite, or on a new and empty database."""
+    if not database:
+        return copy_of_site(folder, releases)
     made, _ = create_site(folder, database=database)
-    with contextlib.closing(Database(made.database)) as db:
-        db.migrate()
+    with contextlib.closing(new_database(made.database)) as db:
         for folder in releases.values():
             publish(made, db, folder)
     return made.folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -16,11 +17,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from edgelift_fleet.db import Database
 from tests.waiting import LONG_S
 
 #: Also in tests of what is logged: it must be found nowhere.
 PASSWORD = "Swordfish-%40 1/2"  # with what a URL must escape
 _USER = "edgelift"
+#: On every cluster of the tests: a database in today's form, of which `ready` makes copies.
+READY = "ready"
 
 
 def find_postgres() -> Path | None:
@@ -98,8 +102,10 @@ class Postgres:
             self.process.wait(LONG_S)
 
     def remove(self) -> None:
-        """Stop it and delete what it had."""
-        self.stop()
+        """Stop it, without writing what is deleted at once, and delete what it had."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(LONG_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def database(self, name: str = "site") -> str:
@@ -152,9 +158,9 @@ def postgres_programs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(postgres_programs: Path) -> Iterator[Postgres]:
+def postgres(postgres_programs: Path, _template: Path) -> Iterator[Postgres]:
     """A cluster that tests share, each with a database of its own; nobody kills it."""
-    made = Postgres(postgres_programs)
+    made = Postgres(postgres_programs, _template)
     try:
         yield made.start()
     finally:
@@ -165,6 +171,10 @@ def postgres(postgres_programs: Path) -> Iterator[Postgres]:
 def _template(postgres_programs: Path) -> Iterator[Path]:
     made = Postgres(postgres_programs)
     try:
+        made.start()
+        with contextlib.closing(Database(made.database(READY))) as db:
+            db.migrate()
+        made.stop()
         yield made.data
     finally:
         made.remove()

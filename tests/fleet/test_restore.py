@@ -30,6 +30,7 @@ from edgelift_fleet.messages.keeping import BackupManifest, BackupReport
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site, load_site
 from edgelift_fleet.tables import ControlRow, DeviceRow, RolloutRow
+from tests import forking
 from tests.fleet.conftest import both_engines, environment, make_site
 from tests.fleet.direct import direct
 from tests.fleet.postgres import Postgres
@@ -38,6 +39,7 @@ from tests.fleet.s3 import s3 as s3
 from tests.fleet.s3 import s3_server as s3_server
 from tests.fleet.test_migrations import fill
 from tests.simulators.small_disk import small_disk
+from tests.waiting import LONG_S
 
 pytestmark = pytest.mark.fleet
 
@@ -367,10 +369,8 @@ def child(
     what: str, source: Path, target: Path, database: str = "", at: int = 0
 ) -> subprocess.CompletedProcess[str]:
     """The same as the commands do, killed -9 before the `at`-th change of anything on the disk, or step forward."""
-    arguments = [what, str(source), str(target), database, str(at)]
-    return subprocess.run(
-        [sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True, env=environment(), check=False
-    )
+    arguments = ["-c", _CHILD, what, str(source), str(target), database, str(at)]
+    return forking.run("edgelift", arguments, environment(), LONG_S)
 
 
 def points(total: int, *, few: int) -> list[int]:

@@ -13,6 +13,7 @@ import requests
 from edgelift_agent.admin import ask
 from edgelift_agent.testing.ports import free_port
 from edgelift_contract.errors import DeviceError
+from tests import forking
 from tests.waiting import LONG_S
 
 #: For `serve`: a connection that a client's pool keeps is not closed under it, however long a busy machine lets it wait.
@@ -44,7 +45,7 @@ class Device:
             f"[serve]\nport = {self.port}\nadmin_port = 0\n{serve}\n"
             f"[update]\nretry_first_s = 0.1\nretry_cap_s = {retry_cap_s}\n{extra}"
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forking.Forked | None = None
         self.log = folder / "agent.log"
         #: Variables of the agent's process alone.
         self.environment: dict[str, str] = {}
@@ -54,14 +55,16 @@ class Device:
         self.seen = self.state
 
     def start(self, *arguments: str, module: str = "edgelift_agent.testing.agent", wait: bool = True) -> "Device":
+        words = ["--config", str(self.config), *arguments]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **self.environment}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.within, sys.executable, "-m", module, "--config", str(self.config), *arguments],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **self.environment},
-            )
+            if module in forking.COMMANDS and not self.within and forking.may_fork(self.environment):
+                self.process = forking.Forked(module, words, environ, stdout=log, stderr=log)
+            else:
+                self.process = subprocess.Popen(
+                    [*self.within, sys.executable, "-m", module, *words],
+                    stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environ,
+                )  # fmt: skip
         if wait:
             self.wait_live()
         return self

@@ -13,12 +13,12 @@ from edgelift_contract.report import DeviceFacts
 from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, LatencyPhase, SwapRecord, Window
 from edgelift_fleet.db import ROWS, Database
 from edgelift_fleet.devices import enrol
+from tests.fleet.ready import new_database
 
 
 def make_database(where: Path | str, devices: dict[str, str]) -> Database:
     """A new database with devices of the given hardware classes."""
-    db = Database(where)
-    db.migrate()
+    db = new_database(where)
     with db.write(ROWS) as session:
         for name, hardware_class in devices.items():
             add_device(session, name, hardware_class)

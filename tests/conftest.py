@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests import surroundings
+from tests.order import long_first
 
 # On import: before any module of tests reads the environment, in the main process and in each worker.
 surroundings.settle()
@@ -18,6 +19,11 @@ settings.register_profile(
 )  # fmt: skip
 settings.register_profile("unshrunk", settings.get_profile("long"), phases=[Phase.generate])
 settings.load_profile("edgelift")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        long_first(items)
 
 
 @pytest.fixture(scope="session")

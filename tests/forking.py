@@ -2,14 +2,13 @@
 
 `edgelift serve` begins with two seconds of imports, and tests start it and the other commands many hundreds of times.
 What runs is the same: a process with its own pid, files, environment and signals, ended and killed like any other, from
-the command's `main` on. What this leaves out is an interpreter's start and the imports; tests about those, and all of
-tests/e2e, start theirs the long way.
+the command's `main` on. What this leaves out is an interpreter's start and the imports: tests about those, the demo, and
+tests/e2e/test_loop.py start theirs the long way. That it is the same, tests/test_forking.py says.
 """
 
 from __future__ import annotations
 
 import atexit
-import importlib
 import json
 import os
 import select
@@ -20,26 +19,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(__file__).parents[1]
-
-#: Command → what is imported before it is asked for: what it imports itself, sooner or later.
-COMMANDS = {
-    "edgelift": (
-        "edgelift.cli", "edgelift.frame", "edgelift_fleet.server", "edgelift_fleet.local", "edgelift_fleet.client",
-        "alembic.command", "alembic.migration", "sqlalchemy.dialects.sqlite", "uvicorn.protocols.http.httptools_impl",
-        "edgelift_fleet.keeping.backup", "edgelift_fleet.keeping.restore", "rich.console", "rich.table",
-    ),
-    "edgelift_agent.testing.agent": ("edgelift_agent.testing.agent",),
-}  # fmt: skip
+from tests.forked import CHILD, ROOT
 
 #: What may differ in a process's environment from what we began with: our own code reads it, and only when it runs.
 _MAY_DIFFER = ("EDGELIFT_", "_EDGELIFT_", "PG", "AWS_", "NOTIFY_SOCKET", "PYTEST_CURRENT_TEST")
 _BEGAN_WITH = dict(os.environ)
+#: What a child's imports find; see `edgelift_builder.child`.
+AS_CHILD = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def may_fork(variables: Mapping[str, str]) -> bool:
@@ -80,6 +71,7 @@ class Forked:
         *,
         stdout: int | IO[Any],
         stderr: int | IO[Any],
+        pipe: int = -1,
     ) -> None:
         """Start it, in our working folder and with nothing to read.
 
@@ -89,6 +81,7 @@ class Forked:
             environment: all of it; see `may_fork`.
             stdout: a file, or `subprocess.PIPE`.
             stderr: a file.
+            pipe: of a `CHILD`, which leads a session of its own: where its calls come.
         """
         self.returncode: int | None = None
         self.stdout: IO[bytes] | None = None
@@ -100,6 +93,7 @@ class Forked:
                 self.stdout, out = os.fdopen(ours, "rb"), theirs
             try:
                 files = [one if isinstance(one, int) else one.fileno() for one in (nothing, out, stderr)]
+                files += [pipe] if pipe >= 0 else []
                 self.pid, self._status = _source_of(command).fork(arguments, environment, files)
             finally:
                 if theirs >= 0:
@@ -146,6 +140,25 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+class ForkedChild:
+    """What `edgelift_builder.child.Child` starts as its process, forked; its methods are those of `child.Process`."""
+
+    def __init__(self, pipe: int, log: Path, environment: Mapping[str, str]) -> None:
+        """Start it; see `Forked`."""
+        self._process = Forked(CHILD, [str(log)], environment, stdout=1, stderr=2, pipe=pipe)
+        self.pid, self.returncode = self._process.pid, None
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.returncode = self._process.wait(timeout)
+        return self.returncode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
 class _Source:
     """The process that has imported a command and is forked for each that is started."""
 
@@ -154,10 +167,11 @@ class _Source:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             path = os.pathsep.join(map(str, (ROOT / "agent", ROOT / "builder", ROOT)))
-            program = "from tests.forking import serve; serve()()"
+            more = AS_CHILD if command == CHILD else {"COLUMNS": "200"}
+            program = "from tests.forked import serve; serve()()"
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program, command, str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL, env={**_BEGAN_WITH, "PYTHONPATH": path, "COLUMNS": "200"}, cwd=ROOT,
+                stdin=subprocess.DEVNULL, env={**_BEGAN_WITH, "PYTHONPATH": path, **more}, cwd=ROOT,
             )  # fmt: skip
         atexit.register(self._end)
 
@@ -193,74 +207,3 @@ def _source_of(command: str) -> _Source:
         if command not in _sources:
             _sources[command] = _Source(command)
         return _sources[command]
-
-
-def serve() -> Callable[[], object]:
-    """Fork whenever asked to, until nobody can ask; returns in each new process, with what it has to run."""
-    command, number = sys.argv[1:]
-    for module in COMMANDS[command]:
-        importlib.import_module(module)
-    sys.path.remove(str(ROOT))
-    for one in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)  # whoever asks us is told, and we end with them
-    awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    control, running = socket.socket(fileno=int(number)), dict[int, int]()
-    while True:
-        ready, _, _ = select.select([control, awake], [], [])
-        if awake in ready:
-            with suppress(BlockingIOError):
-                os.read(awake, 4096)
-            _reap(running)
-        if control in ready:
-            data, files, _, _ = socket.recv_fds(control, 1 << 20, 4)
-            if not data:
-                return lambda: None
-            pid = os.fork()
-            if not pid:
-                return _become(command, json.loads(data), files)
-            running[pid] = files.pop()
-            for one in files:
-                os.close(one)
-            control.send(str(pid).encode())
-
-
-def _reap(running: dict[int, int]) -> None:
-    with suppress(ChildProcessError):
-        while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            told = running.pop(found[0])
-            with suppress(BrokenPipeError):  # nobody waits for it
-                os.write(told, str(os.waitstatus_to_exitcode(found[1])).encode())
-            os.close(told)
-
-
-def _become(command: str, asked: dict[str, Any], files: list[int]) -> Callable[[], object]:
-    """Make this new process what it would be had it been started by itself."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for target, file in enumerate(files[:3]):
-        os.dup2(file, target)
-    os.closerange(3, 4096)
-    # New ones: those that Python made were made for other files.
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        old, buffering = getattr(sys, name), 1 if name == "stderr" else -1
-        new = open(number, mode, buffering, old.encoding, old.errors, closefd=False)  # noqa: SIM115 - for good
-        setattr(sys, name, new)
-        setattr(sys, f"__{name}__", new)
-    os.environ.clear()
-    os.environ.update(asked["environment"])
-    os.chdir(asked["cwd"])
-    os.umask(asked["umask"])
-    arguments = asked["arguments"]
-    if command != "edgelift":
-        module = importlib.import_module(command)
-        sys.argv = [str(module.__file__), *arguments]
-        return module.main
-    if arguments[:1] == ["-c"]:
-        sys.argv = ["-c", *arguments[2:]]
-        return lambda: exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
-    sys.argv = ["-c", *arguments]
-    return importlib.import_module("edgelift.cli").main

@@ -66,18 +66,41 @@ class OnFailure:
     hint: str = "Run again with --debug for the whole traceback."
 
 
+class Process(subprocess.Popen[bytes]):
+    """A child's process."""
+
+    def __init__(self, pipe: int, log: Path, environment: dict[str, str]) -> None:
+        """Start it.
+
+        Args:
+            pipe: descriptor of its end of the pipe.
+            log: what it prints goes there.
+            environment: all of its variables.
+        """
+        super().__init__(
+            [sys.executable, "-c", _BOOT, str(pipe), str(log), str(os.getpid())],
+            pass_fds=[pipe], start_new_session=True, stdin=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+
+    def has_ended(self) -> bool:
+        """Has it? It stays to be reaped: until then its number is nobody else's."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
 class Child:
-    """A process that answers calls one after the other. Use it as a context manager."""
+    """A process that answers calls one after the other. Use it as a context manager.
+
+    Attributes:
+        start: how its process is started; the tests have one that has torch's imports behind it.
+    """
+
+    start = Process
 
     def __init__(self, log: Path) -> None:
         self._left = ExitStack()
         self._pipe, theirs = Pipe()
-        number = theirs.fileno()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, str(number), str(log), str(os.getpid())],
-            pass_fds=[number], start_new_session=True, stdin=subprocess.DEVNULL,
-            env={**os.environ, **self._temporary_folder(), "PYTHONHASHSEED": _HASH_SEED},
-        )  # fmt: skip
+        environment = {**os.environ, **self._temporary_folder(), "PYTHONHASHSEED": _HASH_SEED}
+        self._process = self.start(theirs.fileno(), log, environment)
         theirs.close()
         self._pipe.send(sys.path)
 
@@ -144,8 +167,7 @@ class Child:
     def _wait(self, timeout_s: float) -> None:
         """Until it has ended, for `timeout_s` at most; it stays to be reaped."""
         deadline = time.monotonic() + timeout_s
-        flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
-        while os.waitid(os.P_PID, self._process.pid, flags) is None and time.monotonic() < deadline:
+        while not self._process.has_ended() and time.monotonic() < deadline:
             time.sleep(0.005)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from edgelift_builder.child import Child, Process
 from edgelift_contract.manifest import Manifest, parse_manifest
+from tests import forking
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "builder" / "examples" / "simplecnn.py"
@@ -35,6 +37,17 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test of the command finds what another left."""
     monkeypatch.setenv("EDGELIFT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forked_children() -> None:
+    """Builds in this process fork their children; those that tests run as commands start them the long way."""
+
+    def start(pipe: int, log: Path, environment: dict[str, str]) -> Process | forking.ForkedChild:
+        own = {name: value for name, value in environment.items() if name not in ("TMPDIR", *forking.AS_CHILD)}
+        return (forking.ForkedChild if forking.may_fork(own) else Process)(pipe, log, environment)
+
+    Child.start = staticmethod(start)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from edgelift_agent.admin import ask
 from edgelift_agent.testing.ports import free_port
 from edgelift_contract.errors import DeviceError
 from tests import forking
+from tests.forked import COMMANDS
 from tests.waiting import LONG_S
 
 #: For `serve`: a connection that a client's pool keeps is not closed under it, however long a busy machine lets it wait.
@@ -58,7 +59,7 @@ class Device:
         words = ["--config", str(self.config), *arguments]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **self.environment}
         with self.log.open("ab") as log:
-            if module in forking.COMMANDS and not self.within and forking.may_fork(self.environment):
+            if module in COMMANDS and not self.within and forking.may_fork(self.environment):
                 self.process = forking.Forked(module, words, environ, stdout=log, stderr=log)
             else:
                 self.process = subprocess.Popen(

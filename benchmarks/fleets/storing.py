@@ -118,7 +118,7 @@ async def _link(server: Serving, source: Source) -> MqttLink:
         access = (await enrol(connection, source.device)).broker
         assert access is not None
         will = routes.state_topic(source.device), b""
-        link = MqttLink(access, source.device, will=will, on_message=lambda _: None)
+        link = MqttLink(access, source.device, will=will, on_message=lambda *_: None)
         try:
             await link.connect()
         except OSError:

@@ -238,9 +238,9 @@ def test_without_a_server_the_command_says_so(site: Path) -> None:
 
 
 def test_simulated_boards_bring_their_bundles_over_both_links(mqtt_server: Server) -> None:
+    """Whoever is at the broker is told by a message: its polls are minutes apart."""
     operator = Client(mqtt_server.url, mqtt_server.operator)
-    often = msgspec.structs.replace(QUICK, poll_s=1.0)
-    with living(mqtt_server, 3, often):
+    with living(mqtt_server, 3):
         wait_until(lambda: len(operator.get("/v1/devices", list)) == 3)
         names = [one["device"] for one in operator.get("/v1/devices", list)]
         for name in names:

@@ -1,4 +1,4 @@
-"""A simulated board's bundle: asked for by a poll, made of what it would report, brought once."""
+"""A simulated board's bundle: asked for by a poll or a message, made of what it would report, brought once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from edgelift_contract import __version__, codec
-from edgelift_contract.bundle import BundleAbout, is_bundle_id, pack
+from edgelift_contract.bundle import BundleAbout, BundleAsked, is_bundle_id, pack
+from edgelift_contract.errors import ContractError
 from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.calls import Refused
+
+_MAX_BYTES = 4096
 
 
 class BoardBundles:
@@ -22,6 +25,15 @@ class BoardBundles:
     def __init__(self, board: SimulatedBoard, bring: Callable[[str, bytes], Awaitable[None]]) -> None:
         self._board, self._bring, self.heard = board, bring, ""
         self._task: asyncio.Task[None] | None = None
+
+    def told(self, data: bytes) -> None:
+        """A message of the broker says which one is wanted; what can't be read is as good as lost: a poll says it too."""
+        try:
+            asked = codec.decode_json(data, BundleAsked, what="wish for a bundle", limit_bytes=_MAX_BYTES)
+        except ContractError:
+            return
+        if asked.device == self._board.name:
+            self.asked(asked.bundle)
 
     def asked(self, bundle: str) -> None:
         """A poll's answer names this one; nothing happens for one that is under way or done."""

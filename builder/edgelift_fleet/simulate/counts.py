@@ -64,6 +64,11 @@ class Counts:
     began: float = field(default_factory=time.monotonic)
     cpu_began: float = field(default_factory=time.process_time)
 
+    def note(self, board: str, error: Exception) -> None:
+        """A board's link failed or broke."""
+        self.link_errors += 1
+        self.last_error = f"{board}: {error}"
+
 
 def progress_line(now: Figures) -> str:
     """One line for people."""

@@ -12,20 +12,20 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from edgelift_contract import codec, routes
-from edgelift_contract.assignment import Assignment, parse_assignment
+from edgelift_contract.assignment import parse_assignment
 from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_contract.enrol import BrokerAccess, EnrolReply
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
-from edgelift_contract.report import UpdateReport
 from edgelift_fleet.simulate.backoff import Backoff
 from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.bundles import BoardBundles
 from edgelift_fleet.simulate.calls import Refused, call
+from edgelift_fleet.simulate.converging import Converging
 from edgelift_fleet.simulate.counts import Counts
 from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection, source_of
 from edgelift_fleet.simulate.mqtt import MqttLink
-from edgelift_fleet.simulate.taking import Died, Taking
+from edgelift_fleet.simulate.telling import BoardTelling
 
 #: After so many connections in a row that the broker did not take, the board enrols again: it may have moved.
 _ENROL_AGAIN = 3
@@ -51,14 +51,14 @@ class Life:
         source = source_of(address, board.name)
         self._asking, self._telling = (HttpConnection(address, source=source) for _ in range(2))
         self._mqtt: MqttLink | None = None
-        self._news, self._due = asyncio.Event(), asyncio.Event()
-        self._report_due = self._batch_due = False
-        self._wanted: Assignment | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._updates: dict[str, tuple[Taking, asyncio.Task[None]]] = {}
         self._poll_wait_s = 30.0
-        self._hearing, self._saying = Backoff(board), Backoff(board)
+        self._hearing = Backoff(board)
         self._dying: asyncio.Task[None] | None = None
+        self._reports = BoardTelling(board, counts, self._send, linked=lambda: self.linked)
+        self._converging = Converging(
+            board, counts, blob=self._blob, changed=self._reports.report, ended=self._ended, die=self._die
+        )
         self._bundles = BoardBundles(board, self._bring)
 
     # --- on, off, cut
@@ -66,19 +66,20 @@ class Life:
     def switch_on(self) -> None:
         """Boot: a new epoch, and everything from the start."""
         self.board.boot()
-        self.on = self._report_due = True
-        self._tasks = [asyncio.create_task(part()) for part in (self._listen, self._tell, self._converge)]
+        self.on = True
+        self._reports.report()
+        parts = (self._listen, self._reports.run, self._converging.run)
+        self._tasks = [asyncio.create_task(part()) for part in parts]
 
     async def switch_off(self, *, kindly: bool) -> None:
         """End; `kindly` with a good-bye, else as when the power goes."""
         self.on = False
-        tasks = [*self._tasks, *(task for _, task in self._updates.values())]
+        tasks = [*self._tasks, *self._converging.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for taking, _ in self._updates.values():
-            taking.interrupted()
-        self._tasks, self._updates = [], {}
+        self._converging.interrupted()
+        self._tasks = []
         if kindly and self.linked:
             with suppress(OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._say_good_bye(), _GOOD_BYE_S)
@@ -87,9 +88,8 @@ class Life:
     async def _say_good_bye(self) -> None:
         """Tell what was measured so far, and leave the broker without a will."""
         self.board.close_windows()
-        self._batch_due = self._report_due = True
-        await self._tell_batches()
-        await self._tell_report()
+        self._ended()
+        await self._reports.all_that_is_due()
         if self._mqtt is not None:
             topic = routes.state_topic(self.board.name)
             await self._mqtt.publish(topic, self.board.presence(online=False), retain=True)
@@ -107,8 +107,7 @@ class Life:
     def publish_windows(self) -> None:
         """Send what was measured so far, as a board does from time to time."""
         if self.board.waiting:
-            self._batch_due = True
-            self._due.set()
+            self._reports.windows()
 
     def _drop_links(self) -> None:
         self.linked = False
@@ -202,7 +201,7 @@ class Life:
         link = MqttLink(access, board.name, will=(topic, board.presence(online=False)), on_message=self._heard)
         await link.connect()
         try:
-            link.subscribe(routes.desired_topic(board.name))
+            link.subscribe(routes.desired_topic(board.name), routes.bundle_topic(board.name))
             await link.publish(topic, board.presence(online=True), retain=True)
         except BaseException:
             link.cut()
@@ -219,17 +218,20 @@ class Life:
             try:
                 await self._poll(0)  # a bell that was lost costs one poll
             except OSError as error:
-                self._note(error)  # and a poll that was lost nothing more
+                self._counts.note(self.board.name, error)  # and a poll that was lost nothing more
             except Refused:
                 link.cut()
                 raise
 
     def _now_linked(self) -> None:
-        self.linked = self._report_due = True  # the whole state again, so that any loss corrects itself
-        self._due.set()
+        self.linked = True
+        self._reports.report()  # the whole state again, so that any loss corrects itself
 
-    def _heard(self, data: bytes) -> None:
-        self._take(data)
+    def _heard(self, topic: str, data: bytes) -> None:
+        if topic == routes.bundle_topic(self.board.name):
+            self._bundles.told(data)
+        else:
+            self._take(data)
 
     def _take(self, data: bytes) -> bool:
         """Hear of an assignment; False when it is older than what this board has seen, as of a host put back to a backup."""
@@ -246,76 +248,19 @@ class Life:
         if assignment.revision < self.board.revision or (
             assignment.revision == self.board.revision and self.board.held
         ):
-            self._changed()  # the report says what it has seen
+            self._reports.report()  # it says what it has seen
             return False
         self.board.revision, self.board.held = assignment.revision, held
         self._counts.assignments += 1
-        self._wanted = assignment
         self.told(self)
-        self._news.set()
+        self._converging.want(assignment)
         return True
 
-    # --- converging
+    # --- what befalls its updates
 
-    async def _converge(self) -> None:
-        if self._wanted is not None:
-            self._news.set()  # it was off in the middle: the last one that it heard of still holds
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            assignment = self._wanted
-            if assignment is not None:
-                await self._begin(assignment)
-
-    async def _begin(self, assignment: Assignment) -> None:
-        gone, changed = self.board.wants(assignment)
-        for name in (*gone, *changed):
-            await self._supersede(name)
-        for name in gone:
-            self.board.slots.pop(name, None)
-        for name in changed:
-            wanted = assignment.slots[name]
-            taking = Taking(self.board, name, wanted, assignment.revision, blob=self._blob, changed=self._changed)
-            self._updates[name] = taking, asyncio.create_task(self._carry_out(name, taking))
-        if not changed and not self._updates:
-            self.board.applied = assignment.revision
-            self._changed()
-
-    async def _supersede(self, name: str) -> None:
-        taking, task = self._updates.pop(name, (None, None))
-        if taking is None or task is None:
-            return
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        taking.superseded()
-        self._counts.updates["superseded"] += 1
-
-    async def _carry_out(self, name: str, taking: Taking) -> None:
-        try:
-            ended = await self._to_its_end(taking)
-        except Died as death:
-            self._counts.updates["died"] += 1
-            asyncio.get_running_loop().call_soon(self._die, death.back_s)
-            return
-        self._updates.pop(name, None)
-        self._counts.updates[ended.outcome] += 1
-        if ended.code:
-            self._counts.by_code[ended.code] += 1
-        if not self._updates and self._wanted is not None:
-            self.board.applied = self._wanted.revision
-        self._batch_due = True  # what a verdict was made of is told with it
-        self._changed()
-
-    async def _to_its_end(self, taking: Taking) -> UpdateReport:
-        again = Backoff(self.board)
-        while True:
-            try:
-                return await taking.run()
-            except OSError as error:
-                await self._broke(error, again)  # the link: it is carried out again
-            except Refused as error:
-                self._refused(error)
-                await again.wait()
+    def _ended(self) -> None:
+        self._reports.windows()  # what a verdict was made of is told with it
+        self._reports.report()
 
     def _die(self, back_s: float) -> None:
         # A task of its own: what is cancelled here includes the one that asked for it.
@@ -333,58 +278,6 @@ class Life:
     async def _bring(self, bundle: str, data: bytes) -> None:
         headers = [f"{BUNDLE_HEADER}: {bundle}"]
         await self._call(self._telling, "PUT", routes.bundle_path(self.board.name), data, headers=headers)
-
-    def _changed(self) -> None:
-        self._report_due = True
-        self._due.set()
-
-    # --- telling
-
-    async def _tell(self) -> None:
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            if not self.linked:
-                continue  # the next connection sets it again
-            try:
-                # Telemetry first: when the host reads that an update has ended, it has what that was judged by.
-                await self._tell_batches()
-                await self._tell_report()
-                self._saying.reset()
-            except OSError as error:
-                await self._broke(error, self._saying)
-                self._due.set()
-
-    async def _tell_batches(self) -> None:
-        # Up to what waited when it began: a board that is served slowly would else follow its own windows for ever.
-        newest = self.board.waiting[-1].seq if self.board.waiting else -1
-        last = -1
-        while self._batch_due and last < newest and (made := self.board.batch()) is not None:
-            batch, last = made
-            topic, path = routes.telemetry_topic(self.board.name), routes.telemetry_path(self.board.name)
-            try:
-                await self._send(topic, "POST", path, codec.canonical_json(batch))
-            except Refused as error:
-                self._refused(error)  # what is wrong stays wrong: it goes
-            self.board.confirmed(last)
-            self._counts.batches += 1
-            self._counts.windows += sum(item.window is not None for item in batch.items)
-        self._batch_due = False
-
-    async def _tell_report(self) -> None:
-        if not self._report_due:
-            return
-        self._report_due = False
-        report = codec.canonical_json(self.board.next_report())
-        topic, path = routes.reported_topic(self.board.name), routes.report_path(self.board.name)
-        try:
-            await self._send(topic, "PUT", path, report, retain=True)
-            self._counts.reports += 1
-        except Refused as error:
-            self._refused(error)
-        except OSError:
-            self._report_due = True
-            raise
 
     async def _send(self, topic: str, method: str, path: str, data: bytes, *, retain: bool = False) -> None:
         if self.cut_off:
@@ -410,12 +303,8 @@ class Life:
             await asyncio.sleep(0.2)
 
     async def _broke(self, error: Exception, backoff: Backoff) -> None:
-        self._note(error)
+        self._counts.note(self.board.name, error)
         await backoff.wait()
-
-    def _note(self, error: Exception) -> None:
-        self._counts.link_errors += 1
-        self._counts.last_error = f"{self.board.name}: {error}"
 
     def _refused(self, error: Refused) -> None:
         self._counts.refused[error.code] += 1

@@ -29,7 +29,12 @@ class MqttLink:
     """One connection. `lost` is set when it has ended; it is not used again."""
 
     def __init__(
-        self, access: BrokerAccess, device: str, *, will: tuple[str, bytes], on_message: Callable[[bytes], None]
+        self,
+        access: BrokerAccess,
+        device: str,
+        *,
+        will: tuple[str, bytes],
+        on_message: Callable[[str, bytes], None],
     ) -> None:
         """Bind.
 
@@ -37,7 +42,7 @@ class MqttLink:
             access: the broker, and who the board is there.
             device: the board's id.
             will: topic and payload, retained.
-            on_message: given the payload of whatever comes.
+            on_message: given the topic and the payload of whatever comes.
         """
         self._access, self._on_message = access, on_message
         self.lost = asyncio.Event()
@@ -60,7 +65,7 @@ class MqttLink:
         client.on_connect = self._connected
         client.on_disconnect = self._gone
         client.on_publish = self._confirmed
-        client.on_message = lambda _client, _data, message: on_message(bytes(message.payload))
+        client.on_message = lambda _client, _data, message: on_message(message.topic, bytes(message.payload))
         self._client = client
 
     async def connect(self, patience_s: float = 30.0) -> None:
@@ -112,9 +117,9 @@ class MqttLink:
         done = self._unconfirmed[message.mid] = self._loop.create_future()
         await done
 
-    def subscribe(self, topic: str) -> None:
-        """Ask for a topic."""
-        self._client.subscribe(topic, qos=1)
+    def subscribe(self, *topics: str) -> None:
+        """Ask for topics."""
+        self._client.subscribe([(topic, 1) for topic in topics])
 
     def disconnect(self) -> None:
         """Leave without the will being told."""

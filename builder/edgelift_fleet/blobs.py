@@ -66,6 +66,12 @@ class Blobs(Protocol):
     def size(self, sha256: str) -> int | None:
         """How many bytes the blob has; None when there is none. Raises as `path`, and what a far store raises."""
 
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """Those of these blobs that are there, with their bytes: a far store is asked by lists, not one by one.
+
+        Raises as `size`.
+        """
+
     def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
         """The bytes from `begin` up to `end`, in pieces. Raises what a far store raises."""
 
@@ -128,6 +134,11 @@ class BlobStore:
         """See `Blobs`."""
         path = self.path(sha256)
         return path.stat().st_size if path is not None else None
+
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """See `Blobs`."""
+        found = ((sha256, self.size(sha256)) for sha256 in digests)
+        return {sha256: size for sha256, size in found if size is not None}
 
     def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
         """See `Blobs`."""

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,21 @@ class RemoteBlobs:
             self._known[sha256] = found
         return found
 
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """See `Blobs`; a list has a thousand."""
+        there = self.stored()
+        return {sha256: there[sha256] for sha256 in digests if sha256 in there}
+
     def read(self, sha256: str, begin: int, end: int) -> Iterator[bytes]:
         """See `Blobs`."""
         while begin < end:
             upto = min(begin + _PIECE_BYTES, end)
             with self._errors():
-                piece = self._fs.cat_file(self._place(sha256), start=begin, end=upto)
+                try:
+                    piece = self._fs.cat_file(self._place(sha256), start=begin, end=upto)
+                except FileNotFoundError:
+                    self.forget(sha256)  # another server has collected it
+                    raise
             if len(piece) != upto - begin:
                 raise TransportError("cut-short", f"{self._name} gave {len(piece)} bytes of {upto - begin}.")
             begin = upto
@@ -149,8 +159,8 @@ class RemoteBlobs:
         if not hasattr(self._fs, "list_multipart_uploads"):
             return {}
         bucket, _, prefix = self._root.partition("/")
-        before = time.time() - older_than_s
         with self._errors():
+            before = self._now(bucket) - older_than_s
             found = [
                 one
                 for one in self._fs.list_multipart_uploads(bucket)
@@ -159,6 +169,14 @@ class RemoteBlobs:
             for one in found if delete else ():
                 self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
         return {f"{one['Key']}#{one['UploadId'][:12]}": 0 for one in found}
+
+    def _now(self, bucket: str) -> float:
+        """The store's own time, by which its uploads began; ours may be another."""
+        said = self._fs.call_s3("head_bucket", Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(said).timestamp()
+        except (TypeError, ValueError):
+            return time.time()
 
     def upload(self, sha256: str, size_bytes: int) -> RemoteUpload:
         """See `Blobs`."""

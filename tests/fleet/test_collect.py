@@ -4,18 +4,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.blobs import Blobs, BlobStore
 from edgelift_fleet.db import ROWS, SITE, Database
 from edgelift_fleet.keeping.collect import LEAST_S, collect
 from edgelift_fleet.messages.keeping import CollectReport
 from edgelift_fleet.registry import publish
-from edgelift_fleet.remote_blobs import open_blobs
+from edgelift_fleet.remote_blobs import RemoteBlobs, open_blobs
 from edgelift_fleet.site import Site, create_site
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow
 from edgelift_fleet.unnamed import keep
@@ -97,9 +99,21 @@ def test_a_blob_that_is_about_to_be_named_stays(place: Site, releases: dict[str,
         assert collect(db, blobs, now=now + 2 * LATER).collected == 0  # its hour begins anew
 
 
-def test_publishing_beside_a_collection_loses_nothing(tmp_path: Path, releases: dict[str, Path]) -> None:
-    made, _ = create_site(tmp_path / "site")
-    with open_all(made) as (db, blobs):
+@pytest.mark.parametrize(("far", "times"), [(False, 15), (True, 4)], ids=["folder", "s3-of-two-servers"])
+def test_publishing_beside_a_collection_loses_nothing(
+    far: bool, times: int, tmp_path: Path, releases: dict[str, Path], request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The one who collects has a connection and a memory of its own, as another server of the site."""
+    # moto says of every upload that it began in 2010, so that all under way would be ended.
+    monkeypatch.setattr(RemoteBlobs, "leftovers", lambda *_, **__: {})
+    where, database = "", ""
+    if far:
+        pytest.importorskip("s3fs")
+        where = f"s3://{request.getfixturevalue('s3').bucket}/models"
+        database = request.getfixturevalue("postgres_url")
+    made, _ = create_site(tmp_path / "site", blobs=where, database=database)
+    with open_all(made) as (db, blobs), open_all(made) as (other_db, other_blobs):
         publish(made, db, releases["digits@1"])
         stopping, faults = threading.Event(), []
 
@@ -108,14 +122,14 @@ def test_publishing_beside_a_collection_loses_nothing(tmp_path: Path, releases: 
             while not stopping.is_set():
                 now += LATER  # as if hours passed between any two looks
                 try:
-                    collect(db, blobs, now=now)
+                    collect(other_db, other_blobs, now=now)
                 except Exception as error:  # noqa: BLE001 - told below
                     faults.append(error)
 
         thread = threading.Thread(target=collecting)
         thread.start()
         try:
-            for _ in range(15):
+            for _ in range(times):
                 publish(made, db, releases["digits@2"])
                 forget(db, "digits@2")
             publish(made, db, releases["digits@2"])
@@ -126,6 +140,21 @@ def test_publishing_beside_a_collection_loses_nothing(tmp_path: Path, releases: 
         before = blobs.stored()
         assert publish(made, db, releases["digits@2"]).mended == 0
         assert blobs.stored() == before
+
+
+def test_an_upload_to_s3_under_way_stays_whatever_our_clock_says(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    blobs, data = RemoteBlobs(f"s3://{s3.bucket}/models"), bytes(9 << 20)
+    upload = blobs.upload(codec.digest(data), len(data))
+    upload.write(data)
+    began, listed = datetime.now(timezone.utc), blobs._fs.list_multipart_uploads  # moto says 2010 of each
+    said = lambda bucket: [{**one, "Initiated": began} for one in listed(bucket)]  # noqa: E731 - short
+    monkeypatch.setattr(blobs._fs, "list_multipart_uploads", said)
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + LATER)  # ours, against the store's
+    assert blobs.leftovers(3600.0, delete=True) == {}
+    assert len(blobs.leftovers(-60.0, delete=False)) == 1
+    assert upload.finish().new
+    assert blobs.leftovers(-60.0, delete=True) == {}
 
 
 def test_what_killed_uploads_left_is_swept_but_not_what_is_under_way(

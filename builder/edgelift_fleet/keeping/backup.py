@@ -133,11 +133,11 @@ def _write_blobs(
     archive: ArchiveWriter, blobs: Blobs, named: NamedBlobs, progress: Progress, *, with_bytes: bool
 ) -> tuple[list[BackupPart], list[str]]:
     """The blobs that are whole, and those that are missing or damaged."""
-    sizes = {sha256: blobs.size(sha256) for sha256 in sorted(named.all)}
-    total, done = sum(size or 0 for size in sizes.values()), 0
+    sizes = blobs.sizes(named.all)
+    total, done = sum(sizes.values()), 0
     kept, lost = [], []
-    for sha256, size in sizes.items():
-        if size is None:
+    for sha256 in sorted(named.all):
+        if (size := sizes.get(sha256)) is None:
             if sha256 in named.needed:
                 lost.append(sha256)
             continue

@@ -1,4 +1,4 @@
-"""The commands that keep a site: `backup` and `restore`, which work on its folder and need no server; `blobs collect`."""
+"""The commands that keep a site: `backup`, `restore`, which work on its folder and need no server; `blobs collect`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgelift import restored_command
 from edgelift.common import (
     BlobsOption,
     DatabaseOption,
@@ -22,7 +23,7 @@ from edgelift.common import (
     seconds,
     warn_of_password,
 )
-from edgelift.output import ago, make_console, say
+from edgelift.output import ago, make_console, moment, say
 
 if TYPE_CHECKING:
     from edgelift_fleet.messages.keeping import BackupReport, CollectReport, RestoreReport
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     blobs = typer.Typer(help="The files of releases in the site.", no_args_is_help=True)
     blobs.command("collect")(_collect)
     app.add_typer(blobs, name="blobs")
+    restored_command.register(app)
 
 
 def _backup(
@@ -90,7 +92,7 @@ def _summary(found: BackupReport) -> str:
     blobs = f"{found.blobs} blobs ({found.blob_bytes / 1e6:.1f} MB)" if found.with_blobs else "no blobs"
     secrets = "with secrets" if found.with_secrets else "without secrets"
     return (
-        f"{found.path}, {found.size_bytes / 1e6:.1f} MB: {found.site} of {_moment(found.made_at)}, {found.devices} devices,"
+        f"{found.path}, {found.size_bytes / 1e6:.1f} MB: {found.site} of {moment(found.made_at)}, {found.devices} devices,"
         f" {len(found.releases)} releases, {found.rows} rows, {blobs}, {secrets}."
     )
 
@@ -127,6 +129,9 @@ def _restore(
         ),
     ] = "",
     blobs: BlobsOption = "",
+    tell: Annotated[
+        bool, typer.Option("--tell", help="Devices that went on since are told at once what the backup says."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make a site from a backup, in a new folder and an empty database; on either engine, wherever it came from."""
@@ -136,7 +141,9 @@ def _restore(
     if database != IN_FOLDER:
         warn_of_password(database)
     with _progress("restoring", quiet=as_json) as progress:
-        made = restore(file, folder or site or default_folder(), database=database, blobs=blobs, progress=progress)
+        made = restore(
+            file, folder or site or default_folder(), database=database, blobs=blobs, tell=tell, progress=progress
+        )
     if as_json:
         print_json(made)
     else:
@@ -145,7 +152,7 @@ def _restore(
 
 def _tell_restored(made: RestoreReport) -> None:
     say(
-        f"Restored the site {made.folder} as it was on {_moment(made.backup.made_at)}; its database is {made.database}."
+        f"Restored the site {made.folder} as it was on {moment(made.backup.made_at)}; its database is {made.database}."
     )
     if made.new_secrets:
         say(
@@ -165,10 +172,16 @@ def _tell_restored(made: RestoreReport) -> None:
         )
     if made.going_back:
         say(f"Rollouts that were taking their release back go on with that: {', '.join(made.going_back)}.")
-    say(
-        "Devices that have seen more than this backup knows are told its assignments anew; edgelift devices shows who"
-        " runs what."
-    )
+    if made.holds:
+        say(
+            "Devices that went on since and run something else than this backup says keep that until you say otherwise:"
+            f" edgelift restored --site {made.folder}."
+        )
+    else:
+        say(
+            "Devices that have seen more than this backup knows are told its assignments anew; edgelift devices shows"
+            " who runs what."
+        )
     say(f"Next: edgelift serve --site {made.folder}")
 
 
@@ -218,10 +231,6 @@ def _tell_collected(found: CollectReport, older_than: str) -> None:
 def _first(digests: list[str]) -> str:
     shown = ", ".join(f"{digest[:12]}…" for digest in digests[:_SHOWN])
     return f"{shown} and {len(digests) - _SHOWN} more" if len(digests) > _SHOWN else shown
-
-
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 @contextmanager

@@ -141,6 +141,11 @@ def shortened(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def moment(at: float) -> str:
+    """A time (seconds since 1970) as people read it, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+
+
 def ago(at: float) -> str:
     """How long ago a time (seconds since 1970) was, in words; `never` for 0."""
     if at <= 0:

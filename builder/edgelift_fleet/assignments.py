@@ -6,7 +6,7 @@ Level-triggered: the row holds the wanted end. Writing what stands there already
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -179,7 +179,10 @@ def _wish(slot: SlotAssignment | None) -> SlotAssignment | None:
     return msgspec.structs.replace(slot, asked=0) if slot is not None else None
 
 
-def overtake(session: Session, device: DeviceRow, held: str) -> int | None:
+def overtake(
+    session: Session, device: DeviceRow, held: str, *,
+    stays: Callable[[AssignmentRow, Assignment], bool] = lambda _row, _wanted: False,
+) -> int | None:  # fmt: skip
     """Give the assignment a number above the one that its device has seen, if that one was not this assignment.
 
     A control plane restored from a backup counts lower than its devices have seen, or means something else by the
@@ -189,9 +192,10 @@ def overtake(session: Session, device: DeviceRow, held: str) -> int | None:
         session: of the transaction.
         device: who reported.
         held: SHA-256 of the assignment that the device holds, as it says; empty when it doesn't.
+        stays: asked where the numbers don't agree: is the device to be left as it is all the same?
 
     Returns:
-        The new revision; None when the numbers agree, or nothing is assigned: then the device keeps what it has.
+        The new revision; None when the numbers agree, nothing is assigned, or the device stays: then it keeps what it has.
     """
     row = session.get(AssignmentRow, device.id)
     if row is None or device.revision_seen < row.revision:
@@ -203,9 +207,19 @@ def overtake(session: Session, device: DeviceRow, held: str) -> int | None:
     current = read_row(row.body, Assignment, owner=device.id, what=_WHAT, into=[])
     if current is None:
         return None  # it is set apart until it is mended
+    if stays(row, current):
+        return None
     revision = next_revision(row.revision, device.revision_seen)
     _write(session, device, revision, dict(current.slots))
     return revision
+
+
+def renumbered(assignment: Assignment, revision: int) -> dict[str, Any]:
+    """The row of an assignment that says the same under another number; for many at once."""
+    now = time.time()
+    made = msgspec.structs.replace(assignment, revision=revision, issued_at=round(now, 3))
+    body = dump_assignment(made).decode()
+    return {"device": made.device, "revision": revision, "issued_at": now, "body": body}
 
 
 def reissue(session: Session, device: DeviceRow, revision: int, slots: dict[str, SlotAssignment]) -> None:

@@ -19,6 +19,7 @@ from edgelift_fleet.messages import Load
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.publishing import Publishing
 from edgelift_fleet.remote_blobs import open_blobs
+from edgelift_fleet.restored import Staying
 from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.scrub import damaged_blobs
@@ -32,6 +33,7 @@ class Fleet:
     Attributes:
         lead: whether this server is the one that acts.
         work: set whenever the rollout controller may have something to do.
+        staying: devices that keep what they run, on a site that was restored.
         broker_access: device, host name it used → its access to the broker; returns None where there is none.
         load: how much the server carries just now.
         broker_state: `connected`, `disconnected` or `none`.
@@ -50,7 +52,10 @@ class Fleet:
         self.wanted_bundles = WantedBundles(db, site.config, leads=lambda: self.lead.leads)
         self.blobs = open_blobs(site)
         self.publishing = Publishing(db, self.blobs)
-        self.intake = Intake(db, self.seen, on_report=self.work.set, on_raised=self.changes.announce)
+        self.staying = Staying()
+        self.intake = Intake(
+            db, self.seen, on_report=self.work.set, on_raised=self.changes.announce, staying=self.staying
+        )
         self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)
         self.mending = Mending(db, self.changes.announce)

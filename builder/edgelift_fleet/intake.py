@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from edgelift_contract import __version__, codec
+from edgelift_contract.assignment import Assignment
 from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.fitting import decode_clean
@@ -30,7 +31,9 @@ from edgelift_fleet.assignments import overtake
 from edgelift_fleet.db import Database, devices_scope
 from edgelift_fleet.devices import LastSeen, enrol, get_device
 from edgelift_fleet.reported import Known, presence_counts, store_report, take_order
+from edgelift_fleet.restored import Staying, stays
 from edgelift_fleet.sightings import NOBODY, Caller
+from edgelift_fleet.tables import AssignmentRow
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +91,7 @@ class Intake:
 
     def __init__(
         self, db: Database, seen: LastSeen, *, on_report: Callable[[], None] = lambda: None,
-        on_raised: Callable[[str], None] = lambda _: None,
+        on_raised: Callable[[str], None] = lambda _: None, staying: Staying | None = None,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -97,8 +100,10 @@ class Intake:
             seen: told of every sign of life.
             on_report: called after a report changed something; must not block.
             on_raised: told of a device whose assignment got a higher number; must not block.
+            staying: told of devices that went on since the backup of which this site was made, and stay as they are.
         """
         self._db, self.seen, self.on_report, self.on_raised = db, seen, on_report, on_raised
+        self.staying = staying or Staying()
 
     def take(self, messages: Sequence[Message]) -> list[object]:
         """Store messages, all in one transaction; gives the reply to each, or the exception that is told in its place.
@@ -202,15 +207,23 @@ class _Report:
         self.report = decode_clean(message.data, Report, what="report", limit_bytes=MAX_REPORT_BYTES)
         _same(message.device, self.report.device, "report")
         self.device, self._intake, self._message = message.device, intake, message
-        self._taken, self._raised = False, None  # type: bool, int | None
+        self._taken, self._raised, self._stays = False, None, False  # type: bool, int | None, bool
 
     def write(self, session: Session, known: Known, /) -> None:
         row = get_device(session, self.device)
         self._taken, self._raised = take_order(row, self.report.epoch, self.report.sequence), None
+        self._stays = False
         if self._taken:
             store_report(session, known, row, self.report)
             if self.device in known.assigned:
-                self._raised = overtake(session, row, self.report.assignment)
+                self._raised = overtake(session, row, self.report.assignment, stays=self._is_to_stay(session))
+
+    def _is_to_stay(self, session: Session) -> Callable[[AssignmentRow, Assignment], bool]:
+        def asked(row: AssignmentRow, wanted: Assignment) -> bool:
+            self._stays = stays(session, row, wanted, self.report.slots)
+            return self._stays
+
+        return asked
 
     def settle(self) -> ReportReply:
         report, via, intake = self.report, self._message.via, self._intake
@@ -225,6 +238,8 @@ class _Report:
                 " its assignment is now revision %d", self.device, report.revision_seen, self._raised,
             )  # fmt: skip
             intake.on_raised(self.device)
+        if self._stays:
+            intake.staying.note(self.device)
         if self._taken:
             intake.on_report()
         return ReportReply(

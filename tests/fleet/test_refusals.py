@@ -256,11 +256,13 @@ def of_conditions(refused: Refused) -> None:
 
 
 def of_keeping(refused: Refused) -> None:
-    """A manifest is gone, so what else it names isn't known."""
+    """A manifest is gone, so what else it names isn't known; and the site never was restored."""
     with refused.boards.db.read() as session:
         artifact = session.scalars(sa.select(ArtifactRow.id)).first()
     (refused.declared.api.fleet.site.blobs / artifact).unlink()
     refused("collect_blobs", "missing-blob")
+    refused("show_restored", "not-found")
+    refused("tell_restored", "not-found", body={})
 
 
 @both_engines

@@ -65,6 +65,6 @@ def make_app(fleet: Fleet) -> ASGIApp:
     add_error_handlers(app)
     routes = device_routes(fleet)
     add_document(app, device_paths(routes), SCHEMES)
-    polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of)
+    polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of, fleet.staying)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
     return Headed(Marked(DeviceSide(routes, polls, bearer, rest=Tagged(app))))

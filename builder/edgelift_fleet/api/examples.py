@@ -50,6 +50,7 @@ _RELEASE: dict[str, Any] = {
 #: message type → an example of it.
 EXAMPLES: Mapping[str, Any] = {
     "BundleRequest": {"why": "Slow since noon.", "wait_s": 86400},
+    "TellRequest": {"devices": ["pi-1"]},
     "Release": _RELEASE,
     "RetireRequest": {"why": "Its classes were mixed up."},
     "EnrolRequest": {

@@ -1,22 +1,27 @@
-"""What keeps a site, over HTTP: blobs that nothing names are collected."""
+"""What keeps a site, over HTTP: blobs that nothing names are collected; devices that went on since a backup are told."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
-from edgelift_fleet.api.operator_routes import answer, operator_router
-from edgelift_fleet.api.schema import answers
+from edgelift_contract import codec
+from edgelift_fleet import restored
+from edgelift_fleet.api.limits import read_body
+from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
+from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.keeping.collect import LEAST_S, OLDER_THAN_S, collect
-from edgelift_fleet.messages.keeping import CollectReport
+from edgelift_fleet.messages.keeping import CollectReport, RestoredView, TellReply, TellRequest
 
 _LONGEST_S = 1_000_000_000
 
 
 def keeping_routes(fleet: Fleet) -> APIRouter:
-    """The operators' side of the API: blobs that nothing names."""
+    """The operators' side of the API: blobs that nothing names, and what a restore left open."""
     router = operator_router(fleet, "site")
 
     @router.post("/v1/blobs/collect", responses=answers(CollectReport, "missing-blob"))
@@ -32,4 +37,26 @@ def keeping_routes(fleet: Fleet) -> APIRouter:
         """
         return answer(collect(fleet.db, fleet.blobs, older_than_s=older_than_s, dry_run=dry_run))
 
+    @router.get("/v1/restored", responses=answers(RestoredView, "not-found"))
+    def show_restored() -> Response:
+        """The last restore of the site, and the devices that went on since the backup and run something else than it
+        says: they stay as they are until they are told, or something is assigned to them.
+        """
+        with fleet.db.read() as session:
+            return answer(restored.view_restored(session))
+
+    @router.post("/v1/restored/tell", openapi_extra=takes(TellRequest), responses=answers(TellReply, "not-found"))
+    async def tell_restored(request: Request) -> Response:
+        """Tell devices that went on what the site says; all of them, and those that come later, when none is named."""
+        wanted = codec.decode_json(await read_body(request, MAX_OPERATOR_BYTES), TellRequest, what="request")
+        return answer(await run_in_threadpool(_tell, fleet, wanted))
+
     return router
+
+
+def _tell(fleet: Fleet, wanted: TellRequest) -> TellReply:
+    with fleet.db.write(SITE) as session:
+        made = restored.tell_anew(session, wanted.devices)
+    for device in made.told:
+        fleet.changes.announce(device)
+    return made

@@ -7,7 +7,7 @@ device is one that this process has not heard of.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -34,10 +34,20 @@ class Polls:
     """Answers polls."""
 
     def __init__(
-        self, revisions: Revisions, parked: Parked, seen: LastSeen, bundle_of: Callable[[str], str]
-    ) -> None:
-        """Bind; `bundle_of`: device → the bundle that is wanted of it, empty for none."""
+        self, revisions: Revisions, parked: Parked, seen: LastSeen, bundle_of: Callable[[str], str],
+        staying: Container[str] = (),
+    ) -> None:  # fmt: skip
+        """Bind.
+
+        Args:
+            revisions: what devices should run.
+            parked: those that wait.
+            seen: told of every poll.
+            bundle_of: device → the bundle that is wanted of it, empty for none.
+            staying: devices to whom what they have seen more of is not told again.
+        """
         self._revisions, self._parked, self._seen, self._bundle_of = revisions, parked, seen, bundle_of
+        self._staying = staying
 
     async def answer(self, device: str, scope: Scope, send: Send) -> None:
         """Answer one poll.
@@ -55,7 +65,7 @@ class Polls:
             found = await self._wait(device, told, min(wait_s, MAX_WAIT_S), connection_of(scope))
         # Also for one that knows it: should it have given up, it begins again.
         wanted = [(_BUNDLE, bundle.encode())] if (bundle := self._bundle_of(device)) else []
-        if _is_other(found, told):
+        if self._is_other(device, found, told):
             body = found.body
             headers = [
                 *_FIXED, (b"etag", found.etag.encode()), (b"content-length", b"%d" % len(body)), *wanted,
@@ -72,7 +82,10 @@ class Polls:
         return found if found is not None else await run_in_threadpool(self._revisions.ask, device)
 
     def _is_news(self, device: str, found: Latest, told: _Told) -> bool:
-        return _is_other(found, told) or self._bundle_of(device) not in ("", told.bundle)
+        return self._is_other(device, found, told) or self._bundle_of(device) not in ("", told.bundle)
+
+    def _is_other(self, device: str, found: Latest, told: _Told) -> bool:
+        return _is_other(found, told) and not (device in self._staying and _has_seen(told, found.revision))
 
     async def _wait(self, device: str, told: _Told, wait_s: float, connection: Connection) -> Latest:
         deadline = time.monotonic() + wait_s
@@ -120,6 +133,12 @@ def _told(headers: list[tuple[bytes, bytes]]) -> _Told:
 def _is_other(found: Latest, told: _Told) -> bool:
     """Is it another assignment than the device knows, by number or, where it says what it holds, by content?"""
     return bool(found.revision) and (found.etag != told.known or told.held not in ("", found.digest))
+
+
+def _has_seen(told: _Told, revision: int) -> bool:
+    """Does the device say that it has seen this number, or a higher one?"""
+    number = told.known.strip('"')
+    return number.isascii() and number.isdigit() and len(number) < 20 and int(number) >= revision
 
 
 def _wait_s(query: bytes) -> float:

@@ -1,14 +1,13 @@
 """What becomes of a site's state when it is restored: time has passed that it knows nothing of.
 
 Devices have gone on meanwhile. Their assignments need nothing here: whoever has seen a higher number says so, and is
-told anew (`assignments.overtake`). A rollout is another matter: what it judges by, its windows, looks and deadlines, is
-of a fleet that isn't there any more. One that was taking its release back goes on, for its aim is the same; any other
-one is cancelled.
+told anew or stays as it is (`restored`). A rollout is another matter: what it judges by, its windows, looks and
+deadlines, is of a fleet that isn't there any more. One that was taking its release back goes on, for its aim is the
+same; any other one is cancelled.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from typing import NamedTuple
 
@@ -16,15 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.text import clean
+from edgelift_fleet.restored import Restored, note_restored
 from edgelift_fleet.rollout.ends import many, named
 from edgelift_fleet.rollout.numbers import skip_numbers
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.situation import TERMINAL
 from edgelift_fleet.rollout.story import note, set_state
-from edgelift_fleet.tables import ControlRow, DeviceRow, RolloutDeviceRow, RolloutRow, SightingRow
-
-#: In `control`: from which backup the site was restored, and when.
-RESTORED = "restored"
+from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SightingRow
 
 
 class UnderWay(NamedTuple):
@@ -34,17 +31,17 @@ class UnderWay(NamedTuple):
     going_back: list[str]
 
 
-def settle(session: Session, backup: str, made_at: float) -> UnderWay:
+def settle(session: Session, backup: str, made_at: float, *, tell: bool) -> UnderWay:
     """Make the rows of a backup those of a site that goes on now. Inside the transaction that wrote them.
 
     Args:
         session: of that transaction.
         backup: its id.
         made_at: of what moment it is, seconds since 1970.
+        tell: devices that went on are told what the backup says as soon as they are heard of.
     """
     now = time.time()
-    said = json.dumps({"backup": backup, "made_at": made_at, "restored_at": now})
-    session.merge(ControlRow(name=RESTORED, value=said))
+    note_restored(session, Restored(backup=backup, made_at=made_at, restored_at=now, holds=not tell))
     skip_numbers(session, now - made_at)
     # Who is connected, and which processes speak, is learned anew.
     session.execute(sa.update(DeviceRow).values(presence_online=False))

@@ -57,8 +57,9 @@ IN_FOLDER = "sqlite"
 
 
 def restore(
-    path: Path, folder: Path, *, database: str = "", blobs: str = "", progress: Progress = no_progress
-) -> RestoreReport:
+    path: Path, folder: Path, *, database: str = "", blobs: str = "", tell: bool = False,
+    progress: Progress = no_progress,
+) -> RestoreReport:  # fmt: skip
     """Make a site from a backup.
 
     Args:
@@ -66,6 +67,7 @@ def restore(
         folder: of the new site: empty or not there.
         database: URL of an empty database, or `sqlite` for the folder's own; empty for what the backup's site had.
         blobs: where its blobs are or are to be; empty for what the backup's site had.
+        tell: devices that went on are told what the backup says as soon as they are heard of, without being asked about.
         progress: told (`rows` or `bytes`, done, all).
 
     Raises:
@@ -83,7 +85,7 @@ def restore(
         if archive.manifest.with_blobs:
             _write_blobs(made, store, archive, progress)
         with closing(Database(site.database)) as db:
-            under_way = _fill(db, archive, progress)
+            under_way = _fill(db, archive, progress, tell=tell)
             with db.read() as session:
                 artifacts = named_artifacts(session)
             named = named_blobs(artifacts, store)
@@ -100,7 +102,7 @@ def restore(
     return RestoreReport(
         folder=str(folder), database=name_of(load_site(folder).database), backup=report_of(path, archive.manifest),
         new_secrets=not archive.manifest.secrets, missing=sorted(missing), unready=named.unready(missing),
-        cancelled=under_way.cancelled, going_back=under_way.going_back,
+        cancelled=under_way.cancelled, going_back=under_way.going_back, holds=not tell,
     )  # fmt: skip
 
 
@@ -204,7 +206,7 @@ def _write_file(path: Path, pieces: Iterator[bytes]) -> None:
             file.write(piece)
 
 
-def _fill(db: Database, archive: Archive, progress: Progress) -> UnderWay:
+def _fill(db: Database, archive: Archive, progress: Progress, *, tell: bool) -> UnderWay:
     manifest = archive.manifest
     if (found := _done_before(db, manifest)) is not None:
         return found
@@ -212,7 +214,7 @@ def _fill(db: Database, archive: Archive, progress: Progress) -> UnderWay:
         with db.made_anew(
             manifest.form, lambda connection: read_tables(connection, manifest.tables, archive.data, progress)
         ) as session:
-            found = settle(session, manifest.id, manifest.made_at)
+            found = settle(session, manifest.id, manifest.made_at, tell=tell)
             note = {"backup": manifest.id, "cancelled": found.cancelled, "going_back": found.going_back}
             if db.shared:  # else it goes and comes with its folder
                 session.merge(ControlRow(name=_RESTORING, value=msgspec.json.encode(note).decode()))
@@ -262,4 +264,4 @@ def _sync(folder: Path) -> None:
 
 
 def _missing(store: Blobs, named: NamedBlobs) -> set[str]:
-    return {sha256 for sha256 in named.needed if store.size(sha256) is None}
+    return named.needed - store.sizes(named.needed).keys()

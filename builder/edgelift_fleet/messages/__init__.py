@@ -22,6 +22,7 @@ from edgelift_fleet.messages.devices import (
     SpeakerView,
     TagsRequest,
 )
+from edgelift_fleet.messages.keeping import RestoredView, TellReply, TellRequest, WentOn
 from edgelift_fleet.messages.plans import (
     LAST_START,
     PlanCount,
@@ -112,6 +113,7 @@ __all__ = [
     "ReleaseDetail",
     "ReleaseUses",
     "ReleaseView",
+    "RestoredView",
     "RetireRequest",
     "RolloutDeviceView",
     "RolloutEvent",
@@ -128,5 +130,8 @@ __all__ = [
     "SpeakerView",
     "SwapView",
     "TagsRequest",
+    "TellReply",
+    "TellRequest",
     "VersionLatency",
+    "WentOn",
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from edgelift_contract.ids import Bytes, Sha256
+from edgelift_contract.ids import Bytes, DeviceId, Sha256
 
 _Column = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")]
 _Secret = Annotated[str, Meta(pattern=r"^[a-z][a-z-]{0,62}\Z")]
@@ -98,6 +98,7 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
         missing: blobs that releases name and that aren't there.
         unready: releases with a blob that isn't there: publish them again.
         cancelled, going_back: rollouts that were under way, as `r7`.
+        holds: are devices that went on since left as they are until they are told?
     """
 
     folder: str
@@ -108,6 +109,7 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
     unready: list[str]
     cancelled: list[str]
     going_back: list[str]
+    holds: bool
 
 
 class CollectedBlob(msgspec.Struct, frozen=True):
@@ -142,3 +144,53 @@ class CollectReport(msgspec.Struct, frozen=True, kw_only=True):
     leftovers: int
     leftover_bytes: int
     blobs: list[CollectedBlob]
+
+
+class WentOn(msgspec.Struct, frozen=True, kw_only=True):
+    """A slot of a device that went on since the backup, and would run something else if it were told what the site says.
+
+    Attributes:
+        device, slot: whose.
+        says: what the site says, as `digits@2`; empty for nothing.
+        runs: the version that the device runs; empty for none.
+        revision, revision_seen: of the site's assignment; the newest that the device has seen.
+    """
+
+    device: str
+    slot: str
+    says: str
+    runs: str
+    revision: int
+    revision_seen: int
+
+
+class RestoredView(msgspec.Struct, frozen=True, kw_only=True):
+    """The last restore of a site.
+
+    Attributes:
+        backup: its id.
+        made_at, restored_at: of what moment it is, and when it was put back, seconds since 1970.
+        holds: are devices that went on left as they are until they are told?
+        devices: how many are; those that were heard of since.
+        went_on: their slots, the first 1,000.
+    """
+
+    backup: str
+    made_at: float
+    restored_at: float
+    holds: bool
+    devices: int
+    went_on: list[WentOn]
+
+
+class TellRequest(msgspec.Struct, frozen=True):
+    """Which devices that went on are told what the site says; all when `devices` is empty, those that come later, too."""
+
+    devices: Annotated[list[DeviceId], Meta(max_length=1000)] = []
+
+
+class TellReply(msgspec.Struct, frozen=True):
+    """Who was told; and are others still left as they are?"""
+
+    told: list[str]
+    holds: bool

@@ -1,7 +1,8 @@
 """Assignments out: retained messages, so many at once and no more, each told as soon as it is written.
 
 What a broker retains is asked for at every connect, and only what differs is published: a broker that was merely out of
-reach gets nothing twice, and a fleet isn't woken for nothing. Changes go first, whatever else there is to publish.
+reach gets nothing twice, and a fleet isn't woken for nothing. What it retains for a device of which nothing is assigned (it
+outlived a site that was restored from a backup) is taken away. Changes go first, whatever else there is to publish.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class Publisher:
         self._differing = {
             device: latest.body
             for device, latest in self._wanted().items()
-            if latest.revision and self._retained.get(device) != latest.body and device not in self._changes
+            if self._retained.get(device, b"") != latest.body and device not in self._changes
         }
         log.info("the broker retains %d assignments, %d are published", len(self._retained), len(self._differing))
         self._retained = {}

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from edgelift_contract.errors import DeviceError, EdgeliftError, TransportError
+from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError, TransportError
 from edgelift_contract.ids import SHA256_PATTERN, check_sha256
 from edgelift_fleet.blob_files import check_digest, check_size, hash_file
 from edgelift_fleet.blobs import Blobs, BlobStore
@@ -104,9 +104,11 @@ class RemoteBlobs:
             with self._errors():
                 try:
                     piece = self._fs.cat_file(self._place(sha256), start=begin, end=upto)
-                except FileNotFoundError:
-                    self.forget(sha256)  # another server has collected it
-                    raise
+                except FileNotFoundError as error:
+                    if "bucket" in str(error):
+                        raise
+                    self.forget(sha256)
+                    raise ContractError("missing-blob", f"The blob {sha256[:12]}… was collected meanwhile.") from error
             if len(piece) != upto - begin:
                 raise TransportError("cut-short", f"{self._name} gave {len(piece)} bytes of {upto - begin}.")
             begin = upto
@@ -198,8 +200,11 @@ class RemoteBlobs:
         if size is None:
             return None
         digest = hashlib.sha256()
-        for piece in self.read(sha256, 0, size):
-            digest.update(piece)
+        try:
+            for piece in self.read(sha256, 0, size):
+                digest.update(piece)
+        except ContractError:
+            return None
         return digest.hexdigest() == sha256
 
     def open_upload(self, sha256: str, part_bytes: int = _PIECE_BYTES) -> Any:

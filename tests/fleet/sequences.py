@@ -8,51 +8,38 @@ peace gets to what it is assigned.
 
 from __future__ import annotations
 
-import itertools
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
 import msgspec
-import sqlalchemy as sa
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, rule
 
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.histogram import HistogramData
 from edgelift_contract.report import Presence, SlotReport, UpdateReport
-from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, Window
+from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item
 from edgelift_fleet.intake import Message
-from edgelift_fleet.messages import DeviceDetail, LatencyReply, RolloutView
-from edgelift_fleet.rollout.situation import TERMINAL
+from edgelift_fleet.messages import DeviceDetail
 from edgelift_fleet.site import Site, load_site
-from edgelift_fleet.tables import AssignmentRow
 from edgelift_fleet.telemetry.plausible import doubt_gauge, doubt_window
-from tests.fleet.owned import rows_of
-from tests.fleet.played_server import Answer, Clock, InProcess
+from tests.fleet.played_server import Clock, InProcess
+from tests.fleet.sequence_base import BOARDS, NAMES
+from tests.fleet.sequence_laws import Laws
+from tests.fleet.sequence_orders import Orders
 from tests.fleet.speaking import CLASSES, Board
 
-NAMES = ("pi-1", "pi-2", "pi-3")
-RELEASES = ("digits@1", "digits@2", "digits@3")
 #: Where JSON's readers stop counting.
 FAR = 2**53
 REVISIONS = st.sampled_from([0, 1, 7, 1000, FAR - 2, FAR - 1, FAR])
-BOARDS = st.sampled_from(NAMES)
-POLICIES = st.sampled_from([(0.0, 0), (0.0, 20), (60.0, 20)])
 ABSURD = HistogramData(offset=900, counts=[3], high=1.0)
-REFUSED = {400, 404, 409, 413, 429}
 
 
-class Sequences(RuleBasedStateMachine):
+class Sequences(Orders, Laws):
     """See the module. `template` is a site to begin from, with `releases`."""
-
-    template: Path
-    releases: dict[str, Path]
 
     @initialize()
     def begin(self) -> None:
@@ -60,13 +47,13 @@ class Sequences(RuleBasedStateMachine):
         self.clock = Clock()
         self.server = InProcess(self.new_site(Path(self.folder.name)), self.clock).__enter__()
         self.boards = {name: Board(name) for name in NAMES}
-        self.items: dict[tuple[str, str, int], Any] = {}
-        self.received: list[tuple[float, str, Window]] = []
-        self.doubted: set[str] = set()
-        self.said: set[tuple[str, str]] = set()
-        self.started: dict[str, tuple[float, float, int]] = {}
-        self.committed: set[tuple[str, str]] = set()
-        self.revisions: dict[str, int] = {}
+        self.items = {}
+        self.received = []
+        self.doubted = set()
+        self.said = set()
+        self.started = {}
+        self.committed = set()
+        self.revisions = {}
         for name in NAMES[:2]:
             self.enrol(name, "x86-64-avx2", {"all": ""})
             self.assign(name, "digits@1", (0.0, 0))
@@ -85,22 +72,6 @@ class Sequences(RuleBasedStateMachine):
                 self.folder.cleanup()
 
     # What boards do.
-
-    @contextmanager
-    def speaks(self, name: str) -> Iterator[None]:
-        """Inside the block only this board speaks: the others' rows stay as they are."""
-        others = [other for other in NAMES if other != name]
-        with self.server.db.read() as session:
-            before = rows_of(session, others)
-        yield
-        with self.server.db.read() as session:
-            assert rows_of(session, others) == before
-
-    def tell(self, name: str, method: str, path: str, data: bytes) -> Answer:
-        with self.speaks(name):
-            answer = self.server.ask(method, path, data, who="enrolment")
-        assert answer.status in {200, *REFUSED}, (path, answer)
-        return answer
 
     @rule(
         name=BOARDS,
@@ -268,173 +239,6 @@ class Sequences(RuleBasedStateMachine):
             answer = self.tell(name, "PUT", self.boards[name].report_path, board.report(self.clock.now()))
             assert answer.status == 400, answer
 
-    # What operators do.
-
-    def order(self, method: str, path: str, body: Any = None) -> Answer:
-        answer = self.server.ask(method, path, body)
-        assert answer.status in {200, *REFUSED}, (method, path, body, answer)
-        return answer
-
-    def assigned(self, name: str) -> Assignment | None:
-        with self.server.db.read() as session:
-            row = session.get(AssignmentRow, name)
-        return codec.decode_json(row.body.encode(), Assignment, what="assignment") if row else None
-
-    @rule(name=BOARDS, release=st.sampled_from(RELEASES), policy=POLICIES)
-    def assign(self, name: str, release: str, policy: tuple[float, int]) -> None:
-        self.order("POST", f"/v1/devices/{name}/assign", {"release": release, "policy": _policy(policy)})
-
-    @rule(release=st.sampled_from(RELEASES), to=st.sampled_from(["all", "tag:a", "not tag:a"]))
-    def assign_many(self, release: str, to: str) -> None:
-        self.order("POST", "/v1/assign", {"release": release, "to": to})
-
-    @rule(name=BOARDS)
-    def clear(self, name: str) -> None:
-        self.order("DELETE", f"/v1/devices/{name}/slots/digits")
-
-    @rule(name=BOARDS, key=st.sampled_from(["a", "all"]), put=st.booleans())
-    def tag(self, name: str, key: str, put: bool) -> None:
-        body = {"set": {key: "1"}} if put else {"remove": [key]}
-        self.order("POST", f"/v1/devices/{name}/tags", body)
-
-    @rule(version=st.sampled_from("123"), how=st.sampled_from(["retire", "unretire", "delete"]))
-    def end_release(self, version: str, how: str) -> None:
-        path = f"/v1/releases/digits/{version}"
-        self.order("DELETE", path) if how == "delete" else self.order("POST", f"{path}/{how}")
-
-    @rule(version=st.sampled_from("123"))
-    def publish(self, version: str) -> None:
-        """The release once more; its files are here, unless they were collected meanwhile."""
-        self.order("POST", "/v1/releases", (self.releases[f"digits@{version}"] / "release.json").read_bytes())
-
-    @rule(name=BOARDS)
-    def mend(self, name: str) -> None:
-        self.order("POST", f"/v1/devices/{name}/mend")
-        self.doubted.discard(name)
-
-    @rule(
-        release=st.sampled_from(RELEASES), to=st.sampled_from(["all", "all", "tag:a", "class:x86-*", "id:pi-1"]),
-        waves=st.sampled_from([["100%"], ["1", "100%"], ["1", "50%", "100%"]]), policy=POLICIES,
-        options=st.sampled_from([
-            {}, {"max_failures": 1}, {"keep_earlier": True}, {"on_breach": "pause"}, {"approval": True}, {"retries": 2},
-            {"late_joiners": "out"}, {"soak_s": 60}, {"max_offline": 0}, {"deadline_s": 90}, {"concurrency": 1},
-        ]),
-    )  # fmt: skip
-    def roll_out(
-        self, release: str, to: str, waves: list[str], policy: tuple[float, int], options: dict[str, Any]
-    ) -> None:
-        plan = {"release": release, "to": to, "waves": waves, "policy": _policy(policy), **options}
-        self.order("POST", "/v1/rollouts/preview", plan)
-        answer = self.order("POST", "/v1/rollouts", plan)
-        if answer.status == 200:
-            self.started[answer.json()["id"]] = (self.clock.now(), *policy)
-
-    @rule(
-        number=st.integers(1, 3),
-        command=st.sampled_from(["pause", "resume", "approve", "cancel", "rollback", "let-go"]),
-        name=BOARDS,
-    )
-    def command(self, number: int, command: str, name: str) -> None:
-        self.order(
-            "POST",
-            f"/v1/rollouts/r{number}/{command}",
-            {"devices": [name]} if command == "let-go" else {"why": "so"},
-        )
-
-    # What passes.
-
-    @rule(times=st.integers(1, 3))
-    def look(self, times: int) -> None:
-        for _ in range(times):
-            self.server.look()
-
-    @rule()
-    def sum_up(self) -> None:
-        self.server.sum_up()
-
-    @rule()
-    def restart(self) -> None:
-        site, complaints = self.server.site, self.server.complaints.found
-        self.server.__exit__()
-        assert not complaints, complaints
-        self.server = InProcess(site, self.clock).__enter__()
-
-    @rule(by_s=st.sampled_from([30.0, 90.0, 3600.0, 7200.0, -600.0, -86400.0]))
-    def time_passes(self, by_s: float) -> None:
-        self.clock.shift_s += by_s
-
-    @rule()
-    def look_round(self) -> None:
-        """Every page answers."""
-        values = {"device": NAMES, "rollout": ("r1", "r2", "r99"), "name": ("digits",), "version": ("1", "2")}
-        for path in self.server.get_paths():
-            places = re.findall(r"{(\w+)}", path)
-            for chosen in itertools.product(*(values.get(place, ("a" * 64,)) for place in places)):
-                answer = self.server.ask("GET", path.format(**dict(zip(places, chosen, strict=True))))
-                assert answer.status in {200, 304, 401, *REFUSED}, (path, chosen, answer)
-
-    # What holds after each.
-
-    @invariant()
-    def nothing_broke(self) -> None:
-        if hasattr(self, "server"):
-            assert not self.server.complaints.found, self.server.complaints.found
-
-    @invariant()
-    def revisions_grow(self) -> None:
-        if not hasattr(self, "server"):
-            return
-        with self.server.db.read() as session:
-            found = dict(session.execute(sa.select(AssignmentRow.device, AssignmentRow.revision)).all())
-        for name, revision in found.items():
-            assert revision >= self.revisions.get(name, 0)
-            self.revisions[name] = revision
-
-    @invariant()
-    def rollouts_account_for_everybody(self) -> None:
-        for rollout, (at, probation_s, least) in getattr(self, "started", {}).items():
-            view = self.get(f"/v1/rollouts/{rollout}?limit=1000", RolloutView)
-            names = [one.device for one in view.devices]
-            assert len(set(names)) == len(names) == view.reached == sum(view.counts.values()), view
-            if view.state in TERMINAL:
-                places = next(event.devices for event in reversed(view.events) if event.kind == view.state)
-                placed = [name for several in places.values() for name in several]
-                assert len(set(placed)) == len(placed) and set(names) <= set(placed), view
-            for one in view.devices:
-                if one.status == "committed" and (rollout, one.device) not in self.committed:
-                    self.committed.add((rollout, one.device))
-                    self.was_shown(rollout, one.device, one.artifact, one.committed_by, at, probation_s, least)
-
-    def was_shown(
-        self, rollout: str, device: str, artifact: str, by: str, at: float, probation_s: float, least: int
-    ) -> None:
-        """A device that committed said so, its time has passed, and its windows came to the host."""
-        assert (device, rollout) in self.said
-        assert self.clock.now() - at >= probation_s
-        seen = sum(w.ok + w.errors for _, d, w in self.received if (d, w.artifact) == (device, artifact))
-        assert seen >= least
-        assert by == "goldens" or seen >= max(1, least)
-
-    @invariant()
-    def telemetry_counts_once(self) -> None:
-        if not hasattr(self, "server"):
-            return
-        fleet = self.get("/v1/latency?from=0&to=9000000000", LatencyReply)
-        windows = [window for _, _, window in self.received]
-        sums = (
-            sum(g.windows for g in fleet.groups),
-            sum(g.ok for g in fleet.groups),
-            sum(g.errors for g in fleet.groups),
-        )
-        assert sums == (len(windows), sum(w.ok for w in windows), sum(w.errors for w in windows))
-        counted = sum(group.phases["total"].count for group in fleet.groups if "total" in group.phases)
-        assert counted == sum(w.latency_us["total"].count for w in windows)
-
-    def get(self, path: str, kind: Any) -> Any:
-        answer = self.server.ask("GET", path)
-        assert answer.status == 200, (path, answer)
-        return codec.decode_json(answer.data, kind, what="answer")
-
     # What holds at the end.
 
     def everybody_arrives(self) -> None:
@@ -471,7 +275,3 @@ class Sequences(RuleBasedStateMachine):
 def _doubted(item: Item) -> bool:
     values = item.gauges.values.items() if item.gauges else ()
     return bool(item.window and doubt_window(item.window)) or any(doubt_gauge(*one) for one in values)
-
-
-def _policy(policy: tuple[float, int]) -> dict[str, Any]:
-    return {"probation_s": policy[0], "probation_min_requests": policy[1]}

@@ -7,6 +7,7 @@ the store is.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -108,38 +109,50 @@ def _is_digest(text: str) -> bool:
     return re.match(SHA256_PATTERN, text) is not None
 
 
-def _read(body: str, kind: type[_T]) -> _T | None:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-
-
 def named_blobs(named: NamedArtifacts, blobs: Blobs) -> NamedBlobs:
     """What the artifacts and their manifests name. Raises what a far store raises."""
     found = NamedBlobs(named.releases)
     published = {artifact for artifacts in named.releases.values() for artifact in artifacts}
-    wanted = sorted(published | named.others)
-    sizes = blobs.sizes(wanted)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="manifests") as readers:
-        read = readers.map(lambda artifact: _files(blobs, artifact, sizes.get(artifact)), wanted)
-        read_files = list(zip(wanted, read, strict=True))
-    for artifact, files in read_files:
-        if files is not None:
+    for artifact, data in _read_manifests(blobs, sorted(published | named.others)):
+        if (files := _files(artifact, data)) is not None:
             found.files[artifact] = files
         elif artifact in published:
             found.unread.add(artifact)
     return found
 
 
-def _files(blobs: Blobs, artifact: str, size: int | None) -> list[str] | None:
-    """The files that a manifest of this size names; None where it is missing or isn't what its name says."""
+def _read_manifests(blobs: Blobs, artifacts: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """(artifact, its manifest's bytes; none where it is missing). Threads only read: the first decoding of a type is no
+    matter for several.
+    """
+    sizes = blobs.sizes(artifacts)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="manifests") as readers:
+        for first in range(0, len(artifacts), 4 * _AT_ONCE):
+            some = artifacts[first : first + 4 * _AT_ONCE]
+            yield from zip(some, readers.map(lambda one: _read_one(blobs, one, sizes.get(one, 0)), some), strict=True)
+
+
+def _read_one(blobs: Blobs, artifact: str, size: int) -> bytes:
+    if not 0 < size <= MAX_MANIFEST_BYTES:
+        return b""
     try:
-        if size is None or size > MAX_MANIFEST_BYTES:
-            return None
-        data = b"".join(blobs.read(artifact, 0, size))
-        if codec.digest(data) != artifact:
-            return None
-        return [entry.sha256 for entry in parse_manifest(data).files]
+        return b"".join(blobs.read(artifact, 0, size))
     except (ContractError, OSError):
+        return b""
+
+
+def _files(artifact: str, manifest: bytes) -> list[str] | None:
+    """The files that a manifest names; None where it is missing or isn't what its name says."""
+    if codec.digest(manifest) != artifact:
+        return None
+    try:
+        return [entry.sha256 for entry in parse_manifest(manifest).files]
+    except ContractError:
+        return None
+
+
+def _read(body: str, kind: type[_T]) -> _T | None:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

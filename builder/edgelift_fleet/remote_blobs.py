@@ -108,7 +108,9 @@ class RemoteBlobs:
                     if "bucket" in str(error):
                         raise
                     self.forget(sha256)
-                    raise ContractError("missing-blob", f"The blob {sha256[:12]}… was collected meanwhile.") from error
+                    raise ContractError(
+                        "missing-blob", f"The blob {sha256[:12]}… was collected meanwhile."
+                    ) from error
             if len(piece) != upto - begin:
                 raise TransportError("cut-short", f"{self._name} gave {len(piece)} bytes of {upto - begin}.")
             begin = upto

@@ -129,7 +129,9 @@ def _read_manifests(blobs: Blobs, artifacts: Sequence[str]) -> Iterator[tuple[st
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="manifests") as readers:
         for first in range(0, len(artifacts), 4 * _AT_ONCE):
             some = artifacts[first : first + 4 * _AT_ONCE]
-            yield from zip(some, readers.map(lambda one: _read_one(blobs, one, sizes.get(one, 0)), some), strict=True)
+            yield from zip(
+                some, readers.map(lambda one: _read_one(blobs, one, sizes.get(one, 0)), some), strict=True
+            )
 
 
 def _read_one(blobs: Blobs, artifact: str, size: int) -> bytes:

@@ -11,7 +11,8 @@ from typing import Any
 from scipy.stats import binomtest
 
 from benchmarks.common import arguments, show, write
-from benchmarks.gating.cases import ENDS, KINDS, RULES, SLOWDOWNS, Kind, judge_fleet
+from benchmarks.gating import waits
+from benchmarks.gating.cases import ENDS, KINDS, RULES, SLOWDOWNS, Found, Kind, Outcome, judge_fleet
 from benchmarks.gating.fleets import REQUESTS, WINDOWS
 from benchmarks.gating.plot import draw
 from edgelift_fleet.rollout.gates.draws import ways
@@ -44,22 +45,26 @@ def _cases(seeds: range, jobs: int) -> list[dict[str, Any]]:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     found = []
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for done, alarms in enumerate(pool.imap_unordered(judge_fleet, seeds, chunksize=8), start=1):
-            found.append(alarms)
+        for done, said in enumerate(pool.imap_unordered(_judge, seeds, chunksize=8), start=1):
+            found.append(said)
             if done % 200 == 0:
                 print(f"{done} of {len(seeds)} fleets", file=sys.stderr)
     return [
-        _case(kind, slowdown, test, [alarms[index, slowdown, test] for alarms in found])
-        for index, kind in enumerate(KINDS)
+        _case(kind, slowdown, test, [said[kind, slowdown, test] for said in found])
+        for kind in (*KINDS, *waits.KINDS)
         for slowdown in SLOWDOWNS
         for test in TESTS
-        if (index, slowdown, test) in found[0]
+        if (kind, slowdown, test) in found[0]
     ]
 
 
-def _case(kind: Kind, slowdown: float, test: str, minutes: list[int | None]) -> dict[str, Any]:
-    alarms = [minute for minute in minutes if minute is not None]
-    interval = binomtest(len(alarms), len(minutes)).proportion_ci(0.95, method="exact")
+def _judge(seed: int) -> Found:
+    return judge_fleet(seed) | waits.judge_waiting(seed)
+
+
+def _case(kind: Kind, slowdown: float, test: str, said: list[Outcome]) -> dict[str, Any]:
+    alarms = [one.alarm for one in said if one.alarm is not None]
+    interval = binomtest(len(alarms), len(said)).proportion_ci(0.95, method="exact")
     able = suffices(ways([(kind.members, kind.controls)] * kind.classes), RULES.alpha)
     return {
         "case": _name(kind),
@@ -70,20 +75,24 @@ def _case(kind: Kind, slowdown: float, test: str, minutes: list[int | None]) -> 
         "slow_classes": kind.slow_classes,
         "slowdown": slowdown,
         "stated_rate": (RULES.alpha if able else None) if test == "gate" else None,
-        "n": len(minutes),
+        "traffic": kind.traffic or "steady",
+        "n": len(said),
         "alarms": len(alarms),
-        "rate": len(alarms) / len(minutes),
+        "rate": len(alarms) / len(said),
         "low": round(float(interval.low), 5),
         "high": round(float(interval.high), 5),
         "median_delay_min": median(alarms) if alarms else None,
+        "unmeasured": sum(one.unmeasured for one in said) / len(said),
+        "last_look_min": median(one.looked for one in said),
     }
 
 
 def _name(kind: Kind) -> str:
+    traffic = f", {kind.traffic}" if kind.traffic else ""
     if kind.classes == 1:
-        return f"{kind.members} against {kind.controls}"
+        return f"{kind.members} against {kind.controls}{traffic}"
     slow = "each" if kind.slow_classes == kind.classes else f"{kind.slow_classes}"
-    return f"{kind.classes} × {kind.members} against {kind.controls}, {slow} slow"
+    return f"{kind.classes} × {kind.members} against {kind.controls}, {slow} slow{traffic}"
 
 
 def _summary(cases: list[dict[str, Any]]) -> dict[str, Any]:
@@ -98,9 +107,10 @@ def _summary(cases: list[dict[str, Any]]) -> dict[str, Any]:
         "allowed_slowdown": RULES.slower,
         "looks_min": ENDS,
         "noise": {**vars(Noise()), "windows": WINDOWS, "requests_a_window": REQUESTS},
+        "traffic": {name: vars(traffic) for name, traffic in waits.TRAFFIC.items()},
         "false_alarm_rate": {name: {key: case[key] for key in kept} for name, case in worst.items()},
         "power": [
-            {key: case[key] for key in ("case", "slowdown", "rate", "median_delay_min", "n")}
+            {key: case[key] for key in ("case", "slowdown", "rate", "median_delay_min", "n", "unmeasured")}
             for case in gate
             if case["slowdown"] > RULES.slower
         ],
@@ -122,14 +132,17 @@ def _print(cases: list[dict[str, Any]]) -> None:
             mine = {c["slowdown"]: c for c in cases if (c["case"], c["test"]) == (name, test)}
             if mine:
                 stated = "no stated rate" if test == "gate" and mine[0.0]["stated_rate"] is None else ""
-                rows.append([name, stated or test, *(_cell(mine[slowdown]) for slowdown in SLOWDOWNS)])
+                rows.append([name, stated or test, *(_cell(mine.get(slowdown)) for slowdown in SLOWDOWNS)])
     columns = [f"+{slowdown:.0%}" + (" (allowed)" if slowdown == RULES.slower else "") for slowdown in SLOWDOWNS]
     show("called bad, and the median minute", rows, ["boards against controls", "test", *columns])
 
 
-def _cell(case: dict[str, Any]) -> str:
+def _cell(case: dict[str, Any] | None) -> str:
+    if case is None:
+        return "–"
     delay = f" ({case['median_delay_min']:.0f} min)" if case["alarms"] else ""
-    return f"{case['rate']:.1%}{delay}"
+    unmeasured = f", {case['unmeasured']:.0%} unmeasured" if case["unmeasured"] else ""
+    return f"{case['rate']:.1%}{delay}{unmeasured}"
 
 
 if __name__ == "__main__":

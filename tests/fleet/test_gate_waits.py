@@ -3,6 +3,7 @@
 import itertools
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,19 +91,24 @@ def test_a_wave_whose_boards_lack_requests_waits_and_goes_on_when_they_have_serv
     serve(fleet, [name for name in BOARDS if name not in wave][:7])
     fleet.look()
     assert "2 of 3 boards and 7 of 9 controls have" in fleet.show(rollout).reason and fleet.show(rollout).wave == 1
+    serve(fleet, wave[2:])
+    fleet.look()  # controls are waited for like members: else it would be a member that ends the wait each time
+    assert "3 of 3 boards and 7 of 9 controls have" in fleet.show(rollout).reason and fleet.show(rollout).wave == 1
     fleet.work.clear()
     with counted(fleet.db) as statements:
         fleet.look()
     # While it waits it reads, and writes nothing.
     assert not [s for s in statements if not s.startswith(("SELECT", "BEGIN"))] and len(statements) <= 24
-    serve(fleet, wave[2:])
+    serve(fleet, [name for name in BOARDS if name not in wave][7:])
     fleet.look(2)
     gone_on = fleet.show(rollout)
     assert gone_on.wave == 2
     (look,) = gone_on.looks
     assert (look.wave, look.look, look.breach, look.unmeasured) == (1, 1, False, False)
-    assert (look.figures.served, look.figures.boards, look.figures.controls_served) == (3, 3, 7)
-    assert {c.series for c in look.figures.contrasts} == {"latency p50", "latency p95", "error share", "silence"}
+    assert (look.figures.served, look.figures.boards, look.figures.controls_served) == (3, 3, 9)
+    assert {c.series for c in look.figures.contrasts} == {
+        "latency p50", "latency p95", "error share", "silence", "no requests",
+    }  # fmt: skip
 
 
 def test_a_slower_release_is_stopped_also_by_a_look_that_had_to_wait(fleet: Direct) -> None:
@@ -209,18 +215,55 @@ def control(**fields: object) -> WaveBoard:
 
 
 def gather_all(*boards: WaveBoard, idle_allowed: bool = False) -> Gathered:
-    return gather(boards, 0.01, 100, idle_allowed=idle_allowed)
+    return gather(Counter(boards), 0.01, 100, idle_allowed=idle_allowed)
 
 
-def test_half_of_a_class_is_enough_at_the_end_and_all_are_waited_for() -> None:
+def test_a_class_is_waited_for_as_a_whole_whoever_is_late() -> None:
     controls = [control()] * 20
-    far = gather_all(*[board()] * 5, board(since=False), *controls)
-    assert (far.enough, far.ready) == (True, False)
-    assert gather_all(*[board()] * 5, board(since=False, there=False), *controls).ready  # nobody can wait for it
+    assert gather_all(*[board()] * 5, *controls).ready
+    for late in (replace(board(), since=False), replace(control(), since=False)):
+        mine, others = [board()] * (5 - late.member), controls[: 20 - (not late.member)]
+        assert not gather_all(*mine, *others, late).ready
+        assert gather_all(*mine, *others, replace(late, there=False)).ready  # nobody can wait for it
+    # With six members or more nine of ten are waited for: 27 of these 30.
+    for late in (board(since=False), control(since=False)):
+        for missing in (3, 4):
+            mine = [board()] * (6 - missing * late.member)
+            others = [control()] * (24 - missing * (not late.member))
+            assert gather_all(*mine, *others, *[late] * missing).ready == (missing == 3)
+
+
+def test_half_of_a_class_is_enough_for_a_judgement_and_it_is_said_on_whom_it_rests() -> None:
+    controls = [*[control()] * 38, *[control(since=False, idle=True)] * 2]
+    mine = [*[board()] * 7, *[board(since=False, idle=True)] * 3, *[board(since=False)] * 2]
+    far = gather_all(*mine, *controls)
+    assert far.enough and far.judged_on == (
+        "judged on 7 of 12 boards: 3 had no requests, 2 had too few requests; 38 of 40 controls: 2 had no requests"
+    )
+    assert gather_all(*[board()] * 12, *controls[:38]).judged_on == ""
+    gone = gather_all(*[board()] * 5, board(since=False, there=False), board(before=False), *controls[:38])
+    assert gone.judged_on == "judged on 5 of 7 boards: 1 went away, 1 had too few requests before; 38 controls"
+    assert gather_all(*[board()] * 6, *[board(since=False)] * 6, *controls).enough
     few = gather_all(*[board()] * 2, *[board(since=False)] * 4, *controls)
     assert not few.enough and few.text.startswith(
-        "2 of 6 boards (2 of 6 on neon) and 20 of 20 controls have served"
+        "2 of 6 boards (2 of 6 on neon) and 38 of 40 controls have served"
     )
+
+
+def test_the_decision_says_on_whom_it_rests(fleet: Direct) -> None:
+    ready(fleet)
+    rollout = fleet.start("digits@2", "4,100%", seed=5, gate_wait_s=1.0)
+    fleet.look()
+    wave = sorted(fleet.statuses(rollout))
+    fleet.answer(*wave)
+    fleet.look()
+    serve(fleet, [name for name in BOARDS if name != wave[0]])
+    until(lambda: fleet.look() or fleet.show(rollout).wave == 2 or fleet.show(rollout).state == "paused")
+    view = fleet.show(rollout)
+    assert view.wave == 2 and not view.looks[0].unmeasured
+    (said,) = [e.text for e in view.events if e.kind == "wave" and e.text.startswith("Wave 1 committed")]
+    assert said.startswith("Wave 1 committed, compared at look 1 of 1: nothing ")
+    assert "; judged on 3 of 4 boards: 1 had no requests; 8 controls; wave 2 of 2 begins with 8 devices." in said
 
 
 def test_a_class_that_nobody_looked_at_is_not_outvoted_by_the_others() -> None:
@@ -237,7 +280,7 @@ def test_who_is_new_or_idle_by_the_plan_is_not_waited_for() -> None:
     controls = [control()] * 20
     idle = [board(before=False, since=False)] * 3
     assert gather_all(*[board()] * 3, *idle, *controls, idle_allowed=True).ready
-    assert gather_all(*[board()] * 3, *idle, *controls).ready  # half of them: what was before can't be mended
+    assert gather_all(*[board()] * 3, *idle, *controls).enough  # half of them: what was before can't be mended
     assert not gather_all(*[board()] * 2, *idle, *controls).enough
     new = gather_all(*[board(first=True, before=False)] * 6, *controls)
     assert new.ready and not new.comparable and "empty before" in new.text
@@ -256,12 +299,31 @@ BOARD = st.builds(
 
 @given(st.lists(BOARD, max_size=40), st.booleans(), st.sampled_from([0.0, 0.01, 0.2]))
 def test_laws_of_gathering(boards: list[WaveBoard], idle: bool, alpha: float) -> None:
-    far = gather(boards, alpha, 100, idle_allowed=idle)
+    far = gather(Counter(boards), alpha, 100, idle_allowed=idle)
     assert not far.enough or far.comparable
-    assert far.ready == (not far.comparable or far.enough) or not far.ready
     assert far.served <= far.boards and far.controls_served <= far.controls
     # When everybody has served, nobody is waited for; more requests never make a wave wait.
     done = [replace(b, before=True, since=True) for b in boards]
-    assert gather(done, alpha, 100, idle_allowed=idle).ready
-    more = gather([replace(b, since=b.since or b.before) for b in boards], alpha, 100, idle_allowed=idle)
+    assert gather(Counter(done), alpha, 100, idle_allowed=idle).ready
+    more = gather(Counter(replace(b, since=b.since or b.before) for b in boards), alpha, 100, idle_allowed=idle)
     assert more.comparable == far.comparable and (more.ready or not far.ready) and (more.enough or not far.enough)
+
+
+@given(st.lists(BOARD, max_size=40), st.booleans(), st.randoms(use_true_random=False))
+def test_who_is_waited_for_does_not_depend_on_who_is_in_the_wave(
+    boards: list[WaveBoard], idle: bool, chance: random.Random
+) -> None:
+    """Given what was before the wave; what each board did since then may be any other's of its class, wave or not."""
+    groups: dict[tuple[object, ...], list[WaveBoard]] = {}
+    for one in boards:
+        groups.setdefault((one.hardware_class, one.first, one.before), []).append(one)
+    drawn_anew = []
+    for group in groups.values():
+        places = [(one.since, one.there, one.idle) for one in group]
+        chance.shuffle(places)
+        drawn_anew += [
+            replace(one, since=since, there=there, idle=silent)
+            for one, (since, there, silent) in zip(group, places, strict=True)
+        ]
+    far, other = (gather(Counter(some), 0.01, 100, idle_allowed=idle) for some in (boards, drawn_anew))
+    assert (far.comparable, far.ready) == (other.comparable, other.ready)

@@ -134,11 +134,11 @@ def _forecast(
 ) -> Gathered:
     """How far it would come if all went on serving as they did."""
     least = max(plan.gate_min_requests, 1) if set(plan.gates) - {"silence"} else 0
-    boards = []
+    boards = Counter[WaveBoard]()
     for member, is_member in [*((m, True) for m in mine), *((m, False) for m in others)]:
         busy = lately.served.get(member.device, 0) >= least
         first = member.device not in lately.filled
-        boards.append(WaveBoard(member.hardware_class, is_member, first, busy, busy, there=True))
+        boards[WaveBoard(member.hardware_class, is_member, first, busy, busy, there=True)] += 1
     return gather(boards, alpha, plan.gate_min_requests, idle_allowed=not policy.probation_min_requests)
 
 

@@ -168,7 +168,7 @@ def take_look(
     last = asked.look == planned
     shown = far.enough and rules.shows_what_was_served(verdict.contrasts)
     unmeasured = last and far.comparable and not verdict.breach and not shown
-    text = verdict.text if far.ready and far.comparable else f"{verdict.text}; {far.text}"
+    text = f"{verdict.text}{_on_whom(far, last=last)}"
     if unmeasured and plan.gate_unmeasured == "advance":
         text += "; it goes on unmeasured, as the plan says"
     elif last and not far.comparable:
@@ -176,6 +176,13 @@ def take_look(
     if over.left_out:
         text += f"; left out, for what they measured can't be: {named(over.left_out)}"
     return Look(asked.look, numbers, verdict.breach, text, unmeasured, _figures(verdict, far, planned))
+
+
+def _on_whom(far: Gathered, *, last: bool) -> str:
+    """What a look says of those that it could not compare; with what it waited for where it comes before the end."""
+    if far.comparable and far.enough and (last or far.ready):
+        return f"; {far.judged_on}" if far.judged_on else ""
+    return f"; {far.text}"
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
         more = _may_start(plan, seen, wanted, now)
         if not more.devices:
             return Hold(f"Wave {seen.wave + 1} committed; of wave {number + 1} {more.waits}", until=more.until)
-        text = f"Wave {number} committed; wave {number + 1} of {len(plan.waves)} begins with {many(len(more.devices))}."
+        text = f"{_judged(seen, number)}; wave {number + 1} of {len(plan.waves)} begins with {many(len(more.devices))}."
         return Advance(number, more.devices, f"{text} {more.waits}".rstrip())
     offline = [d for d in reached if d.status == "offline"]
     until = _last_deadline(plan, offline) if offline else now
@@ -198,6 +198,13 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
     text = f"{len(found.get('committed', ()))} of {many(len(reached))} committed."
     rest = tell(found, without=("committed",))
     return Finish("done", f"{text} {rest}".rstrip(), found, let_go)
+
+
+def _judged(seen: Observations, number: int) -> str:
+    """What a wave came to, and on whom its last look rests."""
+    gate = seen.gate
+    compared = f", compared at {gate.text}" if gate and gate.tested and gate.taken else ""
+    return f"Wave {number} committed{compared}"
 
 
 def _absent(plan: Plan, seen: Observations) -> list[str]:

@@ -5,6 +5,7 @@ The counts are those of `readings`, without the histograms: it is asked again an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Set
 
 import sqlalchemy as sa
@@ -46,18 +47,17 @@ def gathered(
     earlier = requests_by_device(session, row.slot, classes, start=before[0], end=before[1], last_s=WINDOW_S)
     later = requests_by_device(session, row.slot, classes, start=since[0], end=since[1])
     filled, there = _filled(session, row, drawn), who_is_there(session, classes, seen, now)
-    boards = []
+    boards = Counter[WaveBoard]()
     for device, name in classes.items():
         member = device in drawn.members
         if member and device not in committed:
             continue
         had, has = earlier.get(device, _NOTHING), later.get(device, _NOTHING)
-        boards.append(
-            WaveBoard(
-                name, member, first=device not in filled, before=_served(plan, had, had), since=_served(plan, had, has),
-                there=device in there,
-            )
+        board = WaveBoard(
+            name, member, first=device not in filled, before=_served(plan, had, had), since=_served(plan, had, has),
+            there=device in there, idle=not _all(has),
         )  # fmt: skip
+        boards[board] += 1
     return gather(boards, alpha, plan.gate_min_requests, idle_allowed=not policy.probation_min_requests)
 
 

@@ -14,9 +14,13 @@ from edgelift_fleet.rollout.gates.draws import Draws
 
 #: What should be equal differs by less, by rounding and the order of sums: ties must stay ties.
 _DECIMALS = 10
+_STEPS = 2.0**33  # as fine as that, and exact
 
-#: Draws at a time, so that thousands of devices fit in memory.
-_ROWS = 1_000
+#: Entries of draws at a time, so that those of thousands of devices stay in the processor's cache.
+_ENTRIES = 500_000
+
+#: Of more pairs than this the median is looked for, and not taken of a list of them; as exact as this then.
+_PAIRS, _EXACT = 100_000, 1e-9
 
 
 def differences(
@@ -40,22 +44,37 @@ def differences(
         inside = stratum == number
         counted = np.isfinite(values[:, inside])
         ranked = ranks(values[:, inside])
-        n, sums = _per_draw(draws.members[:, inside], counted, ranked)
-        m = counted.sum(axis=1)[:, None] - n
+        members = draws.members if inside.all() else draws.members[:, inside]
+        n, sums = _per_draw(members, counted, ranked)
+        total = counted.sum(axis=1)[:, None]
+        m = total - n
         both = (n > 0) & (m > 0)
         if not both.any():
             continue
-        difference = sums * (1 / np.maximum(n, 1) + 1 / np.maximum(m, 1))
-        difference -= ranked.sum(axis=1)[:, None] / np.maximum(m, 1)
-        parts.append((np.where(both, n * m / np.maximum(n + m, 1), 0.0), difference))
-        found[int(number)] = np.where(both, np.round(difference, _DECIMALS), -np.inf)
+        # (sum / n) − (the others' sum / m), in as few passes as that takes: these are the largest arrays of a look.
+        difference = sums * total
+        difference -= n * ranked.sum(axis=1)[:, None]
+        weight = n * m
+        difference /= np.maximum(weight, 1)
+        weight /= np.maximum(total, 1)
+        parts.append((weight, difference))
+        found[int(number)] = _settled(difference, both)
     if len(found) > 1:
         weights = sum((weight for weight, _ in parts), np.zeros(1))
-        together = sum((weight * difference for weight, difference in parts), np.zeros(1)) / np.maximum(
-            weights, 1e-9
-        )
-        found[None] = np.where(weights > 0, np.round(together, _DECIMALS), -np.inf)
+        together = sum((weight * difference for weight, difference in parts), np.zeros(1))
+        together /= np.maximum(weights, 1e-9)
+        found[None] = _settled(together, weights > 0)
     return found
+
+
+def _settled(differences: NDArray[np.float64], compared: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Equal ones made equal; -inf where nothing was compared."""
+    settled = differences * _STEPS
+    np.rint(settled, out=settled)
+    settled /= _STEPS
+    if not compared.all():
+        settled[np.broadcast_to(~compared, settled.shape)] = -np.inf
+    return settled
 
 
 def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,12 +82,22 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
     NaN, which doesn't count, ranks 0.
     """
+    series, devices = values.shape
+    rounded = np.round(values, _DECIMALS)
+    order = np.argsort(rounded, axis=1, kind="stable")  # NaN comes last
+    ordered = np.take_along_axis(rounded, order, axis=1)
+    counted = np.isfinite(ordered)
+    # Runs of equal values, numbered through all series; each NaN is one of its own.
+    begins = np.ones(values.shape, dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    run = np.cumsum(begins).reshape(values.shape) - 1
+    lengths = np.bincount(run.ravel())
+    last = (
+        np.cumsum(lengths)[run] - np.arange(series)[:, None] * devices
+    )  # place of the run's last in its series, from 1
     ranked = np.zeros_like(values)
-    for row, into in zip(values, ranked, strict=True):
-        counted = np.isfinite(row)
-        if counted.any():
-            _, place, times = np.unique(np.round(row[counted], _DECIMALS), return_inverse=True, return_counts=True)
-            into[counted] = (np.cumsum(times) - (times - 1) / 2)[place] / counted.sum()
+    mean = (last - (lengths[run] - 1) / 2) / np.maximum(counted.sum(axis=1), 1)[:, None]
+    np.put_along_axis(ranked, order, np.where(counted, mean, 0.0), axis=1)
     return ranked
 
 
@@ -80,12 +109,32 @@ def shift(member: NDArray[np.bool_], stratum: NDArray[np.int_], values: NDArray[
         stratum: int[devices].
         values: float[devices]; NaN doesn't count.
     """
-    pairs = []
+    sides = []
     for number in np.unique(stratum):
         inside = (stratum == number) & np.isfinite(values)
-        pairs.append((values[inside & member][:, None] - values[inside & ~member]).ravel())
-    every = np.concatenate(pairs)
-    return float(np.median(every)) if len(every) else 0.0
+        mine, others = np.sort(values[inside & member]), np.sort(values[inside & ~member])
+        if len(mine) and len(others):
+            sides.append((mine, others))
+    pairs = sum(len(mine) * len(others) for mine, others in sides)
+    if pairs > _PAIRS:
+        return _middle(sides, pairs)
+    every = [(mine[:, None] - others[None, :]).ravel() for mine, others in sides]
+    return float(np.median(np.concatenate(every))) if every else 0.0
+
+
+def _middle(sides: list[tuple[NDArray[np.float64], NDArray[np.float64]]], pairs: int) -> float:
+    """The median of all differences without listing them: that at which half of them lie below, found by halving."""
+    low = min(float(mine[0] - others[-1]) for mine, others in sides)
+    high = max(float(mine[-1] - others[0]) for mine, others in sides)
+    while high - low > _EXACT:
+        middle = (low + high) / 2
+        # mine − others ≤ middle where others ≥ mine − middle
+        below = sum(
+            len(mine) * len(others) - int(np.searchsorted(others, mine - middle, side="left").sum())
+            for mine, others in sides
+        )
+        low, high = (low, middle) if 2 * below >= pairs else (middle, high)
+    return (low + high) / 2
 
 
 def _per_draw(
@@ -93,9 +142,17 @@ def _per_draw(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How many members count, and the sum of their ranks: float[series, draws] each, the first [series, 1] where all do."""
     complete = bool(counted.all())
-    columns = ranked.T if complete else np.concatenate([counted.astype(np.float64), ranked]).T
-    parts = [members[i : i + _ROWS].astype(np.float64) @ columns for i in range(0, len(members), _ROWS)]
-    found = np.concatenate(parts).T
+    # As whole numbers: twice a rank. Those of some thousand devices add up exactly in half the bytes.
+    number = np.maximum(counted.sum(axis=1), 1)[:, None]
+    whole = np.rint(ranked * (2 * number))
+    summed = whole if complete else np.concatenate([counted, whole])
+    exact = 2.0 * members.shape[1] ** 2 < 2**24
+    kind = np.float32 if exact else np.float64
+    summed = summed.astype(kind)
+    rows = max(1, _ENTRIES // max(1, members.shape[1]))
+    parts = [summed @ members[i : i + rows].astype(kind).T for i in range(0, len(members), rows)]
+    found = np.concatenate(parts, axis=1).astype(np.float64)
+    sums = (found if complete else found[len(counted) :]) / (2 * number)
     if complete:
-        return np.full((len(ranked), 1), float(members[0].sum())), found
-    return np.round(found[: len(counted)]), found[len(counted) :]
+        return np.full((len(ranked), 1), float(members[0].sum())), sums
+    return found[: len(counted)], sums

@@ -28,9 +28,11 @@ def smallest_p(comparisons: Sequence[NDArray[np.float64]], alpha: float) -> NDAr
         alpha: p-values above it decide nothing, and aren't told apart.
     """
     smallest = np.ones(len(comparisons[0]))
+    count = len(smallest)
+    within = min(ceil(alpha * count) + 1, count)
     for differences in comparisons:
-        count = len(differences)
-        within = min(ceil(alpha * count) + 1, count)
+        if differences.max() == differences.min():
+            continue  # nothing tells the draws apart: the p-value of each is 1
         least = np.partition(differences, count - within)[count - within]
         tail = np.flatnonzero(differences >= least)
         ordered = np.sort(differences[tail])

@@ -8,7 +8,7 @@ because looks at one wave resemble each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor
 
@@ -39,18 +39,20 @@ def spending(alpha: float, looks: int) -> tuple[float, ...]:
     return tuple(alpha * ((k + 1) / looks) ** EXPONENT for k in range(looks))
 
 
-def follow(smallest: Sequence[NDArray[np.float64]], budget: Sequence[float]) -> list[Looked]:
+def follow(smallest: Iterable[NDArray[np.float64]], budget: Sequence[float]) -> list[Looked]:
     """Go from look to look; ends at the first breach.
 
     Args:
-        smallest: for each look so far float[draws]: the smallest p of each draw; entry 0 is the wave itself.
+        smallest: for each look so far float[draws]: the smallest p of each draw; entry 0 is the wave itself. Those after
+            a breach are not asked for.
         budget: how much may be spent by each of them.
     """
-    count = len(smallest[0])
-    alive = np.ones(count, dtype=bool)
+    alive = np.ones(0, dtype=bool)
     spent = 0
-    found = []
+    found: list[Looked] = []
     for p, may in zip(smallest, budget, strict=True):
+        count = len(p)
+        alive = alive if found else np.ones(count, dtype=bool)
         worse = spent + int(np.count_nonzero(alive & (p <= p[0])))
         allowed = floor(may * count + 1e-9)
         found.append(Looked(worse / count, may, worse <= allowed))

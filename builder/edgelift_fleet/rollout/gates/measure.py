@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log, nan
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgelift_contract.histogram import HistogramData
 
 #: What is watched → the series that tell it. Two of the latency: a release may be slow always, or at times.
 SERIES: Mapping[str, tuple[str, ...]] = {
     "latency": ("latency p50", "latency p95"),
     "errors": ("error share",),
-    "silence": ("silence",),
+    "silence": ("silence", "no requests"),
 }
 
 
@@ -62,6 +65,7 @@ def measure(reading: Reading, *, member: bool, min_requests: int) -> dict[str, f
         "latency p95": _slower(reading, 0.95, member, min_requests),
         "error share": _more_errors(reading, min_requests),
         "silence": float(reading.silent),
+        "no requests": _idle(reading, min_requests),
     }
 
 
@@ -84,6 +88,13 @@ def _more_errors(reading: Reading, min_requests: int) -> float:
     if min(sum(s.requests for s in before), sum(s.requests for s in since)) < max(min_requests, 1):
         return nan
     return _share(since) - _share(before)
+
+
+def _idle(reading: Reading, min_requests: int) -> float:
+    """1 for a device that had requests before and has served not one since; who serves fewer may be asked less."""
+    if sum(s.requests for s in reading.before.values()) < max(min_requests, 1):
+        return nan
+    return float(not any(s.requests for s in reading.since.values()))
 
 
 def _share(parts: list[Stretch]) -> float:
@@ -114,8 +125,13 @@ def doubt(data: HistogramData, q: float) -> float:
     if index < 0:
         return 0.0
     about = [data.counts[i] if 0 <= i < len(data.counts) else 0 for i in range(index - 2, index + 3)]
-    in_two = (about[2] + max(about[1], about[3])) / sum(about)
-    return _width(data) * max(0.0, in_two - _SPREAD) / (1.0 - _SPREAD)
+    return _width(data) * float(spread_doubt(np.array(about)))
+
+
+def spread_doubt(about: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share of a bucket's width by which its place isn't known: int[5, …], the buckets about it → float[…], 0 to 1."""
+    in_two = (about[2] + np.maximum(about[1], about[3])) / np.maximum(about.sum(axis=0), 1)
+    return np.asarray(np.maximum(0.0, in_two - _SPREAD) / (1.0 - _SPREAD))
 
 
 #: What two of five neighbouring buckets hold of a spread of about one bucket's width: from there on the place is known.

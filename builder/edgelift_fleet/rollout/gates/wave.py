@@ -9,7 +9,8 @@ within their class; it supposes that the swap itself doesn't disturb a board for
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgelift_fleet.rollout.gates import words
 from edgelift_fleet.rollout.gates.compare import differences, shift
-from edgelift_fleet.rollout.gates.draws import draw, ways
+from edgelift_fleet.rollout.gates.draws import Draws, draw, ways
 from edgelift_fleet.rollout.gates.family import p_value, smallest_p
 from edgelift_fleet.rollout.gates.looks import follow, spending
 from edgelift_fleet.rollout.gates.measure import SERIES
@@ -54,11 +55,13 @@ class Rules:
 
     def shows_what_was_served(self, contrasts: Sequence[Contrast]) -> bool:
         """Is anything compared for which devices must serve, if that is asked for?"""
-        return set(self.watched) <= {"silence"} or any(c.series != "silence" for c in contrasts)
+        return set(self.watched) <= {"silence"} or any(c.series not in SERIES["silence"] for c in contrasts)
 
     def allowed(self, series: str) -> float:
         """How much worse a series may become, in its unit."""
-        return {"error share": self.more_errors, "silence": 0.0}.get(series, log(1.0 + self.slower))
+        if series in SERIES["silence"]:
+            return 0.0
+        return self.more_errors if series == "error share" else log(1.0 + self.slower)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ class Drawn:
     @property
     def counts(self) -> list[tuple[int, int]]:
         """(members, controls) of each class."""
-        mine, others = list(self.members.values()), list(self.controls.values())
-        return [(mine.count(name), others.count(name)) for name in sorted({*mine, *others})]
+        mine, others = Counter(self.members.values()), Counter(self.controls.values())
+        return [(mine[name], others[name]) for name in sorted({*mine, *others})]
 
 
 @dataclass(frozen=True)
@@ -109,71 +112,96 @@ class WaveVerdict:
     threshold: float = 0.0
 
 
-class _Fleet:
-    """The devices of a wave and their controls as arrays."""
+class Fleet:
+    """The devices of a wave and their controls as arrays.
+
+    Attributes:
+        devices: ids, members first.
+        names: hardware classes.
+        member: bool[devices].
+        stratum: int[devices], each device's class as its place in `names`.
+    """
 
     def __init__(self, drawn: Drawn) -> None:
         self.devices = [*sorted(drawn.members), *sorted(drawn.controls)]
         classes = {**drawn.controls, **drawn.members}
         self.names = sorted(set(classes.values()))
+        place = {name: number for number, name in enumerate(self.names)}
         self.member: NDArray[np.bool_] = np.array([d in drawn.members for d in self.devices], dtype=bool)
-        self.stratum: NDArray[np.int_] = np.array([self.names.index(classes[d]) for d in self.devices], dtype=int)
+        self.stratum: NDArray[np.int_] = np.array([place[classes[d]] for d in self.devices], dtype=int)
 
     def values(self, look: Look, series: Sequence[str]) -> NDArray[np.float64]:
         """float[series, devices]."""
         nothing: Mapping[str, float] = {}
-        return np.array([[look.get(d, nothing).get(s, np.nan) for d in self.devices] for s in series], dtype=float)
+        rows = [look.get(device, nothing) for device in self.devices]
+        return np.array([[row.get(s, np.nan) for row in rows] for s in series], dtype=float)
+
+    def compared(
+        self, values: NDArray[np.float64], rules: Rules, draws: Draws
+    ) -> dict[int | None, NDArray[np.float64]]:
+        """How the members of each draw differ from its controls, beyond what is allowed; as `compare.differences`."""
+        allowed = np.array([rules.allowed(series) for series in rules.series])[:, None]
+        return differences(draws, self.stratum, np.where(self.member, values - allowed, values))
 
 
-def judge_wave(drawn: Drawn, looks: Mapping[int, Look], rules: Rules) -> WaveVerdict:
-    """Judge a wave by its looks so far: number, from 1 to `rules.looks`, → what was measured. Some may have been missed."""
+def judge_wave(
+    drawn: Drawn, looks: Mapping[int, Look], rules: Rules, *, make: Callable[..., Draws] = draw
+) -> WaveVerdict:
+    """Judge a wave by its looks so far.
+
+    Args:
+        drawn: who is in it, and its controls.
+        looks: number, from 1 to `rules.looks`, → what was measured; some may have been missed.
+        rules: what is tested.
+        make: gives the draws, as `draws.draw`; whoever judges the same wave again may keep them.
+    """
     possible = ways(drawn.counts)
     if not suffices(possible, rules.alpha):
         text = words.no_rate(len(drawn.members), len(drawn.controls), possible, rules.alpha)
         return WaveVerdict(breach=False, rate=None, contrasts=(), text=text)
     if not looks:
         return WaveVerdict(breach=False, rate=rules.alpha, contrasts=(), text="not looked at yet")
-    fleet = _Fleet(drawn)
+    fleet = Fleet(drawn)
     values = {number: fleet.values(looks[number], rules.series) for number in sorted(looks)}
-    return _verdict(drawn, fleet, values, rules)
+    draws = make(fleet.member, fleet.stratum, seed=drawn.seed)
+    return _verdict(draws, fleet, values, rules)
 
 
-def _verdict(drawn: Drawn, fleet: _Fleet, values: Mapping[int, NDArray[np.float64]], rules: Rules) -> WaveVerdict:
-    allowed = np.array([rules.allowed(series) for series in rules.series])[:, None]
-    raised = np.concatenate([np.where(fleet.member, value - allowed, value) for value in values.values()])
-    compared = differences(draw(fleet.member, fleet.stratum, seed=drawn.seed), fleet.stratum, raised)
-    numbers, width = list(values), len(allowed)
-    rows = [range(look * width, (look + 1) * width) for look in range(len(numbers))]
-    budget = spending(rules.alpha, rules.looks)
-    smallest = [
-        smallest_p([d[row] for d in compared.values() for row in mine], rules.alpha) for mine in rows if compared
-    ]
-    looked = follow(smallest, [budget[number - 1] for number in numbers]) if compared else []
-    newest = max(0, len(looked) - 1)
+def _verdict(draws: Draws, fleet: Fleet, values: Mapping[int, NDArray[np.float64]], rules: Rules) -> WaveVerdict:
+    numbers, budget = list(values), spending(rules.alpha, rules.looks)
+    compared: dict[int | None, NDArray[np.float64]] = {}
+
+    def smallest() -> Iterator[NDArray[np.float64]]:
+        nonlocal compared
+        for number in numbers:  # one by one: none after a breach, and no more of them in memory than one
+            compared = fleet.compared(values[number], rules, draws)
+            rows = [row for d in compared.values() for row in d]
+            yield smallest_p(rows, rules.alpha) if rows else np.ones(len(draws))
+
+    looked = follow(smallest(), [budget[number - 1] for number in numbers])
+    newest = numbers[len(looked) - 1]
     found = [
-        _contrast(fleet, rules, where, s, values[numbers[newest]][s], p_value(d[rows[newest][s]]))
+        _contrast(fleet, rules, where, s, values[newest][s], p_value(d[s]))
         for where, d in compared.items()
-        for s in range(width)
+        for s in range(len(rules.series))
     ]
     contrasts = tuple(
         sorted((c for c in found if c.members and c.controls), key=lambda c: (c.p, c.hardware_class))
     )
-    last = looked[-1] if looked else None
+    last = looked[-1]
     unserved = not rules.shows_what_was_served(contrasts)
-    text = words.sum_up(numbers[newest], rules.looks, contrasts, last, unserved=unserved)
-    p, threshold = (last.p, last.threshold) if last else (1.0, 0.0)
-    breach = last is not None and last.breach
-    return WaveVerdict(breach, rules.alpha, contrasts, text, numbers[newest], p, threshold)
+    text = words.sum_up(newest, rules.looks, contrasts, last, unserved=unserved)
+    return WaveVerdict(last.breach, rules.alpha, contrasts, text, newest, last.p, last.threshold)
 
 
 def _contrast(
-    fleet: _Fleet, rules: Rules, number: int | None, s: int, values: NDArray[np.float64], p: float
+    fleet: Fleet, rules: Rules, number: int | None, s: int, values: NDArray[np.float64], p: float
 ) -> Contrast:
     inside = np.isfinite(values) & (True if number is None else fleet.stratum == number)
     kept = np.where(inside, values, np.nan)
     series = rules.series[s]
     moved = shift(fleet.member, fleet.stratum, kept)
-    if series == "silence":  # the median of zeros and ones hides what the shares show
+    if series in SERIES["silence"]:  # the median of zeros and ones hides what the shares show
         moved = _mean(kept[fleet.member]) - _mean(kept[~fleet.member])
     return Contrast(
         series=series,

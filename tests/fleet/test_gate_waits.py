@@ -5,8 +5,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.intake import Message
 from edgelift_fleet.rollout.gates.gathered import Gathered, WaveBoard, gather
+from edgelift_fleet.rollout.gates.wave import WaveVerdict, judge_wave
 from tests.fleet.conftest import both_engines
 from tests.fleet.direct import AT_ONCE, Direct, counted, direct
 from tests.fleet.telemetry.conftest import batch, window
@@ -126,6 +129,25 @@ def test_a_slower_release_is_stopped_also_by_a_look_that_had_to_wait(fleet: Dire
     worst = look.figures.contrasts[0]
     assert look.breach and worst.shift == pytest.approx(0.3, abs=0.05) and worst.allowed == pytest.approx(0.05)
     assert look.figures.p <= look.figures.threshold == pytest.approx(0.01)
+
+
+@both_engines
+def test_while_a_wave_is_judged_boards_reports_are_stored(fleet: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging thousands takes a while: it holds no transaction that anybody waits for."""
+    ready(fleet)
+    rollout, _ = begin(fleet)
+    serve(fleet, BOARDS)
+    stored = []
+
+    def judged(*args: Any, **options: Any) -> WaveVerdict:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(serve, fleet, BOARDS[:1]).result(timeout=10)
+        stored.append(args)
+        return judge_wave(*args, **options)
+
+    monkeypatch.setattr("edgelift_fleet.rollout.comparison.judge_wave", judged)
+    fleet.look(2)
+    assert stored and fleet.show(rollout).wave == 2
 
 
 @both_engines

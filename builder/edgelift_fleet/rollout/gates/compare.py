@@ -44,7 +44,10 @@ def differences(
         inside = stratum == number
         counted = np.isfinite(values[:, inside])
         ranked = ranks(values[:, inside])
-        members = draws.members if inside.all() else draws.members[:, inside]
+        place = np.flatnonzero(inside)
+        # Those of a class mostly stand together: then they needn't be copied.
+        together = place[-1] - place[0] + 1 == len(place)
+        members = draws.members[:, place[0] : place[-1] + 1] if together else draws.members[:, inside]
         n, sums = _per_draw(members, counted, ranked)
         total = counted.sum(axis=1)[:, None]
         m = total - n
@@ -61,9 +64,9 @@ def differences(
         found[int(number)] = _settled(difference, both)
     if len(found) > 1:
         weights = sum((weight for weight, _ in parts), np.zeros(1))
-        together = sum((weight * difference for weight, difference in parts), np.zeros(1))
-        together /= np.maximum(weights, 1e-9)
-        found[None] = _settled(together, weights > 0)
+        mean = sum((weight * difference for weight, difference in parts), np.zeros(1))
+        mean /= np.maximum(weights, 1e-9)
+        found[None] = _settled(mean, weights > 0)
     return found
 
 

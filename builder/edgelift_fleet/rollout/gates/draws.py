@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations, product
-from math import comb, prod
+from math import comb, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,26 +89,35 @@ def _random(
             rows[:, group] = n == size
             continue
         at_a_time = max(1, _ENTRIES // size)
+        together = group[-1] - group[0] + 1 == size
+        into: slice | NDArray[np.intp] = slice(group[0], group[-1] + 1) if together else group
         for start in range(1, len(rows), at_a_time):
             part = rows[start : start + at_a_time]
-            part[:, group] = subsets(len(part), n, size, rng)
+            part[:, into] = subsets(len(part), n, size, rng)
     return rows
 
 
 def subsets(count: int, n: int, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """bool[count, size]: in each row `n` of `size`, each such choice as likely as any other.
 
-    Each is in or out by its own coin first, weighted so that about n are in; then who is lacking is taken in by lot,
-    or who is too many put out by lot. Coin and lot know nothing of who is who, so that neither does the choice. That
-    takes a byte a device, where putting all of them in order took eight and as many comparisons again.
+    Each is in or out by its own coin first, weighted so that mostly somewhat fewer than n are in; then who is lacking is
+    taken in by lot, or who is too many put out. Neither knows who is who, so that the choice doesn't. That takes a byte
+    a device and a few lots, where putting all in a random order took eight bytes and as many comparisons again.
     """
-    coins = np.frombuffer(rng.bytes(count * size), dtype=np.uint8).reshape(count, size)
-    rows = coins < round(256 * n / size)
-    lacking = n - rows.sum(axis=1)
-    for wanted in (True, False):
-        left = np.maximum(lacking if wanted else -lacking, 0)
-        while left.any():
-            at = np.repeat(np.arange(count), left)
-            rows[at, rng.integers(size, size=len(at))] = wanted  # those that are so already change nothing
-            left = np.maximum((n - rows.sum(axis=1)) * (1 if wanted else -1), 0)
+    if 2 * n > size:  # lots hit somebody new more often where few are in
+        return ~subsets(count, size - n, size, rng)
+    few = max(0.0, n - 2.0 * sqrt(n * (1 - n / size)))
+    coins = np.frombuffer(rng.bytes(count * size), dtype=np.uint8)
+    flat = coins < int(256 * few / size)
+    rows = flat.reshape(count, size)
+    lacking = n - np.array([np.count_nonzero(row) for row in rows])
+    for row in np.flatnonzero(lacking < 0):
+        rows[row, rng.choice(np.flatnonzero(rows[row]), -lacking[row], replace=False)] = False
+    lacking = np.maximum(lacking, 0)
+    while lacking.any():
+        at = np.repeat(np.arange(count), lacking) * size
+        entries = np.sort(at + rng.integers(size, size=len(at)))
+        entries = entries[~flat[entries] & (np.diff(entries, prepend=-1) > 0)]  # who is in already isn't again
+        flat[entries] = True
+        lacking -= np.bincount(entries // size, minlength=count)
     return rows

@@ -116,15 +116,15 @@ class Fleet:
     """The devices of a wave and their controls as arrays.
 
     Attributes:
-        devices: ids, members first.
+        devices: ids, class by class, members first.
         names: hardware classes.
         member: bool[devices].
         stratum: int[devices], each device's class as its place in `names`.
     """
 
     def __init__(self, drawn: Drawn) -> None:
-        self.devices = [*sorted(drawn.members), *sorted(drawn.controls)]
         classes = {**drawn.controls, **drawn.members}
+        self.devices = sorted(classes, key=lambda device: (classes[device], device not in drawn.members, device))
         self.names = sorted(set(classes.values()))
         place = {name: number for number, name in enumerate(self.names)}
         self.member: NDArray[np.bool_] = np.array([d in drawn.members for d in self.devices], dtype=bool)

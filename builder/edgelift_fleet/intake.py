@@ -133,7 +133,9 @@ class Intake:
         try:
             devices = {one.device for one in group}
             with self._db.write(devices_scope(devices)) as session:
-                known = Known(session, devices, [one.report for one in group if isinstance(one, _Report)])
+                reports = [one.report for one in group if isinstance(one, _Report)]
+                changed = {one.device for one in group if not isinstance(one, _Batch)}
+                known = Known(session, devices, reports, changed=changed)
                 batches = [one for one in group if isinstance(one, _Batch)]
                 for one in group:
                     if not isinstance(one, _Batch):

@@ -19,7 +19,7 @@ from edgelift_contract import codec
 from edgelift_contract.report import Presence, Report, SlotReport, UpdateReport
 from edgelift_fleet.caps import KEPT
 from edgelift_fleet.db import among
-from edgelift_fleet.devices import set_device_tags, set_facts
+from edgelift_fleet.devices import hold_devices, set_device_tags, set_facts
 from edgelift_fleet.dropped import drop_count
 from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow, table_of
@@ -56,15 +56,24 @@ class Known:
         assigned: those that have an assignment.
     """
 
-    def __init__(self, session: Session, devices: Collection[str], reports: Collection[Report]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        devices: Collection[str],
+        reports: Collection[Report],
+        *,
+        changed: Collection[str] = (),
+    ) -> None:
         """Read what stands.
 
         Args:
             session: of a write transaction.
             devices: whose rows; all of them.
             reports: those that are to be stored.
+            changed: devices of whose own rows something may change; they are held from now on.
         """
         reporting = {report.device for report in reports}
+        hold_devices(session, {*reporting, *changed})
         self._devices = session.scalars(sa.select(DeviceRow).where(among(session, DeviceRow.id, devices))).all()
         self._slots: dict[str, dict[str, SlotStateRow]] = {}
         self._tags: dict[str, dict[str, str]] = {}

@@ -96,7 +96,9 @@ def gather(boards: Boards, alpha: float, min_requests: int, *, idle_allowed: boo
     lacking = _lacking(expected, served)
     enough = comparable and not lacking and suffices(ways(_pairs(served)), alpha)
     ready = not comparable or _have_come(expected, served)
-    numbers = tuple(_number(side, member) for member in (True, False) for side in (expected, served))
+    numbers = (
+        _number(expected, True), _number(served, True), _number(expected, False), _number(served, False),
+    )  # fmt: skip
     if comparable:
         text = _progress(numbers, min_requests, lacking) + _before(expected)
     else:
@@ -162,7 +164,7 @@ def _wanted(members: int, awaited: int) -> int:
     return ceil(round(_MOST * awaited, 9)) if members >= _MANY else awaited
 
 
-def _progress(numbers: tuple[int, ...], min_requests: int, lacking: dict[str, tuple[int, int]]) -> str:
+def _progress(numbers: tuple[int, int, int, int], min_requests: int, lacking: dict[str, tuple[int, int]]) -> str:
     boards, served, controls, controls_served = numbers
     where = ", ".join(f"{has} of {of} on {name}" for name, (has, of) in lacking.items())
     of_boards = f"{served} of {count(boards, 'board')}" + (f" ({where})" if where else "")
@@ -187,7 +189,7 @@ def _judged_on(expected: Boards, served: Boards) -> str:
         text = f"{of} {noun}" if of == 1 else f"{of} {noun}s"
         why = _why(expected, member)
         told.append(f"{text}: {why}" if why else text)
-    missing = expected.total() - served.total()
+    missing = sum(expected.values()) - sum(served.values())
     return f"judged on {'; '.join(told)}" if missing else ""
 
 

@@ -6,6 +6,7 @@ here nor in `PLAIN` fails that test: whoever adds a column says which it is.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ from edgelift_fleet.tables import (
     RolloutWaveRow,
     SlotStateRow,
     TelemetryBucketRow,
+    TelemetryCohortRow,
+    TelemetryCohortSumRow,
     TelemetryEpochRow,
     TelemetryFleetBucketRow,
     TelemetryGaugeRow,
@@ -39,7 +42,7 @@ from edgelift_fleet.tables import (
     TelemetrySeriesRow,
     UpdateHistoryRow,
 )
-from edgelift_fleet.telemetry import arrivals, gauges, packing
+from edgelift_fleet.telemetry import arrivals, cohort_sums, gauges, packing
 
 _NOTES: dict[str, Any] = {"swap": SwapRecord, "event": DeviceEvent}
 
@@ -117,6 +120,11 @@ BODIES = (
     ),
     Body(BundleBodyRow, "body", "bundle", lambda row: row.body[:2] == b"\x1f\x8b", _by(BundleBodyRow.device)),
     Body(TelemetryFleetBucketRow, "body", "the fleet's telemetry", lambda row: packing.is_whole(row.body)),
+    Body(TelemetryCohortSumRow, "body", "a cohort's telemetry", lambda row: cohort_sums.is_whole(row.body)),
+    Body(
+        TelemetryCohortRow, "members", "a cohort's members",
+        lambda row: hashlib.sha256(row.members).hexdigest() == row.digest,
+    ),
     Body(ReleaseRow, "body", "release", _is(Release, "body")),
     Body(RolloutRow, "plan", "plan", _is(dict, "plan")),
     Body(RolloutRow, "policy", "policy", _is(Policy, "policy")),

@@ -53,6 +53,7 @@ TABLES: Mapping[str, str] = {
     "telemetry_pending": "those of its windows that are not summed yet",
     "telemetry_bucket": f"{KEPT['sums'].rows:,} rows, {KEPT['sums'].bytes // MB} MB",
     "telemetry_fleet_bucket": "an hour's and a day's row of each series of the fleet",
+    "telemetry_cohort": "none", "telemetry_cohort_sum": "none",
     "telemetry_gauge": f"{KEPT['gauges'].rows:,} rows, {KEPT['gauges'].bytes // MB} MB",
     "telemetry_newest": "one row",
     "telemetry_note": f"{KEPT['notes'].rows:,} rows, {KEPT['notes'].bytes // MB} MB",

@@ -24,6 +24,7 @@ from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.scrub import damaged_blobs
 from edgelift_fleet.site import Site
+from edgelift_fleet.telemetry.cohorts import Asked
 from edgelift_fleet.wanted_bundles import WantedBundles
 
 
@@ -32,6 +33,7 @@ class Fleet:
 
     Attributes:
         lead: whether this server is the one that acts.
+        asked: which tags' latency costs much to sum, and is wanted.
         work: set whenever the rollout controller may have something to do.
         staying: devices that keep what they run, on a site that was restored.
         broker_access: device, host name it used → its access to the broker; returns None where there is none.
@@ -50,6 +52,7 @@ class Fleet:
         self.revisions = Revisions(db)
         self.parked = Parked()
         self.wanted_bundles = WantedBundles(db, site.config, leads=lambda: self.lead.leads)
+        self.asked = Asked()
         self.blobs = open_blobs(site)
         self.publishing = Publishing(db, self.blobs)
         self.staying = Staying()

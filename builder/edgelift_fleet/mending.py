@@ -34,10 +34,13 @@ from edgelift_fleet.tables import (
     ReleaseRow,
     RolloutDeviceRow,
     SlotStateRow,
+    TelemetryBucketRow,
     TelemetryDoubtRow,
     TelemetryEpochRow,
     UpdateHistoryRow,
 )
+from edgelift_fleet.telemetry.cohort_sums import forget_of
+from edgelift_fleet.telemetry.cohorts import mark_changed
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,10 @@ def _drop_unreadable(session: Session, device: DeviceRow) -> list[str]:
             continue
         query = sa.select(body.table).where(body.mine(device.id)).execution_options(yield_per=_AT_ONCE)
         unreadable = [row for row in session.scalars(query) if not body.reads(row)]
+        buckets = [row for row in unreadable if isinstance(row, TelemetryBucketRow)]
+        if buckets:
+            mark_changed(session)
+            forget_of(session, device.id, ((row.level, row.start) for row in buckets))
         for row in unreadable:
             _drop(session, body, row, device)
         if unreadable and body.what not in dropped:

@@ -38,6 +38,7 @@ from edgelift_fleet.site import Site
 from edgelift_fleet.tables import DeviceRow
 from edgelift_fleet.telemetry.keeper import Keeper
 from edgelift_fleet.telemetry.retention import ages_of
+from edgelift_fleet.telemetry.warming import Warming
 from edgelift_fleet.web.server import HttpServer
 
 log = logging.getLogger(__name__)
@@ -87,9 +88,7 @@ def serve(
         stack.enter_context(_Housekeeper(fleet))
         if site.blobs.is_dir():
             stack.enter_context(Scrub(site.blobs, site.run / "scrub.json"))
-        stack.enter_context(
-            Keeper(fleet.db.read, fleet.lead.write, ages_of(site.config), active=lambda: fleet.lead.leads)
-        )
+        stack.enter_context(_keeper(fleet))
         words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))
         http = stack.enter_context(
@@ -104,6 +103,12 @@ def serve(
         ready(running)
         stack.enter_context(started(f"{running.url}, broker {running.broker}"))
         os.read(told, 1)
+
+
+def _keeper(fleet: Fleet) -> Keeper:
+    db, write, ages = fleet.db, fleet.lead.write, ages_of(fleet.site.config)
+    warming = Warming(db.read, write, db.write, ages, fleet.asked)
+    return Keeper(db.read, write, ages, active=lambda: fleet.lead.leads, warming=warming)
 
 
 def _refuse_second(fleet: Fleet, broker: str) -> None:

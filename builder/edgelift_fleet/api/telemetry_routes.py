@@ -70,7 +70,7 @@ def telemetry_routes(fleet: Fleet) -> APIRouter:
         with fleet.db.read() as session:
             if device:
                 get_device(session, device)
-            return answer(query.latency(session, asked, began, ended, minutes_from=kept))
+            return answer(query.latency(session, asked, began, ended, minutes_from=kept, asked=fleet.asked))
 
     @router.get("/v1/gauges", responses=answers(list[DeviceGauges]))
     def newest() -> Response:

@@ -31,6 +31,8 @@ from edgelift_fleet.tables.rollouts import (
 )
 from edgelift_fleet.tables.telemetry import (
     TelemetryBucketRow,
+    TelemetryCohortRow,
+    TelemetryCohortSumRow,
     TelemetryDoubtRow,
     TelemetryEpochRow,
     TelemetryFleetBucketRow,
@@ -65,6 +67,8 @@ __all__ = [
     "SlotStateRow",
     "TagRow",
     "TelemetryBucketRow",
+    "TelemetryCohortRow",
+    "TelemetryCohortSumRow",
     "TelemetryDoubtRow",
     "TelemetryEpochRow",
     "TelemetryFleetBucketRow",

@@ -121,6 +121,36 @@ class TelemetryFleetBucketRow(_Bucket, Base):
     __table_args__ = (BY_KEY,)
 
 
+class TelemetryCohortRow(Base):
+    """A set of devices whose sums are remembered (`telemetry.cohorts`): `members` are their ids, `digest` is what tells the
+    set. Days are remembered from `days_from` on, hours from `hours_from` on, milliseconds since 1970; nothing where it is
+    0. `ready_at` is when all of that was first there.
+    """
+
+    __tablename__ = "telemetry_cohort"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    members: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    days_from: Mapped[int] = mapped_column(sa.BigInteger)
+    hours_from: Mapped[int] = mapped_column(sa.BigInteger)
+    asked_at: Mapped[float]
+    ready_at: Mapped[float]
+
+
+class TelemetryCohortSumRow(Base):
+    """What a cohort's devices hold together of an hour or a day, by series of the fleet (`telemetry.cohort_sums`).
+
+    A row that is there is exactly the sum of its devices' buckets; one that is not there is summed afresh.
+    """
+
+    __tablename__ = "telemetry_cohort_sum"
+    cohort: Mapped[int] = mapped_column(sa.ForeignKey("telemetry_cohort.id"), primary_key=True)
+    level: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+    body: Mapped[bytes] = mapped_column(sa.LargeBinary)
+    __table_args__ = (BY_KEY,)
+
+
 class TelemetryGaugeRow(Base):
     """A device's gauges: as they came (level 0), or an hour's or a day's least, mean and most (`telemetry.gauges`)."""
 

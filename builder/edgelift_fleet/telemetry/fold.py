@@ -1,4 +1,4 @@
-"""Windows that wait, summed into their hour and their day: of their device's series, and of the fleet's.
+"""Windows that wait, summed into their hour and their day: of their device's series, of the fleet's, and of cohorts'.
 
 In small transactions, so that no report waits long. A window is taken out of `telemetry_pending` in the transaction
 that sums it, so it counts once whatever stops or runs beside this; until then readers add it themselves.
@@ -21,9 +21,12 @@ from edgelift_fleet.tables import (
     TelemetrySeriesRow,
     table_of,
 )
+from edgelift_fleet.telemetry.cohort_sums import Added, add_to_cohorts
+from edgelift_fleet.telemetry.cohorts import mark_changed
 from edgelift_fleet.telemetry.joining import join
 from edgelift_fleet.telemetry.packing import by_phase, pack_parts
 from edgelift_fleet.telemetry.ranges import DAY, HOUR, floor
+from edgelift_fleet.telemetry.sums import Row
 
 #: Windows in one transaction: well under a tenth of a second.
 AT_ONCE = 2000
@@ -60,6 +63,12 @@ class Bucket:
         self.errors = min(self.errors + other.errors, _FULL)
         self.bodies += other.bodies
 
+    def as_row(self, series: int, start: int) -> Row:
+        """As `sums` takes it."""
+        return Row(
+            series, start, self.windows, self.ok, self.errors, self.first, self.last, join_bodies(self.bodies)
+        )
+
     def row(self, key: BucketKey) -> dict[str, Any]:
         """As it is written."""
         values = {name: getattr(self, name) for name in _SUMS}
@@ -80,11 +89,13 @@ def join_bodies(bodies: Sequence[bytes]) -> bytes:
 
 def fold(session: Session, *, at_most: int = AT_ONCE) -> int:
     """Sum up to `at_most` windows that wait; returns how many there were. Inside a write transaction."""
+    mark_changed(session)
     waiting = _claim(session, at_most)
     if not waiting:
         return 0
     hours: dict[BucketKey, Bucket] = {}
     of_fleet = {window.series: window.fleet for window in waiting}
+    device_of = {window.series: window.device for window in waiting}
     for window in waiting:
         _count_in(hours, BucketKey(window.series, HOUR, floor(HOUR, window.start)), _bucket(window))
     for bucket in hours.values():
@@ -94,6 +105,10 @@ def fold(session: Session, *, at_most: int = AT_ONCE) -> int:
     for key, bucket in hours.items():
         _count_in(fleet, key._replace(series=of_fleet[key.series]), bucket)
     devices = hours | _days(hours)
+    add_to_cohorts(session, [
+        Added(device_of[key.series], key.level, bucket.as_row(of_fleet[key.series], key.start))
+        for key, bucket in devices.items()
+    ])  # fmt: skip
     fleet |= _days(fleet)
     _write(session, TelemetryBucketRow, devices)
     _write(session, TelemetryFleetBucketRow, fleet)
@@ -128,7 +143,7 @@ def _claim(session: Session, at_most: int) -> Sequence[Any]:
     query = (
         sa.select(
             minute.series, minute.start, minute.epoch, minute.seq, minute.stop, minute.received_at, minute.ok,
-            minute.errors, minute.body, series.fleet,
+            minute.errors, minute.body, series.fleet, series.device,
         )
         .join_from(some, minute, sa.and_(*(some.c[k.key] == getattr(minute, k.key) for k in keys)))
         .join(series, series.id == minute.series)

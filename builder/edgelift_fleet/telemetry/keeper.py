@@ -20,6 +20,7 @@ from edgelift_fleet.db import ROWS, Scope
 from edgelift_fleet.tables import TelemetryPendingRow
 from edgelift_fleet.telemetry.fold import AT_ONCE, fold
 from edgelift_fleet.telemetry.retention import Ages, sweep
+from edgelift_fleet.telemetry.warming import Warming
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ FOLD_EVERY_S = 30.0
 #: question adds up what waits.
 FOLD_AT, LOOK_EVERY_S = 5000, 2.0
 SWEEP_EVERY_S = 3600.0
+#: Sums of cohorts are made for so long before what came is looked at again, seconds.
+WARM_S = 10.0
 
 
 class Keeper:
@@ -38,7 +41,7 @@ class Keeper:
     def __init__(
         self, read: Callable[[], AbstractContextManager[Session]],
         write: Callable[[Scope], AbstractContextManager[Session]], ages: Ages, *,
-        active: Callable[[], bool] = lambda: True,
+        active: Callable[[], bool] = lambda: True, warming: Warming | None = None,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -47,8 +50,11 @@ class Keeper:
             write: a write transaction of the database, as `Database.write`.
             ages: how long what is kept.
             active: is it this server's turn, where several share a database?
+            warming: makes the sums of cohorts that are asked for.
         """
+        self._warming = warming
         self._read, self._write, self._ages, self._active = read, write, ages, active
+        self._cold = True
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry-keeper", daemon=True)
 
@@ -63,14 +69,41 @@ class Keeper:
     def _run(self) -> None:
         swept = folded = time.monotonic()
         while not self._stopping.wait(min(LOOK_EVERY_S, FOLD_EVERY_S)):
+            self._note()
             due = time.monotonic() - folded >= FOLD_EVERY_S
-            if not self._active() or not (due or self.is_behind()):
+            if not self._active():
+                continue
+            if not (due or self.is_behind()):
+                self.warm(WARM_S)
                 continue
             self.fold_all()
             folded = time.monotonic()
+            self._cold = True  # an hour or a day may have begun
             if time.monotonic() - swept > SWEEP_EVERY_S:
                 swept = time.monotonic()
                 self.sweep_all()
+
+    def _note(self) -> None:
+        """Write which cohorts were asked for."""
+        try:
+            if self._warming is not None and self._warming.note(time.time()):
+                self._cold = True
+        except EdgeliftError as error:
+            log.warning("what was asked for was not noted code=%s %s", error.code, error.message)
+
+    def warm(self, at_most_s: float) -> bool:
+        """Make sums of cohorts, for so long at most; whether all are there."""
+        began = time.monotonic()
+        try:
+            while self._warming is not None and self._cold and not self._stopping.is_set():
+                at = time.monotonic()
+                self._cold = self._warming.make_some(time.time())
+                if time.monotonic() - began > at_most_s:
+                    break
+                self._stopping.wait(min(time.monotonic() - at, 1.0))
+        except EdgeliftError as error:
+            log.warning("cohorts were not summed code=%s %s", error.code, error.message)
+        return not self._cold
 
     def is_behind(self) -> bool:
         """Do so many windows wait that they should not wait longer?"""

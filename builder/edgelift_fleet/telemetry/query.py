@@ -1,14 +1,15 @@
 """Latency asked for: over any stretch of time, by version, hardware class and throttling; of one device, or of many.
 
-The fleet's own sums answer for the whole fleet, devices' sums for one device or those with a tag. Days answer for
-whole days, hours for whole hours, minutes for the edges (`ranges`); windows that wait for being summed are added. The
-number of statements is fixed, whatever the number of devices. Inside one `Database.read`, which sees one moment.
+The fleet's own sums answer for the whole fleet, a device's for itself, and for a tag those that are remembered of its
+devices (`reading`). Days answer for whole days, hours for whole hours, minutes for the edges (`ranges`); windows that
+wait for being summed are added. The number of statements is fixed, whatever the number of devices. Inside one
+`Database.read`, which sees one moment.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,16 +26,17 @@ from edgelift_fleet.db import among
 from edgelift_fleet.messages import LatencyGroup, LatencyReply, LatencyStep, VersionLatency
 from edgelift_fleet.tables import (
     TagRow,
-    TelemetryBucketRow,
     TelemetryFleetBucketRow,
     TelemetryFleetSeriesRow,
     TelemetryMinuteRow,
-    TelemetryPendingRow,
     TelemetrySeriesRow,
 )
+from edgelift_fleet.telemetry.cohorts import Asked
+from edgelift_fleet.telemetry.device_rows import SUMS, device_rows, waiting, within
 from edgelift_fleet.telemetry.joining import NONE
 from edgelift_fleet.telemetry.packing import to_histogram
 from edgelift_fleet.telemetry.ranges import DAY, HOUR, MINUTE, LevelSpan, outwards, pieces
+from edgelift_fleet.telemetry.reading import Names, rows_of_many
 from edgelift_fleet.telemetry.sums import Buckets, Sum, numbered
 
 #: A tag's boards are read one by one: over so long a time, seconds, their days alone answer, a tenth of the rows.
@@ -67,8 +69,9 @@ _GROUP = ("slot", "model", "version", "artifact", "hardware_class", "throttled")
 
 
 def latency(
-    session: Session, wanted: Question, start: float, end: float, *, minutes_from: float = 0.0
-) -> LatencyReply:
+    session: Session, wanted: Question, start: float, end: float, *, minutes_from: float = 0.0,
+    asked: Asked | None = None,
+) -> LatencyReply:  # fmt: skip
     """Latency by slot, version, artifact, hardware class and throttling.
 
     Args:
@@ -77,6 +80,7 @@ def latency(
         start: seconds since 1970.
         end: not included.
         minutes_from: minutes are kept from this time on, seconds since 1970.
+        asked: is told of a tag whose devices' sums are worth being remembered.
     """
     finest = MINUTE if wanted.device and start >= minutes_from else HOUR
     if wanted.tag and not wanted.step_s and end - start >= WHOLE_DAYS_S:
@@ -85,12 +89,7 @@ def latency(
     parts = pieces(*span, finest=finest, coarsest=_coarsest(wanted.step_s, span[0]))
     # A device's own words tell its series apart; a tag's boards are shown by the fleet's.
     series: _Series = TelemetrySeriesRow if wanted.device else TelemetryFleetSeriesRow
-    if wanted.device or wanted.tag:
-        by = TelemetrySeriesRow.id if wanted.device else TelemetrySeriesRow.fleet
-        which = [*_matching(TelemetrySeriesRow, wanted), *_of_whom(wanted)]
-        buckets = Buckets(_device_rows(session, by, which, parts))
-    else:
-        buckets = Buckets(_of_fleet(session, wanted, parts))
+    buckets = Buckets(_rows(session, wanted, parts, asked))
     named = _named(session, series, [getattr(series, name) for name in _GROUP], buckets)
     keys, groups = numbered(named)
     steps = _steps(buckets, groups, len(keys), span[0], wanted)
@@ -102,6 +101,20 @@ def latency(
     ]
     made.sort(key=lambda one: (one[0][0], one[1].start, one[0]))
     return LatencyReply(span[0] / 1000, span[1] / 1000, [group for _, group in made])
+
+
+def _rows(
+    session: Session, wanted: Question, parts: Sequence[LevelSpan], asked: Asked | None
+) -> Iterable[Sequence[Any]]:
+    if not wanted.device:
+        if not wanted.tag:
+            return _of_fleet(session, wanted, parts)
+        return rows_of_many(session, _tagged(session, wanted.tag), _names(wanted), parts, asked)
+    series = TelemetrySeriesRow
+    which = [*_names(wanted).of(series), series.device == wanted.device]
+    if wanted.tag:
+        which.append(among(session, series.device, _tagged(session, wanted.tag)))
+    return device_rows(session, series.id, which, parts)
 
 
 def _named(session: Session, series: _Series, names: list[Any], buckets: Buckets) -> list[tuple[Any, ...]]:
@@ -148,75 +161,27 @@ def _steps(
 
 
 _Series = type[TelemetrySeriesRow] | type[TelemetryFleetSeriesRow]
-_SUMS = ("start", "windows", "ok", "errors", "first", "last", "body")
 
 
 def _of_fleet(session: Session, wanted: Question, parts: Sequence[LevelSpan]) -> Iterator[sa.Row[Any]]:
     series, bucket = TelemetryFleetSeriesRow, TelemetryFleetBucketRow
-    which = _matching(series, wanted)
+    which = _names(wanted).of(series)
     for piece in parts:
-        query = sa.select(series.id, *(getattr(bucket, name) for name in _SUMS))
+        query = sa.select(series.id, *(getattr(bucket, name) for name in SUMS))
         query = query.join_from(series, bucket, bucket.series == series.id)
-        yield from session.execute(query.where(*which, *_within(bucket, piece))).all()
-        yield from session.execute(_waiting(series.id, piece, which, fleet=True)).all()
+        yield from session.execute(query.where(*which, *within(bucket, piece))).all()
+        yield from session.execute(waiting(series.id, piece, which, fleet=True)).all()
 
 
-def _device_rows(
-    session: Session, by: Any, which: Sequence[Any], parts: Sequence[LevelSpan]
-) -> Iterator[sa.Row[Any]]:
-    """Everything that devices' series hold of a stretch of time, as `Buckets` takes it, each row with its `by`."""
-    series, bucket = TelemetrySeriesRow, TelemetryBucketRow
-    for piece in parts:
-        if piece.level == MINUTE:
-            yield from session.execute(_minutes(by).where(*which, *_between(TelemetryMinuteRow, piece))).all()
-            continue
-        query = sa.select(by, *(getattr(bucket, name) for name in _SUMS))
-        query = query.join_from(series, bucket, bucket.series == series.id)
-        yield from session.execute(query.where(*which, *_within(bucket, piece))).all()
-        yield from session.execute(_waiting(by, piece, which, fleet=False)).all()
+def _names(wanted: Question) -> Names:
+    return Names(wanted.model, wanted.version, wanted.hardware_class)
 
 
-def _minutes(by: Any) -> sa.Select[Any]:
-    minute, series = TelemetryMinuteRow, TelemetrySeriesRow
-    query = sa.select(
-        by, minute.start, sa.literal(1).label("windows"), minute.ok, minute.errors, minute.start.label("first"),
-        minute.stop.label("last"), minute.body,
-    )  # fmt: skip
-    return query.join_from(series, minute, minute.series == series.id)
-
-
-def _waiting(by: Any, piece: LevelSpan, which: Sequence[Any], *, fleet: bool) -> sa.Select[Any]:
-    """Windows that are in no bucket yet."""
-    waits, minute, series = TelemetryPendingRow, TelemetryMinuteRow, TelemetrySeriesRow
-    query = _minutes(by).join(
-        waits,
-        sa.and_(*(getattr(waits, n) == getattr(minute, n) for n in ("series", "start", "epoch", "seq"))),
-    )
-    if fleet:
-        query = query.join(TelemetryFleetSeriesRow, TelemetryFleetSeriesRow.id == series.fleet)
-    return query.where(*which, *_between(waits, piece))
-
-
-def _between(table: type[TelemetryMinuteRow] | type[TelemetryPendingRow], piece: LevelSpan) -> list[Any]:
-    return [table.start >= piece.start, table.start < piece.stop]
-
-
-def _within(bucket: type[TelemetryBucketRow] | type[TelemetryFleetBucketRow], piece: LevelSpan) -> list[Any]:
-    return [bucket.level == piece.level, bucket.start >= piece.start, bucket.start < piece.stop]
-
-
-def _matching(series: _Series, wanted: Question) -> list[Any]:
-    names = ("model", "version", "hardware_class")
-    return [getattr(series, n) == getattr(wanted, n) for n in names if getattr(wanted, n)]
-
-
-def _of_whom(wanted: Question) -> list[Any]:
-    conditions: list[Any] = [TelemetrySeriesRow.device == wanted.device] if wanted.device else []
-    if wanted.tag:
-        key, equals, value = wanted.tag.partition("=")
-        tagged = sa.select(TagRow.device).where(TagRow.key == key)
-        conditions.append(TelemetrySeriesRow.device.in_(tagged.where(TagRow.value == value) if equals else tagged))
-    return conditions
+def _tagged(session: Session, tag: str) -> frozenset[str]:
+    """The devices with a tag, `key` or `key=value`."""
+    key, equals, value = tag.partition("=")
+    query = sa.select(TagRow.device).where(TagRow.key == key)
+    return frozenset(session.scalars(query.where(TagRow.value == value) if equals else query))
 
 
 @dataclass(frozen=True)
@@ -255,11 +220,11 @@ def served_by_device(
     which.append(among(session, series.device, devices))
     start_ms, end_ms, last_ms = int(start * 1000), int(end * 1000), int(last_s * 1000)
     parts = pieces(start_ms, end_ms - last_ms, finest=MINUTE if start >= minutes_from else HOUR)
-    rows = _device_rows(session, series.id, which, parts)
+    rows = device_rows(session, series.id, which, parts)
     if last_s:
         ended = [*which, TelemetryMinuteRow.stop <= end_ms]
         last = [LevelSpan(MINUTE, max(start_ms, end_ms - last_ms), end_ms)]
-        rows = chain(rows, _device_rows(session, series.id, ended, last))
+        rows = chain(rows, device_rows(session, series.id, ended, last))
     buckets = Buckets(rows)
     keys, groups = numbered(_named(session, series, [series.device, series.throttled], buckets))
     found: dict[str, dict[bool, ServedSum]] = {device: {} for device in sorted({device for device, _ in keys})}
@@ -302,7 +267,7 @@ def latency_by_version(session: Session, device: str, *, since: float = 0.0) -> 
     """
     series = TelemetrySeriesRow
     parts = pieces(int(since * 1000), ALWAYS[1], finest=2)
-    buckets = Buckets(_device_rows(session, series.id, [series.device == device], parts))
+    buckets = Buckets(device_rows(session, series.id, [series.device == device], parts))
     named = _named(session, series, [series.slot, series.artifact, series.model, series.version], buckets)
     first = {(slot, artifact): (model, version) for slot, artifact, model, version in reversed(named)}
     keys, groups = numbered([(slot, artifact) for slot, artifact, _, _ in named])

@@ -11,6 +11,9 @@ from typing import NamedTuple
 MINUTE, HOUR, DAY = 0, 1, 2
 #: Length of a bucket, milliseconds. Days are UTC's.
 LENGTH_MS = {HOUR: 3_600_000, DAY: 86_400_000}
+#: A window that began longer before, or longer after it was received, seconds, comes from a clock that is wrong, and is
+#: filed under when it came: a board without one believes it is 1970 until it reaches a time server.
+OLDEST_S, NEWEST_S = 400 * 86400.0, 3600.0
 
 
 class LevelSpan(NamedTuple):

@@ -30,7 +30,9 @@ from edgelift_fleet.tables import (
     table_of,
 )
 from edgelift_fleet.telemetry import gauges
-from edgelift_fleet.telemetry.ranges import DAY, HOUR, MINUTE, floor
+from edgelift_fleet.telemetry.cohort_sums import forget_before
+from edgelift_fleet.telemetry.cohorts import mark_changed
+from edgelift_fleet.telemetry.ranges import DAY, HOUR, LENGTH_MS, MINUTE, NEWEST_S, floor
 
 #: Rows in one transaction.
 AT_ONCE = 2000
@@ -69,6 +71,7 @@ def sweep(session: Session, ages: Ages, *, now: float | None = None, at_most: in
     """
     now = time.time() if now is None else now
     gone = 0
+    mark_changed(session)
     if ages.minutes:
         before = now - ages.minutes * 86400
         gone += _drop_minutes(session, before, _oldest(now, ages.days), at_most)
@@ -125,7 +128,14 @@ def _drop_buckets(session: Session, level: int, before: float, at_most: int) -> 
     gone = 0
     for table in (TelemetryBucketRow, TelemetryFleetBucketRow):
         gone += _drop(session, table, sa.and_(table.level == level, table.received_last < before), at_most)
+    # What went was received before then, so it began before then and as much as a clock may be ahead.
+    forget_before(session, level, remembered_from(level, before))
     return gone
+
+
+def remembered_from(level: int, before: float) -> int:
+    """The first bucket of which nothing is gone when what was received before a time is, milliseconds since 1970."""
+    return floor(level, int((before + NEWEST_S) * 1000)) + LENGTH_MS[level]
 
 
 def _age_gauges(session: Session, level: int, into: int, before: float, at_most: int) -> int:

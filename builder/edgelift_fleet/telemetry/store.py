@@ -36,12 +36,10 @@ from edgelift_fleet.telemetry.gauges import keep_newest, pack_values
 from edgelift_fleet.telemetry.outboxes import Origin, outboxes_of, save_outboxes
 from edgelift_fleet.telemetry.packing import pack
 from edgelift_fleet.telemetry.plausible import doubt_gauge, doubt_window
+from edgelift_fleet.telemetry.ranges import NEWEST_S, OLDEST_S
 from edgelift_fleet.telemetry.series import SeriesOf
 from edgelift_fleet.telemetry.trimming import due, trim
 
-#: A window that began longer before, or longer after it was received, seconds, comes from a clock that is wrong: a
-#: board without one believes it is 1970 until it reaches a time server.
-OLDEST_S, NEWEST_S = 400 * 86400.0, 3600.0
 #: No window is longer: the agent joins what waits to at most a day.
 _LONGEST_MS = 2 * 86400_000
 

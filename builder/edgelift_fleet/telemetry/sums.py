@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from edgelift_contract.telemetry import LatencyPhase
 from edgelift_fleet.messages import Quantiles
 from edgelift_fleet.telemetry.joining import join_by, quantiles_by
-from edgelift_fleet.telemetry.packing import STORED, Part, read_bodies
+from edgelift_fleet.telemetry.packing import STORED, Part, pack_parts, read_bodies
 
 _Ints = npt.NDArray[np.int64]
 #: Floats count to the unit up to here.
@@ -27,6 +28,19 @@ class Sum(NamedTuple):
     first: int
     last: int
     phases: dict[str, Quantiles]
+
+
+class Row(NamedTuple):
+    """A bucket as `Buckets` takes it and gives it."""
+
+    key: Any
+    start: int
+    windows: int
+    ok: int
+    errors: int
+    first: int
+    last: int
+    body: bytes
 
 
 class Buckets:
@@ -62,6 +76,21 @@ class Buckets:
             Sum(*one) for one in zip(windows, ok, errors, first.tolist(), last.tolist(), measured, strict=True)
         ]
 
+    def rows(self, groups: _Ints, keys: Sequence[tuple[Any, int]]) -> list[Row]:
+        """Of each group one row that holds what its rows hold; `keys` are their (key, start)."""
+        number = len(keys)
+        parts: list[dict[LatencyPhase, Part]] = [{} for _ in range(number)]
+        for phase in STORED:
+            rows, read = self._parts(phase)
+            if read:
+                mine = groups[rows]
+                for group, part in zip(np.unique(mine).tolist(), _of_those(join_by, mine, read), strict=True):
+                    parts[group][phase] = part
+        return [
+            Row(*key, *one[:5], pack_parts(mine))
+            for key, one, mine in zip(keys, self.sums(groups, number, ()), parts, strict=True)
+        ]
+
     def joined(self, groups: _Ints, number: int, phase: LatencyPhase) -> list[Part]:
         """Of each group its histograms of a phase as one."""
         rows, parts = self._parts(phase)
@@ -78,6 +107,23 @@ class Buckets:
         return _ints([row for row, part in enumerate(read) if part is not None]), [
             p for p in read if p is not None
         ]
+
+
+def sum_rows(rows: Iterable[Sequence[Any]]) -> list[Row]:
+    """One row for each (key, start) of `rows`, in the order in which they come first: exactly their sum."""
+    found = list(rows)
+    keys, groups = numbered([(row[0], row[1]) for row in found])
+    return Buckets(found).rows(groups, keys)
+
+
+def sum_as_read(rows: Iterable[Sequence[Any]], at_once: int = 20_000) -> list[Sequence[Any]]:
+    """The same of any number of rows, of which so many are in memory; a few are given as they are."""
+    source, done = iter(rows), list[Sequence[Any]]()
+    while some := list(islice(source, at_once)):
+        if not done and len(some) < at_once:
+            return some
+        done = [*sum_rows([*done, *some])]
+    return done
 
 
 def _of_those(rule: Any, groups: _Ints, parts: Sequence[Part]) -> Any:

@@ -26,6 +26,8 @@ from edgelift_fleet.tables import (
     TelemetrySeriesRow,
     table_of,
 )
+from edgelift_fleet.telemetry.cohort_sums import forget_of
+from edgelift_fleet.telemetry.cohorts import mark_changed
 from edgelift_fleet.telemetry.outboxes import Origin
 
 #: A device is looked at after so many items of an outbox, a batch of so many bytes as it is stored, and when it begins
@@ -87,6 +89,8 @@ def _trim_rows(session: Session, device: str, what: Kind, keep: Cap) -> int:
     ).one()
     if rows <= keep.rows and size_bytes <= keep.bytes:
         return 0
+    if what == "sums":
+        mark_changed(session)
     keys = list(table.primary_key.columns)
     oldest = sa.select(*keys, size.label("size")).where(mine).order_by(table.c[order], *keys)
     gone = []
@@ -95,6 +99,8 @@ def _trim_rows(session: Session, device: str, what: Kind, keep: Cap) -> int:
             break
         gone.append({f"its_{key.name}": getattr(row, key.name) for key in keys})
         rows, size_bytes = rows - 1, size_bytes - row.size
+    if what == "sums":
+        forget_of(session, device, ((row["its_level"], row["its_start"]) for row in gone))
     connection = session.connection()
     for one in (table, *([table_of(TelemetryPendingRow)] if what == "windows" else [])):
         where = [one.c[key.name] == sa.bindparam(f"its_{key.name}") for key in keys]

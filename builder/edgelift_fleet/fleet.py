@@ -24,7 +24,7 @@ from edgelift_fleet.revisions import Revisions
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.scrub import damaged_blobs
 from edgelift_fleet.site import Site
-from edgelift_fleet.telemetry.cohorts import Asked
+from edgelift_fleet.telemetry.cohorts import AskedCohorts
 from edgelift_fleet.wanted_bundles import WantedBundles
 
 
@@ -52,7 +52,7 @@ class Fleet:
         self.revisions = Revisions(db)
         self.parked = Parked()
         self.wanted_bundles = WantedBundles(db, site.config, leads=lambda: self.lead.leads)
-        self.asked = Asked()
+        self.asked = AskedCohorts()
         self.blobs = open_blobs(site)
         self.publishing = Publishing(db, self.blobs)
         self.staying = Staying()

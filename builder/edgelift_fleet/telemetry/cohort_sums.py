@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_fleet.tables import TelemetryCohortRow, TelemetryCohortSumRow, table_of
-from edgelift_fleet.telemetry.cohorts import Cohort, known_cohorts
+from edgelift_fleet.telemetry.cohorts import KnownCohort, known_cohorts
 from edgelift_fleet.telemetry.ranges import LENGTH_MS, LevelSpan
 from edgelift_fleet.telemetry.sums import Row, sum_rows
 
@@ -135,7 +135,7 @@ def _stored(session: Session, touched: Sequence[tuple[int, int]]) -> list[tuple[
 
 
 def _by_cohorts(
-    added: Sequence[Added], cohorts: Sequence[Cohort]
+    added: Sequence[Added], cohorts: Sequence[KnownCohort]
 ) -> Mapping[tuple[frozenset[int], int, int], list[Row]]:
     """What is added, summed over all devices that are members of the same cohorts: whose, level, start → by series."""
     whose = {

@@ -4,7 +4,7 @@ A cohort is known by its members, not by the tag that named them: who tags a boa
 nothing that is remembered becomes wrong. A cohort that is not known is answered by the largest one that lies within it
 and the other devices one by one: a few boards that join a tag cost a few boards.
 
-What is asked for is noted in memory (`Asked`), written by the keeper's thread, and let go when nobody asks any more.
+What is asked for is noted in memory (`AskedCohorts`), written by the keeper's thread, and let go when nobody asks any more.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _reading = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Cohort:
+class KnownCohort:
     """A cohort that is known; see `tables.TelemetryCohortRow`."""
 
     id: int
@@ -63,14 +63,14 @@ def _packed(members: Collection[str]) -> bytes:
     return "\n".join(sorted(members)).encode()
 
 
-def known_cohorts(session: Session) -> list[Cohort]:
+def known_cohorts(session: Session) -> list[KnownCohort]:
     """All of them, those asked for last first. One whose members can't be read is as if it weren't there."""
     row = TelemetryCohortRow
     names = ("id", "digest", "days_from", "hours_from", "asked_at", "ready_at")
     query = sa.select(*(getattr(row, name) for name in names)).order_by(row.asked_at.desc(), row.id)
     found = [one._mapping for one in session.execute(query)]
     members = _members(session, [one["digest"] for one in found])
-    return [Cohort(members=members[one["digest"]], **one) for one in found if one["digest"] in members]
+    return [KnownCohort(members=members[one["digest"]], **one) for one in found if one["digest"] in members]
 
 
 def _members(session: Session, digests: Collection[str]) -> Mapping[str, frozenset[str]]:
@@ -93,7 +93,7 @@ def _members(session: Session, digests: Collection[str]) -> Mapping[str, frozens
     return found
 
 
-def best_for(members: frozenset[str], known: Collection[Cohort]) -> Cohort | None:
+def best_for(members: frozenset[str], known: Collection[KnownCohort]) -> KnownCohort | None:
     """The cohort whose sums answer for most of `members` and for nobody else. One that isn't ready counts half."""
     within = [one for one in known if len(one.members) <= len(members) and one.members <= members]
     return max(within, key=lambda one: len(one.members) * (2 if one.ready_at else 1), default=None)
@@ -105,7 +105,7 @@ class _Wanted:
     first: dict[int, int] = field(default_factory=dict)
 
 
-class Asked:
+class AskedCohorts:
     """Cohorts that were asked for and are not written yet. Safe to use from several threads."""
 
     def __init__(self) -> None:

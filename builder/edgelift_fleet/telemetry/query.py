@@ -31,7 +31,7 @@ from edgelift_fleet.tables import (
     TelemetryMinuteRow,
     TelemetrySeriesRow,
 )
-from edgelift_fleet.telemetry.cohorts import Asked
+from edgelift_fleet.telemetry.cohorts import AskedCohorts
 from edgelift_fleet.telemetry.device_rows import SUMS, device_rows, waiting, within
 from edgelift_fleet.telemetry.joining import NONE
 from edgelift_fleet.telemetry.packing import to_histogram
@@ -70,7 +70,7 @@ _GROUP = ("slot", "model", "version", "artifact", "hardware_class", "throttled")
 
 def latency(
     session: Session, wanted: Question, start: float, end: float, *, minutes_from: float = 0.0,
-    asked: Asked | None = None,
+    asked: AskedCohorts | None = None,
 ) -> LatencyReply:  # fmt: skip
     """Latency by slot, version, artifact, hardware class and throttling.
 
@@ -104,7 +104,7 @@ def latency(
 
 
 def _rows(
-    session: Session, wanted: Question, parts: Sequence[LevelSpan], asked: Asked | None
+    session: Session, wanted: Question, parts: Sequence[LevelSpan], asked: AskedCohorts | None
 ) -> Iterable[Sequence[Any]]:
     if not wanted.device:
         if not wanted.tag:

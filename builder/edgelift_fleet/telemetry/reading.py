@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from edgelift_fleet.db import among
 from edgelift_fleet.tables import TelemetryFleetSeriesRow, TelemetrySeriesRow
 from edgelift_fleet.telemetry.cohort_sums import gaps, remembered
-from edgelift_fleet.telemetry.cohorts import MAX_STARTS, WORTH, Asked, Cohort, best_for, known_cohorts
+from edgelift_fleet.telemetry.cohorts import MAX_STARTS, WORTH, AskedCohorts, KnownCohort, best_for, known_cohorts
 from edgelift_fleet.telemetry.device_rows import bucket_rows, waiting
 from edgelift_fleet.telemetry.ranges import LENGTH_MS, LevelSpan, floor
 from edgelift_fleet.telemetry.series import OTHER
@@ -39,7 +39,11 @@ class Names:
 
 
 def rows_of_many(
-    session: Session, members: frozenset[str], names: Names, parts: Sequence[LevelSpan], asked: Asked | None = None
+    session: Session,
+    members: frozenset[str],
+    names: Names,
+    parts: Sequence[LevelSpan],
+    asked: AskedCohorts | None = None,
 ) -> list[Sequence[Any]]:
     """What devices hold by series of the fleet, of hours and days, windows that wait included.
 
@@ -51,7 +55,7 @@ def rows_of_many(
         asked: is told of devices whose sums are worth being remembered.
     """
     base = best_for(members, known_cohorts(session))
-    reading = Reading(session, members, base, names)
+    reading = CohortReading(session, members, base, names)
     found = [row for piece in parts for row in reading.buckets(piece)]
     which = [*names.of(TelemetrySeriesRow), among(session, TelemetrySeriesRow.device, members)]
     for piece in parts:
@@ -74,14 +78,14 @@ def _first(parts: Sequence[LevelSpan]) -> dict[int, int]:
     return found
 
 
-class Reading:
+class CohortReading:
     """Buckets of some devices, by what is remembered of a cohort within them.
 
     Attributes:
         read: buckets of single devices that had to be read.
     """
 
-    def __init__(self, session: Session, members: frozenset[str], base: Cohort | None, names: Names) -> None:
+    def __init__(self, session: Session, members: frozenset[str], base: KnownCohort | None, names: Names) -> None:
         self._session, self._base, self._names = session, base, names
         known = base.members if base is not None else frozenset()
         self._known, self._rest = known, members - known

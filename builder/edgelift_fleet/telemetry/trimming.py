@@ -1,6 +1,6 @@
 """Of a device that has more telemetry than is kept of one (`caps`) the oldest goes, by when it was received.
 
-Asked at intake, but not each time (`due`); so what stands between two looks is bounded too, and an honest board's
+AskedCohorts at intake, but not each time (`due`); so what stands between two looks is bounded too, and an honest board's
 batches cost next to nothing here.
 """
 

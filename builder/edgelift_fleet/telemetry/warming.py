@@ -21,8 +21,8 @@ from edgelift_fleet.telemetry.cohorts import (
     KEPT_S,
     MAX_COHORTS,
     MAX_STARTS,
-    Asked,
-    Cohort,
+    AskedCohorts,
+    KnownCohort,
     best_for,
     changes,
     known_cohorts,
@@ -30,7 +30,7 @@ from edgelift_fleet.telemetry.cohorts import (
     mark_changed,
 )
 from edgelift_fleet.telemetry.ranges import DAY, HOUR, LENGTH_MS, NEWEST_S, LevelSpan, floor
-from edgelift_fleet.telemetry.reading import Names, Reading
+from edgelift_fleet.telemetry.reading import CohortReading, Names
 from edgelift_fleet.telemetry.retention import Ages, remembered_from
 from edgelift_fleet.telemetry.sums import Row, sum_rows
 
@@ -42,7 +42,7 @@ _SLICE = 20_000
 class _Slice(NamedTuple):
     """What is made together: neighbouring buckets of a cohort of which nothing is remembered."""
 
-    cohort: Cohort
+    cohort: KnownCohort
     piece: LevelSpan
 
 
@@ -51,7 +51,7 @@ class Warming:
 
     def __init__(
         self, read: Callable[[], AbstractContextManager[Session]], write: _Write, note: _Write, ages: Ages,
-        asked: Asked,
+        asked: AskedCohorts,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -97,7 +97,7 @@ class Warming:
                 session.execute(sa.update(row).where(row.ready_at == 0).values(ready_at=now))
         return True
 
-    def _next(self, session: Session, cohorts: list[Cohort], now: float) -> _Slice | None:
+    def _next(self, session: Session, cohorts: list[KnownCohort], now: float) -> _Slice | None:
         for cohort in cohorts:
             for level, start, age in (
                 (DAY, cohort.days_from, self._ages.days), (HOUR, cohort.hours_from, self._ages.hours)
@@ -117,10 +117,10 @@ class Warming:
             first = max(first, remembered_from(level, now - age * 86400))
         return range(first, last, LENGTH_MS[level])
 
-    def _made(self, session: Session, found: _Slice, cohorts: list[Cohort]) -> list[dict[str, Any]]:
+    def _made(self, session: Session, found: _Slice, cohorts: list[KnownCohort]) -> list[dict[str, Any]]:
         cohort, piece = found
         others = [one for one in cohorts if one.id != cohort.id and one.ready_at]
-        reading = Reading(session, cohort.members, best_for(cohort.members, others), Names())
+        reading = CohortReading(session, cohort.members, best_for(cohort.members, others), Names())
         by_start: dict[int, list[Row]] = {
             start: [] for start in range(piece.start, piece.stop, LENGTH_MS[piece.level])
         }

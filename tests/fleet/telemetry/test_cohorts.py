@@ -30,15 +30,17 @@ from edgelift_fleet.tables import (
     TelemetryFleetSeriesRow,
     table_of,
 )
-from edgelift_fleet.telemetry import cohort_sums, cohorts, series
+from edgelift_fleet.telemetry import cohort_sums, cohorts, keeper, reading, series
 from edgelift_fleet.telemetry.cohorts import AskedCohorts, digest_of
 from edgelift_fleet.telemetry.fold import fold
+from edgelift_fleet.telemetry.keeper import Keeper
 from edgelift_fleet.telemetry.query import Question, latency
 from edgelift_fleet.telemetry.ranges import DAY, HOUR
 from edgelift_fleet.telemetry.retention import Ages, sweep
 from edgelift_fleet.telemetry.trimming import trim
 from edgelift_fleet.telemetry.warming import Warming
 from tests.fleet.telemetry.conftest import add_device, batch, make_database, window
+from tests.waiting import until
 
 pytestmark = pytest.mark.fleet
 
@@ -216,7 +218,7 @@ class Remembered(RuleBasedStateMachine):
 
 
 Remembered.TestCase.settings = settings(
-    max_examples=8, stateful_step_count=8, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=6, stateful_step_count=8, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 test_remembered_sums = Remembered.TestCase
 
@@ -381,6 +383,30 @@ def test_those_that_nobody_asks_for_are_let_go(
     check(db)
     warm(made, NOW + cohorts.KEPT_S + 100)
     assert number(db) == number(db, TelemetryCohortRow) == 0
+
+
+def test_the_keepers_thread_makes_what_was_asked_for(
+    asked: tuple[Database, AskedCohorts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a question tells it, once it is worth it."""
+    db, _ = asked
+    wanted = AskedCohorts()
+    monkeypatch.setattr(keeper, "LOOK_EVERY_S", 0.02)
+    with Keeper(db.read, db.write, AGES, warming=warming(db, wanted)):
+        with db.read() as session:
+            latency(session, *QUESTIONS[0], asked=wanted)
+        assert not wanted.waits()  # so few are read in no time
+        monkeypatch.setattr(reading, "WORTH", 1)
+        with db.read() as session:
+            latency(session, *QUESTIONS[0], asked=wanted)
+
+        def ready() -> bool:
+            with db.read() as session:
+                return any(one.ready_at for one in cohorts.known_cohorts(session))
+
+        until(ready)
+    assert number(db) > 3
+    check(db)
 
 
 def test_asking_writes_nothing_each_time() -> None:

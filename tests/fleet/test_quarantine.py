@@ -32,8 +32,20 @@ from edgelift_fleet.messages import (
     RolloutRequest,
     RolloutView,
 )
-from edgelift_fleet.tables import Base, BundleBodyRow, BundleRow, DeviceRow, RolloutLookRow, RolloutWaveRow
+from edgelift_fleet.tables import (
+    Base,
+    BundleBodyRow,
+    BundleRow,
+    DeviceRow,
+    RolloutLookRow,
+    RolloutWaveRow,
+    TelemetryCohortRow,
+    TelemetryCohortSumRow,
+)
+from edgelift_fleet.telemetry.cohort_sums import pack_sum
+from edgelift_fleet.telemetry.cohorts import AskedCohorts
 from edgelift_fleet.telemetry.fold import fold
+from edgelift_fleet.telemetry.ranges import DAY
 from edgelift_fleet.testing import FleetSimulator, SimulatedDevice, simulated_fleet, wait_until
 from tests.fleet.conftest import Server, edgelift, make_site
 
@@ -125,6 +137,11 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]
                 device._call("POST", routes.telemetry_path(device.name), codec.canonical_json(batch))
             with closing(Database(server.site / "edgelift.db")) as db, db.write(SITE) as session:
                 fold(session)
+                asked = AskedCohorts()
+                asked.note(frozenset(["pi-1", "pi-2"]), {DAY: int(time.time() * 1000)})
+                asked.write(session, time.time())
+                cohort = session.scalars(sa.select(TelemetryCohortRow.id)).one()
+                session.merge(TelemetryCohortSumRow(cohort=cohort, level=DAY, start=0, body=pack_sum([])))
                 session.merge(BundleRow(
                     id=BUNDLE, device="pi-1", state="brought", asked_at=1.0, asked_by="operator", why="", expires_at=2.0,
                     ended_at=2.0, sha256="a" * 64, size_bytes=3, kept=True, message="",

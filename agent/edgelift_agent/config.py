@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from edgelift_contract.errors import DeviceError, disk_code
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError, DeviceError, disk_code
 from edgelift_contract.ids import check_device_id
 
 if sys.version_info >= (3, 11):
@@ -155,7 +156,9 @@ def load_config(path: Path) -> Config:
     try:
         # TOML is UTF-8, whatever the locale; some editors put a mark before it.
         text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
-        config = msgspec.convert(tomllib.loads(text.replace("\r\n", "\n")), Config)
+        config = codec.convert(tomllib.loads(text.replace("\r\n", "\n")), Config, what=f"configuration {path}")
+    except ContractError as error:
+        raise DeviceError("bad-config", error.message, hint=error.hint or "See docs/configuration.md.") from error
     except FileNotFoundError:
         raise DeviceError(
             "bad-config",
@@ -164,7 +167,7 @@ def load_config(path: Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DeviceError("bad-config", f"{path} could not be read: {error}.") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise DeviceError("bad-config", f"{path}: {error}.", hint="See docs/configuration.md.") from error
     check_device_id(config.device)
     if not _is_base_url(config.host.url):

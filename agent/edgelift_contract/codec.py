@@ -53,12 +53,8 @@ def decode_json(data: bytes, kind: type[T], *, what: str, limit_bytes: int = MAX
     _check_schema(data, kind, what, msgspec.json.decode)
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
-        raise ContractError("malformed", f"The {what} is not valid: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise ContractError("malformed", f"The {what} is not UTF-8 text: {error}.") from error
-    except RecursionError as error:
-        raise ContractError("malformed", f"The {what} is nested too deeply.") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed(error, data, kind, what, msgspec.json.decode) from error
 
 
 def decode_msgpack(data: bytes, kind: type[T], *, what: str, limit_bytes: int = MAX_MESSAGE_BYTES) -> T:
@@ -68,7 +64,31 @@ def decode_msgpack(data: bytes, kind: type[T], *, what: str, limit_bytes: int = 
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError("malformed", f"The {what} is not valid: {error}.") from error
+        raise _malformed(error, data, kind, what, msgspec.msgpack.decode) from error
+
+
+def convert(value: Any, kind: type[T], *, what: str) -> T:
+    """Plain objects, as TOML reads them, as `kind`. Raises ContractError `malformed`, with the field's path."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise misread(error, kind, value, what=what) from error
+
+
+def misread(error: Exception, kind: Any, value: Any, *, what: str) -> ContractError:
+    """The refusal `malformed` of what a decoder could not read; the arguments are those of `misread.explain`."""
+    from edgelift_contract.misread import explain  # only where something is refused: a device need not hold it
+
+    wrong, hint = explain(error, kind, value)
+    return ContractError("malformed", f"The {what} is not valid: {wrong}.", hint=hint)
+
+
+def _malformed(error: Exception, data: bytes, kind: Any, what: str, decode: Any) -> ContractError:
+    try:
+        value = decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        value = None
+    return misread(error, kind, value, what=what)
 
 
 def encode_msgpack(message: Any) -> bytes:
@@ -88,9 +108,10 @@ def _check_schema(data: bytes, kind: type[T], what: str, decode: Any) -> None:
     try:
         found = decode(data, type=_SchemaOnly).schema
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        wrong = misread(error, _SchemaOnly, None, what=what).message.partition(": ")[2]
         raise ContractError(
             "malformed",
-            f"The {what} has no readable schema number: {error}.",
+            f"The {what} has no readable schema number: {wrong}",
             hint=f"This program reads schema {known}.",
         ) from error
     if found != known:

@@ -6,28 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgelift.common import JsonOption, SiteOption, ToOption, open_client, print_json, seconds, selector
+from edgelift.common import ToOption, selector
 from edgelift.completion import names
-from edgelift.listing import (
-    AfterOption,
-    AllOption,
-    EveryOption,
-    LimitOption,
-    ListView,
-    Look,
-    PageWish,
-    Query,
-    SortOption,
-    WatchOption,
-    ask,
-    counted,
-    is_list,
-    left_of,
-    show_list,
-    with_query,
-)
+from edgelift.list_command import Asking, lists, show
+from edgelift.listing import ListView, Look, PageWish, Query, addressed, ask, counted, given, is_list, left_of
 from edgelift.output import ago
-from edgelift.watching import WATCH_TIMEOUT_S, watch
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -38,6 +21,7 @@ _COLUMNS = ("device", "online", "via", "class", "tags", "slot", "runs", "since",
 _NAMED = 6
 
 
+@lists
 def devices(
     context: typer.Context,
     failing: Annotated[
@@ -69,49 +53,34 @@ def devices(
         bool | None, typer.Option("--faulty/--not-faulty", help="Set apart: `devices mend`.")
     ] = None,
     counts: Annotated[bool, typer.Option("--counts", help="The counts alone.")] = False,
-    sort: SortOption = "",
-    limit: LimitOption = None,
-    after: AfterOption = "",
-    whole: AllOption = False,
-    watching: WatchOption = False,
-    every: EveryOption = "2s",
-    site: SiteOption = None,
-    as_json: JsonOption = False,
+    *,
+    asking: Asking,
 ) -> None:
     """List devices, counts first: what runs where, since when, and how the last update ended; or show or mend one."""
     if not is_list(context):
         return
-    query: Query = [
-        ("to", selector(to or "")), ("class", hardware_class), *(("tag", one) for one in tag or ()), ("release", release),
-        *_flags(failing=failing, online=online, duplicate=duplicate, faulty=faulty),
-    ]  # fmt: skip
-    wish = PageWish(limit, after, whole, sort)
-    most = wish.rows(as_json=as_json)
-    look = _look(query, wish, alone=counts)
-    if watching:
-        watch(look, lambda: open_client(site, timeout_s=WATCH_TIMEOUT_S), most, seconds(every), as_json=as_json)
-        return
-    client = open_client(site)
-    if as_json:
-        print_json(_count(client, query) if counts else _page(client, query, wish, most).items)
+    query: Query = {
+        "to": selector(to or ""), "class": hardware_class, "tag": tag or [], "release": release, "failing": failing,
+        "online": online, "duplicate": duplicate, "faulty": faulty,
+    }  # fmt: skip
+    look = _look(query, asking.wish, alone=counts)
+    if counts:
+        show(asking, look, lambda client, _: _count(client, query))
     else:
-        show_list(look(client, most))
-
-
-def _flags(**given: bool | None) -> list[tuple[str, str]]:
-    return [(name, "true" if value else "false") for name, value in given.items() if value is not None]
+        show(asking, look, lambda client, most: _page(client, query, asking.wish, most).items)
 
 
 def _count(client: Client, query: Query) -> DeviceCounts:
     from edgelift_fleet.messages import DeviceCounts
 
-    return client.get(with_query("/v1/devices/counts", query), DeviceCounts)
+    path, body = addressed("/v1/devices/counts", query, search="/v1/devices/counts")
+    return client.get(path, DeviceCounts) if body is None else client.ask(path, body, DeviceCounts)
 
 
 def _page(client: Client, query: Query, wish: PageWish, most: int | None) -> ListPage[DeviceSummary]:
     from edgelift_fleet.messages import DeviceSummary
 
-    return ask(client, "/v1/devices", query, DeviceSummary, wish, most)
+    return ask(client, "/v1/devices", query, DeviceSummary, wish, most, search="/v1/devices/search")
 
 
 def _look(query: Query, wish: PageWish, *, alone: bool) -> Look:
@@ -124,7 +93,7 @@ def _look(query: Query, wish: PageWish, *, alone: bool) -> Look:
         last = items[-1].device if items else ""
         return ListView(
             noun="devices",
-            head=_head(found, filtered=any(value for _, value in query)),
+            head=_head(found, filtered=bool(given(query))),
             columns=_COLUMNS,
             rows=[row for device in items for row in device_rows(device)],
             items={device.device: device for device in items},

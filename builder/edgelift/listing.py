@@ -47,8 +47,8 @@ EveryOption = Annotated[str, typer.Option("--every", help="How often with --watc
 _WHERE = ("site", "server", "token_file")
 
 T = TypeVar("T")
-#: A query as name and value; a name may come several times, and an empty value is not sent.
-Query = Sequence[tuple[str, str]]
+#: Filters of a list by their names in the API: a text, a list of texts, or a flag. What is empty or None was left open.
+Query = Mapping[str, str | Sequence[str] | bool | None]
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,19 @@ def show_list(view: ListView) -> None:
         say(line)
 
 
-def ask(client: Client, path: str, query: Query, kind: type[T], wish: PageWish, most: int | None) -> ListPage[T]:
+def ask(
+    client: Client, path: str, query: Query, kind: type[T], wish: PageWish, most: int | None, *, search: str = ""
+) -> ListPage[T]:
     """So many items of a list, in as many requests as that takes; what the answer's `next` says is of the last one.
+
+    Args:
+        client: to ask.
+        path: of the list.
+        query: its filters.
+        kind: of its items.
+        wish: which part of it.
+        most: items at most; None for all.
+        search: path that takes the filters as a body, where they are too long for an address.
 
     Raises:
         ContractError: `too-large` for a query that no server would read; what the server refuses with.
@@ -151,11 +162,12 @@ def ask(client: Client, path: str, query: Query, kind: type[T], wish: PageWish, 
     from edgelift_fleet.client import ListPage
 
     limit = min(most or _AT_ONCE, _AT_ONCE)
-    path = with_query(path, [*query, ("sort", wish.sort), ("limit", str(limit)), ("after", wish.after)])
+    page_wish = {"sort": wish.sort, "limit": str(limit), "after": wish.after}
+    path, body = addressed(path, query, page_wish, search=search)
     items: list[T] = []
     total = 0
     while path:
-        page = client.page(path, kind)
+        page = client.page(path, kind, body)
         items += page.items
         total, path = page.total, page.next
         if most is not None and len(items) >= most:
@@ -170,14 +182,39 @@ def left_of(page: ListPage[Any], wish: PageWish) -> int:
     return -1 if wish.after else page.total - len(page.items)
 
 
-def with_query(path: str, query: Query) -> str:
-    """`path` with what of `query` was given. Raises ContractError `too-large`."""
-    text = urlencode([(name, value) for name, value in query if value])
-    if len(text) > _MAX_QUERY:
+def given(query: Query) -> dict[str, str | Sequence[str] | bool]:
+    """What of `query` was given."""
+    return {name: value for name, value in query.items() if value is not None and value not in ("", [])}
+
+
+def addressed(path: str, query: Query, more: Query | None = None, *, search: str = "") -> tuple[str, Any]:
+    """Path and body by which a list is asked for: a query as long as an address may be, else a body where it takes one.
+
+    Args:
+        path: of the list.
+        query: its filters.
+        more: what stands in the address either way.
+        search: path that takes the filters as a body; empty where there is none.
+
+    Raises:
+        ContractError: `too-large` for a query that is too long where there is none.
+    """
+    text = _encoded({**query, **(more or {})})
+    if len(text) <= _MAX_QUERY:
+        return (f"{path}?{text}" if text else path), None
+    if not search:
         raise ContractError(
-            "too-large", "The selector is too long to list by.", hint="Tag the devices, and list by the tag."
-        )
-    return f"{path}?{text}" if text else path
+            "too-large", f"The filters are {len(text):,} characters long; at most {_MAX_QUERY:,} fit into an address.",
+            hint="Ask for less at once.",
+        )  # fmt: skip
+    text = _encoded(more or {})
+    return (f"{search}?{text}" if text else search), given(query)
+
+
+def _encoded(query: Query) -> str:
+    parts = given(query).items()
+    words = {name: str(value).lower() if isinstance(value, bool) else value for name, value in parts}
+    return urlencode(words, doseq=True)
 
 
 def counted(number: int, noun: str) -> str:

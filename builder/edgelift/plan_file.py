@@ -16,9 +16,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from edgelift.common import seconds, selector
+from edgelift_contract import codec
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError
 
@@ -84,9 +83,15 @@ def make_request(words: Mapping[str, Any]) -> RolloutRequest:
                 hint="Write: edgelift rollout start MODEL@VERSION --to SELECTOR, or both in the plan.",
             )  # fmt: skip
     try:
-        return msgspec.convert({**fields, "policy": policy}, RolloutRequest)
-    except msgspec.ValidationError as error:
-        raise ContractError("malformed", f"The plan is not valid: {error}.") from error
+        return codec.convert({**fields, "policy": policy}, RolloutRequest, what="plan")
+    except ContractError as error:
+        # The request's names are not the plan's.
+        message = re.sub(r"`(?:policy\.)?(\w+)", lambda found: f"`{_word_of(found[1])}", error.message)
+        raise ContractError(error.code, message, hint=error.hint) from error
+
+
+def _word_of(field: str) -> str:
+    return next((word for word, (name, _) in WORDS.items() if name == field), field)
 
 
 def parse_words(texts: Sequence[str]) -> dict[str, Any]:

@@ -16,32 +16,14 @@ from edgelift.common import (
     JsonOption,
     ShowGroup,
     SiteOption,
-    open_client,
     open_registry,
     print_json,
-    seconds,
 )
 from edgelift.completion import names
-from edgelift.listing import (
-    AfterOption,
-    AllOption,
-    EveryOption,
-    LimitOption,
-    ListView,
-    Look,
-    PageWish,
-    Query,
-    SortOption,
-    WatchOption,
-    ask,
-    counted,
-    is_list,
-    left_of,
-    show_list,
-)
+from edgelift.list_command import Asking, lists, show
+from edgelift.listing import ListView, Look, PageWish, Query, ask, counted, given, is_list, left_of
 from edgelift.output import ago, make_console, say
 from edgelift.sending import Progress, Sent, send_release
-from edgelift.watching import WATCH_TIMEOUT_S, watch
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -111,37 +93,25 @@ def _bar(*, quiet: bool) -> Iterator[Progress]:
         yield lambda what, done, all_: bar.update(task, description=what, completed=done, total=all_)
 
 
+@lists
 def _releases(
     context: typer.Context,
     model: Annotated[str, typer.Option("--model", help="Of this model.", autocompletion=names("models"))] = "",
     retired: Annotated[
         bool | None, typer.Option("--retired/--not-retired", help="Given to nobody new, or not so.")
     ] = None,
-    sort: SortOption = "",
-    limit: LimitOption = None,
-    after: AfterOption = "",
-    whole: AllOption = False,
-    watching: WatchOption = False,
-    every: EveryOption = "2s",
-    site: SiteOption = None,
     database: DatabaseOption = "",
-    as_json: JsonOption = False,
+    *,
+    asking: Asking,
 ) -> None:
     """List releases, newest first: how many, then each with what it has for which boards; or do something with one."""
     if not is_list(context):
         return
-    query: Query = [("name", model), ("retired", "" if retired is None else str(retired).lower())]
-    wish = PageWish(limit, after, whole, sort)
-    most = wish.rows(as_json=as_json)
-    look = _look(query, wish)
-    if watching:
-        watch(look, lambda: open_client(site, timeout_s=WATCH_TIMEOUT_S), most, seconds(every), as_json=as_json)
-        return
-    with open_registry(site, database) as client:
-        if as_json:
-            print_json(_page(client, query, wish, most).items)
-        else:
-            show_list(look(client, most))
+    query: Query = {"name": model, "retired": retired}
+    show(
+        asking, _look(query, asking.wish), lambda client, most: _page(client, query, asking.wish, most).items,
+        open_registry(asking.site, database),
+    )  # fmt: skip
 
 
 def _page(client: Client, query: Query, wish: PageWish, most: int | None) -> ListPage[ReleaseView]:
@@ -154,7 +124,7 @@ def _look(query: Query, wish: PageWish) -> Look:
     def look(client: Client, most: int | None) -> ListView:
         page = _page(client, query, wish, most)
         named = {f"{one.model}@{one.version}": one for one in page.items}
-        of = " as asked for" if any(value for _, value in query) else ""
+        of = " as asked for" if given(query) else ""
         return ListView(
             noun="releases",
             head=f"{counted(page.total, 'releases')}{of}."

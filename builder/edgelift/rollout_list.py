@@ -6,27 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgelift.common import JsonOption, SiteOption, open_client, print_json, seconds
 from edgelift.completion import names
-from edgelift.listing import (
-    AfterOption,
-    AllOption,
-    EveryOption,
-    LimitOption,
-    ListView,
-    Look,
-    PageWish,
-    Query,
-    SortOption,
-    WatchOption,
-    ask,
-    counted,
-    left_of,
-    show_list,
-)
+from edgelift.list_command import Asking, lists, show
+from edgelift.listing import ListView, Look, PageWish, Query, ask, counted, given, left_of
 from edgelift.output import ago, shortened
 from edgelift.rollout_progress import state_words
-from edgelift.watching import WATCH_TIMEOUT_S, watch
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -35,34 +19,19 @@ if TYPE_CHECKING:
 _COLUMNS = ("rollout", "release", "to", "state", "wave", "committed", "failed", "offline", "started", "why")
 
 
+@lists
 def rollouts(
     state: Annotated[str, typer.Option("--state", help="In this state, as paused; open: not ended.")] = "",
     name: Annotated[str, typer.Option("--name", help="Of this name.")] = "",
     release: Annotated[
         str, typer.Option("--release", help="Of this release, as digits@2.", autocompletion=names("releases"))
     ] = "",
-    sort: SortOption = "",
-    limit: LimitOption = None,
-    after: AfterOption = "",
-    whole: AllOption = False,
-    watching: WatchOption = False,
-    every: EveryOption = "2s",
-    site: SiteOption = None,
-    as_json: JsonOption = False,
+    *,
+    asking: Asking,
 ) -> None:
     """List rollouts, newest first: how many there are, then how each stands."""
-    query: Query = [("state", state), ("name", name), ("release", release)]
-    wish = PageWish(limit, after, whole, sort)
-    most = wish.rows(as_json=as_json)
-    look = _look(query, wish)
-    if watching:
-        watch(look, lambda: open_client(site, timeout_s=WATCH_TIMEOUT_S), most, seconds(every), as_json=as_json)
-        return
-    client = open_client(site)
-    if as_json:
-        print_json(_page(client, query, wish, most).items)
-    else:
-        show_list(look(client, most))
+    query: Query = {"state": state, "name": name, "release": release}
+    show(asking, _look(query, asking.wish), lambda client, most: _page(client, query, asking.wish, most).items)
 
 
 def _page(client: Client, query: Query, wish: PageWish, most: int | None) -> ListPage[RolloutSummary]:
@@ -74,8 +43,8 @@ def _page(client: Client, query: Query, wish: PageWish, most: int | None) -> Lis
 def _look(query: Query, wish: PageWish) -> Look:
     def look(client: Client, most: int | None) -> ListView:
         page = _page(client, query, wish, most)
-        filtered = any(value for _, value in query)
-        is_open = _page(client, [*query, ("state", "open")], PageWish(), 1).total if not query[0][1] else None
+        filtered = bool(given(query))
+        is_open = None if query["state"] else _page(client, {**query, "state": "open"}, PageWish(), 1).total
         return ListView(
             noun="rollouts",
             head=_head(page.total, is_open, filtered=filtered),

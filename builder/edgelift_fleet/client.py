@@ -90,9 +90,18 @@ class Client:
         """GET `path` as `kind`; raises what the server refused with, or TransportError."""
         return self._call("GET", path, None, kind)
 
-    def page(self, path: str, kind: type[T]) -> ListPage[T]:
-        """GET a page of a list of `kind`, one that `path` or the page before names; raises as `get`."""
-        response = self._answer("GET", path, None)
+    def ask(self, path: str, message: Any, kind: type[T]) -> T:
+        """POST `message` to `path`, which is asked by it and changes nothing; raises as `get`."""
+        return _decoded(self._answer("POST", path, codec.canonical_json(message), changes=False), kind)
+
+    def page(self, path: str, kind: type[T], message: Any = None) -> ListPage[T]:
+        """A page of a list of `kind`, one that `path` or the page before names: by GET, or asked for by POST of `message`;
+        raises as `get`.
+        """
+        if message is None:
+            response = self._answer("GET", path, None)
+        else:
+            response = self._answer("POST", path, codec.canonical_json(message), changes=False)
         total = response.headers.get("Total-Count", "")
         items = _decoded(response, list[kind])  # type: ignore[valid-type]  # a type that is only known when it runs
         return ListPage(
@@ -141,8 +150,10 @@ class Client:
     def _call(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
         return _decoded(self._answer(method, path, body), kind)
 
-    def _answer(self, method: str, path: str, body: bytes | Callable[[], _Told] | None) -> requests.Response:
-        key = secrets.token_hex(16) if method in ("POST", "DELETE") else ""
+    def _answer(
+        self, method: str, path: str, body: bytes | Callable[[], _Told] | None, *, changes: bool = True
+    ) -> requests.Response:
+        key = secrets.token_hex(16) if changes and method in ("POST", "DELETE") else ""
         for delay_s in (*self._delays_s, None):
             try:
                 if callable(body):
@@ -177,13 +188,13 @@ class Client:
             raise TransportError("timed-out", f"The server at {self._url} did not answer in time.") from error
         except requests.exceptions.Timeout as error:
             raise TransportError(
-                "timed-out", f"The server at {self._url} did not answer in time.{_maybe_done(method)}"
+                "timed-out", f"The server at {self._url} did not answer in time.{_maybe_done(key)}"
             ) from error
         except requests.exceptions.RequestException as error:
             refused = "refused" in _cause(error).lower()
             raise TransportError(
                 "unreachable",
-                f"The server at {self._url} cannot be reached: {_cause(error)}.{'' if refused else _maybe_done(method)}",
+                f"The server at {self._url} cannot be reached: {_cause(error)}.{'' if refused else _maybe_done(key)}",
                 hint="Start it: edgelift serve.",
             ) from error
         except OSError as error:  # requests names a CA file that can't be read only so
@@ -231,8 +242,9 @@ class BlobsMissing(ContractError):
         self.missing = missing
 
 
-def _maybe_done(method: str) -> str:
-    return "" if method == "GET" else " The command may have been carried out: check before you repeat it."
+def _maybe_done(key: str) -> str:
+    """What bears a key changes something."""
+    return " The command may have been carried out: check before you repeat it." if key else ""
 
 
 def _cause(error: BaseException) -> str:

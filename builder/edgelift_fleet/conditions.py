@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.db import ROWS, Database, insert_new
-from edgelift_fleet.tables import AssignmentRow, KeptAnswerRow, ReleaseRow, RolloutRow, TagRow
+from edgelift_fleet.tables import AssignmentRow, BundleRow, KeptAnswerRow, ReleaseRow, RolloutRow, TagRow
 
 #: How long an answer is kept, seconds.
 KEPT_S = 24 * 3600.0
@@ -153,6 +153,11 @@ def version_of_rollout(row: RolloutRow) -> str:
 def version_of_release(row: ReleaseRow) -> str:
     """Of a release."""
     return _version(row.id, row.published_at, row.retired_at)
+
+
+def version_of_bundle(row: BundleRow) -> str:
+    """Of what became of a bundle."""
+    return _version(row.id, row.state, row.kept)
 
 
 def _version(*parts: Any) -> str:

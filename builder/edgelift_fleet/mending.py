@@ -22,6 +22,7 @@ from edgelift_contract.report import DeviceFacts
 from edgelift_contract.text import clean
 from edgelift_fleet.assignments import reissue
 from edgelift_fleet.bodies import BODIES, Body
+from edgelift_fleet.conditions import FREE, Conditions, version_of_device
 from edgelift_fleet.db import Database, device_scope
 from edgelift_fleet.devices import get_device, set_facts
 from edgelift_fleet.messages import MendReply
@@ -54,14 +55,16 @@ class Mending:
     def __init__(self, db: Database, announce: Callable[[str], None]) -> None:
         self._db, self._announce = db, announce
 
-    def mend(self, device: str) -> MendReply:
-        """Mend one device; one that is whole is only asked afresh.
+    def mend(self, device: str, on: Conditions = FREE) -> MendReply:
+        """Mend one device; one that is whole is only asked afresh. On conditions, as every change (`conditions`).
 
         Raises:
             ContractError: `bad-id`, `not-found`.
         """
         with self._db.write(device_scope(device)) as session:
+            on.begin(session)
             row = get_device(session, device)
+            on.match(version_of_device(session, device))
             dropped = _drop_unreadable(session, row)
             standing = session.scalar(sa.select(AssignmentRow.revision).filter_by(device=device)) or 0
             if revisions_spent(device, standing, row.revision_seen):
@@ -72,9 +75,11 @@ class Mending:
             # Whatever it says next is news, also under an epoch that somebody else's words pushed aside.
             row.report_epoch, row.report_sequence, row.past_epochs = "", -1, "[]"
             revision, lost = _assign_afresh(session, row)
+            made = MendReply(device, dropped, revision, lost)
+            on.end(session, made)
         log.warning("mended device=%s dropped=%s lost=%s", device, ",".join(dropped), ",".join(lost))
         self._announce(device)
-        return MendReply(device, dropped, revision, lost)
+        return made
 
 
 def _drop_unreadable(session: Session, device: DeviceRow) -> list[str]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_fleet.files import disk_errors, write_atomically
 
@@ -212,7 +213,9 @@ def load_site(folder: Path, *, database: str = "", blobs: str = "") -> Site:
     path = folder / SITE_FILE
     try:
         data = tomllib.loads(path.read_text("utf-8-sig"))
-        config = msgspec.convert(data, SiteConfig)
+        config = codec.convert(data, SiteConfig, what=f"file {path}")
+    except ContractError as error:
+        raise DeviceError("bad-config", error.message, hint=error.hint) from error
     except FileNotFoundError:
         raise ContractError(
             "not-found",

@@ -68,6 +68,11 @@ class Declared:
                 tuple(one.get("parameters", ())), next(iter(content), ""), example, answers,
             )  # fmt: skip
 
+    def said(self, operation: Operation) -> dict[str, Any]:
+        """What the document says of an operation."""
+        found: dict[str, Any] = self.document["paths"][operation.path][operation.method.lower()]
+        return found
+
     def ask(self, operation: Operation, path: str = "", **options: Any) -> Any:
         """Ask with the right token, and hold the answer against the document."""
         headers = {"Authorization": f"Bearer {self.tokens[operation.side]}"}

@@ -3,12 +3,16 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from edgelift_contract.report import DeviceFacts
+from edgelift_fleet.api.device_list_routes import DeviceQuery
 from edgelift_fleet.db import SITE
+from edgelift_fleet.messages import DeviceSearch
 from edgelift_fleet.sightings import Caller
 from edgelift_fleet.tables import DeviceRow, SlotStateRow, TagRow
 from tests.fleet.conftest import both_engines
@@ -103,6 +107,61 @@ def test_filters_and_their_counts(api: Api) -> None:
     # Failing is about now: it is to run something else, and it does.
     api.boards.assignments.clear("pi-2", "digits")
     assert listed(api, failing="true") == []
+
+
+def test_a_search_is_the_list_by_a_body(api: Api) -> None:
+    names = [f"pi-{n:02}" for n in range(25)]
+    api.boards.add(*names, one="")
+    api.boards.add("orin", facts=ARM)
+    filters: list[dict[str, Any]] = [
+        {}, {"to": "tag:one"}, {"class": "arm64-*"}, {"tag": ["one"]}, {"release": "digits"}, {"failing": False},
+        {"online": True, "duplicate": False, "faulty": False}, {"to": "not tag:one", "online": False},
+    ]  # fmt: skip
+    for asked in filters:
+        query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in asked.items()}
+        for page in ({}, {"limit": 7}, {"limit": 3, "sort": "-id", "after": "pi-20"}):
+            listed_, found = api.http.get("/v1/devices", params=query | page), search(api, asked, page)
+            assert found.json() == listed_.json(), asked
+            assert found.headers["Total-Count"] == listed_.headers["Total-Count"]
+            assert ("Link" in found.headers) == ("Link" in listed_.headers)
+        counts = api.post("/v1/devices/counts", asked)
+        assert counts == api.get("/v1/devices/counts", **query)
+    asked = {"to": f"ids:{','.join(names)}"}
+    assert [one for page in search_pages(api, asked, {"limit": 10}) for one in ids(page)] == names
+
+
+def test_a_search_takes_a_list_of_many_thousand_ids_and_is_bounded(api: Api) -> None:
+    api.boards.add("pi-1", "pi-2")
+    many = ",".join([f"board-{n:05}" for n in range(19_999)] + ["pi-2"])
+    assert ids(search(api, {"to": f"ids:{many}"}).json()) == ["pi-2"]
+    assert api.post("/v1/devices/counts", {"to": f"not ids:{many}"})["total"] == 1
+    for asked, code in (
+        ({"to": f"ids:{many},one-more"}, (400, "bad-id")), ({"to": "x" * 400_001}, (400, "malformed")),
+        ({"to": "x" * 1_100_000}, (413, "too-large")), ({"too": "all"}, (400, "malformed")),
+        ({"tag": ["a"] * 65}, (400, "malformed")), ({"failing": "yes"}, (400, "malformed")),
+    ):  # fmt: skip
+        answer = search(api, asked)
+        assert (answer.status_code, answer.json()["code"]) == code, asked
+    assert search(api, {}, {"limit": 1001}).status_code == 400
+
+
+def test_what_an_address_may_ask_a_body_may(api: Api) -> None:
+    fields = {field.encode_name for field in msgspec.structs.fields(DeviceSearch)}
+    assert fields == {field.alias or name for name, field in DeviceQuery.model_fields.items()}
+    assert api.refused("/v1/devices", zz="1") == (400, "malformed")
+
+
+def search(api: Api, asked: Any, page: Any = None) -> Any:
+    return api.http.post("/v1/devices/search", json=asked, params=page or {})
+
+
+def search_pages(api: Api, asked: Any, page: Any) -> list[list[dict]]:
+    answer = search(api, asked, page)
+    found = [answer.json()]
+    while path := answer.links.get("next", {}).get("url", ""):
+        answer = api.http.post(path, json=asked)
+        found.append(answer.json())
+    return found
 
 
 def test_who_was_heard_of_a_moment_ago_is_online(api: Api) -> None:

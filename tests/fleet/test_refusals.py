@@ -19,7 +19,15 @@ from edgelift_contract.ids import LARGEST_COUNT
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.api.declared import FAULTS
 from edgelift_fleet.db import SITE
-from edgelift_fleet.tables import ArtifactRow, AssignmentRow, DeviceRow, KeptAnswerRow, ReleaseRow, RolloutRow
+from edgelift_fleet.tables import (
+    ArtifactRow,
+    AssignmentRow,
+    BundleRow,
+    DeviceRow,
+    KeptAnswerRow,
+    ReleaseRow,
+    RolloutRow,
+)
 from tests.fleet.conftest import both_engines
 from tests.fleet.declared_answers import Declared, Operation, declared_api
 from tests.fleet.direct import FACTS
@@ -158,6 +166,8 @@ def of_one_device(refused: Refused) -> None:
 def of_lists(refused: Refused) -> None:
     for name in ("devices", "counts"):
         refused(name, "bad-id", query="?to=nonsense")
+    for name in ("search", "search_counts"):
+        refused(name, "bad-id", body={"to": "nonsense"})
     refused("releases", "bad-id", query="?after=digits")
     refused("releases", "bad-id", query="?after=digits%409")
     refused("rollouts", "not-found", query="?after=r99")
@@ -248,11 +258,20 @@ def of_conditions(refused: Refused) -> None:
     """A key that another request had, and a thing that others changed."""
     kept = {"key": "taken", "request": "another", "at": time.time(), "size_bytes": 2, "body": "{}"}
     refused.change(sa.insert(KeptAnswerRow).values(kept))
+    refused.change(sa.insert(BundleRow).values(a_bundle()))
     for name, operation in refused.declared.operations.items():
         if "key-reused" in operation.codes:
             refused(name, "key-reused", headers={"Idempotency-Key": "taken"})
         if "changed-meanwhile" in operation.codes:
             refused(name, "changed-meanwhile", headers={"If-Match": '"other-one"'})
+
+
+def a_bundle() -> dict[str, Any]:
+    """A wish for the bundle that the document's examples name."""
+    return {
+        "id": "0f" * 16, "device": "pi-1", "state": "waiting", "asked_at": 1.0, "asked_by": "operator", "why": "",
+        "expires_at": time.time() + 3600, "ended_at": 0.0, "sha256": "", "size_bytes": 0, "kept": False, "message": "",
+    }  # fmt: skip
 
 
 def of_keeping(refused: Refused) -> None:

@@ -13,7 +13,7 @@ from edgelift_fleet.api.device_document import SCHEMES, device_paths
 from edgelift_fleet.api.device_list_routes import device_list_routes
 from edgelift_fleet.api.device_routes import device_routes
 from edgelift_fleet.api.device_side import DeviceSide
-from edgelift_fleet.api.document import add_document
+from edgelift_fleet.api.document import add_document, methods_of
 from edgelift_fleet.api.errors import add_error_handlers
 from edgelift_fleet.api.etags import Tagged
 from edgelift_fleet.api.head import Headed
@@ -48,6 +48,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
         version=__version__,
         description=_DESCRIPTION,
         docs_url=None,
+        openapi_url=None,  # ours is made once: see `document`
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
@@ -62,9 +63,10 @@ def make_app(fleet: Fleet) -> ASGIApp:
     app.include_router(telemetry_routes(fleet))
     app.include_router(keeping_routes(fleet))
     app.include_router(name_routes(fleet))
-    add_error_handlers(app)
     routes = device_routes(fleet)
-    add_document(app, device_paths(routes), SCHEMES)
+    paths = device_paths(routes)
+    add_error_handlers(app, methods_of(app, paths))
+    add_document(app, paths, SCHEMES)
     polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of, fleet.staying)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
     return Headed(Marked(DeviceSide(routes, polls, bearer, rest=Tagged(app))))

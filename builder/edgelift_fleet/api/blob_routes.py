@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.ids import check_sha256
+from edgelift_fleet.api.conditional import unkeyed
 from edgelift_fleet.api.limits import announced_bytes
 from edgelift_fleet.api.operator_routes import answer, operator_router
 from edgelift_fleet.api.schema import answers
@@ -37,7 +38,7 @@ def blob_routes(fleet: Fleet) -> APIRouter:
 
     @router.put(
         "/v1/blobs/{sha256}",
-        openapi_extra=_BODY,
+        openapi_extra=unkeyed("The digest names the content: the same again changes nothing.", _BODY),
         responses=answers(BlobReply, "bad-id", "digest-mismatch"),
     )
     async def put_blob(sha256: Annotated[str, Path(max_length=64)], request: Request) -> Response:

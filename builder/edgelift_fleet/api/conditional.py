@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
@@ -28,6 +29,13 @@ _MATCH_HEADER = {
     "description": "An ETag of what is to be changed: nothing is done if others changed it since.",
     "schema": {"type": "string", "pattern": '^"[a-z0-9-]{1,64}"$'},
 }  # fmt: skip
+#: Member of an operation that takes no key though its method is a change's: why it needs none.
+NO_KEY = "x-no-idempotency-key"
+#: What has an ETag with a version: whatever changes something below takes `If-Match` as well.
+VERSIONED = (
+    "/v1/devices/{device}", "/v1/devices/{device}/bundles/{bundle}", "/v1/releases/{name}/{version}",
+    "/v1/rollouts/{rollout}",
+)  # fmt: skip
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}\Z")
 
 
@@ -39,6 +47,40 @@ def keyed(table: dict[str, Any] | None = None, *, match: bool = False) -> dict[s
         match: it takes `If-Match` as well.
     """
     return {**(table or {}), "parameters": [_KEY_HEADER, *([_MATCH_HEADER] if match else [])]}
+
+
+def unkeyed(why: str, table: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`openapi_extra` of a route that may be asked twice as it is, though its method isn't GET.
+
+    Args:
+        why: as a sentence, for the document.
+        table: what else it says.
+    """
+    return {**(table or {}), NO_KEY: why}
+
+
+class OperatorRoute(APIRoute):
+    """A route of the operators' side: one that changes something is refused at the start unless it takes a key, or says why
+    it needs none, and takes an ETag where what it changes has one.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        wrong = missing_conditions(path, options.get("methods") or (), options.get("openapi_extra") or {})
+        if wrong:
+            raise ValueError(f"{path}: {wrong}; see api/conditional.py")
+        super().__init__(path, endpoint, **options)
+
+
+def missing_conditions(path: str, methods: Collection[str], extra: Mapping[str, Any]) -> str:
+    """What a route lacks of the conditions that a change must take; empty for nothing. Pure."""
+    if set(methods) <= {"GET", "HEAD"} or extra.get(NO_KEY):
+        return ""
+    taken = {parameter["name"] for parameter in extra.get("parameters", ())}
+    if "Idempotency-Key" not in taken:
+        return "a change takes an Idempotency-Key (`keyed`), or says why it needs none (`unkeyed`)"
+    if path.startswith(VERSIONED) and "If-Match" not in taken:
+        return "what it changes has an ETag: take If-Match (`match=True`)"
+    return ""
 
 
 def conditions_of(request: Request, body: bytes) -> Conditions:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgelift_contract import codec
+from edgelift_fleet.api.conditional import unkeyed
+from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
-from edgelift_fleet.api.operator_routes import answer, operator_router
-from edgelift_fleet.api.schema import answers, answers_list
+from edgelift_fleet.api.operator_routes import MAX_SELECTOR_BYTES, answer, operator_router
+from edgelift_fleet.api.schema import answers, answers_list, takes
 from edgelift_fleet.device_filter import DeviceFilter
 from edgelift_fleet.device_list import count_devices, list_devices
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.messages import DeviceCounts, DeviceSummary
-from edgelift_fleet.paging import WHOLE
+from edgelift_fleet.messages import DeviceCounts, DeviceSearch, DeviceSummary
+from edgelift_fleet.paging import WHOLE, Page, Wish
 from edgelift_fleet.selector import MAX_LENGTH
 
+_ASKS = "It asks, and changes nothing."
 _Word = Annotated[str, Field(max_length=130)]
 
 
@@ -55,14 +60,49 @@ def device_list_routes(fleet: Fleet) -> APIRouter:
     @router.get("/v1/devices", responses=answers_list(DeviceSummary, "bad-id"))
     def devices(request: Request, asked: Annotated[DevicePageQuery, Query()]) -> Response:
         """Devices, by id: what serves, what should, how the last update ended."""
-        with fleet.db.read() as session:
-            page = list_devices(session, fleet.seen, asked.filter(), asked.wish(WHOLE))
-        return answer_page(request, page)
+        return answer_page(request, _list(fleet, asked.filter(), asked.wish(WHOLE)))
 
     @router.get("/v1/devices/counts", responses=answers(DeviceCounts, "bad-id"))
     def counts(asked: Annotated[DeviceQuery, Query()]) -> Response:
         """How many devices there are, online, failing, by class and by release. Takes the filters of the list."""
-        with fleet.db.read() as session:
-            return answer(count_devices(session, fleet.seen, asked.filter()))
+        return answer(_count(fleet, asked.filter()))
+
+    @router.post(
+        "/v1/devices/search", openapi_extra=unkeyed(_ASKS, takes(DeviceSearch)),
+        responses=answers_list(DeviceSummary, "bad-id"),
+    )  # fmt: skip
+    async def search(request: Request, asked: Annotated[PageQuery, Query()]) -> Response:
+        """The same list by filters in the body, which may be longer than an address: a selector of thousands of ids. A page
+        is asked for in the address; the next one by the same body at the address that `Link` names.
+        """
+        wanted = await _wanted(request)
+        return answer_page(request, await run_in_threadpool(_list, fleet, wanted, asked.wish(WHOLE)))
+
+    @router.post(
+        "/v1/devices/counts", openapi_extra=unkeyed(_ASKS, takes(DeviceSearch)),
+        responses=answers(DeviceCounts, "bad-id"),
+    )  # fmt: skip
+    async def search_counts(request: Request) -> Response:
+        """The same counts by filters in the body."""
+        return answer(await run_in_threadpool(_count, fleet, await _wanted(request)))
 
     return router
+
+
+async def _wanted(request: Request) -> DeviceFilter:
+    body = await read_body(request, MAX_SELECTOR_BYTES)
+    asked = codec.decode_json(body, DeviceSearch, what="request")
+    return DeviceFilter(
+        asked.to, asked.hardware_class, tuple(asked.tag), asked.release, asked.failing, asked.online, asked.duplicate,
+        asked.faulty,
+    )  # fmt: skip
+
+
+def _list(fleet: Fleet, wanted: DeviceFilter, wish: Wish) -> Page[DeviceSummary]:
+    with fleet.db.read() as session:
+        return list_devices(session, fleet.seen, wanted, wish)
+
+
+def _count(fleet: Fleet, wanted: DeviceFilter) -> DeviceCounts:
+    with fleet.db.read() as session:
+        return count_devices(session, fleet.seen, wanted)

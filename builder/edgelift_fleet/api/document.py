@@ -4,15 +4,19 @@ what neither knows: each refusal with its body, the form of what stands in paths
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastapi import FastAPI
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from edgelift_contract.replies import MARK, MARK_VALUE
 from edgelift_fleet.api.declared import CODES_KEY, declared_codes, universal
-from edgelift_fleet.api.etags import say_tags
+from edgelift_fleet.api.etags import digest_of, say_tags
 from edgelift_fleet.api.examples import EXAMPLES
 from edgelift_fleet.api.links import links_from
 from edgelift_fleet.api.parameters import IN_PATH
@@ -24,21 +28,56 @@ _METHODS = ("get", "put", "post", "delete", "patch")
 _MARK = {MARK: {"description": "Whose word this is.", "schema": {"type": "string", "const": MARK_VALUE}}}
 
 
+#: Where it is.
+PLACE = "/openapi.json"
+
+
 def add_document(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[str, Any]) -> None:
-    """Have `app` give the whole document.
+    """Have `app` give the whole document, which is made once, when somebody first asks for it.
 
     Args:
         app: of the operators' side.
         paths: path → method → operation, of the devices' side.
         schemes: name → security scheme, of the devices' side.
     """
+    made = _Once(lambda: _document(app, paths, schemes))
+    app.openapi = lambda: made.read()[0]  # type: ignore[method-assign]  # FastAPI documents this way to extend it
 
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _document(app, paths, schemes)
-        return app.openapi_schema
+    async def document(_request: Request) -> Response:
+        body, tag = (await run_in_threadpool(made.read))[1:]
+        return Response(body, headers={"ETag": tag}, media_type="application/json")
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents exactly this way to extend it
+    app.add_route(PLACE, document, methods=["GET"], include_in_schema=False)
+
+
+def methods_of(app: FastAPI, paths: dict[str, dict[str, Any]]) -> dict[str, set[str]]:
+    """Path → its methods in small letters, on both sides.
+
+    Args:
+        app: of the operators' side, with all its routes.
+        paths: path → method → operation, of the devices' side.
+    """
+    found = {path: set(item) for path, item in paths.items()}
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            found.setdefault(route.path, set()).update(method.lower() for method in route.methods or ())
+    return found
+
+
+class _Once:
+    """The document, its bytes and their tag: made by whoever asks first, whoever else asks meanwhile waits."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: tuple[dict[str, Any], bytes, str] | None = None
+
+    def read(self) -> tuple[dict[str, Any], bytes, str]:
+        with self._lock:
+            if self._made is None:
+                document = self._make()
+                body = msgspec.json.encode(document)
+                self._made = document, body, f'"{digest_of(body)}"'
+            return self._made
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +24,7 @@ from edgelift_contract.fitting import fit
 from edgelift_contract.replies import ErrorReply
 from edgelift_fleet.api.allowed import allowed_methods
 from edgelift_fleet.api.declared import is_declared, sentence, status_of_code
+from edgelift_fleet.api.misasked import explain
 from edgelift_fleet.messages import Problem
 
 log = logging.getLogger(__name__)
@@ -93,8 +94,8 @@ def fault(method: str, path: str, error: Exception) -> tuple[int, str, str, str]
     return 500, "internal", f"A fault in edgelift: {type(error).__name__}.", "See the server's log."
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Make every failure of `app` a `Problem`."""
+def add_error_handlers(app: FastAPI, methods: Mapping[str, Collection[str]]) -> None:
+    """Make every failure of `app` a `Problem`; `methods` are those that each path takes, for whoever takes another."""
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, EdgeliftError)
@@ -104,13 +105,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _not_routed(app, request, error)
+        return _not_routed(methods, request, error)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return problem(request, 400, "malformed", f"The request's {place} is not valid: {first['msg']}.")
+        wrong, hint = explain(request.scope.get("route"), error.errors()[0])
+        return problem(request, 400, "malformed", wrong, hint)
 
     async def unknown(request: Request, error: Exception) -> Response:
         if isinstance(error, ClientDisconnect):
@@ -123,9 +123,9 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unknown)
 
 
-def _not_routed(app: FastAPI, request: Request, error: HTTPException) -> Response:
+def _not_routed(methods: Mapping[str, Collection[str]], request: Request, error: HTTPException) -> Response:
     """No route takes this request: its path is none, or is one for other methods, of operators' or of devices' calls."""
-    allowed = allowed_methods(app.openapi()["paths"], request.url.path)
+    allowed = allowed_methods(methods, request.url.path)
     given = (error.headers or {}).get("Allow", "")
     if not (allowed or given):
         hint = "See GET /openapi.json for what there is."

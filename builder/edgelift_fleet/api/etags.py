@@ -28,7 +28,7 @@ def tagged(message: Any, version: str, *, same: Any = None) -> Response:
         same: what the tag is of, where `message` also tells the time; else that itself.
     """
     body = codec.canonical_json(message)
-    digest = _digest(body if same is None else codec.canonical_json(same))
+    digest = digest_of(body if same is None else codec.canonical_json(same))
     return Response(body, headers={"ETag": f'"{version}-{digest}"'}, media_type="application/json")
 
 
@@ -53,7 +53,8 @@ def say_tags(operation: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _digest(body: bytes) -> str:
+def digest_of(body: bytes) -> str:
+    """What a tag is made of: of these bytes alone."""
     return codec.digest(body)[:32]
 
 
@@ -92,7 +93,9 @@ class _Tagging:
 
     def _tag(self, start: Message, message: Message) -> Message:
         headers = MutableHeaders(raw=start["headers"])
-        tag = headers.setdefault("ETag", f'"{_digest(message.get("body", b""))}"')
+        tag = headers.get("ETag")
+        if tag is None:
+            headers["ETag"] = tag = f'"{digest_of(message.get("body", b""))}"'
         if self._known.strip() != "*" and tag not in (f'"{one}"' for _, one in _TAG.findall(self._known)):
             return message
         start["status"] = 304

@@ -61,6 +61,7 @@ EXAMPLES: Mapping[str, Any] = {
     "Batch": _BATCH,
     "AssignRequest": {"release": "digits@2", "policy": {"probation_s": 300, "probation_min_requests": 20}},
     "AssignManyRequest": {"release": "digits@2", "to": "tag:lab"},
+    "DeviceSearch": {"to": "ids:pi-1,pi-2", "class": "arm64-*", "failing": False},
     "TagsRequest": {"set": {"site": "barn"}, "remove": []},
     "SampleRequest": {"for_s": 600},
     "RolloutRequest": {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from edgelift_contract import codec
 from edgelift_fleet import restored
+from edgelift_fleet.api.conditional import KEYED, carry_out, keyed
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.conditions import Conditions, answered_before, keep_answer
 from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.keeping.collect import LEAST_S, OLDER_THAN_S, collect
@@ -24,8 +25,11 @@ def keeping_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: blobs that nothing names, and what a restore left open."""
     router = operator_router(fleet, "site")
 
-    @router.post("/v1/blobs/collect", responses=answers(CollectReport, "missing-blob"))
-    def collect_blobs(
+    @router.post(
+        "/v1/blobs/collect", openapi_extra=keyed(), responses=answers(CollectReport, "missing-blob", *KEYED)
+    )
+    async def collect_blobs(
+        request: Request,
         dry_run: Annotated[bool, Query(description="Only say what would be deleted.")] = False,
         older_than_s: Annotated[
             float,
@@ -35,7 +39,7 @@ def keeping_routes(fleet: Fleet) -> APIRouter:
         """Delete blobs that no release, no assignment and nothing to go back to has named for a while, and what interrupted
         uploads left; answers counts and sizes.
         """
-        return answer(collect(fleet.db, fleet.blobs, older_than_s=older_than_s, dry_run=dry_run))
+        return await carry_out(request, b"", lambda on: _collect(fleet, on, older_than_s, dry_run=dry_run))
 
     @router.get("/v1/restored", responses=answers(RestoredView, "not-found"))
     def show_restored() -> Response:
@@ -45,18 +49,31 @@ def keeping_routes(fleet: Fleet) -> APIRouter:
         with fleet.db.read() as session:
             return answer(restored.view_restored(session))
 
-    @router.post("/v1/restored/tell", openapi_extra=takes(TellRequest), responses=answers(TellReply, "not-found"))
+    @router.post(
+        "/v1/restored/tell", openapi_extra=keyed(takes(TellRequest)),
+        responses=answers(TellReply, "not-found", *KEYED),
+    )  # fmt: skip
     async def tell_restored(request: Request) -> Response:
         """Tell devices that went on what the site says; all of them, and those that come later, when none is named."""
-        wanted = codec.decode_json(await read_body(request, MAX_OPERATOR_BYTES), TellRequest, what="request")
-        return answer(await run_in_threadpool(_tell, fleet, wanted))
+        body = await read_body(request, MAX_OPERATOR_BYTES)
+        wanted = codec.decode_json(body, TellRequest, what="request")
+        return await carry_out(request, body, lambda on: _tell(fleet, wanted, on))
 
     return router
 
 
-def _tell(fleet: Fleet, wanted: TellRequest) -> TellReply:
+def _tell(fleet: Fleet, wanted: TellRequest, on: Conditions) -> TellReply:
     with fleet.db.write(SITE) as session:
+        on.begin(session)
         made = restored.tell_anew(session, wanted.devices)
+        on.end(session, made)
     for device in made.told:
         fleet.changes.announce(device)
+    return made
+
+
+def _collect(fleet: Fleet, on: Conditions, older_than_s: float, *, dry_run: bool) -> CollectReport:
+    answered_before(fleet.db, on)
+    made = collect(fleet.db, fleet.blobs, older_than_s=older_than_s, dry_run=dry_run)
+    keep_answer(fleet.db, on, made)
     return made

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import Assignment
 from edgelift_fleet import overview
-from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed
+from edgelift_fleet.api.conditional import KEYED, MATCHED, OperatorRoute, carry_out, keyed
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.media import judge_media
@@ -47,7 +47,7 @@ _OF_ASSIGN = (*_OF_DEVICE, *_OF_REVISION, "retired", "wrong-hardware-class", "ru
 def operator_router(fleet: Fleet, tag: str) -> APIRouter:
     """An empty router that lets operators in, and takes and gives what its routes' tables say."""
     check = RequireBearer(fleet.site.secret("operator-token"), name="operator token")
-    return APIRouter(tags=[tag], dependencies=[Depends(check), Depends(judge_media)])
+    return APIRouter(tags=[tag], dependencies=[Depends(check), Depends(judge_media)], route_class=OperatorRoute)
 
 
 def answer(message: Any) -> Response:
@@ -119,12 +119,15 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         wanted = codec.decode_json(body, TagsRequest, what="request")
         return await carry_out(request, body, lambda on: _tag(fleet, device, wanted, on))
 
-    @router.post("/v1/devices/{device}/mend", responses=answers(MendReply, *_OF_DEVICE))
-    def mend(device: str) -> Response:
+    @router.post(
+        "/v1/devices/{device}/mend", openapi_extra=keyed(match=True),
+        responses=answers(MendReply, *_OF_DEVICE, *MATCHED),
+    )  # fmt: skip
+    async def mend(device: str, request: Request) -> Response:
         """Make a device whole that is set apart (`faults`): what can't be read of it is dropped, its next report counts
         whatever came before, and its assignment gets a fresh revision.
         """
-        return answer(fleet.mending.mend(device))
+        return await carry_out(request, b"", lambda on: fleet.mending.mend(device, on))
 
     return router
 

@@ -8,19 +8,18 @@ from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
 from edgelift_contract.release import Release
-from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed
+from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
-from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
+from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, operator_router
 from edgelift_fleet.api.schema import answers, answers_list, takes
-from edgelift_fleet.conditions import Conditions, answered_before, version_of_release
+from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_release
 from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.keeping.named import NamedArtifacts, named_artifacts, named_blobs
@@ -59,13 +58,16 @@ def release_routes(fleet: Fleet) -> APIRouter:
             )
         return answer_page(request, page)
 
-    @router.post("/v1/releases", openapi_extra=takes(Release), responses=answers(PublishReply, *_OF_PUBLISH))
+    @router.post(
+        "/v1/releases", openapi_extra=keyed(takes(Release)), responses=answers(PublishReply, *_OF_PUBLISH, *KEYED)
+    )
     async def publish(request: Request) -> Response:
         """Publish a release: the body is its `release.json`. Refused with `blobs-wanted` while files of it are not here,
         `missing` naming them: send those, then this again. The same again changes nothing, and mends what is damaged.
         """
-        release = parse_release_file(await read_body(request, MAX_RELEASE_BYTES))
-        return answer(await run_in_threadpool(fleet.publishing.publish, release))
+        body = await read_body(request, MAX_RELEASE_BYTES)
+        release = parse_release_file(body)
+        return await carry_out(request, body, lambda on: _publish(fleet, release, on))
 
     @router.get("/v1/releases/{name}/{version}", responses=answers(ReleaseDetail, *_OF_RELEASE))
     def release(name: str, version: str) -> Response:
@@ -106,6 +108,14 @@ def release_routes(fleet: Fleet) -> APIRouter:
         return await carry_out(request, b"", lambda on: _delete(fleet, f"{name}@{version}", on))
 
     return router
+
+
+def _publish(fleet: Fleet, release: Release, on: Conditions) -> PublishReply:
+    """In several steps, each of which may come again: what broke off in between is done by asking once more."""
+    answered_before(fleet.db, on)
+    made = fleet.publishing.publish(release)
+    keep_answer(fleet.db, on, made)
+    return made
 
 
 def _blobs_of(fleet: Fleet, release: str) -> set[str]:

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from edgelift_contract import codec
-from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed
+from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed, unkeyed
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
@@ -62,7 +62,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/rollouts/preview",
-        openapi_extra=takes(RolloutRequest),
+        openapi_extra=unkeyed("Nothing is changed.", takes(RolloutRequest)),
         responses=answers(RolloutPreview, *_OF_PREVIEW),
     )
     async def preview(request: Request) -> Response:

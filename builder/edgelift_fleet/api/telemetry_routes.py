@@ -6,16 +6,17 @@ import time
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import LatencyPhase
+from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed
 from edgelift_fleet.api.declared import refusals
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.conditions import Conditions, version_of_device
 from edgelift_fleet.db import ROWS
 from edgelift_fleet.devices import get_device
 from edgelift_fleet.fleet import Fleet
@@ -95,14 +96,14 @@ def telemetry_routes(fleet: Fleet) -> APIRouter:
             return answer(gauges.steps(session, device, began, ended, step or ended - began))
 
     @router.post(
-        "/v1/devices/{device}/sample", openapi_extra=takes(SampleRequest),
-        responses=answers(SampleReply, *_OF_DEVICE, "conflict"),
+        "/v1/devices/{device}/sample", openapi_extra=keyed(takes(SampleRequest), match=True),
+        responses=answers(SampleReply, *_OF_DEVICE, "conflict", *MATCHED),
     )  # fmt: skip
     async def sample(device: str, request: Request) -> Response:
         """Keep what the device sends from now on at full resolution, longer than others'."""
         body = await read_body(request, MAX_OPERATOR_BYTES)
         wanted = codec.decode_json(body, SampleRequest, what="request")
-        return answer(await run_in_threadpool(_sample, fleet, device, wanted.for_s))
+        return await carry_out(request, body, lambda on: _sample(fleet, device, wanted.for_s, on))
 
     @router.get("/v1/telemetry", response_class=StreamingResponse, responses=_LINES)
     def telemetry(
@@ -123,9 +124,14 @@ def telemetry_routes(fleet: Fleet) -> APIRouter:
     return router
 
 
-def _sample(fleet: Fleet, device: str, for_s: float) -> SampleReply:
+def _sample(fleet: Fleet, device: str, for_s: float, on: Conditions) -> SampleReply:
     with fleet.db.write(ROWS) as session:
-        return samples.sample(session, device, for_s)
+        on.begin(session)
+        get_device(session, device)
+        on.match(version_of_device(session, device))
+        made = samples.sample(session, device, for_s)
+        on.end(session, made)
+        return made
 
 
 def _span(start: float | None, end: float | None, step_s: float) -> tuple[float, float]:

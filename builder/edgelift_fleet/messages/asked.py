@@ -19,4 +19,6 @@ SelectorText = Annotated[str, Meta(max_length=MAX_SELECTOR)]
 SampleSeconds = Annotated[float, Meta(gt=0, le=MAX_SAMPLE_S)]
 TagsToSet = Annotated[dict[Word, Line], Meta(max_length=MAX_TAGS)]
 TagKeys = Annotated[list[Word], Meta(max_length=MAX_TAGS)]
+#: Tags that a list of devices is filtered by, as `key` or `key=value`.
+TagFilters = Annotated[list[Annotated[str, Meta(max_length=512)]], Meta(max_length=64)]
 DeviceNames = Annotated[list[Word], Meta(max_length=10_000)]

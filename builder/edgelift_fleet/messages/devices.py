@@ -10,7 +10,7 @@ from edgelift_contract.assignment import Policy
 from edgelift_contract.bounds import Word
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent
-from edgelift_fleet.messages.asked import ReleaseText, SelectorText, TagKeys, TagsToSet
+from edgelift_fleet.messages.asked import ReleaseText, SelectorText, TagFilters, TagKeys, TagsToSet
 from edgelift_fleet.messages.telemetry import SwapView, VersionLatency
 
 
@@ -79,6 +79,30 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     duplicates: list[SpeakerView] = []
     faults: list[FaultView] = []
     doubts: list[FaultView] = []
+
+
+class DeviceSearch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which devices, as the filters of their list say it in an address; all that is given must hold.
+
+    Attributes:
+        to: a selector, which may list ten thousand ids.
+        hardware_class: or a pattern of it; `class` in JSON.
+        tag: each a tag, or `key=value`; every one must be there.
+        release: a slot serves it, as `digits@2`, or the model.
+        failing: a slot could not take what it should run.
+        online: it is there.
+        duplicate: several devices speak under its id.
+        faulty: it is set apart.
+    """
+
+    to: SelectorText = ""
+    hardware_class: Word = msgspec.field(default="", name="class")
+    tag: TagFilters = []
+    release: ReleaseText = ""
+    failing: bool | None = None
+    online: bool | None = None
+    duplicate: bool | None = None
+    faulty: bool | None = None
 
 
 class DeviceCounts(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract import codec
 from edgelift_contract.bundle import BUNDLE_ABILITY
 from edgelift_contract.errors import CODES, ContractError, DeviceError
 from edgelift_contract.ids import Name
@@ -193,13 +194,13 @@ def load_profile(path: Path) -> Profile:
     if not path.exists() and path.parent == Path() and shipped.exists():
         path = shipped
     try:
-        profile = msgspec.convert(tomllib.loads(path.read_text("utf-8-sig")), Profile)
+        profile = codec.convert(tomllib.loads(path.read_text("utf-8-sig")), Profile, what=f"profile {path}")
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
         raise ContractError("not-found", f"There is no profile {path}.", hint=f"Shipped ones: {known}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DeviceError("bad-config", f"The profile {path} cannot be read: {error}.") from error
-    except ValueError as error:  # msgspec's and tomllib's alike
+    except tomllib.TOMLDecodeError as error:
         raise ContractError("malformed", f"The profile {path} is not valid: {error}.") from error
     if profile.schema != Profile.SCHEMA:
         raise ContractError(

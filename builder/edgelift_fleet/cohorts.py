@@ -6,15 +6,16 @@ patterns of texts that mind upper and lower case) is judged here, over the devic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_fleet.devices import LastSeen, is_online
-from edgelift_fleet.rows import read_row
 from edgelift_fleet.selector import And, Not, Or, Tree, parse_selector
 from edgelift_fleet.selector_terms import All, Class, Fact, IdPattern, Ids, Runs, Tag, matches
 from edgelift_fleet.tables import DeviceRow, SlotStateRow, TagRow
@@ -46,11 +47,9 @@ def select_ids(session: Session, selector: str) -> list[str]:
         ContractError: `bad-id`.
     """
     where, rest = split(parse_selector(selector))
-    ids = list(session.scalars(sa.select(DeviceRow.id).where(where).order_by(DeviceRow.id)))
-    if rest is None:
-        return ids
-    kept = among(session, rest, frozenset(ids), where)
-    return [device for device in ids if device in kept]
+    if rest is not None:
+        return sorted(among(session, rest, where))
+    return list(session.scalars(sa.select(DeviceRow.id).where(where).order_by(DeviceRow.id)))
 
 
 def select_members(session: Session, selector: str, seen: LastSeen, now: float) -> list[Member]:
@@ -68,7 +67,7 @@ def select_members(session: Session, selector: str, seen: LastSeen, now: float) 
     where, rest = split(parse_selector(selector))
     rows = session.execute(sa.select(*_COLUMNS).where(where).order_by(DeviceRow.id)).all()
     if rest is not None:
-        kept = among(session, rest, frozenset(row.id for row in rows), where)
+        kept = among(session, rest, where)
         rows = [row for row in rows if row.id in kept]
     return [Member(row.id, row.hardware_class, row.timezone, is_online(row, seen.of(row)[0], now)) for row in rows]
 
@@ -142,20 +141,20 @@ def _like(column: sa.orm.InstrumentedAttribute[str], pattern: str) -> Where:
     return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
 
 
-def among(session: Session, tree: Tree, universe: frozenset[str], where: Where) -> Set[str]:
-    """Those of `universe`, which is what `where` means, that `tree` means, by a fixed number of statements."""
-    facts: dict[str, dict[str, Any]] = {}
-    if any(isinstance(term, Fact) for term in _terms(tree)):
+def among(session: Session, tree: Tree, where: Where) -> Set[str]:
+    """Of the devices that `where` means, those that `tree` means, by a fixed number of statements."""
+    compared = {term for term in _terms(tree) if isinstance(term, Fact)}
+    if compared:
         rows = session.execute(sa.select(DeviceRow.id, DeviceRow.facts).where(where))
-        told = (
-            (device, read_row(text, dict[str, Any], owner=device, what="facts", into=[])) for device, text in rows
-        )
-        facts = {device: found or {} for device, found in told}  # who can't be read tells nothing
+        told = {row[0]: row[1] for row in rows}
+        universe, held = frozenset(told), _held(compared, told)
+    else:
+        universe, held = frozenset(session.scalars(sa.select(DeviceRow.id).where(where))), {}
 
     def of_term(term: Tree) -> Set[str]:
         match term:
             case Fact():
-                return {device for device, found in facts.items() if term.holds(found)}
+                return held[term]
             case Tag(key, str(value), True):
                 rows = session.execute(sa.select(TagRow.device, TagRow.value).where(TagRow.key == key))
                 return {device for device, text in rows if matches(value, text)}
@@ -164,6 +163,37 @@ def among(session: Session, tree: Tree, universe: frozenset[str], where: Where) 
         return frozenset(session.scalars(sa.select(DeviceRow.id).where(_where(term))))
 
     return _combine(tree, universe, of_term)
+
+
+def _held(terms: Set[Fact], facts: Mapping[str, str]) -> dict[Fact, Set[str]]:
+    """Term → the devices of which it holds. Of each body only the facts that are compared are read, and what many boards
+    have alike is compared once; who can't be read tells nothing.
+    """
+    told = _decoder(tuple(sorted({term.name for term in terms})))
+    held: dict[Fact, set[str]] = {term: set() for term in terms}
+    known: dict[tuple[Fact, Any], bool] = {}
+    for device, text in facts.items():
+        try:
+            found = told.decode(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+        for term, mine in held.items():
+            value = getattr(found, term.name)
+            key = (term, value) if isinstance(value, (str, int, float)) else None
+            holds = known.get(key) if key is not None else None
+            if holds is None:
+                holds = term.holds({term.name: value})
+                if key is not None:
+                    known[key] = holds
+            if holds:
+                mine.add(device)
+    return dict(held)
+
+
+@lru_cache(maxsize=32)
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    kind = msgspec.defstruct("Told", [(name, Any, None) for name in names])
+    return msgspec.json.Decoder(kind)
 
 
 def _combine(tree: Tree, universe: frozenset[str], of_term: Callable[[Tree], Set[str]]) -> Set[str]:

@@ -7,7 +7,6 @@ what can't be read) is judged here over the devices that the rest leaves, by a f
 from __future__ import annotations
 
 import time
-from collections.abc import Set
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -18,7 +17,8 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_fleet.assignments import has_failed_at
 from edgelift_fleet.cohorts import Where, among, split
-from edgelift_fleet.devices import LastSeen, is_there
+from edgelift_fleet.db import among as one_of
+from edgelift_fleet.devices import LastSeen, is_there, was_there
 from edgelift_fleet.numbering import revisions_spent
 from edgelift_fleet.rows import is_readable, read_row
 from edgelift_fleet.selector import And, Tree, parse_selector
@@ -27,6 +27,7 @@ from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, Teleme
 
 #: In a last update's JSON: it may have failed. Quotes inside a text are escaped, so no message looks like this.
 _FAILED = tuple(f'%"outcome":"{outcome}"%' for outcome in ("refused", "rolled-back", "inconsistent"))
+_COMMITTED = '%"outcome":"committed"%'
 
 
 @dataclass(frozen=True)
@@ -76,71 +77,64 @@ def _term(kind: str, text: str) -> Tree:
 ALL = DeviceFilter()
 
 
-@dataclass(frozen=True)
-class ChosenDevices:
-    """The devices that a filter means: those of `where`, and of them only `kept` unless that is None."""
-
-    where: Where
-    kept: Set[str] | None = None
-
-    def has(self, device: str) -> bool:
-        """Is the device, which is one of `where`, meant?"""
-        return self.kept is None or device in self.kept
-
-
-def choose(session: Session, seen: LastSeen, asked: DeviceFilter) -> ChosenDevices:
-    """The devices that `asked` means now.
+def choose(session: Session, seen: LastSeen, asked: DeviceFilter) -> Where:
+    """The devices that `asked` means now: what had to be judged here is in it by its ids, so that the database counts and
+    cuts pages whatever was asked.
 
     Raises:
         ContractError: `bad-id`.
     """
     where, rest = split(asked.tree())
-    judged = [judge for judge in (asked.failing, asked.online, asked.duplicate, asked.faulty) if judge is not None]
-    if rest is None and not judged:
-        return ChosenDevices(where)
-    kept: Set[str] = frozenset(session.scalars(sa.select(DeviceRow.id).where(where)))
     if rest is not None:
-        kept = among(session, rest, frozenset(kept), where)
-    for wanted, those in (
-        (asked.failing, failing), (asked.online, online), (asked.duplicate, duplicates), (asked.faulty, faulty)
+        where = sa.and_(where, one_of(session, DeviceRow.id, among(session, rest, where)))
+    for wanted, judge in (
+        (asked.failing, failing), (asked.duplicate, duplicates), (asked.online, online), (asked.faulty, faulty)
     ):  # fmt: skip
         if wanted is not None:
-            found = those(session, seen, where)
-            kept = kept & found if wanted else kept - found
-    return ChosenDevices(where, kept)
+            found = judge(session, seen, where)
+            where = sa.and_(where, found if wanted else sa.not_(found))
+    return where
 
 
-def failing(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
+def failing(session: Session, _seen: LastSeen, where: Where) -> Where:
     """Devices with a slot that could not take what it should run, and still should."""
     query = sa.select(SlotStateRow, AssignmentRow.body).join(DeviceRow, DeviceRow.id == SlotStateRow.device)
     query = query.join(AssignmentRow, AssignmentRow.device == SlotStateRow.device).where(where)
     may_have = sa.or_(*(SlotStateRow.last_update.like(pattern) for pattern in _FAILED))
     found = set()
-    for slot, body in session.execute(query.where(may_have)):
+    # Most have committed: that is the one pattern that most rows are looked through for.
+    for slot, body in session.execute(query.where(SlotStateRow.last_update.not_like(_COMMITTED), may_have)):
         assigned = read_row(body, Assignment, owner=slot.device, what="assignment", into=[])
         wanted = assigned.slots.get(slot.slot) if assigned else None
         if wanted is not None and has_failed_at(slot, wanted):
             found.add(slot.device)
-    return found
+    return one_of(session, DeviceRow.id, found)
 
 
-def online(session: Session, seen: LastSeen, where: Where) -> Set[str]:
+def online(session: Session, seen: LastSeen, where: Where) -> Where:
     """Devices that are there, also by what has not been written down yet."""
     now, lately = time.time(), seen.unwritten()
-    columns = (DeviceRow.id, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at)
-    return {
+    written = was_there(now)
+    columns = (DeviceRow.id, DeviceRow.presence_online, DeviceRow.gone_at)
+    since = (
+        sa.select(*columns).where(where, sa.not_(written), one_of(session, DeviceRow.id, lately))
+        if lately
+        else None
+    )
+    found = {
         device
-        for device, last_seen, presence_online, gone_at in session.execute(sa.select(*columns).where(where))
-        if is_there(presence_online, gone_at, max(last_seen, lately.get(device, 0.0)), now)
+        for device, presence_online, gone_at in (session.execute(since) if since is not None else ())
+        if is_there(presence_online, gone_at, lately[device], now)
     }
+    return sa.or_(written, one_of(session, DeviceRow.id, found)) if found else written
 
 
-def duplicates(_session: Session, seen: LastSeen, _where: Where) -> Set[str]:
+def duplicates(session: Session, seen: LastSeen, _where: Where) -> Where:
     """Ids under which several devices speak."""
-    return seen.sightings.doubled()
+    return one_of(session, DeviceRow.id, seen.sightings.doubled())
 
 
-def faulty(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
+def faulty(session: Session, _seen: LastSeen, where: Where) -> Where:
     """Devices of which a list shows faults or doubts."""
     query = sa.select(
         DeviceRow.id, DeviceRow.facts, DeviceRow.revision_seen, AssignmentRow.revision, AssignmentRow.body
@@ -161,4 +155,4 @@ def faulty(session: Session, _seen: LastSeen, where: Where) -> Set[str]:
         if not is_readable(body, UpdateReport):
             found.add(device)
     doubted = sa.select(TelemetryDoubtRow.device).join(DeviceRow, DeviceRow.id == TelemetryDoubtRow.device)
-    return found | set(session.scalars(doubted.where(where)))
+    return one_of(session, DeviceRow.id, found | set(session.scalars(doubted.where(where))))

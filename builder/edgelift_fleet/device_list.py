@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract.ids import check_device_id
 from edgelift_fleet import telemetry
 from edgelift_fleet.cohorts import Where
-from edgelift_fleet.device_filter import ALL, ChosenDevices, DeviceFilter, choose, failing, online
+from edgelift_fleet.device_filter import ALL, DeviceFilter, choose, duplicates, failing, online
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import DeviceCounts, DeviceSummary
 from edgelift_fleet.overview import summary
@@ -38,46 +37,36 @@ def list_devices(
         ContractError: `bad-id`, `malformed`.
     """
     order = order_of(wish.sort, SORTS, DeviceRow.id, "id")
-    chosen = choose(session, seen, asked)
-    query = sa.select(DeviceRow.id).where(chosen.where).order_by(*order.clauses())
+    where = choose(session, seen, asked)
+    query = sa.select(DeviceRow.id).where(where).order_by(*order.clauses())
     if wish.after:
         query = query.where(order.after(session, check_device_id(wish.after), f"device {wish.after!r}"))
-    if chosen.kept is None:
-        found = list(session.scalars(query.limit(wish.most + 1)))
-    else:
-        found = [device for device in session.scalars(query) if device in chosen.kept]
-    ids, more = cut(wish, found)
-    return Page(
-        _summaries(session, seen, ids, chosen.where), _total(session, chosen), ids[-1] if more and ids else ""
-    )
+    ids, more = cut(wish, list(session.scalars(query.limit(wish.most + 1))))
+    return Page(_summaries(session, seen, ids, where), _number(session, where), ids[-1] if more and ids else "")
 
 
 def count_devices(session: Session, seen: LastSeen, asked: DeviceFilter = ALL) -> DeviceCounts:
-    """How many devices `asked` means, and how many of them are what. Raises ContractError `bad-id`."""
-    chosen = choose(session, seen, asked)
-    of_class = sa.select(DeviceRow.id, DeviceRow.hardware_class).where(chosen.where)
-    classes = {device: name for device, name in session.execute(of_class) if chosen.has(device)}
-    slots = sa.select(SlotStateRow.device, SlotStateRow.model, SlotStateRow.version)
-    slots = slots.join(DeviceRow, DeviceRow.id == SlotStateRow.device).where(
-        chosen.where, SlotStateRow.artifact != ""
-    )
-    serving = Counter(
-        f"{model}@{version}" for device, model, version in session.execute(slots) if device in classes
-    )
+    """How many devices `asked` means, and how many of them are what: counted by the database. Raises ContractError
+    `bad-id`.
+    """
+    where = choose(session, seen, asked)
+    of_class = sa.select(DeviceRow.hardware_class, sa.func.count()).where(where).group_by(DeviceRow.hardware_class)
+    by_class = {str(row[0]): int(row[1]) for row in session.execute(of_class)}
+    slots = sa.select(SlotStateRow.model, SlotStateRow.version, sa.func.count())
+    slots = slots.join(DeviceRow, DeviceRow.id == SlotStateRow.device).where(where, SlotStateRow.artifact != "")
+    serving = session.execute(slots.group_by(SlotStateRow.model, SlotStateRow.version))
     return DeviceCounts(
-        total=len(classes),
-        online=len(online(session, seen, chosen.where) & classes.keys()),
-        failing=len(failing(session, seen, chosen.where) & classes.keys()),
-        duplicates=len(seen.sightings.doubled() & classes.keys()),
-        by_class=dict(sorted(Counter(classes.values()).items())),
-        by_release=dict(sorted(serving.items())),
+        total=sum(by_class.values()),
+        online=_number(session, where, online(session, seen, where)),
+        failing=_number(session, where, failing(session, seen, where)),
+        duplicates=_number(session, where, duplicates(session, seen, where)),
+        by_class=dict(sorted(by_class.items())),
+        by_release=dict(sorted((f"{m}@{v}", number) for m, v, number in serving)),
     )
 
 
-def _total(session: Session, chosen: ChosenDevices) -> int:
-    if chosen.kept is not None:
-        return len(chosen.kept)
-    return session.scalar(sa.select(sa.func.count()).select_from(DeviceRow).where(chosen.where)) or 0
+def _number(session: Session, *where: Where) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(DeviceRow).where(*where)) or 0
 
 
 def _summaries(session: Session, seen: LastSeen, ids: Sequence[str], where: Where) -> list[DeviceSummary]:

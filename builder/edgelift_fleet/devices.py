@@ -212,3 +212,11 @@ def is_there(presence_online: bool, gone_at: float, last_seen: float, now: float
     # What lies in the future was dated by a clock that has been set back since: it says nothing.
     after_good_bye = last_seen > gone_at or gone_at > now
     return presence_online or (after_good_bye and abs(now - last_seen) < GONE_AFTER_S)
+
+
+def was_there(now: float) -> sa.ColumnElement[bool]:
+    """`is_there` of what is written of a device, for a WHERE."""
+    row = DeviceRow
+    after_good_bye = sa.or_(row.last_seen > row.gone_at, row.gone_at > now)
+    lately = sa.and_(row.last_seen > now - GONE_AFTER_S, row.last_seen < now + GONE_AFTER_S)
+    return sa.or_(row.presence_online, sa.and_(after_good_bye, lately))

@@ -84,6 +84,8 @@ def misread(error: Exception, kind: Any, value: Any, *, what: str) -> ContractEr
 
 
 def _malformed(error: Exception, data: bytes, kind: Any, what: str, decode: Any) -> ContractError:
+    if not data.strip():
+        return ContractError("malformed", f"The {what} is empty.")
     try:
         value = decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

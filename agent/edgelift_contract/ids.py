@@ -44,7 +44,7 @@ def check_device_id(text: str) -> str:
     reason = f"contains {wrong!r}" if wrong else f"has {len(text)} characters"
     raise ContractError(
         "bad-id",
-        f"The device id {text!r} {reason}.",
+        f"The device id {text[:80]!r} {reason}.",
         hint="Use 1 to 64 of a-z, 0-9 and '-': the id becomes part of MQTT topics and URLs.",
     )
 

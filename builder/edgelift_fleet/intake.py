@@ -45,11 +45,21 @@ class _Named(msgspec.Struct):
     device: str
 
 
+#: What stands in a device's place in an address of the API that can be read.
+RESERVED = ("counts",)
+
+
 def device_of(enrolment: bytes) -> str:
     """Who introduces itself; raises ContractError as `Intake.enrol`."""
     # The name is judged first: "contains '/'" helps more than a regular expression that doesn't match.
     named = codec.decode_json(enrolment, _Named, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
-    return check_device_id(named.device)
+    device = check_device_id(named.device)
+    if device in RESERVED:
+        raise ContractError(
+            "bad-id", f"No device can be called {device!r}: the API has something else there.",
+            hint="Give the device another id.",
+        )  # fmt: skip
+    return device
 
 
 class Message(NamedTuple):

@@ -65,7 +65,7 @@ SAID: list[tuple[str, str, str]] = [
 WHOLE: list[tuple[bytes, str, str]] = [
     (b"{}", "the field `needed` is missing", "Give a whole number at least 1."),
     (b"[]", "it is a list, not an object", "Give an object."),
-    (b"", "it ends too early", ""), (b'{"needed": ', "it ends too early", ""),
+    (b'{"needed": ', "it ends too early", ""),
     (b'{"needed": 1,}', "it is not JSON: trailing comma in object (byte 13)", ""),
     (b'{"needed": 1, "inner": {"name": "\xff"}}', "it is not UTF-8 text", ""),
 ]  # fmt: skip
@@ -88,6 +88,10 @@ def test_a_field_that_is_wrong_is_told_with_its_bounds(text: str, wrong: str, hi
 def test_what_is_no_message_at_all(data: bytes, wrong: str, hint: str) -> None:
     error = refusal(data)
     assert error.message.startswith(f"The request is not valid: {wrong}") and error.hint == hint
+
+
+def test_nothing_at_all_is_called_so() -> None:
+    assert refusal(b"").message == refusal(b" \n").message == "The request is empty."
 
 
 def test_plain_objects_and_message_pack_are_told_alike() -> None:

@@ -104,6 +104,8 @@ def of_every_route(refused: Refused) -> None:
 
 def malformed_by_query(refused: Refused, operation: Operation) -> None:
     odd = [one["name"] for one in operation.parameters if one["in"] == "query"]
+    if operation.side == "operators":
+        odd.append("nothing")  # no operation has it
     for name in odd:
         answer = refused.declared.ask(operation, f"{operation.place()}?{name}={'x' * 5000}")
         if answer.status_code == 400 and answer.json()["code"] == "malformed":
@@ -307,6 +309,12 @@ def test_every_declared_refusal_happens_and_no_other(refused: Refused, tmp_path:
 
 
 def _unasked(operation: Operation) -> set[str]:
-    """Of a path alone nothing is malformed but for a database's reasons; an address is too large for a connection alone."""
-    asked = operation.takes or any(one["in"] == "query" for one in operation.parameters)
+    """Of a device's path alone nothing is malformed but for a database's reasons; an address is too large for a connection
+    alone.
+    """
+    asked = (
+        operation.side == "operators"
+        or operation.takes
+        or any(one["in"] == "query" for one in operation.parameters)
+    )
     return (set() if asked else {"malformed"}) | (set() if "413" in operation.answers else {"too-large"})

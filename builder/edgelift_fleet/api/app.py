@@ -25,6 +25,7 @@ from edgelift_fleet.api.operator_routes import operator_routes
 from edgelift_fleet.api.polls import Polls
 from edgelift_fleet.api.release_routes import release_routes
 from edgelift_fleet.api.rollout_routes import rollout_routes
+from edgelift_fleet.api.slashed import Slashed
 from edgelift_fleet.api.telemetry_routes import telemetry_routes
 from edgelift_fleet.fleet import Fleet
 
@@ -53,20 +54,16 @@ def make_app(fleet: Fleet) -> ASGIApp:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.include_router(device_list_routes(fleet))
-    app.include_router(operator_routes(fleet))
-    app.include_router(release_routes(fleet))
-    app.include_router(blob_routes(fleet))
-    app.include_router(code_routes())
-    app.include_router(bundle_routes(fleet))
-    app.include_router(rollout_routes(fleet))
-    app.include_router(telemetry_routes(fleet))
-    app.include_router(keeping_routes(fleet))
-    app.include_router(name_routes(fleet))
+    routers = [
+        device_list_routes(fleet), operator_routes(fleet), release_routes(fleet), blob_routes(fleet), code_routes(),
+        bundle_routes(fleet), rollout_routes(fleet), telemetry_routes(fleet), keeping_routes(fleet), name_routes(fleet),
+    ]  # fmt: skip
+    for router in routers:
+        app.include_router(router)
     routes = device_routes(fleet)
     paths = device_paths(routes)
-    add_error_handlers(app, methods_of(app, paths))
+    add_error_handlers(app, methods_of(routers, paths))
     add_document(app, paths, SCHEMES)
     polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of, fleet.staying)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
-    return Headed(Marked(DeviceSide(routes, polls, bearer, rest=Tagged(app))))
+    return Headed(Marked(Slashed(DeviceSide(routes, polls, bearer, rest=Tagged(app)))))

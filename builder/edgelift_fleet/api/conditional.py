@@ -89,14 +89,17 @@ def conditions_of(request: Request, body: bytes) -> Conditions:
     Raises:
         ContractError: `malformed` for a header that is none.
     """
-    key = request.headers.get("idempotency-key", "")
-    if "idempotency-key" in request.headers and not _KEY.match(key):
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) > 1:
+        raise ContractError("malformed", "The Idempotency-Key comes twice.", hint="Give the request one.")
+    if keys and not _KEY.match(keys[0]):
         raise ContractError(
             "malformed", "The Idempotency-Key is not 1 to 255 printable characters without spaces."
         )
+    key = keys[0] if keys else ""
     seen: tuple[str, ...] = ()
-    if (header := request.headers.get("if-match")) is not None:
-        tags = read_tags(header)
+    if headers := request.headers.getlist("if-match"):
+        tags = read_tags(", ".join(headers))
         if tags is None:
             raise ContractError(
                 "malformed", "The If-Match names no ETag.", hint='Write the ETag as it came, in "".'

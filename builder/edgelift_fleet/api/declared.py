@@ -45,8 +45,9 @@ STATUS: Mapping[str, int] = {
 _ALWAYS = FAULTS | {"not-authorised", "busy", "disk-full"}
 _WITH_BODY = frozenset({"malformed", "too-large"})
 _WITH_PARAMETERS = frozenset({"malformed"})
-#: Operators' tools say what they send and what they take; devices send JSON alone.
-_OF_OPERATORS = frozenset({"not-acceptable"})
+#: Operators' tools say what they send and what they take; devices send JSON alone. A name that an address can't have is
+#: refused to operators.
+_OF_OPERATORS = frozenset({"not-acceptable", "malformed"})
 _OF_OPERATORS_WITH_BODY = frozenset({"wrong-media-type"})
 
 

@@ -5,11 +5,11 @@ what neither knows: each refusal with its body, the form of what stands in paths
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -50,17 +50,18 @@ def add_document(app: FastAPI, paths: dict[str, dict[str, Any]], schemes: dict[s
     app.add_route(PLACE, document, methods=["GET"], include_in_schema=False)
 
 
-def methods_of(app: FastAPI, paths: dict[str, dict[str, Any]]) -> dict[str, set[str]]:
+def methods_of(routers: Iterable[APIRouter], paths: dict[str, dict[str, Any]]) -> dict[str, set[str]]:
     """Path → its methods in small letters, on both sides.
 
     Args:
-        app: of the operators' side, with all its routes.
+        routers: of the operators' side.
         paths: path → method → operation, of the devices' side.
     """
-    found = {path: set(item) for path, item in paths.items()}
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            found.setdefault(route.path, set()).update(method.lower() for method in route.methods or ())
+    found = {path: set(item) for path, item in paths.items()} | {PLACE: {"get"}}
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                found.setdefault(route.path, set()).update(method.lower() for method in route.methods or ())
     return found
 
 

@@ -69,7 +69,7 @@ class Tagged:
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        known = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
+        known = b", ".join(value for name, value in scope["headers"] if name == b"if-none-match")
         await self._app(scope, receive, _Tagging(known.decode("latin-1"), send))
 
 

@@ -15,6 +15,7 @@ from edgelift_fleet.api.conditional import KEYED, MATCHED, OperatorRoute, carry_
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.media import judge_media
+from edgelift_fleet.api.misasked import judge_query
 from edgelift_fleet.api.schema import answers, takes
 from edgelift_fleet.bulk import assign_many
 from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_device
@@ -47,7 +48,8 @@ _OF_ASSIGN = (*_OF_DEVICE, *_OF_REVISION, "retired", "wrong-hardware-class", "ru
 def operator_router(fleet: Fleet, tag: str) -> APIRouter:
     """An empty router that lets operators in, and takes and gives what its routes' tables say."""
     check = RequireBearer(fleet.site.secret("operator-token"), name="operator token")
-    return APIRouter(tags=[tag], dependencies=[Depends(check), Depends(judge_media)], route_class=OperatorRoute)
+    judges = [Depends(check), Depends(judge_media), Depends(judge_query)]
+    return APIRouter(tags=[tag], dependencies=judges, route_class=OperatorRoute)
 
 
 def answer(message: Any) -> Response:

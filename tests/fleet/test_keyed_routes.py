@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from edgelift_contract.bundle import BUNDLE_ABILITY
 from edgelift_fleet.api.conditional import NO_KEY, OperatorRoute, keyed, unkeyed
 from edgelift_fleet.db import SITE
+from edgelift_fleet.restored import Restored, note_restored
 from edgelift_fleet.tables import BundleRow, ReleaseRow, TelemetrySampleRow
 from tests.fleet.conftest import both_engines
 from tests.fleet.declared_answers import Declared, declared_api
@@ -50,6 +51,9 @@ def succeeding(declared: Declared) -> Iterator[tuple[str, dict[str, str], Any]]:
     yield "unretire_release", {"version": "3"}, None
     yield "delete_release", {"version": "3"}, None
     yield "collect_blobs", {}, None
+    with boards.db.write(SITE) as session:
+        note_restored(session, Restored(backup="b", made_at=1.0, restored_at=2.0, holds=True))
+    yield "tell_restored", {}, {}
 
 
 @both_engines

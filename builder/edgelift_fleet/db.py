@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ __all__ = [
     "device_scope",
     "devices_scope",
     "insert_new",
+    "insert_rows",
     "name_of",
 ]
 
@@ -289,3 +291,18 @@ def insert_new(session: Session, table: type[Base], rows: list[dict[str, Any]]) 
             lite_insert(plain).on_conflict_do_nothing(), rows, execution_options=counted
         )
     return max(0, getattr(result, "rowcount", 0))
+
+
+def insert_rows(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of which each has every one of the same columns; their values are what the driver takes as it is.
+
+    By the driver's own statement: SQLAlchemy's way of handing over each value is a tenth of what a window costs.
+    """
+    if not rows:
+        return
+    dialect, names = session.get_bind().dialect, list(rows[0])
+    columns = ", ".join(map(dialect.identifier_preparer.quote, names))
+    places = ", ".join(["%s" if dialect.paramstyle in ("format", "pyformat") else "?"] * len(names))
+    name = dialect.identifier_preparer.quote(table.__tablename__)
+    values = list(map(itemgetter(*names), rows)) if len(names) > 1 else [(row[names[0]],) for row in rows]
+    session.connection().exec_driver_sql(f"INSERT INTO {name} ({columns}) VALUES ({places})", values)

@@ -143,14 +143,10 @@ class Intake:
         try:
             devices = {one.device for one in group}
             with self._db.write(devices_scope(devices)) as session:
-                reports = [one.report for one in group if isinstance(one, _Report)]
-                changed = {one.device for one in group if not isinstance(one, _Batch)}
-                known = Known(session, devices, reports, changed=changed)
                 batches = [one for one in group if isinstance(one, _Batch)]
-                for one in group:
-                    if not isinstance(one, _Batch):
-                        one.write(session, known)
-                known.finish(session)
+                others = [one for one in group if not isinstance(one, _Batch)]
+                if others:
+                    _write_each(session, others)
                 stored = telemetry.store_many(session, [one.batch for one in batches]) if batches else []
             for one, new in zip(batches, stored, strict=True):
                 one.new = new if isinstance(new, int) else 0
@@ -306,6 +302,15 @@ class _Presence:
 _KINDS: dict[str, Callable[[Intake, Message], Judged]] = {
     "enrol": _Enrolment, "report": _Report, "telemetry": _Batch, "presence": _Presence,
 }  # fmt: skip
+
+
+def _write_each(session: Session, group: Sequence[Judged]) -> None:
+    """Write what isn't telemetry, over the rows of its devices; telemetry needs none of them."""
+    reports = [one.report for one in group if isinstance(one, _Report)]
+    known = Known(session, {one.device for one in group}, reports)
+    for one in group:
+        one.write(session, known)
+    known.finish(session)
 
 
 def _same(device: str, claimed: str, what: str) -> None:

@@ -56,24 +56,16 @@ class Known:
         assigned: those that have an assignment.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        devices: Collection[str],
-        reports: Collection[Report],
-        *,
-        changed: Collection[str] = (),
-    ) -> None:
+    def __init__(self, session: Session, devices: Collection[str], reports: Collection[Report]) -> None:
         """Read what stands.
 
         Args:
             session: of a write transaction.
-            devices: whose rows; all of them.
+            devices: of whose own rows something may change, all of them; they are held from now on.
             reports: those that are to be stored.
-            changed: devices of whose own rows something may change; they are held from now on.
         """
         reporting = {report.device for report in reports}
-        hold_devices(session, {*reporting, *changed})
+        hold_devices(session, devices)
         self._devices = session.scalars(sa.select(DeviceRow).where(among(session, DeviceRow.id, devices))).all()
         self._slots: dict[str, dict[str, SlotStateRow]] = {}
         self._tags: dict[str, dict[str, str]] = {}

@@ -29,6 +29,14 @@ LOOK_BACK_S = 30.0
 #: Devices that one statement asks for; SQLite takes some thousand parameters.
 _AT_ONCE = 500
 
+_AFTER = AssignmentRow.issued_at > sa.bindparam("since", type_=sa.Double())
+_RECENT = sa.select(AssignmentRow.device, AssignmentRow.revision, AssignmentRow.issued_at).where(_AFTER)
+#: After a rollout to thousands the recent ones are all of them, for as long as nothing is assigned: rows are read only
+#: where anything moved. Whatever is assigned is stamped anew, so that the sum tells, even by a clock that is behind.
+_MOVED = sa.select(
+    sa.func.count(), sa.func.sum(AssignmentRow.issued_at - sa.bindparam("since", type_=sa.Double()))
+).where(_AFTER)
+
 
 class Latest(NamedTuple):
     """A device's newest assignment.
@@ -165,17 +173,13 @@ class Revisions:
         return found
 
     def _look_for_others(self) -> None:
-        since, issued_at = self._newest_at - LOOK_BACK_S, AssignmentRow.issued_at
-        # After a rollout to thousands these are all of them, for as long as nothing is assigned: rows are read only where
-        # anything moved. Whatever is assigned is stamped anew, so that the sum tells, even by a clock that is behind.
-        moved = sa.select(sa.func.count(), sa.func.sum(issued_at - since)).where(issued_at > since)
-        query = sa.select(AssignmentRow.device, AssignmentRow.revision, issued_at).where(issued_at > since)
+        since = self._newest_at - LOOK_BACK_S
         with self._db.read() as session:
-            number, total = session.execute(moved).one()
+            number, total = session.execute(_MOVED, {"since": since}).one()
             recent = (since, number, round(total or 0.0, 6))
             if recent == self._recent:
                 return
-            for device, revision, at in session.execute(query):
+            for device, revision, at in session.execute(_RECENT, {"since": since}):
                 self._newest_at = max(self._newest_at, at)
                 known = self._held.get(device)
                 if known is None or known.revision != revision:

@@ -176,5 +176,4 @@ def _write(session: Session, table: _Table, buckets: Mapping[BucketKey, Bucket])
         where = [plain.c[name] == sa.bindparam(f"new_{name}") for name in BucketKey._fields]
         values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in (*_SUMS, "body")}
         session.connection().execute(sa.update(plain).where(*where).values(values), rows)
-    if new:
-        session.connection().execute(sa.insert(plain), [buckets[k].row(k) for k in new])
+    insert_rows(session, table, [buckets[k].row(k) for k in new])

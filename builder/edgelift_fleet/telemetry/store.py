@@ -22,14 +22,13 @@ from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, SwapRecord, Window
 from edgelift_fleet.caps import KEPT, Cap, Kind
-from edgelift_fleet.db import among
+from edgelift_fleet.db import among, insert_rows
 from edgelift_fleet.tables import (
     DeviceRow,
     TelemetryGaugeRow,
     TelemetryMinuteRow,
     TelemetryNoteRow,
     TelemetryPendingRow,
-    table_of,
 )
 from edgelift_fleet.telemetry.doubts import SetAside, keep_doubts
 from edgelift_fleet.telemetry.gauges import keep_newest, pack_values
@@ -217,8 +216,7 @@ class _Rows:
             (TelemetryMinuteRow, self._minutes), (TelemetryPendingRow, keys), (TelemetryGaugeRow, self._gauges),
             (TelemetryNoteRow, self._notes),
         ):  # fmt: skip
-            if rows:
-                session.execute(sa.insert(table_of(table)), rows)
+            insert_rows(session, table, rows)
         keep_newest(session, self._newest)
         keep_doubts(session, self._doubts, self._now)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from edgelift_fleet.db import insert_rows
 from edgelift_fleet.tables import (
     TelemetryBucketRow,
     TelemetryFleetBucketRow,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Literal
 
 from starlette.requests import Request
@@ -20,6 +21,7 @@ class Delivery:
 
     def __init__(self, inbox: Inbox[Message]) -> None:
         self._inbox, self._crowding = inbox, Crowding()
+        self._settled: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()
 
     async def take(
         self, kind: Literal["report", "telemetry"], device: str, request: Request, limit_bytes: int
@@ -50,10 +52,14 @@ class Delivery:
         waiting: asyncio.Future[Outcome] = loop.create_future()
 
         def done(outcome: Outcome) -> None:
-            try:
-                loop.call_soon_threadsafe(_settle, waiting, outcome)
-            except RuntimeError:
-                pass  # the server has stopped, and nobody waits any more
+            # The loop is woken once for all that were settled before it looks: a group's outcomes come together, and each
+            # bell costs a system call and a turn at the interpreter.
+            self._settled.append((waiting, outcome))
+            if len(self._settled) == 1:
+                try:
+                    loop.call_soon_threadsafe(self._settle)
+                except RuntimeError:
+                    pass  # the server has stopped, and nobody waits any more
 
         self._inbox.put(message.device, message, len(message.data), done)
         outcome = await waiting
@@ -61,7 +67,9 @@ class Delivery:
             raise outcome
         return outcome
 
-
-def _settle(waiting: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not waiting.done():
-        waiting.set_result(outcome)
+    def _settle(self) -> None:
+        """Hand on what came by now. Whoever adds the first one after the last was taken out rings again."""
+        while self._settled:
+            waiting, outcome = self._settled.popleft()
+            if not waiting.done():
+                waiting.set_result(outcome)

@@ -159,3 +159,32 @@ def test_looks_come_at_equal_distances_and_the_next_is_said():
 def test_a_time_has_its_date_where_the_day_is_another():
     assert clock(86400.0 + 60, 86400.0) == clock(86460.0) == "00:01 UTC"
     assert clock(86400.0, 86399.0) == "1970-01-02 00:00 UTC"
+
+
+def test_as_many_offline_as_allowed_are_put_up_with_and_one_more_pauses():
+    plan = dataclasses.replace(PLAN, max_offline=1)
+    for offline, kind in ((1, Advance), (2, Pause)):
+        devices = [
+            DeviceSeen(f"d{n}", 0, "offline" if n < offline else "committed", SINCE, 900.0) for n in range(3)
+        ]
+        assert isinstance(decide(plan, seen(None, devices=devices), SOAKED), kind)
+
+
+def test_a_wave_in_which_nobody_committed_is_no_ground_to_go_on():
+    failed = [DeviceSeen(f"d{n}", 0, "failed", SINCE, 900.0) for n in range(3)]
+    plan = dataclasses.replace(PLAN, max_failures=3)
+    assert decide(plan, seen(None, devices=failed), ENDS) == Pause("Not one device of wave 1 committed.")
+    offline = [DeviceSeen(f"d{n}", 0, "offline", SINCE, 900.0) for n in range(3)]
+    nobody = frozenset(f"d{n}" for n in range(9))
+    for now in (SOAKED, 1e9):  # nothing is proven: a deadline alone proves nothing either
+        waits = decide(plan, seen(None, devices=offline, away=nobody), now)
+        assert (
+            isinstance(waits, Hold) and "Every device of wave 1 is offline" in waits.reason and waits.until == 0.0
+        )
+    proven = [DeviceSeen("d8", 0, "committed", SINCE, 900.0), *(dataclasses.replace(d, wave=1) for d in offline)]
+    at = 900.0 + plan.deadline_s
+    three = dataclasses.replace(plan, waves=(Wave(count=1), Wave(count=4), Wave(share=1.0)))
+    second = seen(None, devices=proven, away=nobody - {"d8"}, wave=1)
+    held = decide(three, second, at - 1)
+    assert isinstance(held, Hold) and held.until == at
+    assert isinstance(decide(three, second, at), Advance)

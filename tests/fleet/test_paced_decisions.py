@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from edgelift_fleet.rollout.decide import decide
 from edgelift_fleet.rollout.decisions import Advance, Finish, Hold, HoldBack, RollBack
-from edgelift_fleet.rollout.pace import Trait
+from edgelift_fleet.rollout.forecast import begins_last
+from edgelift_fleet.rollout.pace import Trait, admit, shut
 from edgelift_fleet.rollout.plan import Plan, parse_waves
 from edgelift_fleet.rollout.situation import DeviceSeen, Observations
 from edgelift_fleet.rollout.windows import is_open, open_zone, parse_window
@@ -168,3 +169,25 @@ def test_where_nobody_is_there_within_the_window_it_waits_and_says_for_whom() ->
     off = DeviceSeen("a", 0, "held", 7200, 7200)
     decision = decide(plan, seen(off, cohort="a", away=frozenset("a")), 9e4)
     assert isinstance(decision, Hold) and "Waiting for a to be there" in decision.reason
+
+
+def test_a_window_leaves_time_for_the_download_at_the_plans_bandwidth():
+    plan = Plan(ALL, windows=(parse_window("01:00-02:00"),), update_s=600.0, bandwidth_bytes_s=1e6)
+    asked = {"small": Trait("", 60_000_000), "large": Trait("", 1_200_000_000), "huge": Trait("", 9_000_000_000)}
+
+    def may(name: str, before_end_s: float) -> tuple[bool, str]:
+        found = admit(plan, [name], asked, under_way=0, starts=[], now=2 * 3600 - before_end_s)
+        return found.devices == (name,), found.waits
+
+    assert may("small", 660.0)[0] and not may("small", 659.0)[0]
+    assert may("large", 1800.0)[0] and not may("large", 1799.0)[0]  # 20 minutes and 10
+    assert "this one shuts within the 1800 s of download and probation" in may("large", 1799.0)[1]
+    assert (
+        may("huge", 2100.0)[0] and not may("huge", 2099.0)[0]
+    )  # longer than any window: in its first part, not never
+    assert shut(plan, ["small", "large"], asked, 2 * 3600 - 700.0) == ("large",)
+    unbounded = replace(plan, bandwidth_bytes_s=0.0)
+    assert shut(unbounded, ["small", "large"], asked, 2 * 3600 - 700.0) == ()
+    # A plan's forecast has it, too.
+    assert begins_last(plan, [asked["large"]], 600.0, 2 * 3600 - 1799.0) == 86400.0 + 3600.0
+    assert begins_last(plan, [asked["small"]], 600.0, 2 * 3600 - 1799.0) == 2 * 3600 - 1799.0

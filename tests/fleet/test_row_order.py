@@ -58,7 +58,7 @@ def _reports(fleet: Direct, names: Sequence[str], together: Barrier) -> None:
 def _report(name: str, number: int) -> Report:
     return Report(
         schema=1, device=name, epoch="e", sequence=number, at=1.0, agent_version=f"{number}", facts=FACTS,
-        tags={"demo": ""},
+        tags={"demo": f"{number}"},
     )  # fmt: skip
 
 

@@ -59,10 +59,20 @@ def cautions(
     told = [*_without_traffic(plan, policy, changed, lately), *_gates(plan, policy, waves, members, lately)]
     if plan.windows:
         told.append(
-            f"Windows bound when a device begins, at least {span(plan.update_s)} (its probation) before one shuts. How long "
-            f"its download takes nobody knows: an update that has begun goes on past the end of the window."
+            f"Windows bound when a device begins, at least {span(plan.update_s)} (its probation) before one shuts. "
+            f"{_download(plan)}"
         )
     return told
+
+
+def _download(plan: Plan) -> str:
+    past = "an update that has begun goes on past the end of the window."
+    if not plan.bandwidth_bytes_s:
+        return f"How long its download takes nobody knows: {past}"
+    carried = f"{plan.bandwidth_bytes_s / 1e6:g} MB a second"
+    return (
+        f"Its download is reckoned on top at the plan's bandwidth, {carried}; where its own link is slower, {past}"
+    )
 
 
 def _without_traffic(plan: Plan, policy: Policy, changed: Collection[str], lately: Lately) -> Iterator[str]:

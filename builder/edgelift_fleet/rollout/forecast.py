@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from edgelift_fleet.cohorts import Member
 from edgelift_fleet.rollout.draw import order
-from edgelift_fleet.rollout.pace import Trait, zone_of
+from edgelift_fleet.rollout.pace import Trait, takes_s, zone_of
 from edgelift_fleet.rollout.plan import Plan
 from edgelift_fleet.rollout.windows import next_open
 
@@ -55,7 +55,9 @@ def begins_last(plan: Plan, wave: Sequence[Trait], probation_s: float, at: float
     """When the last of these devices may begin at the earliest, if the first one may at `at`."""
     number, total = len(wave), sum(trait.size_bytes for trait in wave)
     largest = max(trait.size_bytes for trait in wave)
-    opened = max(next_open(plan.windows, zone_of(plan, trait.timezone), at, plan.update_s) for trait in wave)
+    opened = max(
+        next_open(plan.windows, zone_of(plan, trait.timezone), at, takes_s(plan, trait)) for trait in wave
+    )
     paced = [0.0]
     if plan.rate_per_min:
         paced.append(60 * (number - 1) / plan.rate_per_min - 1)

@@ -7,7 +7,8 @@ What a rate bounds, exactly: in any stretch of T seconds at most `rate · (T + 1
 they are asked: a device that has some of the files already takes fewer, one that is off takes them when it is back.
 How fast one device downloads is between it and the link.
 
-With maintenance windows, a device begins only where its window stays open for as long as its update takes at least. What
+With maintenance windows, a device begins only where its window stays open for as long as its update takes at least: its
+probation, and its bytes at the plan's bandwidth where it has one. What
 it was asked for and hasn't begun by then is taken back (`shut`): none begins out of its window because it was off within
 it. An update that has begun is not cut off.
 """
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 
 from edgelift_fleet.rollout.plan import Plan
-from edgelift_fleet.rollout.windows import is_open, next_open, open_zone
+from edgelift_fleet.rollout.windows import is_open, longest_s, next_open, open_zone
 
 #: A rate is held over this time at least: a rollout is looked at about once a second, seconds.
 _BURST_S = 1.0
@@ -96,9 +97,25 @@ def shut(plan: Plan, devices: Sequence[str], traits: Mapping[str, Trait], now: f
     """
     if not plan.windows:
         return ()
-    told = {device: traits.get(device, Trait()).timezone for device in devices}
-    open_in = {name: is_open(plan.windows, zone_of(plan, name), now, plan.update_s) for name in set(told.values())}
-    return tuple(device for device in devices if not open_in[told[device]])
+    asked = {device: traits.get(device, Trait()) for device in devices}
+    open_for = {
+        one: is_open(plan.windows, zone_of(plan, one.timezone), now, takes_s(plan, one))
+        for one in set(asked.values())
+    }
+    return tuple(device for device in devices if not open_for[asked[device]])
+
+
+def takes_s(plan: Plan, trait: Trait) -> float:
+    """How long an update takes at least, seconds: its probation, and its download where the plan says how many bytes a
+    second the links carry. How fast one device's own link is nobody knows beforehand.
+
+    A download counts for half at most of what the longest window has beyond the probation: one that takes longer than any
+    window begins early in one, instead of never.
+    """
+    if not plan.bandwidth_bytes_s or not plan.windows:
+        return plan.update_s
+    room_s = max(0.0, longest_s(plan.windows) - plan.update_s) / 2
+    return plan.update_s + min(trait.size_bytes / plan.bandwidth_bytes_s, room_s)
 
 
 class _Gate:
@@ -106,7 +123,7 @@ class _Gate:
 
     def __init__(self, plan: Plan, under_way: int, starts: Sequence[Begun], now: float) -> None:
         self._plan, self._now, self._under_way = plan, now, under_way
-        self._openings: dict[str, tuple[str, float]] = {}
+        self._openings: dict[Trait, tuple[str, float]] = {}
         self._devices = _Bucket(plan.rate_per_min / 60, [(s.at, 1.0) for s in starts], now)
         self._bytes = _Bucket(plan.bandwidth_bytes_s, [(s.at, float(s.size_bytes)) for s in starts], now)
 
@@ -114,7 +131,7 @@ class _Gate:
         """Why a device has to wait, and until when; empty when it may begin, which is counted."""
         plan = self._plan
         if plan.windows:
-            reason, at = self._opening(trait.timezone)
+            reason, at = self._opening(trait)
             if reason:
                 return reason, at
         if plan.concurrency and self._under_way >= plan.concurrency:
@@ -130,21 +147,22 @@ class _Gate:
         self._bytes.add(float(trait.size_bytes))
         return "", 0.0
 
-    def _opening(self, told: str) -> tuple[str, float]:
-        """Whether the window of a zone is open, looked up once a zone: a fleet has many devices and few zones."""
-        if told not in self._openings:
-            zone = zone_of(self._plan, told)
-            plan, now = self._plan, self._now
-            at = next_open(plan.windows, zone, now, plan.update_s)
+    def _opening(self, trait: Trait) -> tuple[str, float]:
+        """Whether a window is open, looked up once for all that are alike: a fleet has many devices and few zones."""
+        if trait not in self._openings:
+            zone = zone_of(self._plan, trait.timezone)
+            plan, now, need_s = self._plan, self._now, takes_s(self._plan, trait)
+            what = "probation" if need_s == plan.update_s else "download and probation"
+            at = next_open(plan.windows, zone, now, need_s)
             if at == math.inf:  # of a plan from before this was refused
                 text, at = "for ever: no window is as long as the probation", 0.0
             elif at > now and is_open(plan.windows, zone, now):
-                too_soon = f"this one shuts within the {plan.update_s:g} s of probation"
+                too_soon = f"this one shuts within the {round(need_s, 1):g} s of {what}"
                 text = f"for the next window, at {_clock(at, zone)}: {too_soon}"
             else:
                 text = f"for the window, which opens at {_clock(at, zone)}" if at > now else ""
-            self._openings[told] = text, at
-        return self._openings[told]
+            self._openings[trait] = text, at
+        return self._openings[trait]
 
 
 class _Bucket:

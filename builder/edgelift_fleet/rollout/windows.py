@@ -8,7 +8,7 @@ instants, the first time where the clock shows an hour twice; a window within th
 after it and is as long as ever.
 
 Windows that touch or overlap are one. A device begins only where its window stays open for as long as the update takes
-at least; what a download takes on top nobody knows beforehand.
+at least (`pace.takes_s`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from benchmarks.gating.naive import Sums, first_alarms
 from edgelift_fleet.rollout.gates.compare import differences
 from edgelift_fleet.rollout.gates.draws import Draws, draw
 from edgelift_fleet.rollout.gates.measure import SERIES
-from edgelift_fleet.rollout.gates.wave import Drawn, Fleet, Look, Rules, judge_wave
+from edgelift_fleet.rollout.gates.wave import Drawn, Look, Rules, WaveArrays, judge_wave
 from edgelift_fleet.simulate.noise import Noise
 
 RULES = Rules(watched=("latency",))
@@ -182,7 +182,7 @@ def plainly_well(drawn: Drawn, runs: list[dict[int, Look]], rules: Rules) -> lis
     No guess: where already so many of them differ by more than the wave does as `smallest_p` keeps in all, in every
     comparison of every look, the wave's smallest p is 1 at each look, and nothing follows from that.
     """
-    fleet = Fleet(drawn)
+    fleet = WaveArrays(drawn)
     draws = kept_draws(fleet.member, fleet.stratum, seed=drawn.seed)
     if len(draws) <= _SOME:
         return [False] * len(runs)

@@ -112,7 +112,7 @@ class WaveVerdict:
     threshold: float = 0.0
 
 
-class Fleet:
+class WaveArrays:
     """The devices of a wave and their controls as arrays.
 
     Attributes:
@@ -161,13 +161,15 @@ def judge_wave(
         return WaveVerdict(breach=False, rate=None, contrasts=(), text=text)
     if not looks:
         return WaveVerdict(breach=False, rate=rules.alpha, contrasts=(), text="not looked at yet")
-    fleet = Fleet(drawn)
+    fleet = WaveArrays(drawn)
     values = {number: fleet.values(looks[number], rules.series) for number in sorted(looks)}
     draws = make(fleet.member, fleet.stratum, seed=drawn.seed)
     return _verdict(draws, fleet, values, rules)
 
 
-def _verdict(draws: Draws, fleet: Fleet, values: Mapping[int, NDArray[np.float64]], rules: Rules) -> WaveVerdict:
+def _verdict(
+    draws: Draws, fleet: WaveArrays, values: Mapping[int, NDArray[np.float64]], rules: Rules
+) -> WaveVerdict:
     numbers, budget = list(values), spending(rules.alpha, rules.looks)
     compared: dict[int | None, NDArray[np.float64]] = {}
 
@@ -195,7 +197,7 @@ def _verdict(draws: Draws, fleet: Fleet, values: Mapping[int, NDArray[np.float64
 
 
 def _contrast(
-    fleet: Fleet, rules: Rules, number: int | None, s: int, values: NDArray[np.float64], p: float
+    fleet: WaveArrays, rules: Rules, number: int | None, s: int, values: NDArray[np.float64], p: float
 ) -> Contrast:
     inside = np.isfinite(values) & (True if number is None else fleet.stratum == number)
     kept = np.where(inside, values, np.nan)

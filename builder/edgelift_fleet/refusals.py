@@ -25,6 +25,9 @@ _MEANINGS = {
     "22": "value",
 }  # fmt: skip
 
+#: What a server says that can't let anyone in for want of room: psycopg has no SQLSTATE of a connection that failed.
+_NO_ROOM = ("could not write init file", "No space left on device")
+
 
 def meaning(error: Exception, where: Path | sa.URL, name: str) -> EdgeliftError | None:
     """The refusal in our words; None when it is a fault of the program's own, or the caller's affair.
@@ -50,6 +53,8 @@ def _of_postgres(error: sa.exc.DBAPIError, name: str) -> EdgeliftError | None:
     kind = next((kind for prefix, kind in _MEANINGS.items() if state.startswith(prefix)), "")
     if isinstance(error, sa.exc.DataError):
         kind = "value"
+    elif not state and any(words in str(error.orig) for words in _NO_ROOM):
+        kind = "disk-full"
     elif not state and (error.connection_invalidated or isinstance(error, sa.exc.OperationalError)):
         kind = "login" if "authentication failed" in reason or "does not exist" in reason else "away"
     if kind == "away":

@@ -37,7 +37,8 @@ def cluster(postgres_programs: Path, _template: Path) -> Iterator[tuple[Postgres
             made.data = made.folder / "disk" / "data"
             who = f"setpriv --reuid={made._who['user']} --regid={made._who['group']} --clear-groups"
             program = made.folder / "postgres"
-            program.write_text(f'#!/bin/sh\nexec {" ".join(disk.within[:-1])} --wd=/ {who} {postgres_programs}/postgres "$@"\n')
+            words = [*disk.within[:-1], "--wd=/", who, f"{postgres_programs}/postgres", '"$@"']
+            program.write_text(f"#!/bin/sh\nexec {' '.join(words)}\n")
             program.chmod(0o755)
             made._programs, made._who = made.folder, {}
             yield made.start(), disk

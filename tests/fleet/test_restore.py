@@ -1,13 +1,8 @@
 """Backups come back, on either engine, of older forms, with or without models and secrets; or nothing at all does."""
 
-import os
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -18,7 +13,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.errors import ContractError
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.telemetry import Batch, Item, Window
 from edgelift_fleet import telemetry
@@ -29,17 +24,13 @@ from edgelift_fleet.keeping.restore import restore
 from edgelift_fleet.messages.keeping import BackupManifest, BackupReport
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site, load_site
-from edgelift_fleet.tables import ControlRow, DeviceRow, RolloutRow
-from tests import forking
-from tests.fleet.conftest import both_engines, environment, make_site
+from edgelift_fleet.tables import DeviceRow, RolloutRow
+from tests.fleet.conftest import both_engines, make_site
 from tests.fleet.direct import direct
-from tests.fleet.postgres import Postgres
 from tests.fleet.s3 import S3
 from tests.fleet.s3 import s3 as s3
 from tests.fleet.s3 import s3_server as s3_server
 from tests.fleet.test_migrations import fill
-from tests.simulators.small_disk import small_disk
-from tests.waiting import LONG_S
 
 pytestmark = pytest.mark.fleet
 
@@ -319,145 +310,3 @@ def test_telemetry_that_the_backup_does_not_know_is_stored_once(site: Path, tmp_
     assert deliver(tmp_path / "new", 2, 3, 6, 7) == 2
     assert deliver(tmp_path / "new", 5, 6, 7, 8) == 2
     assert len(contents(tmp_path / "new")["telemetry_minute"]) == 7
-
-
-# --- told to end, and disks that refuse
-
-_CHILD = """
-import os, signal, sys
-from pathlib import Path
-from contextlib import closing
-from edgelift_fleet.db import Database
-from edgelift_fleet.keeping.backup import back_up
-from edgelift_fleet.keeping.restore import restore
-from edgelift_fleet.site import load_site
-
-what, source, target, database, at = *sys.argv[1:5], int(sys.argv[5])
-CHANGES = ("os.rename", "os.mkdir", "os.chmod", "os.remove", "os.rmdir", "shutil.rmtree", "sqlite3.connect")
-count = 0
-
-late, there = [], False
-
-def hook(event, arguments):
-    global there
-    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if there and (writes or event in ("os.rename", "os.mkdir", "sqlite3.connect")):
-        late.append((event, str(arguments[0])))
-    there = there or (event == "os.rename" and str(arguments[1]) == target)
-    if event in CHANGES or writes:
-        step()
-
-def step(*_):
-    global count
-    count += 1
-    if count == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(hook)
-if what == "backup":
-    site = load_site(Path(source))
-    with closing(Database(site.database)) as db:
-        back_up(site, db, Path(target), with_secrets=True, progress=step)
-else:
-    restore(Path(source), Path(target), database=database, progress=step)
-assert not late, f"written once the target had its name, where a full disk would say that it failed: {late}"
-print(count)
-"""
-
-
-def child(
-    what: str, source: Path, target: Path, database: str = "", at: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """The same as the commands do, killed -9 before the `at`-th change of anything on the disk, or step forward."""
-    arguments = ["-c", _CHILD, what, str(source), str(target), database, str(at)]
-    return forking.run("edgelift", arguments, environment(), LONG_S)
-
-
-def points(total: int, *, few: int) -> list[int]:
-    """The last three, where names change, and some of the others."""
-    return sorted({*range(max(1, total - 2), total + 1), *(1 + n * total // few for n in range(few))})
-
-
-def test_a_backup_that_is_killed_is_not_there(idle_site: Path, tmp_path: Path) -> None:
-    whole = child("backup", idle_site, tmp_path / "whole.tar")
-    assert whole.returncode == 0, whole.stderr
-    before = contents(idle_site)
-    for at in points(int(whole.stdout), few=4):
-        out = tmp_path / f"{at}.tar"
-        assert child("backup", idle_site, out, at=at).returncode == -signal.SIGKILL
-        assert not out.exists() or verify(out)
-    take(idle_site, tmp_path / "last.tar")
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-    assert contents(idle_site) == before
-
-
-@pytest.mark.parametrize("to", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def test_a_restore_that_is_killed_leaves_nothing_or_the_site_and_goes_through_the_next_time(
-    idle_site: Path, to: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    take(idle_site, tmp_path / "site.tar", with_secrets=True)
-    expected, blobs = contents(idle_site), blobs_of(idle_site)
-
-    def new_database() -> str:
-        if to == "sqlite":
-            return "sqlite"
-        made: Postgres = request.getfixturevalue("postgres")
-        return made.database(f"killed-{time.time_ns()}")
-
-    whole = child("restore", tmp_path / "site.tar", tmp_path / "whole", new_database())
-    assert whole.returncode == 0, whole.stderr
-    for at in points(int(whole.stdout), few=5 if to == "sqlite" else 10):
-        new, database = tmp_path / f"at-{at}", new_database()
-        assert child("restore", tmp_path / "site.tar", new, database, at).returncode == -signal.SIGKILL
-        if not new.exists():
-            restore(tmp_path / "site.tar", new, database=database)
-        assert contents(new) == expected
-        assert blobs_of(new) == blobs
-        with closing(Database(load_site(new).database)) as db, db.read() as session:
-            assert session.get(ControlRow, "restored") is not None
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-@pytest.mark.parametrize("room", [20_000, 200_000, 700_000])
-def test_a_full_disk_leaves_no_half_backup_and_no_half_site(idle_site: Path, tmp_path: Path, room: int) -> None:
-    whole = tmp_path / "site.tar"
-    take(idle_site, whole)
-    with small_disk(tmp_path / "disk", "size=4m,mode=700") as disk:
-        about = os.statvfs(disk.inside)
-        (disk.inside / "filler").write_bytes(bytes(about.f_bavail * about.f_frsize - room))
-        for words, target in (
-            (["backup", tmp_path / "disk" / "site.tar", "--site", idle_site], "site.tar"),
-            (["restore", whole, tmp_path / "disk" / "new"], "new"),
-        ):
-            done = subprocess.run(
-                [*disk.within, sys.executable, "-c", "from edgelift.cli import main; main()", *map(str, words)],
-                capture_output=True, text=True, env=environment(), check=False,
-            )  # fmt: skip
-            if done.returncode == 0:
-                assert room > whole.stat().st_size
-                subprocess.run(["rm", "-r", disk.inside / target], check=True)
-                continue
-            assert "disk-full" in done.stderr, done.stderr
-            assert sorted(path.name for path in disk.inside.iterdir()) == ["filler"]
-
-
-def test_where_one_may_not_write_or_read_it_says_so(idle_site: Path, tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("becoming another user needs root")
-    with tempfile.TemporaryDirectory(prefix="edgelift-kept-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        take(idle_site, folder / "site.tar")
-        (folder / "open.tar").write_bytes((folder / "site.tar").read_bytes())
-        (folder / "open.tar").chmod(0o644)
-        os.seteuid(65534)
-        try:
-            for source in ("site.tar", "open.tar"):
-                with pytest.raises(DeviceError) as refusal:
-                    restore(folder / source, folder / "new")
-                assert refusal.value.code == "read-only"
-            with pytest.raises(EdgeliftError):
-                load_site(idle_site)
-        finally:
-            os.seteuid(0)
-        assert sorted(path.name for path in folder.iterdir()) == ["open.tar", "site.tar"]

@@ -99,6 +99,7 @@ def new_archive(path: Path) -> Iterator[ArchiveWriter]:
     """
     with disk_errors(f"the backup {path}"):
         _refuse_existing(path)
+        refuse_file_above(path)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _sweep(path.parent)
         part = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
@@ -117,8 +118,24 @@ def new_archive(path: Path) -> Iterator[ArchiveWriter]:
 
 
 def _refuse_existing(path: Path) -> None:
+    if path.name == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise ContractError(
+            "conflict", f"A backup can't be written to {path}, where nobody could take back one that failed.",
+            hint="Name a new file, and send that on.",
+        )  # fmt: skip
+    if path.is_dir():
+        raise ContractError("conflict", f"{path} is a folder.", hint=f"Name a new file in it: {path}/site.tar.")
     if path.exists() or path.is_symlink():
         raise ContractError("conflict", f"There is a file {path} already.", hint="Name another one.")
+
+
+def refuse_file_above(path: Path) -> None:
+    """Raises ContractError `conflict` where one of the folders that a new file is to be in is a file."""
+    above = next((folder for folder in path.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise ContractError(
+            "conflict", f"{above} is a file, so nothing can be made in it.", hint="Name another place."
+        )
 
 
 def _sweep(folder: Path) -> None:
@@ -146,6 +163,7 @@ class Archive:
             raise _cut(path)
         if self._members[MANIFEST].size > MAX_MANIFEST_BYTES:
             raise ContractError("too-large", f"The manifest of the backup {path} is too large.")
+        self._refuse_more()
         data, digest = self._bytes(MANIFEST), self._bytes(DIGEST)
         if codec.digest(data).encode() != digest:
             raise _damaged(path, "its manifest")
@@ -166,6 +184,18 @@ class Archive:
             yield piece
         if digest.hexdigest() != part.sha256:
             raise _damaged(self.path, part.name)
+
+    def _refuse_more(self) -> None:
+        """A tar ends with zeros, and a backup with its tar: what follows may be another backup, and which is meant?"""
+        end = self._tar.offset
+        with self.path.open("rb") as file:
+            file.seek(end)
+            while piece := file.read(_PIECE_BYTES):
+                if piece.strip(b"\0"):
+                    raise ContractError(
+                        "malformed", f"Something follows the end of the backup {self.path}.",
+                        hint=f"Take the first {end} bytes of it: head -c {end}.",
+                    )  # fmt: skip
 
     def _bytes(self, name: str) -> bytes:
         return b"".join(self._read(self._members[name]))
@@ -214,6 +244,12 @@ def open_archive(path: Path) -> Iterator[Archive]:
         DeviceError: `read-only` where it may not be read, `disk-error`.
     """
     with disk_errors(f"the backup {path}"):
+        if path.exists() and not path.is_file():
+            raise ContractError(
+                "malformed",
+                f"{path} is no file; a backup is read more than once.",
+                hint="Copy it into a file first.",
+            )
         if not path.is_file():
             raise ContractError("not-found", f"There is no backup {path}.", hint="Make one: edgelift backup.")
         try:

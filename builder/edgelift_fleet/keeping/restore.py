@@ -28,7 +28,7 @@ from edgelift_fleet.blobs import Blobs, BlobStore
 from edgelift_fleet.db import SITE, Database, name_of
 from edgelift_fleet.files import disk_errors, sync_folder, write_atomically
 from edgelift_fleet.keeping.after import UnderWay, settle
-from edgelift_fleet.keeping.archive import Archive, open_archive
+from edgelift_fleet.keeping.archive import Archive, open_archive, refuse_file_above
 from edgelift_fleet.keeping.backup import no_progress, report_of
 from edgelift_fleet.keeping.named import NamedBlobs, named_artifacts, named_blobs
 from edgelift_fleet.keeping.rows import Progress, read_tables
@@ -122,6 +122,7 @@ def _beside(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, which the block renames to that, or which is gone at the end."""
     made = folder.with_name(f".{folder.name}.restoring")
     with disk_errors(f"the folder {made}"):
+        refuse_file_above(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

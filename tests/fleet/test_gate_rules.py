@@ -10,6 +10,7 @@ from edgelift_fleet.rollout.decisions import Advance, Compare, Count, Finish, Ho
 from edgelift_fleet.rollout.looking import clock, looks_due, next_look_at, planned_looks, watch
 from edgelift_fleet.rollout.plan import Plan, Wave
 from edgelift_fleet.rollout.situation import DeviceSeen, GateSeen, Observations, ServedSoFar
+from edgelift_fleet.rollout.windows import parse_window
 
 pytestmark = pytest.mark.fleet
 
@@ -188,3 +189,29 @@ def test_a_wave_in_which_nobody_committed_is_no_ground_to_go_on():
     held = decide(three, second, at - 1)
     assert isinstance(held, Hold) and held.until == at
     assert isinstance(decide(three, second, at), Advance)
+
+
+def test_a_release_that_fails_goes_back_before_a_window_holds_anybody_back():
+    plan = dataclasses.replace(PLAN, windows=(parse_window("01:00-02:00"),), update_s=600.0)
+    devices = [DeviceSeen("d0", 0, "failed", SINCE, 900.0), DeviceSeen("d1", 0, "waiting", SINCE, 900.0)]
+    assert isinstance(decide(plan, seen(None, devices=devices[1:]), 3 * 3600.0), HoldBack)
+    stopped = decide(plan, seen(None, devices=devices), 3 * 3600.0)
+    assert isinstance(stopped, RollBack) and stopped.devices == ("d0", "d1")
+
+
+def test_a_deadline_that_has_come_is_no_time_to_wait_for():
+    devices = [DeviceSeen("d0", 0, "updating", SINCE, 900.0), DeviceSeen("d1", 0, "updating", SINCE, 1000.0)]
+    only = dataclasses.replace(PLAN, waves=(Wave(count=2), Wave(share=1.0)))
+    at = 900.0 + PLAN.deadline_s
+    untils = [decide(only, seen(None, devices=devices), now).until for now in (at - 1, at, at + 100)]
+    assert untils == [at, at + 100, 0.0]
+
+
+def test_keeping_earlier_waves_takes_back_this_one_and_whoever_failed_before():
+    plan = dataclasses.replace(PLAN, keep_earlier=True, waves=(Wave(count=2), Wave(count=4), Wave(share=1.0)))
+    devices = [
+        DeviceSeen("d0", 0, "committed", SINCE, 900.0), DeviceSeen("d1", 0, "failed", SINCE, 900.0),
+        DeviceSeen("d2", 1, "committed", SINCE, 900.0),
+    ]  # fmt: skip
+    stopped = decide(plan, seen(None, devices=devices, wave=1), SOAKED)
+    assert isinstance(stopped, RollBack) and (stopped.devices, stopped.scope) == (("d1", "d2"), "wave")

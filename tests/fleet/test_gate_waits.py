@@ -301,11 +301,31 @@ def test_a_class_that_nobody_looked_at_is_not_outvoted_by_the_others() -> None:
 def test_who_is_new_or_idle_by_the_plan_is_not_waited_for() -> None:
     controls = [control()] * 20
     idle = [board(before=False, since=False)] * 3
-    assert gather_all(*[board()] * 3, *idle, *controls, idle_allowed=True).ready
+    spared = gather_all(*[board()] * 3, *idle, *controls, idle_allowed=True)
+    assert spared.ready and (spared.boards, spared.judged_on) == (3, "")
     assert gather_all(*[board()] * 3, *idle, *controls).enough  # half of them: what was before can't be mended
     assert not gather_all(*[board()] * 2, *idle, *controls).enough
     new = gather_all(*[board(first=True, before=False)] * 6, *controls)
     assert new.ready and not new.comparable and "empty before" in new.text
+
+
+def test_the_edges_of_enough_and_of_waiting() -> None:
+    controls, late = [control()] * 20, {"since": False}
+    # One of two has served: half, but 21 ways to draw it are too few.
+    assert not gather_all(board(), board(**late), *controls).enough
+    assert gather_all(*[board()] * 2, *controls).enough
+    # Not one control has served.
+    assert not gather_all(*[board()] * 5, *[control(**late)] * 20).enough
+    # What can't be compared whatever it serves isn't waited for.
+    alone = gather_all(board(**late), *[control(**late)] * 5)
+    assert alone.ready and not alone.comparable
+    # Half of a class is there and has served: of the others nothing is awaited. With one less, what is on its way may come.
+    gone = control(since=False, there=False)
+    assert gather_all(*[board()] * 5, *[control()] * 5, *[gone] * 10).ready
+    assert not gather_all(*[board()] * 5, *[control()] * 4, *[gone] * 11).ready
+    assert not gather_all(*[board(before=False)] * 3, *[control(before=False)] * 20).ready
+    # Who had too little before is never waited for.
+    assert gather_all(*[board()] * 5, *controls, control(before=False, since=False)).ready
 
 
 BOARD = st.builds(

@@ -45,6 +45,7 @@ __all__ = [
     "Database",
     "Scope",
     "among",
+    "by_keys",
     "device_scope",
     "devices_scope",
     "insert_new",
@@ -269,6 +270,26 @@ def among(session: Session, column: Any, values: Collection[str] | Collection[in
         return column == sa.any_(sa.cast(sorted(values), sa.ARRAY(column.type)))  # type: ignore[no-any-return]  # of a column
     given = sa.func.json_each(msgspec.json.encode(sorted(values)).decode()).table_valued("value")
     return column.in_(sa.select(given.c.value))  # type: ignore[no-any-return]  # of a column
+
+
+def by_keys(
+    session: Session, query: sa.Select[Any], columns: Sequence[Any], keys: Collection[Sequence[int]]
+) -> sa.Select[Any]:
+    """`query`, of the one table of `columns`, for the rows in which these have one of `keys`, each looked up by itself.
+
+    `(a, b) IN (VALUES …)` says the same, and SQLite reads the whole table for it.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        arrays = [sa.cast([key[n] for key in keys], sa.ARRAY(column.type)) for n, column in enumerate(columns)]
+        given = (
+            sa.func.unnest(*arrays).table_valued(*(f"k{n}" for n in range(len(columns)))).render_derived("wanted")
+        )
+        parts = list(given.c)
+    else:
+        given = sa.func.json_each(msgspec.json.encode(list(keys)).decode()).table_valued("value", name="wanted")
+        parts = [sa.func.json_extract(given.c.value, f"$[{n}]") for n in range(len(columns))]
+    same = sa.and_(*(column == part for column, part in zip(columns, parts, strict=True)))
+    return query.join_from(given, columns[0].class_, same)
 
 
 def insert_new(session: Session, table: type[Base], rows: list[dict[str, Any]]) -> int:

@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from edgelift_fleet.db import by_keys
 from edgelift_fleet.tables import TelemetryCohortRow, TelemetryCohortSumRow, table_of
 from edgelift_fleet.telemetry.cohorts import KnownCohort, known_cohorts
 from edgelift_fleet.telemetry.ranges import LENGTH_MS, LevelSpan
@@ -127,10 +128,12 @@ def add_to_cohorts(session: Session, added: Sequence[Added]) -> None:
 def _stored(session: Session, touched: Sequence[tuple[int, int]]) -> list[tuple[_Key, bytes]]:
     """Rows of these buckets, the newest first."""
     row = TelemetryCohortSumRow
-    query = sa.select(row.cohort, row.level, row.start, row.body)
-    query = query.where(sa.tuple_(row.level, row.start).in_(touched)).order_by(
-        row.start.desc(), row.level, row.cohort
+    ids = session.scalars(sa.select(TelemetryCohortRow.id)).all()
+    keys = [(number, *bucket) for number in ids for bucket in touched]
+    query = by_keys(
+        session, sa.select(row.cohort, row.level, row.start, row.body), (row.cohort, row.level, row.start), keys
     )
+    query = query.order_by(row.start.desc(), row.level, row.cohort)
     return [(_Key(*key), body) for *key, body in session.execute(query)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.db import insert_rows
+from edgelift_fleet.db import by_keys, insert_rows
 from edgelift_fleet.tables import (
     TelemetryBucketRow,
     TelemetryFleetBucketRow,
@@ -162,11 +162,10 @@ _Table = type[TelemetryBucketRow] | type[TelemetryFleetBucketRow]
 
 def _write(session: Session, table: _Table, buckets: Mapping[BucketKey, Bucket]) -> None:
     """Add buckets to those that are stored."""
-    key = sa.tuple_(table.series, table.level, table.start)
     columns = [getattr(table, name) for name in (*BucketKey._fields, *_SUMS, "body")]
-    query = sa.select(*columns).where(key.in_(sorted(buckets))).with_for_update()
+    query = by_keys(session, sa.select(*columns), (table.series, table.level, table.start), sorted(buckets))
     changed = []
-    for row in session.execute(query):
+    for row in session.execute(query.with_for_update(of=table)):
         bucket = buckets[BucketKey(row.series, row.level, row.start)]
         bucket.add(Bucket(**{name: getattr(row, name) for name in _SUMS}, bodies=[row.body]))
         changed.append(BucketKey(row.series, row.level, row.start))

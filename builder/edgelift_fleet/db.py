@@ -272,19 +272,17 @@ def among(session: Session, column: Any, values: Collection[str] | Collection[in
     return column.in_(sa.select(given.c.value))  # type: ignore[no-any-return]  # of a column
 
 
-def by_keys(
-    session: Session, query: sa.Select[Any], columns: Sequence[Any], keys: Collection[Sequence[int]]
-) -> sa.Select[Any]:
-    """`query`, of the one table of `columns`, for the rows in which these have one of `keys`, each looked up by itself.
+def by_keys(session: Session, query: Any, columns: Sequence[Any], keys: Collection[Sequence[int]]) -> Any:
+    """`query`, a select of `columns`' one table, for the rows in which these have one of `keys`, each looked up by itself.
 
-    `(a, b) IN (VALUES …)` says the same, and SQLite reads the whole table for it.
+    A select as well, of the same columns. `(a, b) IN (VALUES …)` says the same, and SQLite reads the whole table for it.
     """
     if session.get_bind().dialect.name == "postgresql":
         arrays = [sa.cast([key[n] for key in keys], sa.ARRAY(column.type)) for n, column in enumerate(columns)]
         given = (
             sa.func.unnest(*arrays).table_valued(*(f"k{n}" for n in range(len(columns)))).render_derived("wanted")
         )
-        parts = list(given.c)
+        parts: list[Any] = list(given.c)
     else:
         given = sa.func.json_each(msgspec.json.encode(list(keys)).decode()).table_valued("value", name="wanted")
         parts = [sa.func.json_extract(given.c.value, f"$[{n}]") for n in range(len(columns))]

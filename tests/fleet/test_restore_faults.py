@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_fleet.blobs import BlobStore
 from edgelift_fleet.db import Database
 from edgelift_fleet.keeping.backup import verify
 from edgelift_fleet.keeping.restore import restore
@@ -31,6 +32,7 @@ _CHILD = """
 import os, signal, sys
 from pathlib import Path
 from contextlib import closing
+from edgelift_fleet.blobs import BlobStore
 from edgelift_fleet.db import Database
 from edgelift_fleet.keeping.backup import back_up
 from edgelift_fleet.keeping.restore import restore
@@ -201,3 +203,16 @@ def test_two_backups_in_one_file_are_not_taken_for_one(idle_site: Path, tmp_path
     assert verify(both).rows == verify(tmp_path / "one").rows
     both.write_bytes(whole + bytes(100_000))  # as a disk's image fills it up
     assert verify(both).rows == verify(tmp_path / "one").rows
+
+
+def test_a_site_in_the_middle_of_an_upload_is_saved_without_it(idle_site: Path, tmp_path: Path) -> None:
+    before = blobs_of(idle_site)
+    upload = BlobStore(idle_site / "blobs").upload("0" * 64, 5)
+    try:
+        upload.write(b"half")
+        take(idle_site, tmp_path / "site.tar")
+    finally:
+        upload.discard()
+    restore(tmp_path / "site.tar", tmp_path / "new")
+    assert blobs_of(tmp_path / "new") == before
+    assert sorted(path.name for path in (tmp_path / "new" / "blobs").iterdir()) == sorted(before)

@@ -16,6 +16,7 @@ from edgelift_fleet.rollout.handing import CHUNK
 from edgelift_fleet.tables import AssignmentRow, RolloutRow
 from tests.fleet.conftest import both_engines
 from tests.fleet.direct import Direct, counted, direct
+from tests.fleet.played_server import Clock
 from tests.waiting import until
 
 pytestmark = pytest.mark.fleet
@@ -127,21 +128,24 @@ def test_who_leaves_the_cohort_leaves_its_arithmetic(fleet: Direct) -> None:
 
 @both_engines
 def test_who_is_offline_sends_nobody_back_catches_up_and_is_let_go_by_name(fleet: Direct) -> None:
-    names = [f"b{n}" for n in range(6)]
-    ready(fleet, *names)
-    fleet.go("b1", "b4")
-    rollout = fleet.start("digits@2", "1,50%,100%", deadline_s=2.0)
-    there = [name for name in names if name not in ("b1", "b4")]
-    assert settle(fleet, rollout, *there, looks=6) == "running"
-    shown = fleet.show(rollout)
-    assert shown.counts == {"committed": 4, "offline": 2} and shown.offline == 2 and "b1, b4" in shown.reason
-    assert shown.due_at > time.time() - 2 and "4 of 6 committed, 0 failed, 2 offline" in headline(shown)
-    fleet.come("b1")
-    fleet.answer("b1")  # it catches up while the rollout is open
-    until(lambda: settle(fleet, rollout, looks=1) == "done")
-    assert fleet.statuses(rollout)["b1"] == "committed" and fleet.statuses(rollout)["b4"] == "let-go"
-    assert fleet.versions(*there, "b1") == ["2"] * 5
-    assert fleet.show(rollout).events[-1].devices["let-go"] == ["b4"] and "b4" in fleet.show(rollout).reason
+    clock = Clock()
+    with clock.running():
+        names = [f"b{n}" for n in range(6)]
+        ready(fleet, *names)
+        fleet.go("b1", "b4")
+        rollout = fleet.start("digits@2", "1,50%,100%", deadline_s=3600.0)
+        there = [name for name in names if name not in ("b1", "b4")]
+        assert settle(fleet, rollout, *there, looks=6) == "running"
+        shown = fleet.show(rollout)
+        assert shown.counts == {"committed": 4, "offline": 2} and shown.offline == 2 and "b1, b4" in shown.reason
+        assert shown.due_at > time.time() - 3600 and "4 of 6 committed, 0 failed, 2 offline" in headline(shown)
+        fleet.come("b1")
+        fleet.answer("b1")  # it catches up while the rollout is open
+        clock.shift_s = 3601.0
+        assert settle(fleet, rollout) == "done"
+        assert fleet.statuses(rollout)["b1"] == "committed" and fleet.statuses(rollout)["b4"] == "let-go"
+        assert fleet.versions(*there, "b1") == ["2"] * 5
+        assert fleet.show(rollout).events[-1].devices["let-go"] == ["b4"] and "b4" in fleet.show(rollout).reason
 
 
 def test_who_comes_back_late_has_its_time_from_then_on(fleet: Direct) -> None:

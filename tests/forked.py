@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +21,12 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
-#: A child process of a build; the runtimes and LiteRT's converter, which begin threads, are left to it.
-CHILD = "child"
+#: A child process of a build, and of one that makes TFLite. The runtimes are left to them: ONNX Runtime begins a thread.
+CHILD, CONVERTING = "child", "converting child"
+_OF_A_CHILD = (
+    "edgelift_builder.child_program", "torch", "torch.onnx", "torch.export", "torch._dynamo", "torch.nn.utils.prune",
+    "onnx", "onnx.version_converter", "onnxscript", "onnx_ir", "scipy.stats",
+)  # fmt: skip
 
 #: Command → what is imported before it is asked for: what it imports itself, sooner or later.
 COMMANDS = {
@@ -31,16 +36,16 @@ COMMANDS = {
         "edgelift_fleet.keeping.backup", "edgelift_fleet.keeping.restore", "rich.console", "rich.table",
     ),
     "edgelift_agent.testing.agent": ("edgelift_agent.testing.agent",),
-    CHILD: (
-        "edgelift_builder.child_program", "torch", "torch.onnx", "torch.export", "torch._dynamo", "torch.nn.utils.prune",
-        "onnx", "onnx.version_converter", "onnxscript", "onnx_ir", "scipy.stats",
-    ),
+    CHILD: _OF_A_CHILD,
+    CONVERTING: (*_OF_A_CHILD, "litert_torch"),
 }  # fmt: skip
 
 
 def serve() -> Callable[[], object]:
     """Fork whenever asked to, until nobody can ask; returns in each new process, with what it has to run."""
     command, number = sys.argv[1:]
+    if command in (CHILD, CONVERTING):
+        warnings.simplefilter("ignore")  # as a child does before it imports anything
     for module in COMMANDS[command]:
         importlib.import_module(module)
     sys.path.remove(str(ROOT))
@@ -86,10 +91,11 @@ def _become(command: str, asked: dict[str, Any], files: list[int]) -> Callable[[
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for target, file in enumerate(files[:3]):
         os.dup2(file, target)
-    if command == CHILD:
+    child = command in (CHILD, CONVERTING)
+    if child:
         os.setsid()
         os.dup2(files[3], 3)
-    os.closerange(4 if command == CHILD else 3, 4096)
+    os.closerange(4 if child else 3, 4096)
     # New ones: those that Python made were made for other files.
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         old, buffering = getattr(sys, name), 1 if name == "stderr" else -1
@@ -101,7 +107,7 @@ def _become(command: str, asked: dict[str, Any], files: list[int]) -> Callable[[
     os.chdir(asked["cwd"])
     os.umask(asked["umask"])
     arguments = asked["arguments"]
-    if command == CHILD:
+    if child:
         return functools.partial(_serve_calls, arguments[0])
     if command != "edgelift":
         module = importlib.import_module(command)

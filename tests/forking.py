@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tests.forked import CHILD, ROOT
+from tests.forked import CHILD, CONVERTING, ROOT
 
 #: What may differ in a process's environment from what we began with: our own code reads it, and only when it runs.
 _MAY_DIFFER = ("EDGELIFT_", "_EDGELIFT_", "PG", "AWS_", "NOTIFY_SOCKET", "PYTEST_CURRENT_TEST")
@@ -81,7 +81,7 @@ class Forked:
             environment: all of it; see `may_fork`.
             stdout: a file, or `subprocess.PIPE`.
             stderr: a file.
-            pipe: of a `CHILD`, which leads a session of its own: where its calls come.
+            pipe: of a `CHILD` or `CONVERTING`, which leads a session of its own: where its calls come.
         """
         self.returncode: int | None = None
         self.stdout: IO[bytes] | None = None
@@ -143,9 +143,9 @@ class Forked:
 class ForkedChild:
     """What `edgelift_builder.child.Child` starts as its process, forked; its methods are those of `child.Process`."""
 
-    def __init__(self, pipe: int, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: str, pipe: int, log: Path, environment: Mapping[str, str]) -> None:
         """Start it; see `Forked`."""
-        self._process = Forked(CHILD, [str(log)], environment, stdout=1, stderr=2, pipe=pipe)
+        self._process = Forked(command, [str(log)], environment, stdout=1, stderr=2, pipe=pipe)
         self.pid, self.returncode = self._process.pid, None
 
     def has_ended(self) -> bool:
@@ -167,7 +167,7 @@ class _Source:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             path = os.pathsep.join(map(str, (ROOT / "agent", ROOT / "builder", ROOT)))
-            more = AS_CHILD if command == CHILD else {"COLUMNS": "200"}
+            more = AS_CHILD if command in (CHILD, CONVERTING) else {"COLUMNS": "200"}
             program = "from tests.forked import serve; serve()()"
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program, command, str(theirs.fileno())], pass_fds=[theirs.fileno()],

@@ -18,6 +18,7 @@ import pytest
 from edgelift_builder.child import Child, Process
 from edgelift_contract.manifest import Manifest, parse_manifest
 from tests import forking
+from tests.forked import CHILD, CONVERTING
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "builder" / "examples" / "simplecnn.py"
@@ -39,15 +40,22 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture(autouse=True, scope="session")
-def forked_children() -> None:
-    """Builds in this process fork their children; those that tests run as commands start them the long way."""
+def forked(command: str) -> Any:
+    """A way for `Child` to start its process: forked, unless the environment asks for imports of its own."""
 
     def start(pipe: int, log: Path, environment: dict[str, str]) -> Process | forking.ForkedChild:
         own = {name: value for name, value in environment.items() if name not in ("TMPDIR", *forking.AS_CHILD)}
-        return (forking.ForkedChild if forking.may_fork(own) else Process)(pipe, log, environment)
+        if not forking.may_fork(own):
+            return Process(pipe, log, environment)
+        return forking.ForkedChild(command, pipe, log, environment)
 
-    Child.start = staticmethod(start)
+    return staticmethod(start)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forked_children() -> None:
+    """Builds in this process fork their children; those that tests run as commands start them the long way."""
+    Child.start = forked(CHILD)
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,8 @@ def build_tiny(tmp_path: Path, session_cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("EDGELIFT_CACHE", str(session_cache))
 
     def make(function: str, recipe: Path, **more: Any) -> BuiltFolder:
+        if recipe.is_file() and "tflite" in recipe.read_text():
+            monkeypatch.setattr(Child, "start", forked(CONVERTING))
         from edgelift_builder.build import build
         from edgelift_builder.report.progress import Quiet
         from edgelift_builder.request import Request

@@ -164,6 +164,7 @@ class _Source:
 
     def __init__(self, command: str) -> None:
         self._mutex = threading.Lock()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process; not ours, which a test may read
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             path = os.pathsep.join(map(str, (ROOT / "agent", ROOT / "builder", ROOT)))
@@ -171,13 +172,15 @@ class _Source:
             program = "from tests.forked import serve; serve()()"
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program, command, str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL, env={**_BEGAN_WITH, "PYTHONPATH": path, **more}, cwd=ROOT,
+                stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said,
+                env={**_BEGAN_WITH, "PYTHONPATH": path, **more}, cwd=ROOT,
             )  # fmt: skip
         atexit.register(self._end)
 
     def _end(self) -> None:
         self._ours.close()  # nobody can ask it any more
         self._process.wait()
+        self._said.close()
 
     def fork(self, arguments: Sequence[str], environment: Mapping[str, str], files: list[int]) -> tuple[int, int]:
         """The new process's id, and where its exit status comes."""
@@ -193,7 +196,9 @@ class _Source:
         try:
             with self._mutex:
                 socket.send_fds(self._ours, [json.dumps(asked).encode()], [*files, theirs])
-                return int(self._ours.recv(64)), status
+                told = self._ours.recv(64)
+                assert told, _text(self._said)
+                return int(told), status
         finally:
             os.close(theirs)
 

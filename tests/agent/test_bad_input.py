@@ -41,7 +41,7 @@ admin_port = 0
 BAD = {
     "no file": (None, "There is no configuration file", "bad-config"),
     "not TOML": ("device = ", "bad-config", "bad-config"),
-    "missing field": ('device = "pi-1"\n', "missing required field `host`", "bad-config"),
+    "missing field": ('device = "pi-1"\n', "the field `host` is missing", "bad-config"),
     "wrong type": (GOOD.replace("port = 0", 'port = "x"'), "serve.port", "bad-config"),
     "out of range": (GOOD.replace("port = 0", "port = 70000", 1), "serve.port", "bad-config"),
     "unknown field": (GOOD + "porrt = 1\n", "porrt", "bad-config"),

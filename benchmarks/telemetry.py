@@ -141,7 +141,7 @@ def measure(db: Database, month: Month) -> dict[str, Any]:
     first = {name: timed(db, question, asked) for name, question in tags.items()}
     made = warm(db, asked)
     further = often(db, questions(month) | tags)
-    month.waiting(db, WAITING, seq=2)
+    month.waiting(db, WAITING)
     waited = {
         f"{name}, {WAITING} windows wait": tags[name] for name in tags if name.startswith("a tag of half, 30")
     }

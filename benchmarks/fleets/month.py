@@ -189,12 +189,12 @@ class Month:
                         "body": hour if level else minutes[(n + board) % 60],
                     }  # fmt: skip
 
-    def waiting(self, db: Database, number: int, *, seq: int = 1) -> None:
+    def waiting(self, db: Database, number: int) -> None:
         """Windows of the last half minute that are not summed yet, one of each of so many boards."""
         body = self._window(60, 3000.0)
         start = int(self.end * 1000) - 30_000
         keys = [
-            {"series": 1 + 5 * board + (DAYS - 1) // 7, "start": start, "epoch": 2, "seq": seq}
+            {"series": 1 + 5 * board + (DAYS - 1) // 7, "start": start, "epoch": 2, "seq": time.time_ns()}
             for board in range(min(number, len(self.devices)))
         ]
         rest = {"stop": start + _MINUTE_MS, "received_at": start / 1000 + 60, "ok": 60, "errors": 0, "body": body}

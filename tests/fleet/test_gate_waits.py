@@ -316,6 +316,8 @@ def test_the_edges_of_enough_and_of_waiting() -> None:
     assert gather_all(*[board()] * 2, *controls).enough
     # Not one control has served.
     assert not gather_all(*[board()] * 5, *[control(**late)] * 20).enough
+    others = [*[board(hardware_class="a")] * 3, *[control(hardware_class="a", **late)] * 9]
+    assert not gather_all(*[board()] * 5, *controls, *others).enough
     # What can't be compared whatever it serves isn't waited for.
     alone = gather_all(board(**late), *[control(**late)] * 5)
     assert alone.ready and not alone.comparable

@@ -83,11 +83,27 @@ def test_all_formats_are_built_for_both_targets(built: BuiltFolder) -> None:
             assert {(target, format_name, "float32"), (target, format_name, int8)} <= made
 
 
-def test_two_builds_in_two_folders_give_the_same_artifacts(built: BuiltFolder, twin: BuiltFolder) -> None:
-    assert set(built.manifests) == set(twin.manifests)
-    assert {p.name for p in (built.folder / "blobs").iterdir()} == {
-        p.name for p in (twin.folder / "blobs").iterdir()
+def left_out(built: BuiltFolder) -> set[tuple[str, str, str]]:
+    """What was not clearly faster where that has to be measured: another build on the same machine may find that it is."""
+    return {
+        ("x86-64-avx2", c["format"], c["variant"])
+        for c in built.report["candidates"]
+        if c["code"] == "no-gain" and c["target"] == "x86-64" and this_machine() == "x86-64-avx2"
     }
+
+
+def test_two_builds_in_two_folders_give_the_same_artifacts(built: BuiltFolder, twin: BuiltFolder) -> None:
+    measured = left_out(built) | left_out(twin)
+    one, other = (
+        {
+            identifier: {file.sha256 for file in manifest.files}
+            for identifier, manifest in of.manifests.items()
+            if (manifest.hardware_class, manifest.format, manifest.variant) not in measured
+        }
+        for of in (built, twin)
+    )
+    assert one == other
+    assert len(one) >= 6
 
 
 def test_no_path_and_no_user_travels(built: BuiltFolder, twin: BuiltFolder) -> None:
@@ -135,8 +151,9 @@ def test_the_scheme_follows_the_target(built: BuiltFolder, tmp_path: Path) -> No
             manifest.hardware_class == "arm64-neon"
         )
     assert kinds["arm64-neon"] == ({"int8"}, 127)
-    assert kinds["x86-64-avx2"][0] == {"uint8"}
-    assert kinds["x86-64-avx2"][1] <= 64  # reduce_range: seven bits
+    if ("x86-64-avx2", "onnx", "int8-static") not in left_out(built):
+        assert kinds["x86-64-avx2"][0] == {"uint8"}
+        assert kinds["x86-64-avx2"][1] <= 64  # reduce_range: seven bits
 
 
 def test_int8_is_smaller_and_keeps_its_budget(built: BuiltFolder) -> None:

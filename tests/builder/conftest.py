@@ -171,7 +171,7 @@ def build_tiny(tmp_path: Path, session_cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("EDGELIFT_CACHE", str(session_cache))
 
     def make(function: str, recipe: Path, **more: Any) -> BuiltFolder:
-        if recipe.is_file() and "tflite" in recipe.read_text():
+        if Path(recipe).is_file() and "tflite" in Path(recipe).read_text():  # else the name of one
             monkeypatch.setattr(Child, "start", forked(CONVERTING))
         from edgelift_builder.build import build
         from edgelift_builder.report.progress import Quiet

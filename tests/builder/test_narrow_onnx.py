@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgelift_builder import known_bad
 from edgelift_builder.optimise import balance, dynamic_onnx, weight_only
 from edgelift_contract.errors import ContractError
+from edgelift_contract.hardware import this_machine
 
 pytestmark = pytest.mark.builder
 
@@ -57,9 +58,9 @@ def apart(found: np.ndarray, wanted: np.ndarray) -> float:
 def dynamic(tmp_path: Path, model: Path, **settings: bool) -> tuple[Path, list[str], list[str]]:
     out = tmp_path / "out"
     out.mkdir()
-    _, left, tied = dynamic_onnx.quantise(
-        str(model), {"per_channel": True, "reduce_range": False} | settings, str(out)
-    )
+    # Seven bits where this machine's kernels add in sixteen, as the builder has it: what is full there saturates.
+    here: dict[str, Any] = {"per_channel": True, "reduce_range": this_machine() == "x86-64-avx2"}
+    _, left, tied = dynamic_onnx.quantise(str(model), here | settings, str(out))
     return out / "model.onnx", left, tied
 
 
@@ -169,7 +170,7 @@ def test_without_vnni_no_pair_of_weights_saturates_and_with_it_the_range_is_full
     x = normal(4, 1, WIDTH)
     assert apart(answer(made, x), answer(model, x)) < (0.03 if per_channel else 0.1)
     (tmp_path / "out").rename(tmp_path / "narrower")
-    full, _, _ = dynamic(tmp_path, model, per_channel=per_channel)
+    full, _, _ = dynamic(tmp_path, model, per_channel=per_channel, reduce_range=False)
     with pytest.raises(ContractError, match="saturates"):
         known_bad.check(full, "onnxruntime", "x86-64-avx2", ">=1.17", "it")
 

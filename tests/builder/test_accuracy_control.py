@@ -14,7 +14,7 @@ from edgelift_builder.piece import LayerLoss, Piece
 from edgelift_builder.pipeline import StepOutput
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import FileRole
-from tests.builder.conftest import BuiltFolder
+from tests.builder.conftest import BuiltFolder, stands
 
 pytestmark = pytest.mark.builder
 
@@ -46,7 +46,7 @@ def test_the_layer_that_int8_breaks_goes_back_and_the_budget_holds(
     assert (before["verdict"], before["shipped"]) == ("fails", False)
     assert before["worst"]["error"] > 0 and before["worst"]["samples"]
     after = int8(build_tiny(source, recipe(tmp_path / "r.toml", 3), out=tmp_path / "other" / "r"))
-    assert (after["verdict"], after["shipped"]) == ("holds", True), after["reason"]
+    assert stands(after), after["reason"]
     back = [loss["layer"] for loss in after["sensitivity"] if loss["reverted"]]
     assert back and len(back) < len(after["sensitivity"])
     noises = [loss["noise"] for loss in after["sensitivity"]]

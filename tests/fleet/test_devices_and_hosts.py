@@ -140,7 +140,7 @@ def test_a_site_restored_from_a_backup_overtakes_its_devices(
     wait_until(lambda: summary(server).revision_seen == 3)
     server.stop()
     shutil.rmtree(server.site)
-    assert edgelift("restore", tmp_path / "site.tar", server.site).returncode == 0
+    assert edgelift("restore", "--tell", tmp_path / "site.tar", server.site).returncode == 0
     began = time.monotonic()
     server.start()
 

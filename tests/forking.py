@@ -27,7 +27,11 @@ from typing import IO, Any
 from tests.forked import CHILD, CONVERTING, ROOT
 
 #: What may differ in a process's environment from what we began with: our own code reads it, and only when it runs.
-_MAY_DIFFER = ("EDGELIFT_", "_EDGELIFT_", "PG", "AWS_", "NOTIFY_SOCKET", "PYTEST_CURRENT_TEST")
+_MAY_DIFFER = (
+    "EDGELIFT_", "_EDGELIFT_", "PG", "AWS_", "NOTIFY_SOCKET", "PYTEST_CURRENT_TEST",
+    # What importing a converter leaves in a worker: nothing of it changes what a command does.
+    "TF_CPP_", "TPU_", "TORCHINDUCTOR_",
+)  # fmt: skip
 _BEGAN_WITH = dict(os.environ)
 #: What a child's imports find; see `edgelift_builder.child`.
 AS_CHILD = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from edgelift_fleet.db import by_keys
 from edgelift_fleet.tables import TelemetryCohortRow, TelemetryCohortSumRow, table_of
 from edgelift_fleet.telemetry.cohorts import KnownCohort, known_cohorts
+from edgelift_fleet.telemetry.packing import can_read
 from edgelift_fleet.telemetry.ranges import LENGTH_MS, LevelSpan
 from edgelift_fleet.telemetry.sums import Row, sum_rows
 
@@ -49,11 +50,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 def is_whole(body: bytes) -> bool:
     """Can a sum be read?"""
-    try:
-        _decoder.decode(body)
-    except msgspec.MsgspecError:
-        return False
-    return True
+    return can_read(_decoder, body)
 
 
 def pack_sum(rows: Iterable[Row]) -> bytes | None:

@@ -128,8 +128,13 @@ def by_phase(bodies: Iterable[bytes]) -> dict[LatencyPhase, list[Part]]:
 
 def is_whole(body: bytes) -> bool:
     """Can a body be read?"""
+    return can_read(_decoder, body)
+
+
+def can_read(decoder: msgspec.msgpack.Decoder[Any], body: bytes) -> bool:
+    """Can a body of any form be read by its decoder?"""
     try:
-        _decoder.decode(body)
+        decoder.decode(body)
     except msgspec.MsgspecError:
         return False
     return True

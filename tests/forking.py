@@ -29,19 +29,25 @@ from tests.forked import CHILD, CONVERTING, ROOT
 #: What may differ in a process's environment from what we began with: our own code reads it, and only when it runs.
 _MAY_DIFFER = (
     "EDGELIFT_", "_EDGELIFT_", "PG", "AWS_", "NOTIFY_SOCKET", "PYTEST_CURRENT_TEST",
-    # What importing a converter leaves in a worker: nothing of it changes what a command does.
-    "TF_CPP_", "TPU_", "TORCHINDUCTOR_",
+    # What importing a converter or scikit-learn leaves in a worker: nothing of it changes what a command does.
+    "TF_CPP_", "TPU_", "TORCHINDUCTOR_", "KMP_",
 )  # fmt: skip
-_BEGAN_WITH = dict(os.environ)
+#: Of this process, before any test ran in it.
+BEGAN_WITH = dict(os.environ)
 #: What a child's imports find; see `edgelift_builder.child`.
 AS_CHILD = {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def may_fork(variables: Mapping[str, str]) -> bool:
     """Would it start the same with these of its own? Else, as with another PYTHONPATH, it has to start the long way."""
+    return not keep_from_forking(variables)
+
+
+def keep_from_forking(variables: Mapping[str, str]) -> set[str]:
+    """The names of what differs and must not; see `may_fork`."""
     now = {**os.environ, **variables}
-    names = {name for name in now.keys() | _BEGAN_WITH.keys() if now.get(name) != _BEGAN_WITH.get(name)}
-    return all(name.startswith(_MAY_DIFFER) for name in names)
+    names = {name for name in now.keys() | BEGAN_WITH.keys() if now.get(name) != BEGAN_WITH.get(name)}
+    return {name for name in names if not name.startswith(_MAY_DIFFER)}
 
 
 def run(
@@ -177,7 +183,7 @@ class _Source:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program, command, str(theirs.fileno())], pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said,
-                env={**_BEGAN_WITH, "PYTHONPATH": path, **more}, cwd=ROOT,
+                env={**BEGAN_WITH, "PYTHONPATH": path, **more}, cwd=ROOT,
             )  # fmt: skip
         atexit.register(self._end)
 

@@ -72,7 +72,25 @@ def test_an_error_is_told_as_ever(tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stderr.endswith("ValueError: no\n")
 
 
-def test_with_other_imports_or_another_language_it_starts_the_long_way() -> None:
+#: Prints what the libraries that tests work with change in a process's environment and would keep it from forking.
+LEAVE = """
+import os, sys
+from tests import forking
+import torch._inductor
+for name in ("litert_torch", "ai_edge_quantizer", "onnxruntime", "sklearn", "torch_pruning", "onnxscript", "moto"):
+    __import__(name)
+print(forking.keep_from_forking({}))
+"""
+
+
+@pytest.mark.builder
+def test_what_libraries_leave_in_a_workers_environment_keeps_nobody_from_forking() -> None:
+    told = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True, cwd=forking.ROOT)
+    assert told.returncode == 0 and told.stdout == "set()\n", told
+
+
+def test_with_other_imports_or_another_language_it_starts_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(forking.BEGAN_WITH))  # whatever ran before us here
     assert forking.may_fork({"EDGELIFT_SITE": "x", "PGPASSWORD": "x"})
     for name in ("PYTHONPATH", "PYTHONIOENCODING", "LC_ALL", "TZ", "PATH", "HTTPS_PROXY", "NO_COLOR"):
         assert not forking.may_fork({name: "x"})

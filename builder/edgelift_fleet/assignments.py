@@ -248,8 +248,11 @@ def has_failed_at(row: SlotStateRow, wanted: SlotAssignment) -> bool:
     if not row.last_update or row.artifact == wanted.artifact:
         return False
     update = read_row(row.last_update, UpdateReport, owner=row.device, what="last update", into=[])
-    if update is None:
-        return False
+    return update is not None and failed_at(update, wanted)
+
+
+def failed_at(update: UpdateReport, wanted: SlotAssignment) -> bool:
+    """Is this the failure of what is wanted, at its latest asking?"""
     failed = update.outcome in ("refused", "rolled-back", "inconsistent")
     return failed and update.artifact == wanted.artifact and update.revision >= wanted.asked
 

@@ -40,31 +40,31 @@ class Member:
     online: bool = True
 
 
-def select_ids(session: Session, selector: str) -> list[str]:
+def select_ids(session: Session, selector: str | Tree) -> list[str]:
     """The ids of the devices that a selector means, sorted.
 
     Raises:
         ContractError: `bad-id`.
     """
-    where, rest = split(parse_selector(selector))
+    where, rest = split(_read(selector))
     if rest is not None:
         return sorted(among(session, rest, where))
     return list(session.scalars(sa.select(DeviceRow.id).where(where).order_by(DeviceRow.id)))
 
 
-def select_members(session: Session, selector: str, seen: LastSeen, now: float) -> list[Member]:
+def select_members(session: Session, selector: str | Tree, seen: LastSeen, now: float) -> list[Member]:
     """The devices that a selector means, by id, with what a draw needs to know.
 
     Args:
         session: to read by.
-        selector: see `selector`.
+        selector: see `selector`; as text, or read already.
         seen: when devices were last heard of.
         now: seconds since 1970.
 
     Raises:
         ContractError: `bad-id`.
     """
-    where, rest = split(parse_selector(selector))
+    where, rest = split(_read(selector))
     rows = session.execute(sa.select(*_COLUMNS).where(where).order_by(DeviceRow.id)).all()
     if rest is not None:
         kept = among(session, rest, where)
@@ -80,6 +80,10 @@ def unknown_ids(session: Session, selector: str) -> list[str]:
     """
     named = {device for term in _terms(parse_selector(selector)) if isinstance(term, Ids) for device in term.ids}
     return sorted(named - set(session.scalars(sa.select(DeviceRow.id)))) if named else []
+
+
+def _read(selector: str | Tree) -> Tree:
+    return parse_selector(selector) if isinstance(selector, str) else selector
 
 
 def _terms(tree: Tree) -> list[Tree]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.cohorts import select_ids
+from edgelift_fleet.rollout.members import ids_of
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.situation import TERMINAL
 from edgelift_fleet.tables import RolloutRow
@@ -27,7 +27,7 @@ def refuse_second(session: Session, slot: str, cohort: Collection[str], *, but: 
     for row in _open(session):
         if row.slot != slot or row.number == but:
             continue
-        shared = sorted(set(cohort).intersection(select_ids(session, row.selector)))
+        shared = sorted(set(cohort) & ids_of(session, row))
         if shared:
             name, more = rollout_id(row.number), f" and {len(shared) - 1} more" if len(shared) > 1 else ""
             raise ContractError(
@@ -41,7 +41,7 @@ def open_rollouts_of(session: Session, device: str) -> dict[str, list[str]]:
     """Slot → the open rollouts that select a device."""
     found: dict[str, list[str]] = {}
     for row in _open(session):
-        if device in select_ids(session, row.selector):
+        if device in ids_of(session, row):
             found.setdefault(row.slot, []).append(rollout_id(row.number))
     return found
 

@@ -16,16 +16,17 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import PASSING, ContractError
 from edgelift_contract.release import ReleaseArtifact
-from edgelift_contract.report import DeviceFacts
+from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
-from edgelift_fleet.assignments import set_slots
+from edgelift_fleet.assignments import failed_at, set_slots
 from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.registry import get_release
+from edgelift_fleet.rollout.judge import taken_over
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.story import note
-from edgelift_fleet.rows import UnreadableRow, decode_row
+from edgelift_fleet.rows import UnreadableRow, decode_row, read_row
 from edgelift_fleet.tables import (
     ArtifactRow,
     AssignmentRow,
@@ -102,7 +103,7 @@ def _take_away(
         except UnreadableRow as error:  # nothing is known to give back: it is named until it is mended, or let go
             changes.append({**becomes, "code": error.code, "message": str(error), "device": device})
             continue
-        if not one.held and (current is None or current.artifact != one.mine):
+        if _is_taken_over(row, one, current, again):
             changes.append(
                 {"status": "superseded", "message": "Another assignment took its place.", "device": device}
             )
@@ -124,6 +125,16 @@ def _take_away(
     return [device for device, outcome in outcomes.items() if isinstance(outcome, int)]
 
 
+def _is_taken_over(
+    row: RolloutRow, one: Any, current: SlotAssignment | None, again: SlotAssignment | None
+) -> bool:
+    """Has its slot something else by now than the rollout gave it?"""
+    if not one.held:
+        return current is None or current.artifact != one.mine
+    has, asked_by = (current.artifact, current.rollout) if current else ("", "")
+    return taken_over(has, asked_by, rollout_id(row.number), again.artifact if again else "", one.mine)
+
+
 def _again(device: str, previous: str, row: RolloutRow) -> SlotAssignment | None:
     if not previous:
         return None  # a first release: its slot is to be empty again
@@ -135,9 +146,9 @@ def _again(device: str, previous: str, row: RolloutRow) -> SlotAssignment | None
 def _about(session: Session, row: RolloutRow, devices: Sequence[str]) -> Sequence[Any]:
     query = sa.select(
         DeviceRow.id, DeviceRow.facts, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at,
-        AssignmentRow.body, SlotStateRow.artifact.label("serving"), RolloutDeviceRow.previous.label("kept"),
-        RolloutDeviceRow.artifact.label("mine"), RolloutDeviceRow.held, RolloutDeviceRow.told_at,
-        RolloutDeviceRow.assigned_at, RolloutDeviceRow.wave, RolloutDeviceRow.tried,
+        AssignmentRow.body, SlotStateRow.artifact.label("serving"), SlotStateRow.last_update,
+        RolloutDeviceRow.previous.label("kept"), RolloutDeviceRow.artifact.label("mine"), RolloutDeviceRow.held,
+        RolloutDeviceRow.told_at, RolloutDeviceRow.assigned_at, RolloutDeviceRow.wave, RolloutDeviceRow.tried,
     )  # fmt: skip
     slot = sa.and_(SlotStateRow.device == DeviceRow.id, SlotStateRow.slot == row.slot)
     mine = sa.and_(RolloutDeviceRow.device == DeviceRow.id, RolloutDeviceRow.rollout == row.number)
@@ -178,7 +189,8 @@ def _previous(
 ) -> dict[str, str]:
     """What each device's slot is to go back to, as JSON; nothing for one that had nothing.
 
-    What the device says it serves comes first: an assignment that it refused earlier is nothing to go back to.
+    What the device says it serves comes first: an assignment that it refused earlier is nothing to go back to, neither
+    from something else nor from an empty slot.
     """
     standing = {device: _slot_of(device, about[device].body, row.slot) for device in wishes}
     other = {
@@ -197,9 +209,19 @@ def _previous(
         if one is not None:
             policy = (wanted or wishes[device]).policy
             wanted = SlotAssignment(one.id, one.manifest_bytes, one.model, one.version, policy)
+        elif wanted is not None and _is_hopeless(device, about[device], wanted):
+            wanted = None
         if wanted is not None:
             found[device] = codec.canonical_json(wanted).decode()
     return found
+
+
+def _is_hopeless(device: str, one: Any, wanted: SlotAssignment) -> bool:
+    """Did it fail at what its slot should run, for a reason that does not pass? Going back to that would fail again."""
+    if not one.last_update or one.serving == wanted.artifact:
+        return False
+    update = read_row(one.last_update, UpdateReport, owner=device, what="last update", into=[])
+    return update is not None and failed_at(update, wanted) and update.code not in PASSING
 
 
 def _slot_of(device: str, body: str | None, slot: str) -> SlotAssignment | None:

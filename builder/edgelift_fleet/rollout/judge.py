@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.rollout.situation import DeviceStatus
 
+_ANOTHER = "Another assignment took its place."
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -96,15 +98,15 @@ def judge_device(kept: Kept, said: Said, *, rollout: str, going_back: bool) -> S
     if not kept.artifact:
         return Standing("unsuited", kept.code, kept.message)
     if going_back and not kept.going_back:
-        return _as_it_stood(kept, said)
+        return _as_it_stood(kept, said, rollout)
     if kept.status == "let-go":
         return Standing("let-go", kept.code, kept.message)
     if kept.going_back:
         return _on_its_way_back(kept, said, rollout)
     if kept.held:
         return _held(kept, said, rollout)
-    if not said.desired or said.asked_by != rollout:
-        return Standing("superseded", message="Another assignment took its place.")
+    if taken_over(said.desired, said.asked_by, rollout, kept.artifact):
+        return Standing("superseded", message=_ANOTHER)
     standing = _on_its_way(kept, said)
     if said.selected:
         return standing
@@ -141,8 +143,8 @@ def _not_begun(kept: Kept, said: Said, late: str) -> Standing:
 
 
 def _held(kept: Kept, said: Said, rollout: str) -> Standing:
-    if said.desired and said.asked_by != rollout:
-        return Standing("superseded", message="Another assignment took its place.")
+    if taken_over(said.desired, said.asked_by, rollout, kept.previous, kept.artifact):
+        return Standing("superseded", message=_ANOTHER)
     update = said.update
     if update and update.artifact == kept.artifact and _failed(update):
         # It had begun when the pause took it back, and says how that ended.
@@ -150,16 +152,21 @@ def _held(kept: Kept, said: Said, rollout: str) -> Standing:
     return Standing("held" if said.selected else "left", kept.code, kept.message)
 
 
-def _as_it_stood(kept: Kept, said: Said) -> Standing:
-    if not kept.held and said.desired != kept.artifact:
-        return Standing("superseded", kept.code, "Another assignment took its place.")
+def _as_it_stood(kept: Kept, said: Said, rollout: str) -> Standing:
+    gone = (
+        taken_over(said.desired, said.asked_by, rollout, kept.previous, kept.artifact)
+        if kept.held
+        else said.desired != kept.artifact
+    )
+    if gone:
+        return Standing("superseded", kept.code, _ANOTHER)
     return Standing(kept.status, kept.code, kept.message)
 
 
 def _on_its_way_back(kept: Kept, said: Said, rollout: str) -> Standing:
     why = (kept.code, kept.message)
-    if said.desired and said.asked_by != rollout:
-        return Standing("superseded", kept.code, "Another assignment took its place.")
+    if taken_over(said.desired, said.asked_by, rollout, kept.previous, kept.artifact):
+        return Standing("superseded", kept.code, _ANOTHER)
     seen = said.revision_seen >= kept.revision
     if said.serving == kept.previous and (seen or never_told(kept, said)):
         return Standing("restored", *why)
@@ -177,6 +184,18 @@ def _on_its_way_back(kept: Kept, said: Said, rollout: str) -> Standing:
     if _late(kept, said) and kept.status != "offline":
         return Standing("silent", *why)
     return Standing("updating", *why)
+
+
+def taken_over(desired: str, asked_by: str, rollout: str, *given: str) -> bool:
+    """Was a slot assigned something else, or emptied by a person, since the rollout gave it one of `given`?
+
+    Args:
+        desired: artifact that the slot should run; empty for none.
+        asked_by: the rollout that asked for that.
+        rollout: this one's id.
+        given: artifacts that this rollout may have assigned last; empty for none.
+    """
+    return asked_by != rollout if desired else "" not in given
 
 
 def never_told(kept: Kept, said: Said) -> bool:

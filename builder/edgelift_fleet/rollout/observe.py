@@ -21,7 +21,7 @@ from edgelift_contract.hardware import ACCEPTS
 from edgelift_contract.release import Release
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.rules import choose
-from edgelift_fleet.cohorts import Member, select_ids, select_members
+from edgelift_fleet.cohorts import Member
 from edgelift_fleet.db import among
 from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.numbering import revisions_spent
@@ -29,6 +29,7 @@ from edgelift_fleet.registry import get_release
 from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.rollout.evidence import Claim, judge_claims
 from edgelift_fleet.rollout.judge import Kept, Said, Standing, judge_device
+from edgelift_fleet.rollout.members import ids_of, members_of
 from edgelift_fleet.rollout.pace import Trait
 from edgelift_fleet.rollout.plan import Plan, read_plan, to_plan
 from edgelift_fleet.rollout.situation import TERMINAL, DeviceSeen, GateSeen, Observations, RolloutState, Scope
@@ -270,10 +271,7 @@ def observe(
 def cohort_of(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> Cohort:
     """Which devices a rollout is about now."""
     kept = read_plan(row.plan, owner=rollout_id(row.number))
-    members = select_members(session, row.selector, seen, now)
-    if kept.late_joiners == "out":
-        at_the_start = set(session.scalars(sa.select(RolloutMemberRow.device).filter_by(rollout=row.number)))
-        members = [member for member in members if member.device in at_the_start]
+    members = members_of(session, row, seen, now)
     elsewhere = _elsewhere(session, row, {member.device for member in members})
     mine = [member for member in members if member.device not in elsewhere]
     if kept.seed is None:  # from before there was a draw: it goes on as it began
@@ -316,7 +314,7 @@ def _elsewhere(session: Session, row: RolloutRow, mine: set[str]) -> dict[str, s
     )
     found: dict[str, str] = {}
     for other in session.scalars(others.order_by(RolloutRow.number)):
-        shared = mine & set(select_ids(session, other.selector))
+        shared = mine & ids_of(session, other)
         if shared:
             held, own = _reached(session, other.number), _reached(session, row.number)
             first = {d for d in shared if d in held or (d not in own and other.number < row.number)}

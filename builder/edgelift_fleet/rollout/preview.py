@@ -18,7 +18,7 @@ from edgelift_contract.release import Release, ReleaseArtifact
 from edgelift_contract.replies import ErrorReply
 from edgelift_contract.report import DeviceFacts
 from edgelift_contract.rules import choose
-from edgelift_fleet.cohorts import Member, select_ids, select_members, unknown_ids
+from edgelift_fleet.cohorts import Member, select_members, unknown_ids
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import (
     PreviewArtifact,
@@ -31,6 +31,7 @@ from edgelift_fleet.messages import (
 from edgelift_fleet.registry import get_offered
 from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, cautions
 from edgelift_fleet.rollout.forecast import draw_waves, ends
+from edgelift_fleet.rollout.members import ids_of
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.pace import Trait
 from edgelift_fleet.rollout.plan import Plan
@@ -214,7 +215,7 @@ def _elsewhere(session: Session, slot: str, ids: set[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     active = sa.select(RolloutRow).where(RolloutRow.slot == slot, RolloutRow.state.not_in(TERMINAL))
     for row in session.scalars(active.order_by(RolloutRow.number)):
-        for device in ids.intersection(select_ids(session, row.selector)):
+        for device in ids & ids_of(session, row):
             found.setdefault(device, rollout_id(row.number))
     return found
 

@@ -13,7 +13,14 @@ from ai_edge_litert import schema_py_generated as schema
 from edgelift_builder import calls, data
 from edgelift_builder.judge import agreement
 from edgelift_builder.measure.litert import LitertSession
-from edgelift_builder.optimise import tflite_int8, tflite_prepare, tflite_ranges, tflite_weights
+from edgelift_builder.optimise import (
+    tflite_ends,
+    tflite_int8,
+    tflite_plan,
+    tflite_prepare,
+    tflite_ranges,
+    tflite_weights,
+)
 from edgelift_builder.piece import Piece
 from edgelift_builder.source.tflite_file import open_tflite
 from edgelift_contract.errors import ContractError
@@ -219,9 +226,11 @@ def test_an_output_that_stays_float_and_is_read_in_8_bits(tmp_path: Path) -> Non
     (tmp_path / "copy").mkdir()
     file = open_tflite(two_outputs().write(tmp_path / "net.tflite"), tmp_path / "copy", []).path
     content = tflite_prepare.packed(tflite_prepare.prepare(file))
-    ranges = tflite_ranges.Ranges(content, tflite_int8._recipe(()), [{"x": s[None]} for s in samples()["x"]])
+    plan, ends = tflite_plan.static(), tflite_ends.Apart(content)
+    ranges = tflite_ranges.Ranges(content, plan, [{"x": s[None]} for s in samples()["x"]])
     made = tmp_path / "made.tflite"
-    made.write_bytes(tflite_int8.make(content, tflite_int8._recipe(["hidden;"]), ranges.by("minmax")))
+    narrow = tflite_plan.Model(ends.content).quantised(plan.leaving(["hidden;"]), ranges.by("minmax"))
+    made.write_bytes(ends.together(narrow))
     assert _ends(made) == [("hidden", (1, 16), "float32"), ("y", (1, 3), "float32")] and _narrow(made) == 1
     assert error(file, made, samples(seed=2)) < agreement.LIMIT / 100
 

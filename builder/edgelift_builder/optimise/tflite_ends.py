@@ -11,12 +11,37 @@ from __future__ import annotations
 from typing import Any
 
 
-def apart(content: bytes) -> bytes:
-    """A file in which every float output that an operator reads, too, is a copy."""
-    model = _read(content)
-    ends = [_ends(graph) for graph in model.subgraphs]
-    if not any(ends):
-        return content
+class Apart:
+    """A file in which every float output that an operator reads, too, is a copy.
+
+    Attributes:
+        content: that file, for the quantiser.
+    """
+
+    def __init__(self, given: bytes) -> None:
+        self._was = _read(given)
+        self._signed = _signed(given)
+        self._places = [_ends(graph) for graph in self._was.subgraphs]
+        self.content = _packed(_copied(_read(given), self._places)) if any(self._places) else given
+
+    def together(self, made: bytes) -> bytes:
+        """What the quantiser made of `content`, without the copies; its signature is on the inputs and outputs of its graph
+        in the given file's places, which the quantiser, too, moves and may forget to tell.
+        """
+        if not any(self._places) and _signed(made) == self._signed:
+            return made  # reading all of it takes longer than quantising
+        now, changed = _read(made), False
+        for names, after in zip(self._places, now.subgraphs, strict=True):
+            after.outputs = list(after.outputs)
+            for place, name in names.items():
+                (copy,) = (operator for operator in after.operators if _named(after, operator.outputs, name))
+                after.operators.remove(copy)
+                after.outputs[place], changed = copy.inputs[0], True
+        return _packed(now) if _sign(self._was, now) or changed else made
+
+
+def _copied(model: Any, ends: list[dict[int, bytes]]) -> Any:
+    """The model with its outputs at these places made copies, by these names."""
     code, moved = _copying(model), {}
     for number, (graph, names) in enumerate(zip(model.subgraphs, ends, strict=True)):
         graph.outputs = list(graph.outputs)
@@ -28,22 +53,7 @@ def apart(content: bytes) -> bytes:
     for signature in model.signatureDefs:
         for pair in signature.outputs:
             pair.tensorIndex = moved.get((signature.subgraphIndex, pair.tensorIndex), pair.tensorIndex)
-    return _packed(model)
-
-
-def together(made: bytes, given: bytes) -> bytes:
-    """What the quantiser made of `apart(given)`, without the copies; its signature is on the inputs and outputs of its graph
-    in `given`'s places, which the quantiser, too, moves and may forget to tell.
-    """
-    was, now = _read(given), _read(made)
-    changed = False
-    for before, after in zip(was.subgraphs, now.subgraphs, strict=True):
-        after.outputs = list(after.outputs)
-        for place, name in _ends(before).items():
-            (copy,) = (operator for operator in after.operators if _named(after, operator.outputs, name))
-            after.operators.remove(copy)
-            after.outputs[place], changed = copy.inputs[0], True
-    return _packed(now) if _sign(was, now) or changed else made
+    return model
 
 
 def _ends(graph: Any) -> dict[int, bytes]:
@@ -59,6 +69,23 @@ def _ends(graph: Any) -> dict[int, bytes]:
             while made[place] in known:
                 made[place] += b"_"
     return made
+
+
+def _signed(content: bytes) -> list[list[tuple[bytes, int]]]:
+    """Of each signature's inputs and outputs their names, and places among those of the graph."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, found = schema.Model.GetRootAs(content, 0), []
+    for number in range(model.SignatureDefsLength()):
+        signature = model.SignatureDefs(number)
+        graph = model.Subgraphs(signature.SubgraphIndex())
+        for pair, count, end, ends in (
+            (signature.Inputs, signature.InputsLength(), graph.Inputs, graph.InputsLength()),
+            (signature.Outputs, signature.OutputsLength(), graph.Outputs, graph.OutputsLength()),
+        ):
+            places = {end(k): k for k in range(ends)}
+            found.append([(pair(k).Name(), places.get(pair(k).TensorIndex(), -1)) for k in range(count)])
+    return found
 
 
 def _sign(was: Any, now: Any) -> bool:

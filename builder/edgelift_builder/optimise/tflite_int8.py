@@ -6,7 +6,6 @@ variants without its clients noticing. Which calibration is used and what stays 
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from edgelift_builder.optimise import (
     tflite_bias,
     tflite_choice,
     tflite_ends,
+    tflite_plan,
     tflite_prepare,
     tflite_ranges,
     verdict,
@@ -148,7 +148,8 @@ def _chosen(
     ready = tflite_prepare.prepare(model, calls.one(samples, 0, axes))
     layers, content = tflite_prepare.layers(ready), tflite_prepare.packed(ready)
     taken = as_taken(content, samples, axes)
-    ranges = Ranges(content, _recipe(()), taken)
+    plan = tflite_plan.static()
+    ranges = Ranges(content, plan, taken)
     if not ranges.seen:
         heavy = ", ".join(dict.fromkeys(kind for _, kind in layers)) or "none"
         raise ContractError(
@@ -156,9 +157,10 @@ def _chosen(
             f"Nothing in the graph has a form with 8-bit activations; its heavy operators: {heavy}.",
         )
     never = tflite_prepare.touching(ready, [*ranges.boundless, *tflite_prepare.beyond(ready, BOUND)])
-    trial = tflite_choice.Comparison(content, samples, axes, folder)
+    trial, ends = tflite_choice.Comparison(content, samples, axes, folder), tflite_ends.Apart(content)
+    wide = tflite_plan.Model(ends.content)
     chosen = tflite_choice.choose(
-        lambda method, kept: make(content, _recipe(kept), ranges.by(method)),
+        lambda method, kept: ends.together(wide.quantised(plan.leaving(kept), ranges.by(method))),
         trial,
         METHODS if settings["calibration"] == BEST else (settings["calibration"],),
         [[*never, *kept] for kept in _spared(ready, layers)],
@@ -188,29 +190,6 @@ def _remarks(chosen: tflite_choice.Chosen, left: Sequence[str]) -> tuple[str, ..
     if left:
         said.append(f"Back in float, judged on calibration samples: {', '.join(left)}")
     return tuple(said)
-
-
-def make(model: bytes, steps: Any, ranges: Any) -> bytes:
-    """The file quantised by a recipe; `ranges` where that needs them."""
-    from ai_edge_quantizer import quantizer
-
-    made = quantizer.Quantizer(tflite_ends.apart(model))
-    made.load_quantization_recipe(steps)
-    return tflite_ends.together(bytes(made.quantize(ranges).quantized_model), model)
-
-
-def _recipe(kept_float: Sequence[str]) -> Any:
-    """The quantiser's static recipe, with float ends and some operators left alone, by their scopes."""
-    from ai_edge_quantizer import qtyping, recipe, recipe_manager
-
-    manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(recipe.static_wi8_ai8())
-    everything = qtyping.TFLOperationName.ALL_SUPPORTED
-    for end in ("INPUT", "OUTPUT"):
-        manager.add_quantization_config(".*", qtyping.TFLOperationName[end], algorithm_key="no_quantize")
-    for scope in kept_float:
-        manager.add_quantization_config(f"^{re.escape(scope)}$", everything, algorithm_key="no_quantize")
-    return manager.get_quantization_recipe()
 
 
 def as_taken(model: bytes, samples: data.DataSet, axes: calls.Axes) -> list[data.DataSet]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgelift_builder import data
 from edgelift_builder.optimise import calibration
+from edgelift_builder.optimise.tflite_plan import Plan
 from edgelift_builder.piece import Range
 
 PERCENTILES = {"percentile 99.99": 99.99, "percentile 99.9": 99.9}
@@ -22,6 +23,12 @@ METHODS = ("minmax", *PERCENTILES, "average")
 
 #: Masks that are no infinity are -1e9 or the least float: from here on a number stands for one.
 BOUND = 1e8
+
+#: What is as large is no number but stands for infinity (its `min_max_calibrate`).
+_NUMBER = 3e38
+
+#: Values that are counted together, and so held: 16 MB.
+_AT_ONCE = 4_000_000
 
 #: How much of a moving average the next sample leaves, as ai-edge-quantizer has it (`qsv_utils.moving_average_update`).
 _KEPT = 0.95
@@ -35,15 +42,15 @@ class Ranges:
         boundless: those that no range holds, as the scores of a masked attention: infinite, NaN, or as good as that.
     """
 
-    def __init__(self, model: bytes, recipe: Any, samples: list[data.DataSet]) -> None:
+    def __init__(self, model: bytes, plan: Plan, samples: list[data.DataSet]) -> None:
         """Run the float model on every sample, twice.
 
         Args:
             model: a prepared file.
-            recipe: the quantiser's, which decides what it wants to know.
+            plan: what is to be quantised, which decides what has to be known.
             samples: a call for each, in the element types that the file has.
         """
-        self._seen = _statistics(model, recipe, samples)
+        self._seen = _statistics(model, plan, samples)
         self.seen = list(self._seen)
         self.boundless = [name for name, seen in self._seen.items() if _is_boundless(seen["min"], seen["max"])]
         bounded = {n: s for n, s in self._seen.items() if s["min"].size == 1 and n not in self.boundless}
@@ -78,16 +85,40 @@ def _is_boundless(*ends: data.Array) -> bool:
     return any(not (np.abs(end) < BOUND).all() for end in ends)  # NaN is not below either
 
 
-def _statistics(model: bytes, steps: Any, samples: list[data.DataSet]) -> dict[str, dict[str, Any]]:
-    from ai_edge_quantizer import calibrator, recipe_manager
+def _statistics(model: bytes, plan: Plan, samples: list[data.DataSet]) -> dict[str, dict[str, Any]]:
+    """The quantiser says by one sample which tensors it wants to know of. What all of them add to that is taken here, for it
+    goes through all operators again for each; but for files with graphs inside a graph, whose tensors it alone finds.
+    """
+    from ai_edge_quantizer import calibrator
 
-    manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(steps)
-    found = calibrator.Calibrator(model, num_threads=1, qsv_update_func=_widened)
-    (key,) = found.get_signature_list()
-    found.calibrate({key: samples}, manager)
-    seen: dict[str, dict[str, Any]] = found.get_model_qsvs()
+    wanted = calibrator.Calibrator(model, num_threads=1, qsv_update_func=_widened)
+    (key,) = wanted.get_signature_list()
+    wanted.calibrate({key: samples[:1]}, plan)
+    names: dict[str, dict[str, Any]] = wanted.get_model_qsvs()
+    interpreter = _watched(model)
+    places = _places(interpreter)
+    if not places.keys() >= names.keys():
+        wanted.calibrate({key: samples[1:]}, plan)
+        return wanted.get_model_qsvs()  # type: ignore[no-any-return]  # the package has no types
+    runner, seen = interpreter.get_signature_runner(), dict[str, dict[str, Any]]()
+    for sample in samples:
+        runner(**sample)
+        for name, values in _values(interpreter, {name: places[name] for name in names}):
+            found = _ends(values)
+            seen[name] = _widened(seen[name], found) if name in seen else found
     return seen
+
+
+def _ends(values: data.Array) -> dict[str, data.Array]:
+    """Least and largest, as the quantiser has them: of floats those that stand for a number, where there is any."""
+    least, most = values.min(), values.max()
+    if values.dtype.kind == "f" and not (least > -_NUMBER and most < _NUMBER):
+        least = np.min(values, where=values > -_NUMBER, initial=np.inf)
+        most = np.max(values, where=values < _NUMBER, initial=-np.inf)
+        least = values.min() if least == np.inf else least
+        most = values.max() if most == -np.inf else most
+    shape = (1,) * values.ndim
+    return {"min": np.reshape(least, shape), "max": np.reshape(most, shape)}
 
 
 def _widened(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -103,12 +134,12 @@ def _widened(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def means(model: bytes, samples: Sequence[data.DataSet]) -> dict[str, data.Array]:
     """Of each activation of the float model, the mean of its last axis' elements over samples and places: float64."""
-    interpreter, details = _watched(model)
-    runner = interpreter.get_signature_runner()
+    interpreter = _watched(model)
+    runner, places = interpreter.get_signature_runner(), _places(interpreter, np.float32)
     sums: dict[str, data.Array] = {}
     for sample in samples:
         runner(**sample)
-        for name, values in _values(interpreter, details):
+        for name, values in _values(interpreter, places):
             if values.ndim:
                 sums[name] = sums.get(name, 0.0) + values.reshape(-1, values.shape[-1]).mean(
                     axis=0, dtype=np.float64
@@ -120,18 +151,37 @@ def _histograms(
     model: bytes, samples: Iterable[data.DataSet], seen: dict[str, dict[str, Any]]
 ) -> dict[str, data.Array]:
     """How many values of each activation lie in each of `calibration.BINS` bins between its least and largest."""
-    interpreter, details = _watched(model)
-    runner = interpreter.get_signature_runner()
-    counts = {n: np.zeros(calibration.BINS, np.int64) for n in seen if n in details}
-    for sample in samples:
-        runner(**sample)
-        for name, values in _values(interpreter, {n: details[n] for n in counts}):
-            counts[name] += calibration.histogram(values, seen[name]["min"].item(), seen[name]["max"].item())
+    interpreter = _watched(model)
+    runner, places = interpreter.get_signature_runner(), _places(interpreter, np.float32)
+    places = {name: places[name] for name in seen if name in places}
+    counts = {name: np.zeros(calibration.BINS, np.int64) for name in places}
+    for together in _in_batches(runner, interpreter, samples, places):
+        for name, values in together.items():
+            counts[name] += calibration.histogram(
+                np.concatenate(values), seen[name]["min"].item(), seen[name]["max"].item()
+            )
     return {name: array for name, array in counts.items() if array.any()}
 
 
-def _watched(model: bytes) -> tuple[Any, dict[str, int]]:
-    """An interpreter that keeps every tensor, and the places of the float ones."""
+def _in_batches(
+    runner: Any, interpreter: Any, samples: Iterable[data.DataSet], places: Mapping[str, int]
+) -> Iterator[dict[str, list[data.Array]]]:
+    """Each activation's values of several samples: counting many at once is quicker than a few many times."""
+    together, held = dict[str, list[data.Array]](), 0
+    for sample in samples:
+        runner(**sample)
+        for name, values in _values(interpreter, places):
+            together.setdefault(name, []).append(values.ravel())
+            held += values.size
+        if held > _AT_ONCE:
+            yield together
+            together, held = {}, 0
+    if together:
+        yield together
+
+
+def _watched(model: bytes) -> Any:
+    """An interpreter that keeps every tensor."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -139,9 +189,13 @@ def _watched(model: bytes) -> tuple[Any, dict[str, int]]:
         experimental_op_resolver_type=OpResolverType.BUILTIN,
     )  # fmt: skip
     interpreter.allocate_tensors()
-    return interpreter, {
-        d["name"]: d["index"] for d in interpreter.get_tensor_details() if d["dtype"] is np.float32
-    }
+    return interpreter
+
+
+def _places(interpreter: Any, kind: Any = None) -> dict[str, int]:
+    """Where the tensors of the first graph are, by their names; `kind`: those of this element type alone."""
+    details = interpreter.get_tensor_details()
+    return {d["name"]: d["index"] for d in details if kind is None or d["dtype"] is kind}
 
 
 def _values(interpreter: Any, places: Mapping[str, int]) -> Iterator[tuple[str, data.Array]]:

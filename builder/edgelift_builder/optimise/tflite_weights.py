@@ -10,8 +10,15 @@ from edgelift_builder import calls, data
 from edgelift_builder.convert.export_refusal import explain
 from edgelift_builder.convert.tflite import MODEL
 from edgelift_builder.facts import CALIBRATION
-from edgelift_builder.optimise import tflite_bias, tflite_choice, tflite_prepare, tflite_ranges
-from edgelift_builder.optimise.tflite_int8 import as_taken, check, make
+from edgelift_builder.optimise import (
+    tflite_bias,
+    tflite_choice,
+    tflite_ends,
+    tflite_plan,
+    tflite_prepare,
+    tflite_ranges,
+)
+from edgelift_builder.optimise.tflite_int8 import as_taken, check
 from edgelift_builder.piece import Piece
 from edgelift_builder.pipeline import StepContext, StepOutput, check_options, demand, on_step_failure
 from edgelift_builder.targets import Target
@@ -65,7 +72,8 @@ def quantise_weights(model: str, kind: str, calibration_file: str, axes: calls.A
             example = calls.one(samples, 0, axes) if samples is not None else None
             ready = tflite_prepare.prepare(Path(model), example)
             content = tflite_prepare.packed(ready)
-            made = make(content, getattr(recipe, kind)(), None)
+            ends, plan = tflite_ends.Apart(content), tflite_plan.Plan(getattr(recipe, kind)())
+            made = ends.together(tflite_plan.Model(ends.content).quantised(plan))
             if samples is not None:
                 trial = tflite_choice.Comparison(content, samples, axes, Path(path).parent)
                 means = tflite_ranges.means(content, as_taken(content, samples, axes))

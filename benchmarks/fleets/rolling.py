@@ -96,6 +96,9 @@ def waiting_pct(server: Serving, simulation: Simulation, release: str, seconds: 
     ):  # until the last has said what it had to say
         last = simulation.counts.reports + simulation.counts.batches
         time.sleep(3)
+    # What the broker still has of it is taken in first, and summed: else that is measured, and not the waiting.
+    wait(lambda: server.observing() == len(simulation.boards), f"{release} on probation", simulation)
+    wait(lambda: not server.waiting_windows(), "telemetry summed", simulation)
     found = server.core_pct(seconds)
     simulation.silent = False
     server.client().post(f"/v1/rollouts/{made.id}/cancel", {}, RolloutView)

@@ -21,7 +21,7 @@ from edgelift_fleet.client import Client
 from edgelift_fleet.db import Database
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site, load_site
-from edgelift_fleet.tables import TelemetryEpochRow, TelemetryPendingRow
+from edgelift_fleet.tables import SlotStateRow, TelemetryEpochRow, TelemetryPendingRow
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = "1234"
@@ -54,6 +54,12 @@ class Serving:
         """How many windows are stored and not yet summed."""
         with closing(Database(self._database)) as db, db.read() as session:
             return session.scalar(sa.select(sa.func.count()).select_from(TelemetryPendingRow)) or 0
+
+    def observing(self) -> int:
+        """How many devices have said that something is on probation on them."""
+        query = sa.select(sa.func.count()).select_from(SlotStateRow).where(SlotStateRow.state == "observing")
+        with closing(Database(self._database)) as db, db.read() as session:
+            return session.scalar(query) or 0
 
     def stored_windows(self, devices: list[str]) -> int:
         """How many windows of these devices came."""

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,14 +14,16 @@ from scipy.stats import binomtest
 
 from benchmarks.common import arguments, show, write
 from benchmarks.gating import waits
-from benchmarks.gating.cases import ENDS, KINDS, RULES, SLOWDOWNS, Found, Kind, Outcome, judge_fleet
+from benchmarks.gating.cases import ENDS, RULES, SLOWDOWNS, Found, Kind, Outcome, judge_fleet
 from benchmarks.gating.fleets import REQUESTS, WINDOWS
+from benchmarks.gating.kept import ALL, TESTS, Kept
 from benchmarks.gating.plot import draw
 from edgelift_fleet.rollout.gates.draws import ways
 from edgelift_fleet.rollout.gates.shares import suffices
 from edgelift_fleet.simulate.noise import Noise
 
-TESTS = ("gate", "before/after z", "canary/control z", "anytime-valid")
+#: How often it says how far it is.
+_TELL_S = 5
 
 
 def main() -> None:
@@ -27,35 +31,62 @@ def main() -> None:
     parser.add_argument("--fleets", type=int, default=2000, help="of each case (2000)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seed", type=int, default=0, help="of the first fleet")
+    parser.add_argument(
+        "--kept", type=Path, metavar="FILE", help="keep each fleet there, and go on where it was stopped"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw what is found, over the slowdown")
     parsed = parser.parse_args()
-    began = time.monotonic()
-    cases = _cases(range(parsed.seed, parsed.seed + parsed.fleets), parsed.jobs)
-    _print(cases)
-    figures = {**_summary(cases), "seconds": round(time.monotonic() - began), "cases": cases}
+    began, seeds = time.monotonic(), range(parsed.seed, parsed.seed + parsed.fleets)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    found, stopped = _run(seeds, parsed.jobs, Kept(parsed.kept))
+    if not found:
+        sys.exit("stopped before the first fleet was done")
+    cases = _cases(found)
+    figures = {**_summary(cases), "fleets": len(found), "seconds": round(time.monotonic() - began), "cases": cases}
     write(parsed.json, figures)
+    _print(cases)
     if parsed.plot:
         parsed.plot.write_text(draw(cases))
     wrong = [name for name, rate in figures["false_alarm_rate"].items() if rate["low"] > RULES.alpha]
-    print(f"{parsed.fleets} fleets a case, {figures['seconds']} s; false alarms: " + _said(figures))
+    print(f"{figures['fleets']} fleets a case, {figures['seconds']} s; false alarms: " + _said(figures))
+    if stopped:
+        sys.exit(f"stopped after {len(found)} of {len(seeds)} fleets")
     sys.exit(f"more false alarms than {RULES.alpha:.0%}: {', '.join(wrong)}" if wrong else 0)
 
 
-def _cases(seeds: range, jobs: int) -> list[dict[str, Any]]:
+def _run(seeds: range, jobs: int, kept: Kept) -> tuple[list[Found], bool]:
+    """What was said of each fleet that is done, and was it stopped before all were?"""
+    missing = [seed for seed in seeds if seed not in kept.found]
+    began = told = time.monotonic()
+    stopped = False
+    try:
+        for done, (seed, said) in enumerate(_simulated(missing, jobs), start=1):
+            kept.add(seed, said)
+            now = time.monotonic()
+            if now - told > _TELL_S:
+                told, left = now, (len(missing) - done) * (now - began) / done
+                of = f"{len(seeds) - len(missing) + done} of {len(seeds)} fleets"
+                print(f"{of}, about {left / 60:.0f} min left", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        stopped = True
+    return [kept.found[seed] for seed in seeds if seed in kept.found], stopped
+
+
+def _simulated(seeds: list[int], jobs: int) -> Iterator[tuple[int, Found]]:
+    """Fleet by fleet in the order of their seeds: which are done when it is stopped must not hang on what they are like."""
+    if not seeds:
+        return
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    found = []
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for done, said in enumerate(pool.imap_unordered(_judge, seeds, chunksize=8), start=1):
-            found.append(said)
-            if done % 200 == 0:
-                print(f"{done} of {len(seeds)} fleets", file=sys.stderr)
-    return [
-        _case(kind, slowdown, test, [said[kind, slowdown, test] for said in found])
-        for kind in (*KINDS, *waits.KINDS)
-        for slowdown in SLOWDOWNS
-        for test in TESTS
-        if (kind, slowdown, test) in found[0]
-    ]
+    with multiprocessing.get_context("spawn").Pool(jobs, _leave_stopping_to_the_parent) as pool:
+        yield from zip(seeds, pool.imap(_judge, seeds, chunksize=1), strict=True)
+
+
+def _leave_stopping_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _cases(found: list[Found]) -> list[dict[str, Any]]:
+    return [_case(*key, [said[key] for said in found]) for key in ALL if key in found[0]]
 
 
 def _judge(seed: int) -> Found:

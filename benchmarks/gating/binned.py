@@ -41,15 +41,8 @@ class Binned:
         """int[boards, moments]: requests."""
         return np.asarray(self.counts.sum(axis=2))
 
-    def again(self, times: int) -> "Binned":
-        """The same boards so many times over."""
-        shape = times, 1, 1
-        return Binned(
-            np.tile(self.counts, shape), self.first, np.tile(self.low, shape[:2]), np.tile(self.high, shape[:2])
-        )
-
-    def of(self, boards: slice) -> "Binned":
-        """Some of the boards."""
+    def of(self, boards: NDArray[np.intp]) -> "Binned":
+        """Some of the boards, by their numbers."""
         return Binned(self.counts[boards], self.first, self.low[boards], self.high[boards])
 
     def stretch(self, board: int, moment: int) -> Stretch:
@@ -90,33 +83,43 @@ def bin_up(places: NDArray[np.intp], logs: Floats, boards: int, moments: int) ->
     )  # fmt: skip
 
 
-def changes(before: Binned, since: Binned, least: int, *, member: bool) -> Floats:
+def changes(before: Binned, since: Binned, least: int, *, member: NDArray[np.bool_]) -> Floats:
     """float[boards, moments, quantiles]: by how much each board got slower, as `measure` has it; NaN where it doesn't count.
 
-    `before` has one moment.
+    Args:
+        before: of boards, up to one moment.
+        since: of the same boards, or of all of them several times over.
+        least: requests that each needs in both.
+        member: bool[boards of `since`]: is it in the wave?
     """
-    was, doubted_was = _read(before)
+    times = len(since.counts) // len(before.counts)
+    was, doubted_was = (np.tile(read, (times, 1, 1)) for read in _read(before))
     now, doubted = _read(since)
     found = now - was
-    if member:
-        found -= doubted + doubted_was
-    counts = np.minimum(since.total, before.total) >= max(least, 1)
+    found[member] -= (doubted + doubted_was)[member]
+    counts = np.minimum(since.total, np.tile(before.total, (times, 1))) >= max(least, 1)
     return np.where(counts[:, :, None], found, np.nan)
 
 
 def _read(data: Binned) -> tuple[Floats, Floats]:
     """Quantiles, and how far each may be off: float[boards, moments, quantiles] each."""
+    boards, moments, buckets = data.counts.shape
     cumulative = data.counts.cumsum(axis=2)
     total = cumulative[:, :, -1]
-    padded = np.pad(data.counts, ((0, 0), (0, 0), (2, 2)))
+    rows = np.arange(boards * moments).reshape(boards, moments)
+    # One rising line of all rows, each beginning above the end of the one before: then every place in it is found at once.
+    apart = int(total.max(initial=0)) + 1
+    line = (cumulative + (rows * apart)[:, :, None]).ravel()
+    padded = np.zeros((boards, moments, buckets + 4), dtype=np.int64)
+    padded[:, :, 2:-2] = data.counts
     places, doubts = [], []
     for q in QUANTILES:
         wanted = q * total
-        index = np.minimum((cumulative < wanted[:, :, None]).sum(axis=2), data.counts.shape[2] - 1)
-        at = index[:, :, None]
-        held = np.take_along_axis(data.counts, at, axis=2)[:, :, 0]
-        within = (wanted - np.take_along_axis(cumulative, at, axis=2)[:, :, 0] + held) / np.maximum(held, 1)
+        found = np.searchsorted(line, np.ceil(wanted).astype(np.int64) + rows * apart) - rows * buckets
+        index = np.minimum(found, buckets - 1)
+        about = padded.ravel()[rows * (buckets + 4) + index + np.arange(5)[:, None, None]]
+        held = about[2]
+        within = (wanted - cumulative.ravel()[rows * buckets + index] + held) / np.maximum(held, 1)
         places.append(np.clip((data.first + index + within) * WIDTH, data.low, data.high))
-        about = np.stack([np.take_along_axis(padded, at + n, axis=2)[:, :, 0] for n in range(5)])
         doubts.append(WIDTH * spread_doubt(about))
     return np.stack(places, axis=2), np.stack(doubts, axis=2)

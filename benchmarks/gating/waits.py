@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gating.binned import Binned, Floats, bin_up, changes
-from benchmarks.gating.cases import CLASSES, RULES, Found, Kind, Outcome, draws_of, first_breaches, names, put
+from benchmarks.gating.cases import CLASSES, RULES, Found, Kind, Outcome, drawn_of
 from benchmarks.gating.fleets import LEVEL, LEVELS, WINDOWS, effects
+from benchmarks.gating.judging import first_breaches
 from edgelift_fleet.rollout.decisions import Compare, Count
 from edgelift_fleet.rollout.gates.gathered import Gathered, WaveBoard, gather
-from edgelift_fleet.rollout.gates.wave import Drawn, Look
 from edgelift_fleet.rollout.looking import WINDOW_S, watch
 from edgelift_fleet.rollout.plan import Plan, Wave
 from edgelift_fleet.rollout.situation import GateSeen, ServedSoFar
@@ -100,11 +100,10 @@ class _Thin:
         before = self._requests(rng, self._moved[:, :WINDOWS])
         self._before = self._bin(rng, before, self._moved[:, :WINDOWS], [WINDOWS])
         self._had = before.sum(axis=1) >= PLAN.gate_min_requests
-        drawn = Drawn({}, {}, draws_of(seed))
-        for (mine, others), name in zip(self._sides, CLASSES, strict=False):
-            members = drawn.members | dict.fromkeys(names(mine), name)
-            drawn = replace(drawn, members=members, controls=drawn.controls | dict.fromkeys(names(others), name))
-        self._drawn = drawn
+        self._member = np.zeros(self._devices, dtype=bool)
+        for mine, _ in self._sides:
+            self._member[mine] = True
+        self._drawn = drawn_of(seed, self._sides)
 
     def _requests(self, rng: np.random.Generator, moved: Floats) -> NDArray[np.int64]:
         """int[boards, minutes]."""
@@ -130,20 +129,17 @@ class _Thin:
             for look, (_, ends, far) in zip(breaches, runs, strict=True)
         ]
 
-    def _run(self, slowdown: float) -> tuple[dict[int, Look], list[int], Gathered]:
+    def _run(self, slowdown: float) -> tuple[Floats, list[int], Gathered]:
         """What its looks measured, in which minutes, and how far the wave was at the last of them."""
         rng = np.random.default_rng([self._seed, 11])
-        member = np.zeros(self._devices, dtype=bool)
-        for mine, _ in self._sides:
-            member[mine] = True
-        moved = self._moved[:, WINDOWS:] + np.where(member, log(1 + slowdown), 0.0)[:, None]
+        moved = self._moved[:, WINDOWS:] + np.where(self._member, log(1 + slowdown), 0.0)[:, None]
         requests = self._requests(rng, moved)
         minutes = np.arange(_LAST)
         requests[(minutes < self._from[:, None]) | (minutes >= self._gone_at[:, None])] = 0
-        ends, far = self._looks(member, requests.cumsum(axis=1))
+        ends, far = self._looks(requests.cumsum(axis=1))
         return self._measure(self._bin(rng, requests, moved, ends), ends), ends, far
 
-    def _looks(self, member: NDArray[np.bool_], served: NDArray[np.int64]) -> tuple[list[int], Gathered]:
+    def _looks(self, served: NDArray[np.int64]) -> tuple[list[int], Gathered]:
         """The minutes of the looks, and how far the wave was at the last of them, as the rollout's own rules have it."""
         gate, ends, soaked_at = GateSeen(tested=True), list[int](), PLAN.soak_s
         for minute in range(1, WINDOWS):
@@ -153,7 +149,7 @@ class _Thin:
                 gate = replace(gate, taken=decision.look)
         # Asked each minute it would say no, and no, and once yes: that minute is found by halving.
         asked = range(WINDOWS, _LAST + 1)
-        far = lru_cache(lambda minute: self._far(member, served[:, minute - 1], minute))
+        far = lru_cache(lambda minute: self._far(served[:, minute - 1], minute))
 
         def looks(minute: int) -> bool:
             now = minute * WINDOW_S
@@ -164,9 +160,9 @@ class _Thin:
         last = asked[bisect_left(asked, True, key=looks)]
         return [*ends, last], far(last)
 
-    def _far(self, member: NDArray[np.bool_], served: NDArray[np.int64], minute: int) -> Gathered:
+    def _far(self, served: NDArray[np.int64], minute: int) -> Gathered:
         has, there = self._had & (served >= PLAN.gate_min_requests), minute < self._gone_at
-        bits = np.stack([member, self._had, has, there, served == 0]).astype(np.int64)
+        bits = np.stack([self._member, self._had, has, there, served == 0]).astype(np.int64)
         kinds = np.array([16, 8, 4, 2, 1]) @ bits
         boards = Counter[WaveBoard]()
         for (mine, others), name in zip(self._sides, CLASSES, strict=False):
@@ -176,12 +172,9 @@ class _Thin:
                     boards[WaveBoard(name, is_member, False, had, has_served, is_there, idle)] = number
         return gather(boards, _RULES.alpha, PLAN.gate_min_requests, idle_allowed=True)
 
-    def _measure(self, since: Binned, ends: list[int]) -> dict[int, Look]:
-        looks = [dict[str, dict[str, float]]() for _ in ends]
+    def _measure(self, since: Binned, ends: list[int]) -> Floats:
+        """float[boards, looks, series]."""
         gone = (self._gone_at[:, None] <= np.array(ends)).astype(float)
         idle = np.where(self._had[:, None], since.total == 0, np.nan).astype(float)
-        for mine, others in self._sides:
-            for side, is_member in ((mine, True), (others, False)):
-                values = changes(self._before.of(side), since.of(side), PLAN.gate_min_requests, member=is_member)
-                put(looks, names(side), values, silence=gone[side], no_requests=idle[side])
-        return dict(enumerate(looks, start=1))
+        found = changes(self._before, since, PLAN.gate_min_requests, member=self._member)
+        return np.concatenate([found, gone[:, :, None], idle[:, :, None]], axis=2)

@@ -7,6 +7,9 @@ rate is the same with either: no distribution enters it. (Wilcoxon 1945; over cl
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,35 +42,74 @@ def differences(
         which no device can be compared are left out, and None where there is but one.
     """
     found: dict[int | None, NDArray[np.float64]] = {}
-    parts = []
+    classes = []
     for number in np.unique(stratum):
-        inside = stratum == number
-        counted = np.isfinite(values[:, inside])
-        ranked = ranks(values[:, inside])
-        place = np.flatnonzero(inside)
+        place = np.flatnonzero(stratum == number)
         # Those of a class mostly stand together: then they needn't be copied.
         together = place[-1] - place[0] + 1 == len(place)
-        members = draws.members[:, place[0] : place[-1] + 1] if together else draws.members[:, inside]
-        n, sums = _per_draw(members, counted, ranked)
-        total = counted.sum(axis=1)[:, None]
-        m = total - n
-        both = (n > 0) & (m > 0)
-        if not both.any():
-            continue
-        # (sum / n) − (the others' sum / m), in as few passes as that takes: these are the largest arrays of a look.
-        difference = sums * total
-        difference -= n * ranked.sum(axis=1)[:, None]
-        weight = n * m
-        difference /= np.maximum(weight, 1)
-        weight /= np.maximum(total, 1)
-        parts.append((weight, difference))
-        found[int(number)] = _settled(difference, both)
+        inside = slice(place[0], place[-1] + 1) if together else place
+        rows = _in_class(draws.members[:, inside], values[:, inside])
+        if any(np.any(row.weight) for row in rows):
+            classes.append(rows)
+            found[int(number)] = np.stack([row.difference() for row in rows])
     if len(found) > 1:
-        weights = sum((weight for weight, _ in parts), np.zeros(1))
-        mean = sum((weight * difference for weight, difference in parts), np.zeros(1))
-        mean /= np.maximum(weights, 1e-9)
-        found[None] = _settled(mean, weights > 0)
+        found[None] = np.stack([_mean(rows) for rows in zip(*classes, strict=True)])
     return found
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A series in a class, for each draw: so that no pass over them is made that isn't needed, whole numbers are kept.
+
+    Attributes:
+        excess: float[draws]: by how much the members' ranks, doubled, add up to more than their share, times `counted`.
+        weight: n·m, float[draws], or a number where it is the same for each.
+        counted: how many devices count.
+    """
+
+    excess: NDArray[np.float64]
+    weight: NDArray[np.float64] | float
+    counted: int
+
+    def difference(self) -> NDArray[np.float64]:
+        """Mean rank of members − mean rank of controls; -inf where nothing was compared."""
+        scale = 2.0 * max(self.counted, 1)
+        if isinstance(self.weight, float):  # equal ones are equal already
+            return (
+                self.excess * (1.0 / (scale * self.weight)) if self.weight else np.full(len(self.excess), -np.inf)
+            )
+        return _settled(self.excess / np.maximum(scale * self.weight, 1.0), self.weight > 0)
+
+
+def _in_class(members: NDArray[np.bool_], values: NDArray[np.float64]) -> list[_Row]:
+    """Each series of one class; series in which the same devices count share how many members do in each draw."""
+    counted = np.isfinite(values)
+    totals = counted.sum(axis=1)
+    whole = np.rint(ranks(values) * (2 * np.maximum(totals, 1)[:, None]))
+    partly = {row.tobytes(): row for row in counted[totals < counted.shape[1]]}
+    found = _per_draw(members, np.array([*partly.values(), *whole]))
+    numbers: dict[bytes, NDArray[np.float64]] = dict(zip(partly, found[: len(partly)].astype(float), strict=True))
+    every = float(np.count_nonzero(members[0]))
+    rows = []
+    for row, total, ranked, summed in zip(counted, totals.tolist(), whole, found[len(partly) :], strict=True):
+        n = numbers.get(row.tobytes(), every)
+        excess = summed.astype(float)
+        excess *= total
+        excess -= n * float(ranked.sum())
+        rows.append(_Row(excess, n * (total - n), total))
+    return rows
+
+
+def _mean(rows: tuple[_Row, ...]) -> NDArray[np.float64]:
+    """Of the classes' differences in one series, weighted by n·m/(n+m)."""
+    weights: NDArray[np.float64] | float = 0.0
+    mean = np.zeros(len(rows[0].excess))
+    for row in rows:
+        total = max(row.counted, 1)
+        weights = weights + row.weight / total
+        mean += row.excess * (0.5 / total**2)
+    mean /= np.maximum(weights, 1e-9)
+    return _settled(mean, np.asarray(weights > 0))
 
 
 def _settled(differences: NDArray[np.float64], compared: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -140,22 +182,11 @@ def _middle(sides: list[tuple[NDArray[np.float64], NDArray[np.float64]]], pairs:
     return (low + high) / 2
 
 
-def _per_draw(
-    members: NDArray[np.bool_], counted: NDArray[np.bool_], ranked: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many members count, and the sum of their ranks: float[series, draws] each, the first [series, 1] where all do."""
-    complete = bool(counted.all())
-    # As whole numbers: twice a rank. Those of some thousand devices add up exactly in half the bytes.
-    number = np.maximum(counted.sum(axis=1), 1)[:, None]
-    whole = np.rint(ranked * (2 * number))
-    summed = whole if complete else np.concatenate([counted, whole])
-    exact = 2.0 * members.shape[1] ** 2 < 2**24
-    kind = np.float32 if exact else np.float64
+def _per_draw(members: NDArray[np.bool_], summed: NDArray[np.float64]) -> NDArray[np.floating[Any]]:
+    """float[rows, draws]: each row's sum over the members of each draw; `summed` are whole numbers, float[rows, devices]."""
+    # Those of some thousand devices add up exactly in half the bytes.
+    kind = np.float32 if 2.0 * members.shape[1] ** 2 < 2**24 else np.float64
     summed = summed.astype(kind)
     rows = max(1, _ENTRIES // max(1, members.shape[1]))
     parts = [summed @ members[i : i + rows].astype(kind).T for i in range(0, len(members), rows)]
-    found = np.concatenate(parts, axis=1).astype(np.float64)
-    sums = (found if complete else found[len(counted) :]) / (2 * number)
-    if complete:
-        return np.full((len(ranked), 1), float(members[0].sum())), sums
-    return found[: len(counted)], sums
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -30,7 +30,7 @@ def spoil() -> None:
 ODD = {
     "LC_ALL": "tr_TR.UTF-8", "LANG": "de_DE", "TZ": "Pacific/Chatham", "COLUMNS": "40", "NO_COLOR": "1",
     "http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "EDGELIFT_SITE": "/nowhere",
-    "EDGELIFT_DEBUG": "1", "PYTHONHASHSEED": "7", "XDG_CACHE_HOME": "/nowhere",
+    "EDGELIFT_DEBUG": "1", "PYTHONHASHSEED": "7", "XDG_CACHE_HOME": "/nowhere", "OMP_NUM_THREADS": "7",
 }  # fmt: skip
 
 
@@ -61,8 +61,8 @@ def test_a_process_inherits_what_a_test_needs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     room = min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     assert json.loads(done.stdout) == [[], [], 0o644, "UTC", room, "utf-8"]
-    left = set(os.environ) & (set(ODD) - {"LC_ALL", "TZ"})
-    assert left == set()
+    left = set(os.environ) & (set(ODD) - {"LC_ALL", "TZ", "OMP_NUM_THREADS"})
+    assert left == set() and os.environ["OMP_NUM_THREADS"] == "1"
 
 
 def test_what_was_found_is_kept_for_pip() -> None:

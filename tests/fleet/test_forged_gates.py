@@ -63,3 +63,20 @@ def test_who_says_what_cannot_be_is_left_out_by_name_and_nobody_waits_for_it(sit
         (look,) = shown.looks
         assert look.text.endswith(f"; left out, for what they measured can't be: {liar}")
         assert (look.figures.boards, look.figures.controls, look.figures.controls_served) == (3, 8, 8)
+
+
+def test_a_control_that_was_assigned_something_else_is_none_any_more(site: Path) -> None:
+    with direct(site) as fleet:
+        ready(fleet)
+        _, wave = begin(fleet)
+        first, second, *others = [name for name in BOARDS if name not in wave]
+        fleet.assignments.assign(first, "digits@3")
+        fleet.assignments.clear(second, "digits")
+        fleet.assignments.assign(others[0], "digits@3", slot="other")  # which is no business of this slot's
+        serve(fleet, [*wave, *others])
+        fleet.look(2)
+        (look,) = fleet.show("r1").looks
+        assert look.text.endswith(
+            f"; no controls any more, for something else was assigned to them: {first}, {second}"
+        )
+        assert (look.figures.boards, look.figures.controls) == (3, len(others))

@@ -175,6 +175,8 @@ def take_look(
         text += ". Each board's own guard decides alone"
     if over.left_out:
         text += f"; left out, for what they measured can't be: {named(over.left_out)}"
+    if over.reassigned:
+        text += f"; no controls any more, for something else was assigned to them: {named(over.reassigned)}"
     return Look(asked.look, numbers, verdict.breach, text, unmeasured, _figures(verdict, far, planned))
 
 
@@ -188,7 +190,7 @@ def _on_whom(far: Gathered, *, last: bool) -> str:
 @dataclass(frozen=True)
 class _Stretches:
     """Whom and when a look compares: the draw, its α, the policy, the two stretches (seconds since 1970), and who is left
-    out of it because of what it says it measured.
+    out of it because of what it says it measured, or because it is no control any more.
     """
 
     drawn: Drawn
@@ -197,6 +199,7 @@ class _Stretches:
     before: tuple[float, float]
     since: tuple[float, float]
     left_out: tuple[str, ...]
+    reassigned: tuple[str, ...]
 
 
 def _stretches(session: Session, row: RolloutRow, plan: Plan, since: float, now: float) -> _Stretches:
@@ -207,8 +210,26 @@ def _stretches(session: Session, row: RolloutRow, plan: Plan, since: float, now:
     before = (began - plan.gate_before_s, began)
     drawn, doubted = _drawn(session, row, kept, plan), doubted_since(session, before[0])
     left_out = tuple(sorted(doubted & {*drawn.members, *drawn.controls}))
-    believed = drawn.without(doubted)
-    return _Stretches(believed, kept.alpha, policy, before, (start, now), left_out)
+    reassigned = _reassigned(session, row, kept, drawn.controls)
+    compared = drawn.without(doubted | reassigned)
+    return _Stretches(compared, kept.alpha, policy, before, (start, now), left_out, tuple(sorted(reassigned)))
+
+
+def _reassigned(session: Session, row: RolloutRow, kept: RolloutWaveRow, controls: Collection[str]) -> set[str]:
+    """Controls whose slot was assigned something else since the wave began: what they serve is no measure of it any more.
+
+    An assignment is of all slots: what was asked for by its own number is what changed.
+    """
+    query = sa.select(AssignmentRow.device, AssignmentRow.body).where(AssignmentRow.issued_at > kept.began_at)
+    found = set()
+    for device, body in session.execute(query):
+        if device not in controls:
+            continue
+        assignment = read_row(body, Assignment, owner=device, what="assignment", into=[])
+        slot = assignment.slots.get(row.slot) if assignment else None
+        if assignment is None or slot is None or slot.asked == assignment.revision:
+            found.add(device)
+    return found
 
 
 def _gathered(

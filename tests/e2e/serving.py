@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tests.builder.several import build_each
 from tests.fleet.conftest import Server, edgelift, make_site
 from tests.simulators.device import Device
 from tests.waiting import until
 
-from edgelift_builder.build import build
-from edgelift_builder.report.progress import Quiet
 from edgelift_builder.request import Request
 
 _RECIPE = (
@@ -43,8 +40,8 @@ def served(given: Mapping[str, Given], folder: Path) -> Iterator[Device]:
         data, out = str(one.data or ""), releases[name]
         requests.append(Request(str(one.source), ["x86-64"], model=name, data=data, recipe=str(recipe), out=out))
     (folder / "releases").mkdir()
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:  # a build has its process to itself
-        list(pool.map(_make, requests))
+    converting = any(one.format == "tflite" and Path(one.source).suffix != ".tflite" for one in given.values())
+    build_each(requests, converting=converting)
     server = Server(make_site(folder / "site", releases), "--broker", "none").start()
     device = Device(folder / "pi-1", server.url, server.token).start("--real-runtimes")
     try:
@@ -57,10 +54,6 @@ def served(given: Mapping[str, Given], folder: Path) -> Iterator[Device]:
         with contextlib.suppress(AssertionError):
             device.stop()
         server.stop()
-
-
-def _make(request: Request) -> None:
-    build(request, Quiet())
 
 
 def described(device: Device, model: str) -> tuple[dict[str, Any], dict[str, Any]]:

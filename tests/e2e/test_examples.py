@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, mean_absolute_error, roc_auc_score
-from tests.builder.conftest import ROOT, BuiltFolder, edgelift
+from tests.builder.conftest import ROOT, BuiltFolder
 from tests.builder.recipes import ONNX, TFLITE
+from tests.builder.several import build_each
 from tests.simulators.device import PATIENT, Device
 from tests.waiting import LONG_S
 
 from edgelift_agent.testing.host import ToyHost
+from edgelift_builder.request import Request
 from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.manifest import Manifest
 
@@ -162,18 +163,15 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BuiltFolder]
 def build_all(folder: Path, recipes: Mapping[str, str]) -> dict[str, BuiltFolder]:
     """Two at a time, each by a recipe; TFLite accepted as it is, because int8 is no faster there on an x86 without VNNI."""
 
-    def build(name: str) -> BuiltFolder:
-        out, recipe = folder / name, folder / f"{name}.toml"
-        recipe.write_text(f'name = "{name}"\n{recipes[name]}')
-        done = edgelift(
-            "build", EXAMPLES / TASKS[name].source, "--target", "x86-64", "--target", "rpi4", "--recipe", recipe,
-            "--out", out, *(["--accept"] if TFLITE in recipes[name] else []),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return BuiltFolder(out, {}, done.stderr)
-
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(recipes, pool.map(build, recipes), strict=True))
+    requests = []
+    for name, text in recipes.items():
+        recipe = folder / f"{name}.toml"
+        recipe.write_text(f'name = "{name}"\n{text}')
+        source, out = str(EXAMPLES / TASKS[name].source), folder / name
+        accept = TFLITE in text
+        requests.append(Request(source, ["x86-64", "rpi4"], recipe=str(recipe), out=out, accept=accept))
+    build_each(requests, converting=any(TFLITE in text for text in recipes.values()))
+    return {name: BuiltFolder(folder / name, {}, "") for name in recipes}
 
 
 class Served(NamedTuple):
@@ -272,5 +270,5 @@ def as_claimed(name: str, device: Device, everything: list[Served]) -> set[tuple
 def test_an_example_ships_in_int8_for_a_board(name: str, releases: dict[str, BuiltFolder]) -> None:
     """For arm64: on an x86 without VNNI int8 is left out where it is slower."""
     shipped = [m for m in releases[name].manifests.values() if m.hardware_class.startswith("arm64")]
-    assert "int8" in {manifest.variant for manifest in shipped}, releases[name].stderr
+    assert "int8" in {manifest.variant for manifest in shipped}
     assert all(manifest.evidence[0].verdict in ("holds", "") for manifest in shipped)

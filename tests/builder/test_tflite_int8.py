@@ -226,7 +226,7 @@ def test_an_output_that_stays_float_and_is_read_in_8_bits(tmp_path: Path) -> Non
     (tmp_path / "copy").mkdir()
     file = open_tflite(two_outputs().write(tmp_path / "net.tflite"), tmp_path / "copy", []).path
     content = tflite_prepare.packed(tflite_prepare.prepare(file))
-    plan, ends = tflite_plan.static(), tflite_ends.Apart(content)
+    plan, ends = tflite_plan.static(), tflite_ends.EndsApart(content)
     ranges = tflite_ranges.Ranges(content, plan, [{"x": s[None]} for s in samples()["x"]])
     made = tmp_path / "made.tflite"
     narrow = tflite_plan.Model(ends.content).quantised(plan.leaving(["hidden;"]), ranges.by("minmax"))

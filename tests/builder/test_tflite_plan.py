@@ -46,7 +46,7 @@ def own_way(content: bytes, kept: list[str], ranges: Any) -> bytes:
 def test_a_file_is_the_quantisers_own(tmp_path: Path) -> None:
     content, plan = ready(kinds.signed(), tmp_path), tflite_plan.static()
     ranges = tflite_ranges.Ranges(content, plan, given()).by("minmax")
-    model, ends = tflite_plan.Model(content), tflite_ends.Apart(content)
+    model, ends = tflite_plan.Model(content), tflite_ends.EndsApart(content)
     made = [model.quantised(plan.leaving(kept), ranges) for kept in ([], ["hidden;"], [])]
     assert made[0] == made[2] == own_way(content, [], ranges)
     assert made[1] == own_way(content, ["hidden;"], ranges) != made[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Apart:
+class EndsApart:
     """A file in which every float output that an operator reads, too, is a copy.
 
     Attributes:

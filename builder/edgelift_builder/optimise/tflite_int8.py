@@ -157,7 +157,7 @@ def _chosen(
             f"Nothing in the graph has a form with 8-bit activations; its heavy operators: {heavy}.",
         )
     never = tflite_prepare.touching(ready, [*ranges.boundless, *tflite_prepare.beyond(ready, BOUND)])
-    trial, ends = tflite_choice.Comparison(content, samples, axes, folder), tflite_ends.Apart(content)
+    trial, ends = tflite_choice.Comparison(content, samples, axes, folder), tflite_ends.EndsApart(content)
     wide = tflite_plan.Model(ends.content)
     chosen = tflite_choice.choose(
         lambda method, kept: ends.together(wide.quantised(plan.leaving(kept), ranges.by(method))),

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-class Plan:
+class OperatorRecipe:
     """Stands for the quantiser's `RecipeManager` where that is only asked."""
 
     def __init__(self, steps: Any) -> None:
@@ -24,9 +24,9 @@ class Plan:
         self._kept = frozenset[str]()
         self._known: dict[Any, Any] = {}
 
-    def leaving(self, kept: Iterable[str]) -> Plan:
+    def leaving(self, kept: Iterable[str]) -> OperatorRecipe:
         """The same, but for the operators of these scopes, which stay as they are."""
-        other = object.__new__(Plan)
+        other = object.__new__(OperatorRecipe)
         other._manager, other._known, other._kept = self._manager, self._known, frozenset(kept)
         return other
 
@@ -46,7 +46,7 @@ class Plan:
         return self._known[kind]
 
 
-def static() -> Plan:
+def static() -> OperatorRecipe:
     """The quantiser's static recipe in 8 bits, with float ends."""
     from ai_edge_quantizer import qtyping, recipe, recipe_manager
 
@@ -54,7 +54,7 @@ def static() -> Plan:
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
     for end in ("INPUT", "OUTPUT"):
         manager.add_quantization_config(".*", qtyping.TFLOperationName[end], algorithm_key="no_quantize")
-    return Plan(manager.get_quantization_recipe())
+    return OperatorRecipe(manager.get_quantization_recipe())
 
 
 class Model:
@@ -69,7 +69,7 @@ class Model:
         model = tfl_flatbuffer_utils.read_model(content)
         self._pickled = pickle.dumps(model, protocol=5, buffer_callback=self._weights.append)
 
-    def quantised(self, plan: Plan, ranges: Any = None) -> bytes:
+    def quantised(self, plan: OperatorRecipe, ranges: Any = None) -> bytes:
         """The file that the quantiser makes of it by a plan; `ranges`, tensor → `min` and `max`, where that needs them."""
         from ai_edge_quantizer import model_modifier, params_generator
 

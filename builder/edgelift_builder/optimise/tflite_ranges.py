@@ -15,7 +15,7 @@ import numpy as np
 
 from edgelift_builder import data
 from edgelift_builder.optimise import calibration
-from edgelift_builder.optimise.tflite_plan import Plan
+from edgelift_builder.optimise.tflite_plan import OperatorRecipe
 from edgelift_builder.piece import Range
 
 PERCENTILES = {"percentile 99.99": 99.99, "percentile 99.9": 99.9}
@@ -42,7 +42,7 @@ class Ranges:
         boundless: those that no range holds, as the scores of a masked attention: infinite, NaN, or as good as that.
     """
 
-    def __init__(self, model: bytes, plan: Plan, samples: list[data.DataSet]) -> None:
+    def __init__(self, model: bytes, plan: OperatorRecipe, samples: list[data.DataSet]) -> None:
         """Run the float model on every sample, twice.
 
         Args:
@@ -85,7 +85,7 @@ def _is_boundless(*ends: data.Array) -> bool:
     return any(not (np.abs(end) < BOUND).all() for end in ends)  # NaN is not below either
 
 
-def _statistics(model: bytes, plan: Plan, samples: list[data.DataSet]) -> dict[str, dict[str, Any]]:
+def _statistics(model: bytes, plan: OperatorRecipe, samples: list[data.DataSet]) -> dict[str, dict[str, Any]]:
     """The quantiser says by one sample which tensors it wants to know of. What all of them add to that is taken here, for it
     goes through all operators again for each; but for files with graphs inside a graph, whose tensors it alone finds.
     """

@@ -72,7 +72,7 @@ def quantise_weights(model: str, kind: str, calibration_file: str, axes: calls.A
             example = calls.one(samples, 0, axes) if samples is not None else None
             ready = tflite_prepare.prepare(Path(model), example)
             content = tflite_prepare.packed(ready)
-            ends, plan = tflite_ends.Apart(content), tflite_plan.Plan(getattr(recipe, kind)())
+            ends, plan = tflite_ends.EndsApart(content), tflite_plan.OperatorRecipe(getattr(recipe, kind)())
             made = ends.together(tflite_plan.Model(ends.content).quantised(plan))
             if samples is not None:
                 trial = tflite_choice.Comparison(content, samples, axes, Path(path).parent)

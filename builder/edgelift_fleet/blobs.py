@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -281,6 +282,10 @@ def _hold(incoming: Path) -> int:
             lock = os.open(incoming / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue  # the batch before ours took its folder away in between
+        except FileExistsError:  # it was there, and before that was looked at it was gone
+            if _is_in_the_way(incoming):
+                raise
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(lock), (incoming / "lock").stat()):
@@ -292,6 +297,14 @@ def _hold(incoming: Path) -> int:
             raise
         # The batch that we waited for took this lock away with its folder: whoever comes now makes another.
         os.close(lock)
+
+
+def _is_in_the_way(folder: Path) -> bool:
+    """Has something else the folder's name?"""
+    try:
+        return not stat.S_ISDIR(folder.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> str:

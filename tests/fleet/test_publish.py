@@ -206,3 +206,31 @@ def test_the_command(made, tmp_path: Path) -> None:
     again = edgelift("publish", tmp_path / "r", "--site", site.folder, "--json")
     assert json.loads(again.stdout)["new"] is False
     assert json.loads(edgelift("releases", "--site", site.folder, "--json").stdout)[0]["version"] == "1"
+
+
+def test_a_batch_begins_though_the_one_before_takes_its_folder_away_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, make, gone = BlobStore(tmp_path / "blobs"), os.mkdir, iter(["once"])
+    store.folder.mkdir()
+
+    def mkdir(path: str | Path, mode: int = 0o777) -> None:
+        if next(gone, ""):  # it is there, and when pathlib looks whether it is a folder, it is not
+            raise FileExistsError(17, "File exists", str(path))
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with store.batch():
+        pass
+    assert not list(gone) and list(store.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_has_the_name_of_the_batches_folder_is_told(tmp_path: Path, kind: str) -> None:
+    store = BlobStore(tmp_path / "blobs")
+    store.folder.mkdir()
+    in_the_way = store.folder / ".incoming"
+    in_the_way.symlink_to("nowhere") if kind == "link" else in_the_way.touch()
+    with pytest.raises(DeviceError) as caught, store.batch():
+        pass
+    assert caught.value.code == "disk-error"

@@ -95,8 +95,8 @@ class InProcess:
             self.fleet.lead, self.db, self.fleet.seen, self.fleet.changes, self.fleet.work
         )
         self._app = make_app(self.fleet)
-        with self.clock.running(), self.fleet.lead.write(SITE) as session:  # as a server that starts
-            session.execute(sa.update(DeviceRow).values(presence_online=False))
+        with self.clock.running():
+            self._as_leader(self._forget_presence)  # as a server that starts
         self._tokens = {who: self.site.secret(f"{who}-token") for who in ("operator", "enrolment")}
         return self
 
@@ -168,6 +168,10 @@ class InProcess:
 
         with self.clock.running():
             self._as_leader(sum_up)
+
+    def _forget_presence(self) -> None:
+        with self.fleet.lead.write(SITE) as session:
+            session.execute(sa.update(DeviceRow).values(presence_online=False))
 
     def _as_leader(self, act: Callable[[], object]) -> None:
         """On a busy machine PostgreSQL may answer so late that the lead lapses: it comes back, and what acts acts then."""

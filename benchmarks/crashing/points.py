@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.crashing.rig import DEVICE, UNSEEN, Rig
@@ -107,6 +107,19 @@ class Bench:
             if outcome.faults:
                 break
         return outcome
+
+    def run_in_phase(self, case: Case, points: Sequence[str]) -> list[Outcome]:
+        """Break the scenario there, or, when no try comes to it, at another of `points` of the same phase.
+
+        A clean run's points need not come again under load: whether a window of telemetry closes while an update
+        reports, or just after, is for time to say. The last outcome is the one that was reached, if any was.
+        """
+        outcomes: list[Outcome] = []
+        for point in [case.point, *(p for p in points if p != case.point and p.startswith(f"{case.phase}/"))]:
+            outcomes.append(self.run(replace(case, point=point)))
+            if outcomes[-1].reached or outcomes[-1].faults:
+                break
+        return outcomes
 
 
 def _copy(prepared: Path, folder: Path) -> Rig:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from benchmarks.crashing.points import Bench, drawn_cases
+from benchmarks.crashing.points import Bench, Case, drawn_cases
 from benchmarks.crashing.rig import preload
 from benchmarks.crashing.scenarios import SCENARIOS
 
@@ -44,6 +44,18 @@ def test_a_fault_in_any_state_leaves_a_whole_model_serving_and_the_host_well_inf
     cases = drawn_cases(name, points, seed=7, per_phase=1, lasting=1)
     assert STATES[name] | {"opening", "starting", "stopping"} <= {case.phase for case in cases}
     with ThreadPoolExecutor(4) as pool:
-        outcomes = list(pool.map(bench.run, cases))
+        runs = list(pool.map(lambda case: bench.run_in_phase(case, points), cases))
+    outcomes = [outcome for run in runs for outcome in run]
     assert [f"{outcome.case}: {fault}\n{outcome.log}" for outcome in outcomes for fault in outcome.faults] == []
-    assert [str(outcome.case) for outcome in outcomes if not outcome.reached] == []
+    assert [str(run[0].case) for run in runs if not run[-1].reached] == []
+
+
+def test_a_point_that_does_not_come_again_gives_way_to_another_of_its_phase(tmp_path: Path) -> None:
+    preload()
+    bench = Bench(tmp_path, clean_runs=1)
+    points = [point for point in bench.count(SCENARIOS["emptied"]) if is_certain(point)]
+    absent = Case("emptied", "idle/commit what no run has/1", "EIO")
+    outcomes = bench.run_in_phase(absent, [absent.point, *points])
+    assert [outcome.reached for outcome in outcomes] == [False, True]
+    assert outcomes[-1].case.phase == "idle"
+    assert [fault for outcome in outcomes for fault in outcome.faults] == []

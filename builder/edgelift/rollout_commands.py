@@ -94,10 +94,16 @@ def _resume(
 
 
 def _approve(
-    rollout: RolloutArgument, why: WhyOption = "", site: SiteOption = None, as_json: JsonOption = False
+    rollout: RolloutArgument,
+    wave: Annotated[
+        int, typer.Option(help="The wave that may begin, from 2, also before it waits; else the one that waits.")
+    ] = 0,
+    why: WhyOption = "",
+    site: SiteOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Let the next wave begin, once this one is through, of a rollout that asks for that."""
-    _command(rollout, "approve", site, as_json, why)
+    """Let the wave begin that waits for approval, of a rollout that asks for that."""
+    _command(rollout, "approve", site, as_json, why, wave=wave)
 
 
 def _cancel(
@@ -129,12 +135,18 @@ def _let_go(
 
 
 def _command(
-    rollout: str, command: str, site: SiteOption, as_json: bool, why: str, devices: list[str] | None = None
+    rollout: str,
+    command: str,
+    site: SiteOption,
+    as_json: bool,
+    why: str,
+    devices: list[str] | None = None,
+    wave: int = 0,
 ) -> None:
     from edgelift_fleet.client import segment
     from edgelift_fleet.messages import RolloutOrder, RolloutView
 
-    order = RolloutOrder(why, devices or [])
+    order = RolloutOrder(why, devices or [], wave)
     found = open_client(site).post(f"/v1/rollouts/{segment(rollout)}/{command}", order, RolloutView)
     if as_json:
         print_json(found)

@@ -173,7 +173,8 @@ class Play:
             commands = {"running": ["approve"], "paused": ["rollback"]}
         command = self.chance.choice(commands.get(self.state, [""]))
         if command == "approve":
-            self.approved = self.wave + 2
+            asked = decide(self.plan, self.see(), self.now)
+            self.approved = (asked.approval if isinstance(asked, Hold) else 0) or self.wave + 2
         elif command in ("pause", "resume"):
             self.state = {"pause": "paused", "resume": "running"}[command]
         elif command == "rollback" and (calm or self.chance.random() < 0.2):

@@ -71,13 +71,11 @@ class Orders(Played):
         number=st.integers(1, 3),
         command=st.sampled_from(["pause", "resume", "approve", "cancel", "rollback", "let-go"]),
         name=BOARDS,
+        wave=st.integers(0, 4),
     )
-    def command(self, number: int, command: str, name: str) -> None:
-        self.order(
-            "POST",
-            f"/v1/rollouts/r{number}/{command}",
-            {"devices": [name]} if command == "let-go" else {"why": "so"},
-        )
+    def command(self, number: int, command: str, name: str, wave: int) -> None:
+        said = {"let-go": {"devices": [name]}, "approve": {"wave": wave}}
+        self.order("POST", f"/v1/rollouts/r{number}/{command}", said.get(command, {"why": "so"}))
 
     # What passes.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -210,6 +211,82 @@ def test_a_rollback_waits_for_everybody_until_a_person_lets_them_go(fleet: Direc
     assert shown.events[-1].devices == {"restored": ["a", "b"], "let-go": ["c"]}
     assert "It runs hot." in shown.reason and "c" in shown.reason
     assert next((e.who, e.why) for e in shown.events if e.kind == "let-go") == ("operator", "It was stolen.")
+
+
+@both_engines
+@pytest.mark.parametrize("keep_earlier", [False, True])
+def test_who_is_let_go_right_after_a_rollback_was_ordered_is_given_it_and_not_waited_for(
+    fleet: Direct, keep_earlier: bool
+) -> None:
+    ready(fleet, "a", "b")
+    rollout = fleet.start("digits@2", "1,100%", keep_earlier=keep_earlier)
+    settle(fleet, rollout, "a", "b")
+    fleet.go("a", "b")
+    fleet.order(rollout, "rollback")
+    fleet.order(rollout, "let-go", "a")  # before the controller has looked
+    fleet.look(3)
+    assert fleet.statuses(rollout) == {"a": "let-go", "b": "offline"}
+    assert {one.slots["digits"].version for one in fleet.wanted("a", "b").values()} == {"1"}
+    fleet.come("b")
+    fleet.answer("b")
+    assert settle(fleet, rollout, looks=1) == "rolled-back"
+
+
+def test_who_was_let_go_before_a_rollback_is_taken_back_and_waited_for(fleet: Direct) -> None:
+    ready(fleet, "a", "b")
+    rollout = fleet.start("digits@2", "100%")
+    fleet.look()
+    fleet.answer("a")
+    fleet.go("b")
+    fleet.look()
+    fleet.order(rollout, "let-go", "b")
+    fleet.look()
+    assert fleet.show(rollout).state == "done"
+    fleet.come("b")
+    fleet.answer("b")
+    fleet.go("b")
+    fleet.order(rollout, "rollback")
+    fleet.look(2)
+    assert fleet.statuses(rollout) == {"a": "updating", "b": "offline"}
+
+
+def test_a_board_that_comes_and_goes_holds_no_rollout_for_ever(fleet: Direct) -> None:
+    ready(fleet, "a", "b")
+    rollout = fleet.start("digits@2", "100%", max_failures=1, soak_s=3600, gates=[])
+    fleet.look()
+    old = fleet.slots["a"]
+    fleet.answer("a", "b")
+    fleet.look()
+    new = fleet.slots["a"]
+    since = []
+    for _ in range(2):
+        for slot in (msgspec.structs.replace(old, update=new.update), new):
+            fleet.slots["a"] = slot
+            fleet.say("a")
+            fleet.look()
+            since.append(fleet.statuses(rollout)["a"])
+    assert since == ["failed", "committed", "failed", "failed"]
+    (shown,) = (one for one in fleet.show(rollout).devices if one.device == "a")
+    assert "has served something else 2 times since" in shown.message
+    due = fleet.show(rollout).due_at
+    fleet.slots["a"] = msgspec.structs.replace(old, update=new.update)
+    fleet.say("a")
+    fleet.look()
+    assert fleet.show(rollout).due_at == due  # its wave soaks on
+
+
+def test_a_rollout_whose_devices_are_gone_before_it_begins_pauses_and_says_so(fleet: Direct) -> None:
+    ready(fleet, "a")
+    rollout = fleet.start("digits@2", "100%")
+    fleet.tags["a"] = {}
+    fleet.say("a")
+    fleet.look()
+    shown = fleet.show(rollout)
+    assert shown.state == "paused" and "No device is selected any more" in shown.reason
+    fleet.tags["a"] = {"demo": ""}
+    fleet.say("a")
+    fleet.order(rollout, "resume")
+    assert settle(fleet, rollout, "a") == "done"
 
 
 def test_what_a_person_orders_between_a_look_and_its_deed_stands(fleet: Direct) -> None:

@@ -96,7 +96,8 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         openapi_extra=keyed(takes(RolloutOrder, required=False), match=True),
     )  # fmt: skip
     async def command(rollout: str, command: Command, request: Request) -> Response:
-        """`pause` takes back what was assigned and not begun, `resume` goes on; `approve` the next wave; `cancel` assigns
+        """`pause` takes back what was assigned and not begun, `resume` goes on; `approve` lets the wave begin that
+        waits for it, or the one that is named; `cancel` assigns
         nothing more and leaves devices as they are; `rollback` gives every device that the rollout changed its previous
         version back, whatever state it is in; `let-go` releases the devices that are named. The body may say why.
         """

@@ -168,8 +168,11 @@ class RolloutView(RolloutSummary, frozen=True, kw_only=True):
     looks: list[RolloutLook] = []
 
 
-class RolloutOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person says with a command: why, and of `let-go` which devices."""
+class RolloutOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a person says with a command: why, of `let-go` which devices, and of `approve` which wave may begin, from 1: left
+    out, or 0, it is the one that waits.
+    """
 
     why: Annotated[str, Meta(max_length=2000)] = ""
     devices: DeviceNames = []
+    wave: Annotated[int, Meta(ge=0, le=10_000)] = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.messages import RolloutOrder
+from edgelift_fleet.rollout.approval import wave_to_approve
 from edgelift_fleet.rollout.clashes import refuse_second
 from edgelift_fleet.rollout.comparison import overrule
 from edgelift_fleet.rollout.ends import many, named, outcomes, tell
@@ -59,8 +60,8 @@ def carry_out(
     """Do what a person ordered. Inside a write transaction.
 
     Raises:
-        ContractError: `conflict` when the rollout's state does not allow it, or another rollout has the devices;
-            `not-found` for a device that is not in the rollout; `malformed` when none is named.
+        ContractError: `conflict` when the rollout's state does not allow it, another rollout has the devices, or no wave
+            waits for approval; `not-found` for a device that is not in the rollout; `malformed` when none is named.
     """
     if row.state not in _ALLOWED[command]:
         raise ContractError(
@@ -68,6 +69,8 @@ def carry_out(
         )
     if order.devices and command != "let-go":
         raise ContractError("malformed", f"{command} is about the whole rollout: it takes no devices.")
+    if order.wave and command != "approve":
+        raise ContractError("malformed", f"{command} is about the whole rollout: it takes no wave.")
     said = EventBody(who, order.why)
     text = f"By {who}" + (f": {order.why.rstrip('.')}." if order.why else ".")
     match command:
@@ -77,8 +80,8 @@ def carry_out(
             set_state(session, row, "running", f"Resumed. {text}", order=said)
             overrule(session, row)
         case "approve":
-            row.approved = row.wave + 2
-            note(session, row, "approved", f"The wave after wave {row.wave + 1} is approved. {text}", order=said)
+            row.approved = wave_to_approve(session, row, order.wave, seen, now)
+            note(session, row, "approved", f"Wave {row.approved} is approved. {text}", order=said)
         case "cancel":
             ends = _as_it_stands(session, row, seen, now)
             set_state(session, row, "cancelled", f"Cancelled. {text} {tell(ends)}", order=said, devices=ends)
@@ -131,18 +134,23 @@ def _named_devices(session: Session, row: RolloutRow, devices: Sequence[str]) ->
     names, name = sorted(set(devices)), rollout_id(row.number)
     if not names:
         raise ContractError("malformed", "No device is named that is to be let go.")
-    query = sa.select(RolloutDeviceRow.device, RolloutDeviceRow.status).where(
-        RolloutDeviceRow.rollout == row.number
-    )
-    standing = dict(session.execute(query).all())
-    unknown = [device for device in names if device not in standing]
+    mine = RolloutDeviceRow
+    query = sa.select(mine.device, mine.status, mine.wave, mine.going_back).where(mine.rollout == row.number)
+    reached = {one.device: one for one in session.execute(query)}
+    unknown = [device for device in names if device not in reached]
     if unknown:
         hint = f"See: edgelift rollout show {name}."
         raise ContractError("not-found", f"The rollout {name} has not reached {named(unknown)}.", hint=hint)
-    ended = [device for device in names if standing[device] in ("committed", "restored")]
+    ended = [device for device in names if not _is_awaited(row, reached[device])]
     if ended:
-        raise ContractError("conflict", f"Nothing is awaited of {ended[0]}: it is {standing[ended[0]]}.")
+        raise ContractError("conflict", f"Nothing is awaited of {ended[0]}: it is {reached[ended[0]].status}.")
     return names
+
+
+def _is_awaited(row: RolloutRow, device: Any) -> bool:
+    if device.status == "committed":  # nor then, unless it is about to be asked to go back
+        return row.state == "rolling-back" and (row.back == "all" or device.wave == row.wave)
+    return bool(device.status != "restored")
 
 
 def get_rollout(session: Session, name: str) -> RolloutRow:

@@ -40,8 +40,7 @@ from edgelift_fleet.rollout.decisions import (
     RollBack,
 )
 from edgelift_fleet.rollout.handing import CHUNK, give_back, hand_out, hold_back
-from edgelift_fleet.rollout.observe import Placed, look
-from edgelift_fleet.rollout.orders import plan_of
+from edgelift_fleet.rollout.observe import Placed, look, plan_of
 from edgelift_fleet.rollout.situation import TERMINAL, Observations
 from edgelift_fleet.rollout.story import is_news, note, remember, set_state
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutRow

@@ -81,7 +81,8 @@ def _out_of_window(plan: Plan, seen: Observations, now: float) -> Decision | Non
 
 def _begin(plan: Plan, seen: Observations, now: float) -> Decision:
     if not seen.free() and now >= plan.start_at:
-        return Hold("No device is selected yet.")
+        left = tell(outcomes(seen))
+        return Pause(f"No device is selected any more. {left} Resume it when some are.".replace("  ", " "))
     first = _may_start(plan, seen, seen.free()[: plan.waves[0].reach(seen.size())], now)
     if not first.devices:
         return Hold(first.waits, until=first.until)
@@ -175,8 +176,9 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
         wanted = _free(plan, seen)[: max(0, plan.waves[number].reach(seen.size()) - len(reached))]
         if not wanted:
             continue
-        if plan.approval and seen.approved < seen.wave + 2:
-            return Hold(f"Wave {seen.wave + 1} committed; wave {number + 1} waits for a person to approve it.")
+        if plan.approval and seen.approved < number + 1:
+            text = f"Wave {seen.wave + 1} committed; wave {number + 1} waits for a person to approve it."
+            return Hold(text, approval=number + 1)
         more = _may_start(plan, seen, wanted, now)
         if not more.devices:
             return Hold(f"Wave {seen.wave + 1} committed; of wave {number + 1} {more.waits}", until=more.until)

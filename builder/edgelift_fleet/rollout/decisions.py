@@ -25,11 +25,13 @@ class Hold:
         reason: for what; for people.
         join: devices that the current wave takes in meanwhile.
         until: when time alone will change this decision, host's clock, seconds since 1970; 0 for never.
+        approval: the wave that a person has to approve, from 1; 0 for none.
     """
 
     reason: str
     join: tuple[str, ...] = ()
     until: float = 0.0
+    approval: int = 0
 
 
 @dataclass(frozen=True)

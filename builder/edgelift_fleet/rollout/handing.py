@@ -33,6 +33,7 @@ from edgelift_fleet.tables import (
     DeviceRow,
     ReleaseRow,
     RolloutDeviceRow,
+    RolloutEventRow,
     RolloutRow,
     SlotStateRow,
 )
@@ -68,7 +69,7 @@ def hand_out(session: Session, row: RolloutRow, devices: Sequence[str], seen: La
             "wave": one.wave if device in failed else row.wave, "tried": (one.tried or 0) + (device in failed),
             "artifact": "" if error else wishes[device].artifact, "revision": revisions.get(device, 0),
             "previous": one.kept if device in reached else previous.get(device, ""),
-            "told_at": now if there else 0.0, "going_back": False, "held": False, "status_at": now,
+            "told_at": now if there else 0.0, "going_back": False, "held": False, "status_at": now, "lapses": 0,
             "status": "unsuited" if error else "waiting" if there else "offline",
             "code": error.code if error else "", "message": error.message if error else "",
         })  # fmt: skip
@@ -82,8 +83,25 @@ def hand_out(session: Session, row: RolloutRow, devices: Sequence[str], seen: La
 
 
 def give_back(session: Session, row: RolloutRow, devices: Sequence[str], seen: LastSeen) -> list[str]:
-    """Assign to devices again what they had before a rollout; who should run something else by now is left alone."""
-    return _take_away(session, row, devices, seen, {"going_back": True, "status": "updating"})
+    """Assign to devices again what they had before a rollout; who should run something else by now is left alone.
+
+    Who was let go since the rollback was ordered is given it too, and not waited for.
+    """
+    since = sa.select(sa.func.max(RolloutEventRow.at)).filter_by(rollout=row.number, kind="rolling-back")
+    mine = RolloutDeviceRow
+    gone = sa.select(mine.device).where(
+        mine.rollout == row.number,
+        mine.status == "let-go",
+        mine.status_at >= since.scalar_subquery(),
+        mine.device.in_(devices),
+    )
+    let_go = set(session.scalars(gone))
+    changed = _take_away(
+        session, row, [d for d in devices if d not in let_go], seen, {"going_back": True, "status": "updating"}
+    )
+    if not let_go:
+        return changed
+    return changed + _take_away(session, row, sorted(let_go), seen, {"going_back": True, "status": "let-go"})
 
 
 def hold_back(session: Session, row: RolloutRow, devices: Sequence[str], seen: LastSeen) -> list[str]:

@@ -13,6 +13,11 @@ from edgelift_contract.report import UpdateReport
 from edgelift_fleet.rollout.situation import DeviceStatus
 
 _ANOTHER = "Another assignment took its place."
+#: What a device has failed with that committed and serves something else.
+LAPSED = "crashed-in-service"
+#: So often a device may serve something else after it had committed, and serve it again. Then it has failed until it is
+#: asked again: each time its wave soaks anew, and a device that comes and goes must not hold a rollout for ever.
+MAX_LAPSES = 1
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Kept:
         previous: id of the artifact that it had before; empty for none.
         held: a pause, or the end of its window, took back what it was assigned.
         tried: how often it was asked again after a failure.
+        lapses: how often it served something else after it had committed, since it was last asked.
     """
 
     device: str
@@ -51,6 +57,7 @@ class Kept:
     message: str
     committed_by: str = ""
     tried: int = 0
+    lapses: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,10 @@ def _on_its_way(kept: Kept, said: Said) -> Standing:
     if _failed(update):
         return Standing("failed", update.code, update.message or update.outcome)
     if update.outcome == "committed" and said.serving != kept.artifact:
-        return Standing("failed", "crashed-in-service", "It committed, but serves something else now.")
+        return Standing("failed", LAPSED, "It committed, but serves something else now.")
+    if update.outcome == "committed" and kept.lapses > MAX_LAPSES:
+        text = f"It committed, and has served something else {kept.lapses} times since; it serves it again."
+        return Standing("failed", LAPSED, text)
     if update.outcome == "committed" and not said.doubt:
         return Standing("committed", committed_by=said.committed_by)
     if update.outcome == "superseded":

@@ -94,6 +94,13 @@ def rollout_id(number: int) -> str:
     return f"r{number}"
 
 
+def plan_of(row: RolloutRow) -> Plan:
+    """The plan of a rollout; raises UnreadableRow."""
+    name = rollout_id(row.number)
+    policy = read_row(row.policy, Policy, owner=name, what="policy", into=[]) or Policy()
+    return to_plan(read_plan(row.plan, owner=name), policy.probation_s)
+
+
 def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple[dict[str, Placed], Observations]:
     """All that a rollout can see now: its devices by id, and what `rollout.decide` needs to know.
 
@@ -185,7 +192,7 @@ def _everything(session: Session, number: int, slot: str) -> Sequence[Any]:
         RolloutDeviceRow.device, RolloutDeviceRow.wave, RolloutDeviceRow.artifact, RolloutDeviceRow.revision,
         RolloutDeviceRow.assigned_at, RolloutDeviceRow.told_at, RolloutDeviceRow.previous, RolloutDeviceRow.going_back,
         RolloutDeviceRow.held, RolloutDeviceRow.status, RolloutDeviceRow.status_at, RolloutDeviceRow.code,
-        RolloutDeviceRow.message, RolloutDeviceRow.committed_by, RolloutDeviceRow.tried,
+        RolloutDeviceRow.message, RolloutDeviceRow.committed_by, RolloutDeviceRow.tried, RolloutDeviceRow.lapses,
     )  # fmt: skip
     about = (DeviceRow.revision_seen, DeviceRow.last_seen, DeviceRow.presence_online, DeviceRow.gone_at)
     query = sa.select(
@@ -211,7 +218,7 @@ def _kept(one: Any, into: list[Fault]) -> Kept:
     return Kept(
         one.device, one.wave, one.artifact, one.revision, one.assigned_at, one.told_at,
         previous.artifact if previous else "", one.going_back, one.held, one.status, one.status_at, one.code, one.message,
-        one.committed_by, one.tried,
+        one.committed_by, one.tried, one.lapses,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from edgelift_contract import codec
-from edgelift_contract.assignment import Policy
 from edgelift_fleet.conditions import FREE, Conditions, version_of_rollout
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
@@ -16,20 +15,12 @@ from edgelift_fleet.rollout.commands import Command, carry_out, get_rollout
 from edgelift_fleet.rollout.listing import EVERY, WHOLE_ROLLOUTS, RolloutFilter, list_rollouts
 from edgelift_fleet.rollout.numbers import next_number
 from edgelift_fleet.rollout.observe import keep_members, rollout_id
-from edgelift_fleet.rollout.plan import Plan, StoredPlan, read_plan, to_keep, to_plan
+from edgelift_fleet.rollout.plan import StoredPlan, to_keep, to_plan
 from edgelift_fleet.rollout.preview import look_ahead, preview, refusals
 from edgelift_fleet.rollout.story import note
 from edgelift_fleet.rollout.view import ALL, Asked, view
-from edgelift_fleet.rows import read_row
 from edgelift_fleet.selector import short
 from edgelift_fleet.tables import RolloutRow
-
-
-def plan_of(row: RolloutRow) -> Plan:
-    """The plan of a rollout."""
-    name = rollout_id(row.number)
-    policy = read_row(row.policy, Policy, owner=name, what="policy", into=[]) or Policy()
-    return to_plan(read_plan(row.plan, owner=name), policy.probation_s)
 
 
 class Rollouts:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from edgelift_contract import codec
 from edgelift_fleet.messages import RolloutEvent
 from edgelift_fleet.rollout.ends import many, named
-from edgelift_fleet.rollout.judge import Kept, Standing
+from edgelift_fleet.rollout.judge import LAPSED, Kept, Standing
 from edgelift_fleet.rollout.observe import Placed, rollout_id
 from edgelift_fleet.rollout.situation import BAD, DeviceStatus
 from edgelift_fleet.rows import read_row
@@ -95,6 +95,7 @@ def remember(session: Session, row: RolloutRow, found: Mapping[str, Placed], now
         changes.append({
             "rollout": row.number, "device": device, "status": standing.status, "code": standing.code,
             "message": standing.message, "committed_by": standing.committed_by or kept.committed_by,
+            "lapses": kept.lapses + (kept.status == "committed" and standing.code == LAPSED),
             "told_at": now if came else kept.told_at, "status_at": now if changed else kept.status_at,
         })  # fmt: skip
         if changed:

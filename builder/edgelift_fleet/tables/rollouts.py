@@ -40,7 +40,8 @@ class RolloutDeviceRow(Base):
     `previous` is the SlotAssignment to go back to, empty for none; `told_at` since when it can know of what it was
     assigned, 0 while it was never there; `tried` how often it was asked again after a failure; `held` that a pause, or
     the end of its window, took back what it was assigned.
-    `committed_by` is what its commit rests on, `requests` or `goldens`; empty before.
+    `committed_by` is what its commit rests on, `requests` or `goldens`; empty before. `lapses` is how often it served
+    something else after it had committed, since it was last asked.
     """
 
     __tablename__ = "rollout_device"
@@ -60,6 +61,7 @@ class RolloutDeviceRow(Base):
     message: Mapped[str] = mapped_column(sa.Text, default="")
     committed_by: Mapped[str] = mapped_column(sa.String(16), default="", server_default="")
     tried: Mapped[int] = mapped_column(default=0)
+    lapses: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class RolloutMemberRow(Base):

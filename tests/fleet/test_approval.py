@@ -59,7 +59,9 @@ def test_two_who_approve_the_same_wave_approve_one(fleet: Direct) -> None:
     commit(fleet)
     shown = fleet.show(rollout)
     assert (shown.wave, shown.committed) == (2, 2) and "wave 3 waits" in shown.reason
-    assert [event.text for event in shown.events if event.kind == "approved"] == ["Wave 2 is approved. By operator."]
+    assert [event.text for event in shown.events if event.kind == "approved"] == [
+        "Wave 2 is approved. By operator."
+    ]
 
 
 def test_a_wave_can_be_named_before_it_waits(fleet: Direct) -> None:

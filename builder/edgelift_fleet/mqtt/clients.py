@@ -14,6 +14,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edgelift_fleet.mqtt.buffered import BufferedClient
+
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
@@ -44,7 +46,7 @@ def make_client(address: BrokerAddress, name: str, *, five: bool = True) -> paho
     protocol = MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311
     # A session that outlives a broken connection keeps what devices sent meanwhile.
     clean = None if five else False
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean, protocol=protocol)
+    client = BufferedClient(CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean, protocol=protocol)
     if address.username:
         client.username_pw_set(address.username, address.password)
     if (tls := tls_of(address)) is not None:

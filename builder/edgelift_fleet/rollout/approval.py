@@ -40,10 +40,14 @@ def wave_to_approve(session: Session, row: RolloutRow, named: int, seen: LastSee
     try:
         plan = plan_of(row)
         if not plan.approval:
-            raise ContractError("conflict", f"The plan of the rollout {name} asks for no approval: it goes on by itself.")
+            raise ContractError(
+                "conflict", f"The plan of the rollout {name} asks for no approval: it goes on by itself."
+            )
         wave = named or _waiting(session, row, plan, seen, now)
     except UnreadableRow as error:
-        raise ContractError("conflict", f"The rollout {name} goes nowhere: {error.message}", hint=error.hint) from None
+        raise ContractError(
+            "conflict", f"The rollout {name} goes nowhere: {error.message}", hint=error.hint
+        ) from None
     if not wave:
         raise _nothing_waits(row, plan, name)
     if wave > len(plan.waves):

@@ -14,7 +14,7 @@ from edgelift_fleet.paging import Page, Wish
 from edgelift_fleet.rollout.commands import Command, carry_out, get_rollout
 from edgelift_fleet.rollout.listing import EVERY, WHOLE_ROLLOUTS, RolloutFilter, list_rollouts
 from edgelift_fleet.rollout.numbers import next_number
-from edgelift_fleet.rollout.observe import keep_members, rollout_id
+from edgelift_fleet.rollout.observe import keep_members
 from edgelift_fleet.rollout.plan import StoredPlan, to_keep, to_plan
 from edgelift_fleet.rollout.preview import look_ahead, preview, refusals
 from edgelift_fleet.rollout.story import note

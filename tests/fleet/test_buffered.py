@@ -116,3 +116,11 @@ def test_all_that_has_come_is_handled_in_one_turn(wired: Wired) -> None:
 def test_paho_still_asks_for_its_socket_where_it_is_given_ours(wired: Wired) -> None:
     """What is overridden is no promise of paho's: a version that does without it is to be noticed here."""
     assert isinstance(wired.socket(), BufferedSocket) and isinstance(wired, paho.Client)
+
+
+def test_a_small_packet_does_not_wait_for_the_one_before_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plain = socket.create_connection(listener.getsockname())
+        with plain:
+            BufferedSocket(plain)
+            assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -22,6 +22,9 @@ class BufferedSocket:
     """A socket that is read in large pieces and handed out in small ones; all else is the socket's own."""
 
     def __init__(self, plain: socket.socket) -> None:
+        if plain.family in (socket.AF_INET, socket.AF_INET6):
+            # Packets are written whole; else each small one waits for the word that the last has come, some 40 ms.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._plain, self._data, self._at = plain, b"", 0
 
     @property

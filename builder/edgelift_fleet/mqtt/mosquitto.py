@@ -64,6 +64,7 @@ memory_limit {memory}
 max_queued_messages 100000
 max_queued_bytes {queued}
 max_inflight_messages 0
+set_tcp_nodelay true
 persistent_client_expiration 7d
 connection_messages false
 log_dest stderr

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgelift_contract.enrol import BrokerAccess
+from edgelift_fleet.mqtt.buffered import BufferedClient
 
 KEEPALIVE_S = 60
 
@@ -52,7 +52,7 @@ class MqttLink:
         self._socket: Any = None
         self._opening, self._abandoned = threading.Lock(), False
         self._timer: asyncio.TimerHandle | None = None
-        client = paho.Client(
+        client = BufferedClient(
             CallbackAPIVersion.VERSION2, client_id=device, protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )  # fmt: skip
@@ -178,7 +178,7 @@ class MqttLink:
 
     def _read(self) -> None:
         self._client.loop_read()
-        while self._socket is not None and self._access.tls and self._socket.pending():
+        while self._socket is not None and self._socket.pending():
             self._client.loop_read()  # TLS has read ahead: the socket itself shows nothing
 
     def _tick(self) -> None:

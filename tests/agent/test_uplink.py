@@ -14,6 +14,7 @@ from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_contract.errors import ContractError
+from edgelift_contract.pacing import MOST_REST_S, REST_TIMES, rest_s
 from edgelift_contract.telemetry import DeviceEvent
 
 
@@ -166,3 +167,79 @@ def test_what_is_refused_for_another_reason_is_kept(database: Database) -> None:
     host = PickyHost("unknown-schema")  # a host that will be newer one day
     send_all(host, waiting, pauses=20)
     assert waiting.waiting() == 2 and host.tries == 20
+
+
+class SlowHost(AnyHost):
+    """Takes `takes_s` for every batch."""
+
+    def __init__(self, clock: StandingClock, takes_s: float) -> None:
+        super().__init__()
+        self._clock, self.takes_s = clock, takes_s
+
+    def send_batch(self, body: bytes) -> None:
+        super().send_batch(body)
+        self._clock.at += self.takes_s
+
+
+def items_of(batch: bytes) -> int:
+    return len(json.loads(batch)["items"])
+
+
+def test_telemetry_rests_after_a_slow_answer_and_what_comes_meanwhile_goes_with_the_next(
+    database: Database,
+) -> None:
+    posted: queue.Queue[Callable[[], None]] = queue.Queue()
+    clock = StandingClock()
+    host = SlowHost(clock, 2.0)
+    waiting = TelemetryQueue(database, Disk(), lambda: "e", Degraded(clock))
+    uplink = Uplink(host, waiting, clock, device="pi-1", make_report=lambda: b"{}", post=posted.put)
+    uplink.report_wanted = False
+
+    def measure() -> None:
+        waiting.add([DeviceEvent(at=1.0, kind="throttled")])
+        uplink.want_batch()
+
+    measure()
+    posted.get(timeout=LONG_S)()
+    for _ in range(3):
+        measure()
+    assert len(host.batches) == 1 and posted.empty() and uplink.due_in_s() == REST_TIMES * 2.0
+    uplink.want_report()  # does not rest
+    clock.at += 0.1
+    assert uplink.due_in_s() == 0.0
+    uplink.push()
+    posted.get(timeout=LONG_S)()
+    assert host.reports == [b"{}"] and len(host.batches) == 1
+    clock.at += REST_TIMES * 2.0
+    uplink.push()
+    posted.get(timeout=LONG_S)()
+    assert [items_of(batch) for batch in host.batches] == [1, 3] and uplink.idle
+    measure()
+    uplink.connected()  # another link, another host perhaps: nothing is known of how fast it is
+    posted.get(timeout=LONG_S)()
+    posted.get(timeout=LONG_S)()
+    assert len(host.batches) == 3
+    uplink.flush()
+
+
+def test_what_waits_from_before_does_not_rest(database: Database) -> None:
+    posted: queue.Queue[Callable[[], None]] = queue.Queue()
+    clock = StandingClock()
+    host = SlowHost(clock, 2.0)
+    waiting = TelemetryQueue(database, Disk(), lambda: "e", Degraded(clock))
+    waiting.add([DeviceEvent(at=1.0, kind="throttled", message="x" * 200) for _ in range(5000)])
+    uplink = Uplink(host, waiting, clock, device="pi-1", make_report=lambda: b"{}", post=posted.put)
+    uplink.report_wanted = False
+    uplink.push()
+    while not uplink.idle:
+        posted.get(timeout=LONG_S)()
+    assert len(host.batches) > 2 and sum(map(items_of, host.batches)) == 5000
+    assert clock.at == 100.0 + 2.0 * len(host.batches)  # one after the other
+    uplink.flush()
+
+
+@pytest.mark.parametrize(
+    ("took_s", "rests_s"), [(0.0, 0.0), (0.01, 0.04), (2.0, 8.0), (60.0, MOST_REST_S), (-1.0, 0.0)]
+)
+def test_how_long_it_rests(took_s: float, rests_s: float) -> None:
+    assert rest_s(took_s) == pytest.approx(rests_s)

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from edgelift_contract.histogram import Histogram
+from edgelift_contract.telemetry import DeviceEvent
+from edgelift_fleet.simulate.board import SimulatedBoard
+from edgelift_fleet.simulate.counts import Counts
 from edgelift_fleet.simulate.http import Address, HttpConnection
 from edgelift_fleet.simulate.noise import Noise, draw_latencies
+from edgelift_fleet.simulate.profile import BoardClass, Profile
+from edgelift_fleet.simulate.telling import BoardTelling
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nEtag: "7"\r\n\r\nhi'
@@ -106,3 +111,42 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
         return True
 
     assert asked(silent, given_up)
+
+
+def test_a_board_leaves_a_slow_host_alone_but_for_reports() -> None:
+    kind = BoardClass(name="b")
+    board = SimulatedBoard("b", kind, Profile(schema=1, classes=[kind]), seed=1, index=0)
+    board.boot()
+    sent: list[str] = []
+
+    async def send(topic: str, method: str, path: str, data: bytes, *, retain: bool = False) -> None:
+        await asyncio.sleep(0.05)
+        sent.append(method)
+
+    async def live() -> None:
+        telling = BoardTelling(board, Counts(), send, linked=lambda: True)
+        task = asyncio.create_task(telling.run())
+
+        async def told(number: int) -> None:
+            while len(sent) < number:
+                await asyncio.sleep(0.001)
+
+        def measure() -> None:
+            board.note(DeviceEvent(at=1.0, kind="throttled"))
+            telling.windows()
+
+        measure()
+        await told(1)
+        measure()
+        measure()
+        telling.report()  # with it goes what was measured before
+        await told(3)
+        for _ in range(5):
+            measure()
+            await asyncio.sleep(0)
+        await told(4)
+        assert not board.waiting  # all five at once
+        task.cancel()
+
+    asyncio.run(live())
+    assert sent == ["POST", "POST", "PUT", "POST"]

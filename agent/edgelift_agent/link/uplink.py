@@ -17,6 +17,7 @@ from edgelift_agent.system.standby import StandbyThreads
 from edgelift_agent.telemetry.queue import Offer, TelemetryQueue
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.pacing import rest_s
 from edgelift_contract.telemetry import Batch, DeviceEvent
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ class Uplink:
         self._make_report, self._post, self._retry_delays = make_report, post, retry_delays
         self._sender = StandbyThreads(1, "uplink")
         self._delays = retry_delays()
-        self._not_before = self._report_at = 0.0
-        self._busy = False
+        self._not_before = self._report_at = self._batch_at = 0.0
+        self._busy = self._all_of_it = False
         self._at_most = _ALL
         self.report_wanted = True
         self.batch_wanted = True
@@ -68,7 +69,7 @@ class Uplink:
 
     def connected(self) -> None:
         """The link came up: forget the waiting, tell everything."""
-        self._delays, self._not_before, self._report_at = self._retry_delays(), 0.0, 0.0
+        self._delays, self._not_before, self._report_at, self._batch_at = self._retry_delays(), 0.0, 0.0, 0.0
         self.report_wanted = self.batch_wanted = True
         self.push()
 
@@ -87,7 +88,10 @@ class Uplink:
             if not offer.items:
                 self.batch_wanted = False
                 return
+            if now < self._batch_at:
+                return
             batch = Batch(schema=Batch.SCHEMA, device=self._device, epoch=offer.epoch, items=offer.items)
+            self._all_of_it = self._queue.waiting() <= len(offer.items)
             self._send(self._host.send_batch, codec.canonical_json(batch), offer)
 
     def _send(self, call: Callable[[bytes], object], data: bytes, offer: Offer | None) -> None:
@@ -95,17 +99,21 @@ class Uplink:
 
         def run() -> None:
             failed: Exception | None = None
+            began = self._clock.monotonic()
             try:
                 call(data)
             except Exception as error:  # noqa: BLE001 - handed to the worker's thread, which judges it
                 failed = error
-            self._post(lambda: self._sent(offer, failed))
+            took_s = self._clock.monotonic() - began
+            self._post(lambda: self._sent(offer, failed, took_s))
 
         self._sender.submit(run)
 
-    def _sent(self, offer: Offer | None, failed: Exception | None) -> None:
+    def _sent(self, offer: Offer | None, failed: Exception | None, took_s: float) -> None:
         self._busy = False
         if failed is None and offer is not None:
+            if self._all_of_it:  # else there is what waits from before
+                self._batch_at = self._clock.monotonic() + rest_s(took_s)
             failed, self._at_most = self._confirm(offer), min(2 * self._at_most, _ALL)
         if failed is None:
             self._delays = self._retry_delays()
@@ -152,8 +160,8 @@ class Uplink:
         """Seconds until `push` has something to do; None while it has not."""
         if self._busy or not (self.report_wanted or self.batch_wanted):
             return None
-        due = self._not_before if self.batch_wanted else max(self._not_before, self._report_at)
-        return due - self._clock.monotonic()
+        dues = ([self._report_at] if self.report_wanted else []) + ([self._batch_at] if self.batch_wanted else [])
+        return max(self._not_before, min(dues)) - self._clock.monotonic()
 
     @property
     def idle(self) -> bool:

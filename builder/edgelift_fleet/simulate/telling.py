@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from edgelift_contract import codec, routes
+from edgelift_contract.pacing import rest_s
 from edgelift_fleet.simulate.backoff import Backoff
 from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.calls import Refused
@@ -29,6 +32,7 @@ class BoardTelling:
         self._due = asyncio.Event()
         self._report_due = self._batch_due = False
         self._again = Backoff(board)
+        self._rest_until = 0.0
 
     def report(self) -> None:
         """There is something to report."""
@@ -47,6 +51,12 @@ class BoardTelling:
             self._due.clear()
             if not self._linked():
                 continue  # the next connection sets it again
+            if not self._report_due and (left_s := self._rest_until - time.monotonic()) > 0:
+                # Until it has rested, or something else is due: a report does not rest.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._due.wait(), left_s)
+                self._due.set()
+                continue
             try:
                 await self.all_that_is_due()
                 self._again.reset()
@@ -70,12 +80,15 @@ class BoardTelling:
         last = -1
         while self._batch_due and last < newest and (made := self._board.batch()) is not None:
             batch, last = made
+            began = time.monotonic()
             topic, path = routes.telemetry_topic(self._board.name), routes.telemetry_path(self._board.name)
             try:
                 await self._send(topic, "POST", path, codec.canonical_json(batch))
             except Refused as error:
                 self._counts.refused[error.code] += 1  # what is wrong stays wrong: it goes
             self._board.confirmed(last)
+            now = time.monotonic()
+            self._rest_until = now + rest_s(now - began)
             self._counts.batches += 1
             self._counts.windows += sum(item.window is not None for item in batch.items)
         self._batch_due = False

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-from edgelift_fleet.mqtt.buffered import READ_BYTES, BufferedClient, BufferedSocket
+from edgelift_fleet.mqtt.buffered import PACKETS_AT_ONCE, READ_BYTES, BufferedClient, BufferedSocket
 
 pytestmark = pytest.mark.fleet
 
@@ -111,6 +111,18 @@ def test_all_that_has_come_is_handled_in_one_turn(wired: Wired) -> None:
     wired.theirs.sendall(packet(b"t", b"x") * 100)
     wired.loop(1.0)
     assert len(came) == 100
+
+
+def test_what_is_to_be_sent_has_its_turn_within_a_backlog(wired: Wired) -> None:
+    came: list[bytes] = []
+    wired.on_message = lambda _client, _data, message: came.append(message.payload)
+    wired.theirs.sendall(packet(b"t", b"x") * 1000)
+    turns = []
+    while len(came) < 1000:
+        before = len(came)
+        assert wired.loop(1.0) == MQTTErrorCode.MQTT_ERR_SUCCESS
+        turns.append(len(came) - before)
+    assert turns == [PACKETS_AT_ONCE] * 5
 
 
 def test_paho_still_asks_for_its_socket_where_it_is_given_ours(wired: Wired) -> None:

@@ -16,6 +16,9 @@ from paho.mqtt.enums import MQTTErrorCode
 
 #: What is fetched at once, bytes: some hundred windows, four records of TLS.
 READ_BYTES = 64 * 1024
+#: Packets that are handled before what waits to be sent has its turn: acknowledgements, and the sign of life without which
+#: a broker ends a connection, must not wait for the end of a backlog.
+PACKETS_AT_ONCE = 200
 
 
 class BufferedSocket:
@@ -71,8 +74,9 @@ class BufferedClient(paho.Client):
         return self._held_by  # all of a socket that paho uses
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Handle every packet that has come. Called by paho's own loop when there is something to read."""
-        while True:
+        """Handle the packets that have come. Called by paho's own loop when there is something to read."""
+        for _ in range(PACKETS_AT_ONCE):
             code = super().loop_read(max_packets)
             if code or self._held_by is None or not self._held_by.held:
-                return code
+                break
+        return code

@@ -6,6 +6,7 @@ What it imports may begin no thread: only OpenBLAS, which numpy brings, has some
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -49,6 +50,9 @@ def serve() -> Callable[[], object]:
     for module in COMMANDS[command]:
         importlib.import_module(module)
     sys.path.remove(str(ROOT))
+    # What was imported is no garbage: looked through by each new process, and at its end, it would be copied page by page.
+    gc.collect()
+    gc.freeze()
     for one in (signal.SIGINT, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)  # whoever asks us is told, and we end with them
     awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -18,6 +18,7 @@ from edgelift_builder.judge import labelled, telling
 from edgelift_builder.judge.panel import Panel
 from edgelift_builder.judge.scored import Scored
 from edgelift_builder.measure import examine, latency, memory
+from edgelift_builder.measure.guest import Guests
 from edgelift_builder.source import choosing, held_out, own_metric
 from edgelift_builder.staging import is_full
 from edgelift_builder.work import Work
@@ -152,10 +153,13 @@ def float_ratio(times: dict[Examined, latency.Latency], candidate: Examined) -> 
 
 def emulate_all(machine: Path | None, outcomes: list[Outcome], work: Work) -> list[Outcome]:
     """Run what this machine cannot measure on its target's emulated processor; what fails there has failed."""
-    return [_emulate(machine, outcome, work) for outcome in outcomes] if machine else outcomes
+    if machine is None:
+        return outcomes
+    with emulate.machine_at(machine) as guests:
+        return [_emulate(guests, outcome, work) for outcome in outcomes]
 
 
-def _emulate(machine: Path, outcome: Outcome, work: Work) -> Outcome:
+def _emulate(machine: Guests, outcome: Outcome, work: Work) -> Outcome:
     if isinstance(outcome, Failed) or not emulate.able(outcome):
         return outcome
     with work.stage("emulate", f"Running {outcome.label} on an emulated {outcome.target.emulated_cpu}"):

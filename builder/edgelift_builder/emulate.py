@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import msgspec
@@ -17,16 +16,16 @@ import msgspec
 import edgelift_builder
 import edgelift_contract
 from edgelift_builder.candidate import Examined
-from edgelift_builder.exceptions import summarise
 from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure.emulated_guest import Emulation, Order
+from edgelift_builder.measure.guest import Guest, GuestEndedError, Guests
 from edgelift_contract.errors import ContractError, DeviceError
 
 QEMU = "qemu-aarch64-static"
 
 #: Evaluation samples run beside the goldens; qemu takes some ten times as long as the processor that it emulates.
 SAMPLES = 48
-TIMEOUT_S = 900.0
+TIMEOUT_S = 900.0  # of one candidate
 
 #: Runtimes that the emulated machine has; torch's ARM wheel alone is larger than the rest of it.
 RUNTIMES = ("onnxruntime", "litert")
@@ -54,44 +53,41 @@ def able(candidate: Examined) -> bool:
     return bool(candidate.target.emulated_cpu and candidate.runtime in RUNTIMES)
 
 
-def emulate(candidate: Examined, data_folder: Path, root: Path) -> Emulation:
+def machine_at(root: Path) -> Guests:
+    """The emulated machine at work: processes on its processors.
+
+    Args:
+        root: from `find_root`.
+    """
+    return Guests(lambda cpu: Guest(_command(root, cpu)))
+
+
+def emulate(candidate: Examined, data_folder: Path, machine: Guests) -> Emulation:
     """Run an examined candidate on its target's processor.
 
     Args:
         candidate: `able` to be emulated.
         data_folder: where the evaluation data lies.
-        root: from `find_root`.
+        machine: from `machine_at`.
 
     Raises:
         ContractError: `load-failed` when it does not run there, `golden-mismatch` when it answers otherwise.
         DeviceError: `tool-missing` when qemu itself fails.
     """
     cpu = candidate.target.emulated_cpu
-    prefix = root / "cpus" / cpu
-    if not prefix.is_dir():
-        raise DeviceError(
-            "tool-missing",
-            f"The emulated machine has no processor {cpu}.",
-            hint=f"It has {', '.join(sorted(p.name for p in (root / 'cpus').iterdir()))}; see emulated_cpu in the target.",
-        )
-    folder = candidate.examination.outputs.parent
-    order = folder / f"emulate-{candidate.target.name}.json"
-    order.write_bytes(msgspec.json.encode(_order(candidate, data_folder)))
-    done = _run(prefix, cpu, root, order)
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
+    try:
+        found = machine.ask(cpu, _order(candidate, data_folder), TIMEOUT_S)
+    except GuestEndedError as error:
         raise ContractError(
-            "load-failed",
-            f"On an emulated {cpu} {candidate.runtime} could not run the artifact: {lines[-1] if lines else 'no words'}.",
-        )
-    found = msgspec.structs.replace(msgspec.json.decode(done.stdout, type=Emulation), cpu=cpu)
+            "load-failed", f"On an emulated {cpu} {candidate.runtime} could not run the artifact: {error}."
+        ) from error
     if found.golden_failures:
         raise ContractError(
             "golden-mismatch",
             f"On an emulated {cpu} {found.golden_failures} of {found.goldens} goldens differ by up to {found.worst:.3g}, "
             f"more than {found.atol:.3g}, or have another largest element.",
         )
-    return found
+    return msgspec.structs.replace(found, cpu=cpu)
 
 
 def _order(candidate: Examined, data_folder: Path) -> Order:
@@ -114,25 +110,23 @@ def _order(candidate: Examined, data_folder: Path) -> Order:
     )
 
 
-def _run(prefix: Path, cpu: str, root: Path, order: Path) -> subprocess.CompletedProcess[bytes]:
+def _command(root: Path, cpu: str) -> list[str]:
+    """How to start the guest's program on that processor.
+
+    Raises:
+        DeviceError: `tool-missing` where the machine has none such.
+    """
+    prefix = root / "cpus" / cpu
+    if not prefix.is_dir():
+        raise DeviceError(
+            "tool-missing",
+            f"The emulated machine has no processor {cpu}.",
+            hint=f"It has {', '.join(sorted(p.name for p in (root / 'cpus').iterdir()))}; see emulated_cpu in the target.",
+        )
     code = [str(Path(package.__path__[0]).parent) for package in (edgelift_builder, edgelift_contract)]
     paths = ":".join([str(root / "wheels"), *dict.fromkeys(code)])
     settings = {"PYTHONHOME": str(root / "usr"), "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     given = [part for name, value in settings.items() for part in ("-E", f"{name}={value}")]
     python = next((root / "usr" / "bin").glob("python3.??"))
-    command = [
-        QEMU,
-        "-cpu",
-        cpu,
-        "-L",
-        str(prefix),
-        *given,
-        str(python),
-        "-m",
-        "edgelift_builder.measure.emulated_guest",
-        str(order),
-    ]
-    try:
-        return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False, cwd="/")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DeviceError("tool-missing", f"qemu did not run the artifact: {summarise(error)}.") from error
+    program = [str(python), "-m", "edgelift_builder.measure.emulated_guest"]
+    return [QEMU, "-cpu", cpu, "-L", str(prefix), *given, *program]

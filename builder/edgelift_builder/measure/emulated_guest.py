@@ -1,12 +1,14 @@
-"""Runs one artifact inside the emulated machine: `python -m edgelift_builder.measure.emulated_guest REQUEST.json`.
+"""Runs artifacts inside the emulated machine: `python -m edgelift_builder.measure.emulated_guest`.
 
 A program of its own, started by `emulate` under qemu with the ARM wheels on its path; it needs nothing but numpy,
-msgspec and the runtime. Prints an `Emulation` as JSON on standard output. Nothing is timed: qemu says nothing of that.
+msgspec and the runtime. For each `Order`, a line of JSON on standard input, it says an `Emulation`, a line of JSON on
+standard output, and ends over the first that cannot be run. Nothing is timed: qemu says nothing of that.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from pathlib import Path
@@ -160,6 +162,13 @@ def _same_argmax(got: data.Array, want: data.Array) -> bool:
     return got.ndim < 1 or bool((got.argmax(-1) == want.argmax(-1)).all())
 
 
+def serve() -> None:
+    """Run what is asked for until nobody asks any more; what a runtime prints is no answer."""
+    with os.fdopen(os.dup(1), "wb", buffering=0) as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin.buffer:
+            answers.write(msgspec.json.encode(run(msgspec.json.decode(line, type=Order))) + b"\n")
+
+
 if __name__ == "__main__":
-    found = run(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order))
-    sys.stdout.buffer.write(msgspec.json.encode(found))
+    serve()

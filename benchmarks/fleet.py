@@ -21,6 +21,7 @@ from benchmarks.fleets.rolling import boards, told_and_done, wait, waiting_pct
 from benchmarks.fleets.serving import Serving, databases, has_broker, serving
 from benchmarks.fleets.storing import BATCH, over_http, over_mqtt, queries_p95_ms
 from benchmarks.polls import measure_polls, pin_server
+from edgelift_fleet.garbage import collect_rarely
 from edgelift_fleet.telemetry.keeper import FOLD_AT
 
 CLIENTS = 32
@@ -114,14 +115,17 @@ def _beside(seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--devices", default="500,1000,2000,5000", metavar="N,N…", help="how many boards")
+    parser.add_argument(
+        "--devices", nargs="+", default=["500,1000,2000,5000"], metavar="N", help="how many boards; or N,N…"
+    )
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="sqlite")
     parser.add_argument("--seconds", type=float, default=5.0, help="that each rate is measured over")
     parser.add_argument("--no-goosebit", action="store_true", help="without the comparison")
     parsed = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way out that ends every server
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    sizes = sorted({int(text) for text in parsed.devices.split(",")})
+    collect_rarely()  # as the server does, and edgelift simulate
+    sizes = sorted({int(text) for given in parsed.devices for text in given.split(",")})
     runs: list[dict[str, Any]] = []
     for database in databases(parsed.database):
         for devices in sizes:

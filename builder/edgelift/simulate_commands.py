@@ -41,6 +41,7 @@ def _simulate(
 ) -> None:
     """Simulate boards: agents' side of the contract over real HTTP and MQTT, and no runtime; see docs/simulate.md."""
     from edgelift_contract.ids import check_device_id
+    from edgelift_fleet.garbage import collect_rarely
     from edgelift_fleet.simulate.engine import Simulation
     from edgelift_fleet.simulate.http import Address
     from edgelift_fleet.simulate.profile import load_profile
@@ -51,6 +52,7 @@ def _simulate(
     where, token = _where(url, token_file, site)
     address = Address.of(where, token, ca_file=os.environ.get("EDGELIFT_CA_FILE", ""))
     simulation = Simulation(address, loaded, devices, seed=seed, prefix=prefix)
+    collect_rarely()
     asyncio.run(_live(simulation, lasts_s, every_s, quiet=as_json))
     if as_json:
         print_json(simulation.figures())

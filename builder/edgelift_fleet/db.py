@@ -8,7 +8,6 @@ database stands in `tables`.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
@@ -34,6 +33,7 @@ from edgelift_fleet.engines import (
     shown,
     writing,
 )
+from edgelift_fleet.fair_lock import FairLock
 from edgelift_fleet.files import make_private
 from edgelift_fleet.refusals import meaning
 from edgelift_fleet.tables import Base, table_of
@@ -78,13 +78,18 @@ class Database:
         if isinstance(self._where, Path):
             make_private(self._where)
         self.engine = open_engine(self._where)
-        self._mutex = threading.Lock()
+        self._writer = FairLock()
         self._reading, self._writing = reading(self.engine), writing(self.engine)
 
     @property
     def shared(self) -> bool:
         """Can servers on several machines use it at once?"""
         return self.engine.dialect.name == "postgresql"
+
+    @property
+    def waiting_writes(self) -> int:
+        """Threads of this process that wait for the one writer that SQLite has."""
+        return self._writer.waiting
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -214,12 +219,10 @@ class Database:
         if self.shared:
             yield
             return
-        if not self._mutex.acquire(timeout=_TURN_S):
-            raise TransportError("busy", f"Another write to the database {self.name} takes too long.")
-        try:
+        with self._writer.held(_TURN_S) as ours:
+            if not ours:
+                raise TransportError("busy", f"Another write to the database {self.name} takes too long.")
             yield
-        finally:
-            self._mutex.release()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.descriptors import open_descriptors, places_for, raise_descriptors
 from edgelift_fleet.exchange import exchange
 from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.garbage import collect_rarely
 from edgelift_fleet.messages import Load
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import find_mosquitto
@@ -100,6 +101,7 @@ def serve(
         fleet.load = lambda: _load(fleet, http, descriptors)
         running = Running(_url(host, listener), os.getpid(), words, db.name)
         stack.enter_context(server_file(site, running))
+        collect_rarely()
         ready(running)
         stack.enter_context(started(f"{running.url}, broker {running.broker}"))
         os.read(told, 1)

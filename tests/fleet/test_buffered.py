@@ -9,9 +9,10 @@ import paho.mqtt.client as paho
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt._packet import MalformedPacket, decode_publish
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from edgelift_fleet.mqtt.buffered import PACKETS_AT_ONCE, READ_BYTES, BufferedClient, BufferedSocket
+from edgelift_fleet.mqtt.buffered import PACKETS_AT_ONCE, READ_BYTES, BufferedClient, BufferedSocket, read_plain
 
 pytestmark = pytest.mark.fleet
 
@@ -136,3 +137,48 @@ def test_a_small_packet_does_not_wait_for_the_one_before_it() -> None:
         with plain:
             BufferedSocket(plain)
             assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+#: What may stand between a message's number and its payload: nothing, an expiry of a minute, a content type, nonsense.
+_PROPERTIES = (b"\0", b"\5\2\0\0\0\x3c", b"\6\3\0\3a/b", b"\x80\0", b"\xff", b"")
+
+
+@given(
+    st.integers(0x30, 0x3F), st.sampled_from([b"edgelift/v1/pi-1/up/telemetry", b"t", b"", "größe".encode(), b"a\0b"]),
+    st.integers(0, 65535), st.sampled_from(_PROPERTIES), st.binary(max_size=300), st.integers(0, 20),
+)  # fmt: skip
+def test_a_plain_message_is_read_as_paho_reads_it(
+    command: int, topic: bytes, number: int, properties: bytes, payload: bytes, lost: int
+) -> None:
+    packet = len(topic).to_bytes(2, "big") + topic + number.to_bytes(2, "big") + properties + payload
+    packet = packet[: max(0, len(packet) - lost)]
+    ours = read_plain(command, packet)
+    if ours is None:
+        plain = command & 0xF6 == 0x32 and topic in (b"edgelift/v1/pi-1/up/telemetry", b"t")
+        assert not plain or properties != b"\0" or lost > len(payload)
+        return
+    try:
+        theirs = decode_publish(command, packet, MQTTProtocolVersion.MQTTv5)
+    except MalformedPacket:
+        raise AssertionError("paho refuses it") from None
+    assert theirs.properties.isEmpty()
+    assert (ours.topic.encode(), ours.mid, ours.payload) == (theirs.topic, theirs.mid, theirs.payload)
+    assert (ours.qos, ours.dup, ours.retain) == (theirs.qos, theirs.dup, theirs.retain)
+
+
+def test_a_plain_message_is_given_to_who_listens_and_left_to_it_to_confirm(wired: Wired) -> None:
+    came: list[paho.MQTTMessage] = []
+    wired._protocol = MQTTProtocolVersion.MQTTv5
+    wired.manual_ack_set(True)
+    wired.on_message = lambda _client, _data, message: came.append(message)
+    for properties in (b"\0", b"\5\2\0\0\0\x3c"):
+        body = b"\0\1t\0\7" + properties + b"payload"
+        wired.theirs.sendall(bytes([0x32, len(body)]) + body)
+    wired.loop(1.0)
+    assert [(one.topic, one.mid, one.payload) for one in came] == [("t", 7, b"payload")] * 2
+    wired.theirs.setblocking(False)
+    sent = wired.theirs.recv(9999)
+    assert b"\x40" not in sent[-4:]
+    wired.ack(7, 1)
+    wired.loop(1.0)
+    assert wired.theirs.recv(99)[:1] == b"\x40"

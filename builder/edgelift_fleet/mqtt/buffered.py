@@ -3,7 +3,9 @@
 paho asks the socket whether something is there for each packet, and then four times for its bytes. In a server with
 other threads each of these calls may hand the interpreter to another one, so that taking a message costs more than
 storing it. Here one call fetches all that has come, and all whole packets of it are handled before the socket is asked
-again. Should a later paho not call what is overridden here, it reads as it always did.
+again. And paho makes an object of a hundred attributes for the properties that a message may have, looks for a callback of
+its topic, and words a line for a log: a message without properties, as boards send them, is given on without. Should a
+later paho not call what is overridden here, it reads as it always did.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import socket
 import ssl
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 #: What is fetched at once, bytes: some hundred windows, four records of TLS.
 READ_BYTES = 64 * 1024
@@ -64,8 +66,28 @@ class BufferedSocket:
         self._plain.setblocking(flag)
 
 
+def read_plain(command: int, packet: bytes | bytearray) -> paho.MQTTMessage | None:
+    """A message of QoS 1 without properties; MQTT 5, section 3.3. None for any other: paho knows more.
+
+    Args:
+        command: the packet's first byte.
+        packet: what follows its length.
+    """
+    size = int.from_bytes(packet[:2], "big")
+    after = size + 5  # the topic's length, the topic, the message's number, and how long its properties are
+    if command & 0xF6 != 0x32 or size == 0 or len(packet) < after or packet[after - 1]:
+        return None
+    topic = bytes(packet[2 : 2 + size])
+    if not topic.isascii() or 0 in topic:
+        return None
+    message = paho.MQTTMessage(int.from_bytes(packet[2 + size : 4 + size], "big"), topic)
+    message.qos, message.dup, message.retain = 1, bool(command & 8), bool(command & 1)
+    message.payload = bytes(packet[after:])
+    return message
+
+
 class BufferedClient(paho.Client):
-    """paho's client over a `BufferedSocket`."""
+    """paho's client over a `BufferedSocket`; `on_message` alone hears of messages, and acknowledges them itself."""
 
     _held_by: BufferedSocket | None = None
 
@@ -80,3 +102,12 @@ class BufferedClient(paho.Client):
             if code or self._held_by is None or not self._held_by.held:
                 break
         return code
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        five, told = self._protocol == MQTTProtocolVersion.MQTTv5, self._manual_ack and self.on_message
+        message = read_plain(self._in_packet["command"], self._in_packet["packet"]) if five and told else None
+        if message is None or not told:
+            return super()._handle_publish()
+        with self._in_callback_mutex:
+            told(self, self._userdata, message)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS

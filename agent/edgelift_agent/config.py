@@ -167,7 +167,7 @@ def load_config(path: Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DeviceError("bad-config", f"{path} could not be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is Python's own ValueError
         raise DeviceError("bad-config", f"{path}: {error}.", hint="See docs/configuration.md.") from error
     check_device_id(config.device)
     if not _is_base_url(config.host.url):

@@ -222,7 +222,7 @@ def seconds(text: str) -> float:
     Raises:
         ContractError: `malformed`.
     """
-    match = re.match(r"^(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)\Z", text.strip())
+    match = re.match(r"^([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h|d|)\Z", text.strip())
     if not match:
         raise ContractError("malformed", f"{text!r} is not a time.", hint="Write 10s, 5m, 2h or 1d.")
     found = float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[2]]

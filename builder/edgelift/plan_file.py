@@ -29,6 +29,8 @@ else:
 if TYPE_CHECKING:
     from edgelift_fleet.messages import RolloutRequest
 
+#: Words whose value is text, whatever it looks like.
+_TEXTS = ("release", "to", "slot", "name", "comment", "timezone")
 #: A plan is a page of text.
 _MAX_BYTES = 1 << 20
 
@@ -47,7 +49,7 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         raise ContractError("too-large", f"The plan {str(path)!r} has {len(data)} bytes; at most {_MAX_BYTES}.")
     try:
         found = tomllib.loads(data.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is Python's own ValueError
         raise ContractError("malformed", f"The plan {str(path)!r} is not valid TOML: {error}.") from error
     for word in found:
         if word not in WORDS:
@@ -109,11 +111,18 @@ def parse_words(texts: Sequence[str]) -> dict[str, Any]:
                 f"{text[:60]!r} sets nothing of a plan.",
                 hint=f"It may set {', '.join(sorted(WORDS))}.",
             )
-        try:
-            found[word] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[word] = value
+        found[word] = _value(value, text=word in _TEXTS)
     return found
+
+
+def _value(written: str, *, text: bool) -> Any:
+    try:
+        read = tomllib.loads(f"value = {written}")
+    except (ValueError, RecursionError):
+        return written
+    value = read["value"]
+    # What is for people may look like a number or a date, and a line of its own belongs to it.
+    return written if len(read) > 1 or (text and not isinstance(value, str)) else value
 
 
 def _time(value: Any) -> float:

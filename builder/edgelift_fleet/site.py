@@ -222,7 +222,7 @@ def load_site(folder: Path, *, database: str = "", blobs: str = "") -> Site:
             f"There is no site in {folder}.",
             hint="Make one with: edgelift init DIR; or name yours with --site DIR or $EDGELIFT_SITE.",
         ) from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DeviceError("bad-config", f"{path} cannot be read: {error}.") from error
     if config.schema != SCHEMA:
         raise ContractError(

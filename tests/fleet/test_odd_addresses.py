@@ -48,6 +48,18 @@ def test_what_is_said_twice_is_refused_but_where_a_list_is_meant(declared: Decla
     assert declared.client.post("/v1/devices/pi-1/tags", headers=matching, **body).status_code == 412
 
 
+def test_numbers_are_written_as_such(declared: Declared) -> None:
+    """`limit=1_0` was 10, and `limit=+10`, a space in its plain form, too."""
+    for text in ("1_0", "%2010", "10%20", "%2B10", "+10", "1.0", "1e1", "0x1", "%D9%A1", "%EF%BC%91", "", "10%0A"):
+        answer = declared.client.get(f"/v1/devices?limit={text}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), text
+        assert "a whole number" in answer.json()["detail"] and answer.json()["hint"], text
+    assert declared.client.get("/v1/devices?limit=010").status_code == 200
+    for text in ("1_0", "%205", "%2B5", "1e400", "nan", "0x1", "%D9%A1", ".5", "5."):
+        answer = declared.client.get(f"/v1/latency?from={text}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), text
+
+
 def test_a_slash_in_a_name_leads_nowhere_else(declared: Declared) -> None:
     for path in ("/v1/devices/pi-1%2Fgauges", "/v1/devices/pi-1%2fgauges", "/v1/devices/..%2Fhealth"):
         answer = declared.client.get(path)

@@ -73,6 +73,7 @@ def test_every_word_and_every_fact_is_on_the_operators_page() -> None:
         ({"release": "digits@2"}, "does not say 'to'"),
         ({"soak": "soon"}, "soak: 'soon' is not a time"),
         ({"soak": True}, "is not a time"),
+        ({"soak": "٣s"}, "is not a time"),
         ({"soak": float("nan")}, "is not a time"),
         ({"deadline": "9" * 30}, "too long"),
         ({"bandwidth": "fast"}, "bytes a second"),
@@ -129,6 +130,7 @@ def test_words_one_by_one() -> None:
         ("[policy]\nprobation = 3", "'policy'"),
         (b"\xff\xfe", "not valid TOML"),
         ("a = " + "[" * 5000, "not valid TOML"),
+        ("seed = " + "1" * 5000, "not valid TOML"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, content: str | bytes, says: str) -> None:
@@ -137,6 +139,14 @@ def test_files_that_are_none(tmp_path: Path, content: str | bytes, says: str) ->
     with pytest.raises(ContractError) as refused:
         read_plan_file(path)
     assert says in str(refused.value)
+
+
+def test_a_word_that_is_text_stays_text() -> None:
+    found = parse_words(["name=2026", "comment=2026-11-28", "to='all'", "comment=a\nseed = 3", "gate_looks=3"])
+    assert found == {"name": "2026", "comment": "a\nseed = 3", "to": "all", "gate_looks": 3}
+    assert parse_words(["comment='a'\nseed = 3", "gate_looks=" + "1" * 5000]) == {
+        "comment": "'a'\nseed = 3", "gate_looks": "1" * 5000,
+    }  # fmt: skip
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

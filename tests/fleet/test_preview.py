@@ -19,7 +19,7 @@ from edgelift_fleet.cohorts import Member
 from edgelift_fleet.db import ROWS, SITE, Database
 from edgelift_fleet.devices import LastSeen, enrol
 from edgelift_fleet.messages import PlanOptions, RolloutPreview, RolloutRequest
-from edgelift_fleet.rollout.forecast import draw_waves, ends
+from edgelift_fleet.rollout.forecast import LATEST, draw_waves, ends
 from edgelift_fleet.rollout.observe import cohort_of
 from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.rollout.pace import Trait
@@ -273,6 +273,22 @@ def test_how_long_it_takes_at_least(options: dict, expected: list[float]) -> Non
     traits = {device: Trait(size_bytes=100) for device in "abcd"}
     assert ends(plan, 60.0, [["a"], ["b", "c", "d"]], traits, 0.0) == expected
     assert ends(plan, 60.0, [["x"], ["y"]], {}, 5000.0)[-1] == 5000.0 + 2 * plan.soak_s  # they run it already
+
+
+def test_a_forecast_ends_before_the_calendar_does() -> None:
+    """Beyond the year 9999 a window has no date: the look at such a plan was a fault of the server."""
+    plan = Plan(parse_waves(["1", "100%"]), concurrency=1, windows=(parse_window("01:00-02:00"),))
+    devices = [str(number) for number in range(5000)]
+    found = ends(plan, 1e9, [devices, ["a"]], dict.fromkeys([*devices, "a"], Trait()), 0.0)
+    assert found == [LATEST, LATEST]
+
+
+def test_a_start_that_is_past_is_told(desk: Desk) -> None:
+    desk.add("pi-1")
+    told = [desk.ask(start_at=at).cautions for at in (0.0, time.time() - 10, 1767225600.0)]
+    assert [[text for text in texts if "past" in text] for texts in told] == [
+        [], [], ["It was to begin at Thu 2026-01-01 00:00 UTC, which is past: it begins at once."]
+    ]  # fmt: skip
 
 
 def test_words_for_people() -> None:

@@ -143,3 +143,19 @@ def test_a_host_without_zones_still_runs_and_has_utc() -> None:
     environ = {**environment(), "PYTHONTZPATH": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=False)
     assert (done.returncode, done.stdout) == (0, "UTC None 3600.0\n"), done.stderr
+
+
+def test_a_window_that_clocks_cut_short_waits_for_the_next_one() -> None:
+    """It was told to wait for ever, and a plan with waves after it could not be looked at."""
+    night = [parse_window("Sun 01:00-04:00")]  # two hours on 2026-03-29
+    for now in ("2026-03-22 05:00", "2026-03-29 00:00", "2026-03-29 01:30", "2026-03-29 12:00"):
+        assert next_open(night, VIENNA, at(now), need_s=3 * 3600) == at("2026-04-05 01:00")
+
+
+def test_what_takes_days_begins_in_a_window_of_days() -> None:
+    week, always = [parse_window("Mon-Fri 00:00-24:00")], [parse_window("00:00-24:00")]
+    monday = at("2026-11-23 12:00")
+    assert next_open(week, VIENNA, monday, need_s=4.9 * 86400) == at("2026-11-30 00:00")
+    for days in (7, 8.5, 30):
+        assert is_open(always, VIENNA, at("2026-03-28 12:00"), need_s=days * 86400)
+    assert longest_s(always) == math.inf

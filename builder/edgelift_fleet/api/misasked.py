@@ -6,6 +6,7 @@ Bodies are judged by `edgelift_contract.codec`, in the same words.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import UnionType
@@ -23,6 +24,12 @@ _WRONG: Mapping[str, str] = {
     "greater_than": "is too small", "int_parsing_size": "is too large", "finite_number": "is no number",
     "string_too_long": "is too long", "string_too_short": "is too short", "literal_error": "is none of its words",
 }  # fmt: skip
+#: How numbers are written in an address, as in JSON but for what is no finite number: pydantic says that better. It takes
+#: more (`1_0`, ` 10`, `+10`, `1.0` for a whole number), which a slip may have made of something else.
+_PLAIN = {
+    "int": re.compile(r"-?[0-9]+\Z"),
+    "float": re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|nan|inf|infinity)\Z", re.IGNORECASE),
+}
 _KINDS = {bool: "bool", int: "int", float: "float", str: "str", list: "array"}
 
 
@@ -49,6 +56,15 @@ async def judge_query(request: Request) -> None:
                 "malformed", f"The request is not valid: `{name}` in its address comes {times} times.",
                 hint="Say it once.",
             )  # fmt: skip
+    for name, value in request.query_params.multi_items():
+        form = _PLAIN.get(_kind(fields[name]))
+        if form is not None and not form.match(value):
+            part = f"`{name[:60]}` in its address"
+            raise ContractError(
+                "malformed",
+                f"The request is not valid: {part} is {shown(value)}, which is not {kind_in_words(_kind(fields[name]))}.",
+                hint=_hint(fields[name]),
+            )
 
 
 def explain(route: object, error: Mapping[str, Any]) -> tuple[str, str]:

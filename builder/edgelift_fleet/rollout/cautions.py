@@ -17,7 +17,11 @@ from edgelift_fleet.rollout.ends import many, named
 from edgelift_fleet.rollout.gates.draws import ways
 from edgelift_fleet.rollout.gates.gathered import Gathered, WaveBoard, gather
 from edgelift_fleet.rollout.gates.shares import shares
+from edgelift_fleet.rollout.pace import clock, zone_of
 from edgelift_fleet.rollout.plan import Plan
+
+#: A start that is past by less is meant as *now*, seconds.
+_LATE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,13 @@ def cautions(
             f"{_download(plan)}"
         )
     return told
+
+
+def begins_late(plan: Plan, now: float) -> list[str]:
+    """What to know of a start that was to be before `now`, seconds since 1970: a slip in a date begins at once."""
+    if not 0 < plan.start_at < now - _LATE_S:
+        return []
+    return [f"It was to begin at {clock(plan.start_at, zone_of(plan, ''))}, which is past: it begins at once."]
 
 
 def _download(plan: Plan) -> str:

@@ -15,6 +15,9 @@ from edgelift_fleet.rollout.pace import Trait, takes_s, zone_of
 from edgelift_fleet.rollout.plan import Plan
 from edgelift_fleet.rollout.windows import next_open
 
+#: A forecast goes no further: what would end later is told to end then (a year beyond 5000), seconds since 1970.
+LATEST = 1e11
+
 
 def draw_waves(plan: Plan, members: Sequence[Member]) -> list[list[str]]:
     """The ids of each wave's devices, in the order in which they are drawn; as many lists as the plan has waves."""
@@ -47,6 +50,7 @@ def ends(
             at = begins_last(plan, changed, probation_s, at) + probation_s
         if wave:
             at += plan.soak_s
+        at = min(at, LATEST)
         found.append(at)
     return found
 

@@ -75,7 +75,7 @@ def admit(
         now: seconds since 1970.
     """
     if now < plan.start_at:
-        return Admitted((), f"It begins at {_clock(plan.start_at, zone_of(plan, ''))}.", plan.start_at)
+        return Admitted((), f"It begins at {clock(plan.start_at, zone_of(plan, ''))}.", plan.start_at)
     gate = _Gate(plan, under_way, starts, now)
     chosen: list[str] = []
     reasons: Counter[str] = Counter()
@@ -158,9 +158,9 @@ class _Gate:
                 text, at = "for ever: no window is as long as the probation", 0.0
             elif at > now and is_open(plan.windows, zone, now):
                 too_soon = f"this one shuts within the {round(need_s, 1):g} s of {what}"
-                text = f"for the next window, at {_clock(at, zone)}: {too_soon}"
+                text = f"for the next window, at {clock(at, zone)}: {too_soon}"
             else:
-                text = f"for the window, which opens at {_clock(at, zone)}" if at > now else ""
+                text = f"for the window, which opens at {clock(at, zone)}" if at > now else ""
             self._openings[trait] = text, at
         return self._openings[trait]
 
@@ -195,5 +195,6 @@ def zone_of(plan: Plan, told: str) -> tzinfo:
     return open_zone(told) or open_zone(plan.timezone) or timezone.utc
 
 
-def _clock(at: float, zone: tzinfo) -> str:
+def clock(at: float, zone: tzinfo) -> str:
+    """A moment as a clock on the wall of this zone shows it, for people."""
     return f"{datetime.fromtimestamp(at, zone):%a %Y-%m-%d %H:%M} {zone}"

@@ -20,6 +20,9 @@ from edgelift_fleet.messages import PlanOptions, RolloutRequest
 from edgelift_fleet.rollout.windows import MaintenanceWindow, longest_s, open_zone, parse_window
 from edgelift_fleet.rows import decode_row
 
+#: Of a plan that bounds them at all: devices a minute (one in a week), and bytes a second.
+LEAST_RATE, LEAST_BANDWIDTH = 1e-4, 1.0
+
 
 @dataclass(frozen=True)
 class Wave:
@@ -167,6 +170,7 @@ def to_keep(request: RolloutRequest) -> StoredPlan:
             f"{request.policy.probation_s:g} s.",
             hint="A device may answer only after its probation: raise --deadline.",
         )
+    _refuse_odd(kept)
     plan = to_plan(kept, request.policy.probation_s)
     if plan.windows and longest_s(plan.windows) < plan.update_s:
         raise ContractError(
@@ -175,6 +179,24 @@ def to_keep(request: RolloutRequest) -> StoredPlan:
             hint="Widen a window, or shorten --probation.",
         )
     return kept
+
+
+def _refuse_odd(kept: StoredPlan) -> None:
+    """Refuse limits under which nobody lives to see the end, and gates that count twice. Not judged of rows that stand."""
+    if 0 < kept.rate_per_min < LEAST_RATE:
+        raise ContractError(
+            "malformed", f"At {kept.rate_per_min:g} devices a minute less than one begins in a week.",
+            hint=f"Give a --rate of at least {LEAST_RATE:g}, or 0 for any number.",
+        )  # fmt: skip
+    if 0 < kept.bandwidth_bytes_s < LEAST_BANDWIDTH:
+        raise ContractError(
+            "malformed", f"{kept.bandwidth_bytes_s:g} bytes a second carry no artifact.",
+            hint=f"Give a --bandwidth of at least {LEAST_BANDWIDTH:g} bytes a second, or 0 for any number.",
+        )  # fmt: skip
+    if len(set(kept.gates)) < len(kept.gates):
+        raise ContractError(
+            "malformed", f"The gates {', '.join(kept.gates)} name one twice.", hint="Name each gate once."
+        )
 
 
 def options_of(kept: StoredPlan) -> PlanOptions:

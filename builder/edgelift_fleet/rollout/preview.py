@@ -29,7 +29,7 @@ from edgelift_fleet.messages import (
     RolloutRequest,
 )
 from edgelift_fleet.registry import get_offered
-from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, cautions
+from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, begins_late, cautions
 from edgelift_fleet.rollout.forecast import draw_waves, ends
 from edgelift_fleet.rollout.members import ids_of
 from edgelift_fleet.rollout.observe import rollout_id
@@ -161,7 +161,10 @@ def preview(found: Outlook, request: RolloutRequest, plan: Plan, now: float) -> 
             for member in found.members
         ],
         refusals=[ErrorReply(e.message, e.code, e.hint) for e in refusals(found, request.to)],
-        cautions=cautions(plan, request.policy, waves, suited, {m.device for m in changed}, found.lately),
+        cautions=[
+            *begins_late(plan, now),
+            *cautions(plan, request.policy, waves, suited, {m.device for m in changed}, found.lately),
+        ],
     )  # fmt: skip
 
 

@@ -25,6 +25,9 @@ from edgelift_contract.errors import ContractError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TEXT = re.compile(r"^(?:(?P<days>[a-z,\- ]+?)\s+)?(?P<from>\d{1,2}:\d{2})\s*-\s*(?P<to>\d{1,2}:\d{2})\Z")
+#: So many days are looked at. A window is a week long at most, and the next one may be cut short by clocks that are set, so
+#: that what needs all of it begins in the one after that.
+_DAYS = 24
 _HINT = "Write days and times, as Mon-Fri 22:00-05:00 or 02:00-04:00."
 
 
@@ -84,7 +87,9 @@ def next_open(windows: Sequence[MaintenanceWindow], zone: tzinfo, now: float, ne
 
 
 def longest_s(windows: Sequence[MaintenanceWindow]) -> float:
-    """How long the longest window is, seconds; those that touch or overlap are one, as in a week without clocks set."""
+    """How long the longest window is, seconds; those that touch or overlap are one, as in a week without clocks set;
+    infinity for what is always open.
+    """
     return max(end - begin for begin, end in _around(tuple(windows), timezone.utc, date(2024, 1, 10)))
 
 
@@ -98,18 +103,22 @@ def _day(zone: tzinfo, now: float) -> date:
 
 @lru_cache(maxsize=256)
 def _around(windows: tuple[MaintenanceWindow, ...], zone: tzinfo, day: date) -> tuple[tuple[float, float], ...]:
-    """When it is open around a day, as instants: from the day before to the same day of the next week, in order."""
+    """When it is open around a day, as instants, in order: from the day before, over `_DAYS` days. What has no gap in that
+    time has none ever.
+    """
     joined: list[tuple[float, float]] = []
     for begin, end in sorted(_intervals(windows, zone, day)):
         if joined and begin <= joined[-1][1]:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
             joined.append((begin, end))
+    if len(joined) == 1 and joined[0][1] - joined[0][0] > (_DAYS - 1) * 86400:
+        return ((-math.inf, math.inf),)
     return tuple(joined)
 
 
 def _intervals(windows: tuple[MaintenanceWindow, ...], zone: tzinfo, day: date) -> Iterator[tuple[float, float]]:
-    for offset in range(-1, 9):
+    for offset in range(-1, _DAYS - 1):
         current = day + timedelta(days=offset)
         for window in windows:
             if current.weekday() in window.days:

@@ -200,7 +200,7 @@ def load_profile(path: Path) -> Profile:
         raise ContractError("not-found", f"There is no profile {path}.", hint=f"Shipped ones: {known}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DeviceError("bad-config", f"The profile {path} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is Python's own ValueError
         raise ContractError("malformed", f"The profile {path} is not valid: {error}.") from error
     if profile.schema != Profile.SCHEMA:
         raise ContractError(

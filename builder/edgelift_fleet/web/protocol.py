@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from edgelift_fleet.web.heads import FULL, MALFORMED, TOO_LONG, refusal_of, without_offers
 from edgelift_fleet.web.places import Places
 
 log = logging.getLogger(__name__)
 
 
-def _last_word(line: str, media: str, body: dict[str, object], *more: str) -> bytes:
-    """An answer before which no application was asked; the connection ends with it."""
-    data = json.dumps(body, separators=(",", ":")).encode()
-    head = [f"HTTP/1.1 {line}", f"content-type: {media}", "edgelift: 1", *more, "connection: close"]
-    return "\r\n".join([*head, f"content-length: {len(data)}", "", ""]).encode() + data
-
-
-_FULL = _last_word(
-    "503 Service Unavailable", "application/json",
-    {"code": "busy", "error": "Too many connections are busy here.", "hint": "Ask again soon."}, "retry-after: 5",
-)  # fmt: skip
-
-
-def _no_request(line: str, code: str, said: str, hint: str) -> bytes:
-    # As the operators' side refuses: an agent takes this for trouble on the way, which is the harmless mistake.
-    problem: dict[str, object] = {
-        "code": code, "error": said, "hint": hint, "type": f"/v1/errors/{code}", "title": said,
-        "status": int(line[:3]), "detail": said,
-    }  # fmt: skip
-    return _last_word(line, "application/problem+json", problem)
-
-
-_TOO_LONG = _no_request(
-    "431 Request Header Fields Too Large", "too-large", "The request's line and headers are too long.",
-    "Ask for less in the address; a long selector is sent in a body.",
-)  # fmt: skip
-_MALFORMED = _no_request("400 Bad Request", "malformed", "This is no request of HTTP/1.1.", "")
+class _Refused(Exception):
+    """Raised within the parser: the head that it has just read is refused."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +50,10 @@ class GuestProtocol(HttpToolsProtocol):
         self._allowance, self._places = allowance, places
         self.since = self.loop.time()  # when it came, then: when it was answered last
         self._due = math.inf  # the request must have come whole by then
-        self._in_head, self._head_bytes = False, 0
-        self._let_in = self._turned_away = False
+        self._in_head, self._is_whole, self._head_bytes, self._read_bytes = False, True, 0, 0
+        self._is_shared = False  # some of what was read last was of a request before this one
+        self._let_in = self._turned_away = self._is_over = False
+        self._answer = MALFORMED  # to what can't be taken
         self._release: Callable[[], None] | None = None
         self._unsent, self._unsent_since = 0, 0.0
 
@@ -105,7 +83,7 @@ class GuestProtocol(HttpToolsProtocol):
         if goes is not None:
             goes.give_way()
         if not has_place:
-            transport.write(_FULL)
+            transport.write(FULL)
             transport.close()
             self._turned_away = True  # nothing of it is read
             return
@@ -121,44 +99,107 @@ class GuestProtocol(HttpToolsProtocol):
             self._release()
 
     def data_received(self, data: bytes) -> None:
-        """Some of a request."""
-        if self._turned_away:
+        """Some of a request, or of several."""
+        if self._turned_away or self._is_over:
             return
-        super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._allowance.head_bytes:
-                self._end_with(_TOO_LONG)
+        self._is_shared = False
+        self._feed(data)
+        if self._in_head and not self._is_over:
+            # Of a header that isn't whole yet the parser says nothing.
+            self._read_bytes += 0 if self._is_shared else len(data)
+            if self._read_bytes > self._allowance.head_bytes:
+                self._answer = TOO_LONG
+                self._refuse()
+
+    def _feed(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        try:
+            while len(rest) and not self.transport.is_closing():
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    rest = memoryview(rest)[upgrade.args[0] :]
+                    self._begin_without_upgrade()
+        except httptools.HttpParserError as error:
+            self.send_400_response(str(error))
+
+    def _begin_without_upgrade(self) -> None:
+        """Read the head as it would be without its offer of another protocol, which a server may pass over (RFC 9110 §7.8).
+
+        Java's own client makes that offer with every request. The parser takes what follows the head for the other
+        protocol's; so it is begun anew, with the head without the offer, and goes on where it stopped.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("nothing is connected to from here")
+        head = without_offers([b"%b %b HTTP/%b" % (method, self.url, version.encode())], self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(head)
 
     def send_400_response(self, msg: str) -> None:
-        """What came can't be read as a request."""
+        """What came can't be read as a request, or its head is refused."""
         log.debug("no request: %s", msg)
-        self._end_with(_MALFORMED)
+        self._refuse()
 
-    def _end_with(self, answer: bytes) -> None:
-        self.transport.write(answer)
-        self.transport.close()
+    def _refuse(self) -> None:
+        """Nothing more is read. No answer goes before those that are owed to requests which came first."""
+        self._is_over = True
+        in_body = (
+            not self._in_head and not self._is_whole
+        )  # of the request that is being answered, or waits for its turn
+        if in_body and (self.pipeline or self.cycle.response_started):
+            self.transport.close()
+        elif in_body or self.cycle is None or self.cycle.response_complete:
+            self.transport.write(self._answer)
+            self.transport.close()
+        else:
+            self.cycle.keep_alive, self._due = (
+                False,
+                math.inf,
+            )  # the last that is owed: the connection ends with it
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
         self.scope["state"]["connection"] = self
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._is_whole, self._head_bytes, self._read_bytes = True, False, 0, 0
         self._due = self.loop.time() + self._allowance.request_s
         if self._let_in and self._release is None:
             self._places.does(self, "busy")
 
+    def on_url(self, url: bytes) -> None:
+        """Some of its address."""
+        super().on_url(url)
+        self._head_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers. Those after its body are dropped: nothing is let in or meant by them (RFC 9110 §6.5.1)."""
+        self._head_bytes += len(name) + len(value)
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Its body comes."""
-        self._in_head = False
+        if self.parser.should_upgrade():
+            return  # it is read once more, without that
+        answer = refusal_of(self.parser.get_http_version(), self.headers)
+        if self._head_bytes > self._allowance.head_bytes:
+            answer = TOO_LONG
+        if answer:
+            self._answer = answer
+            raise _Refused
         length = next((value for name, value in self.headers if name == b"content-length"), b"")
         if length.isdigit() and len(length) < 14:
             self._due += int(length) / self._allowance.body_bytes_per_s
         super().on_headers_complete()
+        self._in_head = False
 
     def on_message_complete(self) -> None:
         """It has come whole."""
-        self._due = math.inf
+        if self.parser.should_upgrade():
+            return
+        self._due, self._is_whole, self._is_shared = math.inf, True, True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -25,6 +25,7 @@ from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.rollout.pace import Trait
 from edgelift_fleet.rollout.plan import Plan, parse_waves
 from edgelift_fleet.rollout.windows import parse_window
+from edgelift_fleet.sightings import Caller
 from edgelift_fleet.site import Site, load_site
 from edgelift_fleet.tables import ArtifactRow, DeviceRow, ReleaseRow, RolloutRow, SlotStateRow
 from tests.fleet.conftest import both_engines, make_site
@@ -289,6 +290,19 @@ def test_a_start_that_is_past_is_told(desk: Desk) -> None:
     assert [[text for text in texts if "past" in text] for texts in told] == [
         [], [], ["It was to begin at Thu 2026-01-01 00:00 UTC, which is past: it begins at once."]
     ]  # fmt: skip
+
+
+def test_ids_that_several_devices_have_are_told(desk: Desk) -> None:
+    desk.add("pi-1", "pi-2")
+    seen = LastSeen()
+    desk.rollouts = Rollouts(desk.db, seen, wake=lambda: None)
+    for number in range(6):
+        seen.touch("pi-2", "http", Caller(epoch="ab"[number % 2]))
+        seen.touch("pi-9", "http", Caller(epoch="ab"[number % 2]))
+    assert [text[:36] for text in desk.ask().cautions if "Several" in text] == [
+        "Several devices speak as pi-2: each "
+    ]
+    assert not [text for text in desk.ask(to="id:pi-1").cautions if "Several" in text]
 
 
 def test_words_for_people() -> None:

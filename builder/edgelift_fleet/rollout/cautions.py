@@ -76,6 +76,16 @@ def begins_late(plan: Plan, now: float) -> list[str]:
     return [f"It was to begin at {clock(plan.start_at, zone_of(plan, ''))}, which is past: it begins at once."]
 
 
+def speak_as_one(doubled: Sequence[str]) -> list[str]:
+    """What to know of ids under which several devices speak, as after a card was cloned."""
+    if not doubled:
+        return []
+    return [
+        f"Several devices speak as {named(doubled)}: each gets the release, and a rollout counts them as one, by whichever "
+        f"began last. Give each an id of its own; see: edgelift devices --duplicate."
+    ]
+
+
 def _download(plan: Plan) -> str:
     past = "an update that has begun goes on past the end of the window."
     if not plan.bandwidth_bytes_s:

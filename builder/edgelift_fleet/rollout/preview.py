@@ -29,7 +29,7 @@ from edgelift_fleet.messages import (
     RolloutRequest,
 )
 from edgelift_fleet.registry import get_offered
-from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, begins_late, cautions
+from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, begins_late, cautions, speak_as_one
 from edgelift_fleet.rollout.forecast import draw_waves, ends
 from edgelift_fleet.rollout.members import ids_of
 from edgelift_fleet.rollout.observe import rollout_id
@@ -56,6 +56,7 @@ class Outlook:
         elsewhere: device → the open rollout that has its slot.
         unknown: ids that the selector names and nobody has.
         lately: what they served before.
+        doubled: ids under which several devices speak.
     """
 
     release: Release
@@ -68,6 +69,7 @@ class Outlook:
     elsewhere: Mapping[str, str]
     unknown: Sequence[str] = field(default=())
     lately: Lately = NOTHING_YET
+    doubled: Sequence[str] = field(default=())
 
     def suited(self) -> list[Member]:
         """The members that would get something."""
@@ -90,6 +92,7 @@ def look_ahead(session: Session, request: RolloutRequest, seen: LastSeen, now: f
     return Outlook(
         release, slot, members, artifacts, unsuited, running, older, _elsewhere(session, slot, ids),
         unknown_ids(session, request.to), _lately(session, slot, artifacts.keys(), request.gate_before_s or 3600.0, now),
+        sorted(ids & seen.sightings.doubled()),
     )  # fmt: skip
 
 
@@ -163,6 +166,7 @@ def preview(found: Outlook, request: RolloutRequest, plan: Plan, now: float) -> 
         refusals=[ErrorReply(e.message, e.code, e.hint) for e in refusals(found, request.to)],
         cautions=[
             *begins_late(plan, now),
+            *speak_as_one(found.doubled),
             *cautions(plan, request.policy, waves, suited, {m.device for m in changed}, found.lately),
         ],
     )  # fmt: skip

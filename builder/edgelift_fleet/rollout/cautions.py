@@ -80,10 +80,8 @@ def speak_as_one(doubled: Sequence[str]) -> list[str]:
     """What to know of ids under which several devices speak, as after a card was cloned."""
     if not doubled:
         return []
-    return [
-        f"Several devices speak as {named(doubled)}: each gets the release, and a rollout counts them as one, by whichever "
-        f"began last. Give each an id of its own; see: edgelift devices --duplicate."
-    ]
+    text = f"Several devices speak as {named(doubled)}: each gets the release, and the rollout counts them as one."
+    return [f"{text} Give each an id of its own; see: edgelift devices --duplicate."]
 
 
 def _download(plan: Plan) -> str:

@@ -34,6 +34,7 @@ from edgelift.device_list import (
 )
 from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError
+from edgelift_contract.ids import check_device_id
 
 if TYPE_CHECKING:
     from edgelift_contract.assignment import Policy
@@ -190,10 +191,12 @@ def _assign(
         )
     policy = make_policy(probation, min_requests, max_error_rate, max_latency_ratio, allow_older=allow_older)
     client = open_client(site)
-    if to:
-        _assign_to(client, release, to, slot, policy, as_json=as_json)
-    for name in device or ():
-        _assign_one(client, release, name, slot, policy, as_json=as_json)
+    if device and len(device) == 1:
+        _assign_one(client, release, device[0], slot, policy, as_json=as_json)
+        return
+    # Several are one call: what is wrong with one of them hinders no other, and is told with theirs.
+    several = f"ids:{','.join(check_device_id(name) for name in device or ())}"
+    _assign_to(client, release, to or several, slot, policy, as_json=as_json)
 
 
 def _assign_one(client: Client, release: str, name: str, slot: str, policy: Policy, *, as_json: bool) -> None:
@@ -239,10 +242,10 @@ def _tag(
     from edgelift_fleet.client import segment
     from edgelift_fleet.messages import TagsRequest
 
-    wanted = TagsRequest(
-        set={key: value for key, _, value in (t.partition("=") for t in tags if not t.endswith("-"))},
-        remove=[t[:-1] for t in tags if t.endswith("-")],
-    )
+    # A dash ends a key that is to go; in a value it is a character like any other.
+    gone = [text[:-1] for text in tags if text.endswith("-") and "=" not in text]
+    kept = [text.partition("=") for text in tags if "=" in text or not text.endswith("-")]
+    wanted = TagsRequest(set={key: value for key, _, value in kept}, remove=gone)
     if "" in wanted.set:
         raise ContractError("bad-id", "A tag needs a name.", hint="Write KEY or KEY=VALUE.")
     found = open_client(site).post(f"/v1/devices/{segment(device)}/tags", wanted, dict[str, str])

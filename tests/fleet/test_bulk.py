@@ -140,3 +140,8 @@ def test_over_the_command(server, fleet) -> None:
     partly = edgelift("assign", "digits@2", "--to", "ids:pi-1,pi-9", "--json", *at)
     assert partly.returncode == 1
     assert [one["outcome"] for one in json.loads(partly.stdout)] == ["assigned", "refused"]
+    named = edgelift("assign", "digits@1", "-d", "pi-9", "-d", "pi-2", "--json", *at)
+    assert named.returncode == 1 and named.stdout.count("\n") == 1, (
+        "one of two that is not there stopped the other"
+    )
+    assert [one["outcome"] for one in json.loads(named.stdout)] == ["assigned", "refused"]

@@ -277,6 +277,8 @@ def test_tags_of_device_and_operator(shared, http) -> None:
     assert detail(shared, "tagged").device.tags == {"demo": "2", "night": "", "site": "hall"}
     edgelift("tag", "tagged", "night-", "--site", shared.site)
     assert "night" not in detail(shared, "tagged").device.tags
+    dashed = edgelift("tag", "tagged", "site=hall-", "--site", shared.site)
+    assert dashed.stdout.strip() == "tagged: demo=2 site=hall-", "a value that ends with a dash is set, too"
     assert edgelift("tag", "tagged", "no/good", "--site", shared.site).returncode == 1
 
 

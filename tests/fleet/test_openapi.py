@@ -1,5 +1,6 @@
 """The document says all: each operation's every answer, its forms, bounds, examples and where it leads."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgelift_fleet.api.links import linked
 from edgelift_fleet.db import Database
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.site import create_site
+from tests.fleet.conftest import ROOT
 
 pytestmark = pytest.mark.fleet
 
@@ -200,3 +202,11 @@ def test_the_document_is_what_a_site_answers(document: dict[str, Any], tmp_path:
     with closing(Database(site.database)) as db:
         found = TestClient(make_app(Fleet(site, db))).get("/openapi.json")
     assert found.json() == document
+
+
+def test_every_operation_is_on_the_page(document: dict[str, Any]) -> None:
+    """A route that only the document knows is one that no newcomer finds."""
+    page = re.sub(r"\{\w+\}", "{}", (ROOT / "docs" / "http-api.md").read_text())
+    named = set(re.findall(r"`([A-Z]+ /v1/[^`?]*)", page))
+    asked = {f"{method.upper()} {re.sub(r'{.+?}', '{}', path)}" for path, method, _ in operations(document)}
+    assert sorted(one for one in asked - named if not one.startswith("HEAD ")) == []

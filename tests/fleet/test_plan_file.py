@@ -179,3 +179,10 @@ def test_over_a_running_server(server, fleet, tmp_path: Path) -> None:
     assert older.returncode == 1 and "id:pi-9 selects no device" in older.stderr
     wrong = edgelift("rollout", "start", "digits@1", "--to", "id:pi-1 und id:pi-2", *at)
     assert wrong.returncode == 1 and "character 9" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_every_field_that_is_not_called_as_its_word_is_on_the_apis_page() -> None:
+    """Who posts `rate` is refused: the page says how the API calls it."""
+    page = (ROOT / "docs" / "http-api.md").read_text()
+    other = {name for word, (name, _) in WORDS.items() if name != word or name in Policy.__struct_fields__}
+    assert sorted(name for name in other if f"`{name}`" not in page) == []

@@ -162,7 +162,7 @@ def _tell_restored(made: RestoreReport) -> None:
         )
     if made.missing:
         say(
-            f"{len(made.missing)} blobs are missing ({_first(made.missing)}). Publish again, or devices are refused them"
+            f"{_how_many(made)} blobs are missing ({_first(made.missing)}). Publish again, or devices are refused them"
             f" (missing-blob): {', '.join(made.unready)}."
         )
     if made.cancelled:
@@ -183,6 +183,14 @@ def _tell_restored(made: RestoreReport) -> None:
             " who runs what."
         )
     say(f"Next: edgelift serve --site {made.folder}")
+
+
+def _how_many(made: RestoreReport) -> str:
+    """How many are missing; of what a missing manifest names nothing is known here, but the backup counted all."""
+    found, all_of_them = len(made.missing), made.backup.blobs
+    if made.backup.with_blobs or found >= all_of_them:
+        return str(found)
+    return f"At least {found} of the backup's {all_of_them}"
 
 
 def _collect(

@@ -137,8 +137,28 @@ def connect(where: Whereabouts, *, timeout_s: float = 60.0, brief: bool = False)
         return Client.of_site(site, token=_token(where.token_file), timeout_s=timeout_s, patient=not brief)
     if not where.server.startswith(("http://", "https://")):
         raise ContractError("malformed", f"{where.server!r} is no URL.", hint="Write it as http://host:8470.")
-    token = _token(where.token_file) or load_site(where.site or default_folder()).secret("operator-token")
+    token = _token(where.token_file) or _token_of(where.site or default_folder(), where.server)
     return Client(where.server, token, ca_file=ca_file, timeout_s=timeout_s, patient=not brief)
+
+
+def _token_of(folder: Path, server: str) -> str:
+    """The operator token of a site here, for a server that was named without one.
+
+    Raises:
+        ContractError: `not-found` where there is no site; what is missing is the token, so it says how to name that.
+        DeviceError: `bad-config` when it can't be read.
+    """
+    from edgelift_fleet.site import load_site
+
+    try:
+        return load_site(folder).secret("operator-token")
+    except ContractError as error:
+        if error.code != "not-found":
+            raise
+        raise ContractError(
+            "not-found", f"No operator token for {server} was named, and no site in {folder} has one.",
+            hint="Name its file: --token-file FILE or $EDGELIFT_TOKEN_FILE; or set $EDGELIFT_TOKEN.",
+        ) from error  # fmt: skip
 
 
 def _token(file: Path | None) -> str:

@@ -100,6 +100,10 @@ def test_a_server_elsewhere_with_its_token_in_a_file(
 def test_a_control_plane_that_cannot_be_spoken_to(way: tuple[str, ...], code: str, tmp_path: Path) -> None:
     done = edgelift("devices", *way, env={"EDGELIFT_SITE": str(tmp_path / "none")})
     assert done.returncode == 1 and f"({code})" in done.stderr and not done.stdout
+    if code == "not-found":
+        assert "--token-file" in done.stderr and "edgelift init" not in done.stderr, (
+            "it is the token that is missing"
+        )
 
 
 @pytest.mark.parametrize("group, command", [("devices", "show"), ("releases", "show")])

@@ -26,7 +26,7 @@ from edgelift_fleet.messages.keeping import BackupManifest, BackupReport
 from edgelift_fleet.registry import publish
 from edgelift_fleet.site import create_site, load_site
 from edgelift_fleet.tables import DeviceRow, RolloutRow
-from tests.fleet.conftest import both_engines, make_site
+from tests.fleet.conftest import both_engines, edgelift, make_site
 from tests.fleet.direct import direct
 from tests.fleet.s3 import S3
 from tests.fleet.s3 import s3 as s3
@@ -164,6 +164,8 @@ def test_without_models_it_says_what_must_be_there(
     assert len(done.missing) == 6  # of what the manifests name nothing is known
     assert done.unready == ["digits@1", "digits@2", "digits@3"]
     assert done.new_secrets
+    said = edgelift("restore", tmp_path / "site.tar", tmp_path / "told")
+    assert f"At least 6 of the backup's {made.blobs} blobs are missing" in said.stdout
     new = load_site(tmp_path / "new")
     assert new.secret("enrolment-token") != load_site(idle_site).secret("enrolment-token")
     with closing(Database(new.database)) as db:

@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 from edgelift_builder.exceptions import shortage_of, summarise
 from edgelift_contract import EdgeliftError
@@ -20,13 +20,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def serve(pipe: Connection, log: str, parent: int) -> None:
-    """The child's loop: receive, run, answer, until the parent (by its process id) closes its end."""
+    """The child's loop: receive, run, answer, until the parent (by its process id) closes its end; then the process ends."""
     _settle(log, parent)
     while True:
         try:
             function, args = pipe.recv()
         except (EOFError, OSError):
-            return
+            _end()
         answer: tuple[Any, ...]
         try:
             answer = ("done", function(*args))
@@ -39,6 +39,13 @@ def serve(pipe: Connection, log: str, parent: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         pipe.send(answer)
+
+
+def _end() -> NoReturn:
+    """End at once: taking torch and the runtimes apart, module by module, takes longer than the parent waits."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _settle(log: str, parent: int) -> None:

@@ -54,7 +54,7 @@ def _show(
         print_json(found)
         return
     say(headline(found))
-    if found.plan and (line := plan_line(found.plan)):
+    if line := ", ".join(filter(None, (plan_line(found.plan) if found.plan else "", plan_line(found.policy)))):
         say(f"  plan: {line}")
     say("  " + (", ".join(f"{number} {kind}" for kind, number in found.counts.items()) or "no device reached yet"))
     show_table(

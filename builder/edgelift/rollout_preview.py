@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgelift.output import shortened
 
 if TYPE_CHECKING:
+    from edgelift_contract.assignment import Policy
     from edgelift_fleet.messages import PlanOptions, PreviewWave, RolloutPreview
 
 #: Devices that a line names; all of them stand in `--json`.
@@ -37,8 +38,8 @@ def preview_lines(found: RolloutPreview) -> list[str]:
     return lines + [f"  Note: {text}" for text in found.cautions]
 
 
-def plan_line(plan: PlanOptions) -> str:
-    """What of a plan is not as it is by default, in the words of its fields; empty when all of it is."""
+def plan_line(plan: PlanOptions | Policy) -> str:
+    """What of a plan, or of how each device updates, is not as it is by default; empty when all of it is."""
     usual = type(plan)()
     unusual = {
         name: getattr(plan, name) for name in plan.__struct_fields__ if getattr(plan, name) != getattr(usual, name)

@@ -306,12 +306,13 @@ def test_the_command_line(shared: Server, operator: Operator, fleet: Fleet) -> N
     good = edgelift("rollout", "start", "digits@2", *to, "--waves", "1,100%", "--probation", "1s", "--wait", *at)
     assert good.returncode == 0, good.stderr
     assert "wave 2 of 2 begins" in good.stdout and "2 of 2 committed" in good.stdout
-    bad = edgelift("rollout", "start", "digits@3", *to, "--wait", "--json", *at)
+    bad = edgelift("rollout", "start", "digits@3", *to, "--probation", "2s", "--wait", "--json", *at)
     assert bad.returncode == 1
     view = json.loads(bad.stdout)
     assert view["state"] == "rolled-back" and "golden-mismatch" in view["reason"]
     assert view["id"] in edgelift("rollout", "list", *at).stdout
-    assert "restored" in edgelift("rollout", "show", view["id"], *at).stdout
+    shown = edgelift("rollout", "show", view["id"], *at).stdout
+    assert "restored" in shown and "probation_s " in shown, "how each device updates is part of what was asked for"
     unknown = edgelift("rollout", "show", "r999", *at)
     assert unknown.returncode == 1 and "There is no rollout 'r999'" in unknown.stderr
 

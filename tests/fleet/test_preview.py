@@ -19,6 +19,7 @@ from edgelift_fleet.cohorts import Member
 from edgelift_fleet.db import ROWS, SITE, Database
 from edgelift_fleet.devices import LastSeen, enrol
 from edgelift_fleet.messages import PlanOptions, RolloutPreview, RolloutRequest
+from edgelift_fleet.rollout.draw import order
 from edgelift_fleet.rollout.forecast import LATEST, draw_waves, ends
 from edgelift_fleet.rollout.observe import cohort_of
 from edgelift_fleet.rollout.orders import Rollouts
@@ -135,6 +136,16 @@ def test_the_draw_that_was_shown_is_the_draw_that_is_made(desk: Desk) -> None:
     desk.rollouts.start(request(seed=found.seed))
     with desk.db.read() as session:
         assert json.loads(session.scalars(sa.select(RolloutRow.plan)).one())["seed"] == found.seed
+
+
+def test_who_gets_nothing_takes_part_in_the_draw_that_is_shown_too(desk: Desk) -> None:
+    """Else the classes have other sizes in the preview than in the rollout, and its first wave another device."""
+    desk.add("box-1", "pi-1", "pi-2", "bare-1", "bare-2", "nano-1")
+    for seed in range(8):
+        told = desk.ask(waves=["1", "100%"], seed=seed)
+        all_of_them = [Member(d.device, d.hardware_class, d.online) for d in told.devices]
+        suited = {d.device for d in told.devices if d.artifact}
+        assert told.waves[0].first == [d for d in order(all_of_them, seed, 0) if d in suited][:1]
 
 
 def refused(desk: Desk, *arguments: str, **options: object) -> ContractError:

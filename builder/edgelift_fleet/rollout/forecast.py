@@ -19,14 +19,20 @@ from edgelift_fleet.rollout.windows import next_open
 LATEST = 1e11
 
 
-def draw_waves(plan: Plan, members: Sequence[Member]) -> list[list[str]]:
-    """The ids of each wave's devices, in the order in which they are drawn; as many lists as the plan has waves."""
-    reached: set[str] = set()
-    waves = []
+def draw_waves(plan: Plan, members: Sequence[Member], cohort: Sequence[Member] = ()) -> list[list[str]]:
+    """The ids of each wave's devices, in the order in which they are drawn; as many lists as the plan has waves.
+
+    Args:
+        plan: whose waves, and seed.
+        members: those that get something.
+        cohort: all that are selected, among whom the rollout draws; `members` when empty.
+    """
+    left = {member.device for member in members}
+    waves: list[list[str]] = []
     for number, wave in enumerate(plan.waves):
-        free = [member for member in members if member.device not in reached]
-        drawn = order(free, plan.seed or 0, number)[: max(0, wave.reach(len(members)) - len(reached))]
-        reached.update(drawn)
+        drawn = [device for device in order(cohort or members, plan.seed or 0, number) if device in left]
+        drawn = drawn[: max(0, wave.reach(len(members)) - (len(members) - len(left)))]
+        left -= set(drawn)
         waves.append(drawn)
     return waves
 

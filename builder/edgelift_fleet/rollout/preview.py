@@ -133,7 +133,7 @@ def refusals(found: Outlook, to: str) -> list[ContractError]:
 def preview(found: Outlook, request: RolloutRequest, plan: Plan, now: float) -> RolloutPreview:
     """What would happen, for people and `--json`. Pure."""
     suited = found.suited()
-    waves = draw_waves(plan, suited)
+    waves = draw_waves(plan, suited, found.members)
     changed = [member for member in suited if member.device not in found.running]
     sizes = {member.device: found.artifacts[member.device].size_bytes for member in changed}
     traits = {member.device: Trait(member.timezone, sizes[member.device]) for member in changed}

@@ -67,7 +67,7 @@ def _stored(server: Serving, seconds: float) -> dict[str, Any]:
     ways = {
         "windows_http_batch": lambda: over_http(server, seconds, windows=BATCH, clients=8, first=0),
         "windows_http": lambda: over_http(server, seconds, windows=1, clients=CLIENTS, first=100),
-        "windows_mqtt": lambda: over_mqtt(server, seconds, clients=8, first=200),
+        "windows_mqtt": lambda: over_mqtt(server, seconds, clients=CLIENTS, first=200),
     }
     if not has_broker():
         del ways["windows_mqtt"]

@@ -210,3 +210,32 @@ def test_every_operation_is_on_the_page(document: dict[str, Any]) -> None:
     named = set(re.findall(r"`([A-Z]+ /v1/[^`?]*)", page))
     asked = {f"{method.upper()} {re.sub(r'{.+?}', '{}', path)}" for path, method, _ in operations(document)}
     assert sorted(one for one in asked - named if not one.startswith("HEAD ")) == []
+
+
+def objects(
+    document: dict[str, Any], schema: dict[str, Any], seen: set[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every message that a schema is made of, with its name."""
+    if (name := schema.get("$ref", "").rpartition("/")[2]) and name not in seen:
+        seen.add(name)
+        found = document["components"]["schemas"][name]
+        yield from [(name, found)] if "properties" in found else []
+        yield from objects(document, found, seen)
+    for one in schema.values():
+        inner = [*one.values(), one] if isinstance(one, dict) else one if isinstance(one, list) else []
+        for part in inner:
+            if isinstance(part, dict):
+                yield from objects(document, part, seen)
+
+
+def test_what_people_ask_for_has_no_field_that_nobody_knows(document: dict[str, Any]) -> None:
+    """Devices, and releases that a newer builder made, may say more than this release knows."""
+    asked = 0
+    for path, method, operation in operations(document):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is None or "devices" in operation["tags"] or path == "/v1/releases":
+            continue
+        for name, schema in objects(document, content["schema"], set()):
+            asked += 1
+            assert schema.get("additionalProperties") is False, f"{method} {path}: {name}"
+    assert asked > 10

@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from edgelift_contract import codec
 from edgelift_fleet import bundles
+from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed
 from edgelift_fleet.api.declared import refusals
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
-from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.conditions import Conditions, version_of_bundle, version_of_device
 from edgelift_fleet.db import device_scope
 from edgelift_fleet.devices import get_device
@@ -33,7 +33,7 @@ def bundle_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/devices/{device}/bundles",
-        openapi_extra=keyed(takes(BundleRequest), match=True),
+        openapi_extra=keyed(asks(BundleRequest), match=True),
         responses=answers(BundleView, *_OF_DEVICE, "agent-too-old", "unreadable-row", *MATCHED),
     )
     async def ask_for_bundle(device: str, request: Request) -> Response:
@@ -41,7 +41,7 @@ def bundle_routes(fleet: Fleet) -> APIRouter:
         open already is answered again. Who asked, why and when is kept.
         """
         body = await read_body(request, MAX_OPERATOR_BYTES)
-        wanted = codec.decode_json(body, BundleRequest, what="request")
+        wanted = decode_asked(body, BundleRequest)
         return await carry_out(request, body, lambda on: _ask(fleet, device, wanted, on))
 
     @router.get("/v1/devices/{device}/bundles", responses=answers(list[BundleView], *_OF_DEVICE))

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgelift_contract import codec
+from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import unkeyed
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import MAX_SELECTOR_BYTES, answer, operator_router
-from edgelift_fleet.api.schema import answers, answers_list, takes
+from edgelift_fleet.api.schema import answers, answers_list, asks
 from edgelift_fleet.device_filter import DeviceFilter
 from edgelift_fleet.device_list import count_devices, list_devices
 from edgelift_fleet.fleet import Fleet
@@ -68,7 +68,7 @@ def device_list_routes(fleet: Fleet) -> APIRouter:
         return answer(_count(fleet, asked.filter()))
 
     @router.post(
-        "/v1/devices/search", openapi_extra=unkeyed(_ASKS, takes(DeviceSearch)),
+        "/v1/devices/search", openapi_extra=unkeyed(_ASKS, asks(DeviceSearch)),
         responses=answers_list(DeviceSummary, "bad-id"),
     )  # fmt: skip
     async def search(request: Request, asked: Annotated[PageQuery, Query()]) -> Response:
@@ -79,7 +79,7 @@ def device_list_routes(fleet: Fleet) -> APIRouter:
         return answer_page(request, await run_in_threadpool(_list, fleet, wanted, asked.wish(WHOLE)))
 
     @router.post(
-        "/v1/devices/counts", openapi_extra=unkeyed(_ASKS, takes(DeviceSearch)),
+        "/v1/devices/counts", openapi_extra=unkeyed(_ASKS, asks(DeviceSearch)),
         responses=answers(DeviceCounts, "bad-id"),
     )  # fmt: skip
     async def search_counts(request: Request) -> Response:
@@ -91,7 +91,7 @@ def device_list_routes(fleet: Fleet) -> APIRouter:
 
 async def _wanted(request: Request) -> DeviceFilter:
     body = await read_body(request, MAX_SELECTOR_BYTES)
-    asked = codec.decode_json(body, DeviceSearch, what="request")
+    asked = decode_asked(body, DeviceSearch)
     return DeviceFilter(
         asked.to, asked.hardware_class, tuple(asked.tag), asked.release, asked.failing, asked.online, asked.duplicate,
         asked.faulty,

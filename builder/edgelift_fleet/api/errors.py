@@ -24,6 +24,7 @@ from edgelift_contract.fitting import fit
 from edgelift_contract.replies import ErrorReply
 from edgelift_fleet.api.allowed import allowed_methods
 from edgelift_fleet.api.declared import is_declared, sentence, status_of_code
+from edgelift_fleet.api.head import OnlyHeaders
 from edgelift_fleet.api.misasked import explain
 from edgelift_fleet.messages import Problem
 
@@ -113,6 +114,8 @@ def add_error_handlers(app: FastAPI, methods: Mapping[str, Collection[str]]) -> 
         return problem(request, 400, "malformed", wrong, hint)
 
     async def unknown(request: Request, error: Exception) -> Response:
+        if isinstance(error, OnlyHeaders):
+            return Response()  # its answer has begun, and is over
         return problem(request, *fault(request.method, request.url.path, error))
 
     async def gone(_request: Request, _error: Exception) -> Response:

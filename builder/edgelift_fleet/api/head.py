@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class _OnlyHeaders(ClientDisconnect):
-    """Ends an answer after its headers, as if its client had gone."""
+class OnlyHeaders(Exception):
+    """Ends an answer after its headers. Of a kind that nobody handles on its way here: the answer has begun."""
 
 
 class Headed:
@@ -28,9 +27,9 @@ class Headed:
                 return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             if message.get("more_body", False):
-                raise _OnlyHeaders
+                raise OnlyHeaders
 
         try:
             await self._app({**scope, "method": "GET"}, receive, without_body)
-        except _OnlyHeaders:
+        except OnlyHeaders:
             pass

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from edgelift_contract import codec
 from edgelift_fleet import restored
+from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, carry_out, keyed
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
-from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.conditions import Conditions, answered_before, keep_answer
 from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
@@ -50,13 +50,13 @@ def keeping_routes(fleet: Fleet) -> APIRouter:
             return answer(restored.view_restored(session))
 
     @router.post(
-        "/v1/restored/tell", openapi_extra=keyed(takes(TellRequest)),
+        "/v1/restored/tell", openapi_extra=keyed(asks(TellRequest)),
         responses=answers(TellReply, "not-found", *KEYED),
     )  # fmt: skip
     async def tell_restored(request: Request) -> Response:
         """Tell devices that went on what the site says; all of them, and those that come later, when none is named."""
         body = await read_body(request, MAX_OPERATOR_BYTES)
-        wanted = codec.decode_json(body, TellRequest, what="request")
+        wanted = decode_asked(body, TellRequest)
         return await carry_out(request, body, lambda on: _tell(fleet, wanted, on))
 
     return router

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import Assignment
 from edgelift_fleet import overview
+from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, MATCHED, OperatorRoute, carry_out, keyed
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import RequireBearer, read_body
 from edgelift_fleet.api.media import judge_media
 from edgelift_fleet.api.misasked import judge_query
-from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.bulk import assign_many
 from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_device
 from edgelift_fleet.db import device_scope
@@ -80,7 +81,7 @@ def operator_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/devices/{device}/assign",
-        openapi_extra=keyed(takes(AssignRequest), match=True),
+        openapi_extra=keyed(asks(AssignRequest), match=True),
         responses=answers(AssignReply, *_OF_ASSIGN, *MATCHED),
     )
     async def assign(device: str, request: Request) -> Response:
@@ -88,11 +89,11 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         The same again changes nothing.
         """
         body = await read_body(request, MAX_OPERATOR_BYTES)
-        wanted = codec.decode_json(body, AssignRequest, what="request")
+        wanted = decode_asked(body, AssignRequest)
         return await carry_out(request, body, lambda on: _assign(fleet, device, wanted, on))
 
     @router.post(
-        "/v1/assign", openapi_extra=keyed(takes(AssignManyRequest)),
+        "/v1/assign", openapi_extra=keyed(asks(AssignManyRequest)),
         responses=answers(list[AssignOutcome], *KEYED, "bad-id", "not-found", "retired", "unreadable-row"),
     )  # fmt: skip
     async def assign_all(request: Request) -> Response:
@@ -100,7 +101,7 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         is wrong with one device costs that device.
         """
         body = await read_body(request, MAX_SELECTOR_BYTES)
-        wanted = codec.decode_json(body, AssignManyRequest, what="request")
+        wanted = decode_asked(body, AssignManyRequest)
         return await carry_out(request, body, lambda on: _assign_all(fleet, wanted, on))
 
     @router.delete(
@@ -112,13 +113,13 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         return await carry_out(request, b"", lambda on: fleet.assignments.clear(device, slot, on))
 
     @router.post(
-        "/v1/devices/{device}/tags", openapi_extra=keyed(takes(TagsRequest), match=True),
+        "/v1/devices/{device}/tags", openapi_extra=keyed(asks(TagsRequest), match=True),
         responses=answers(dict[str, str], *_OF_DEVICE, "conflict", *MATCHED),
     )  # fmt: skip
     async def tags(device: str, request: Request) -> Response:
         """Set and remove tags; answers all tags of the device. An operator's tag wins over the device's own."""
         body = await read_body(request, MAX_OPERATOR_BYTES)
-        wanted = codec.decode_json(body, TagsRequest, what="request")
+        wanted = decode_asked(body, TagsRequest)
         return await carry_out(request, body, lambda on: _tag(fleet, device, wanted, on))
 
     @router.post(

@@ -11,14 +11,14 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from edgelift_contract import codec
 from edgelift_contract.release import Release
+from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, operator_router
-from edgelift_fleet.api.schema import answers, answers_list, takes
+from edgelift_fleet.api.schema import answers, answers_list, asks, takes
 from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_release
 from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
@@ -79,14 +79,14 @@ def release_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/releases/{name}/{version}/retire", responses=answers(ReleaseView, *_OF_RELEASE, "conflict", *MATCHED),
-        openapi_extra=keyed(takes(RetireRequest, required=False), match=True),
+        openapi_extra=keyed(asks(RetireRequest, required=False), match=True),
     )  # fmt: skip
     async def retire_release(name: str, version: str, request: Request) -> Response:
         """Give a release to nobody new: assigning it and rolling it out are refused. Devices that have it keep it, fetch it
         and go back to it. Refused while a rollout gives it out.
         """
         body = await read_body(request, MAX_OPERATOR_BYTES)
-        asked = codec.decode_json(body or b"{}", RetireRequest, what="request")
+        asked = decode_asked(body or b"{}", RetireRequest)
         return await carry_out(request, body, lambda on: _retire(fleet, f"{name}@{version}", asked, on))
 
     @router.post(

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from edgelift_contract import codec
+from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed, unkeyed
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import answer, operator_router
-from edgelift_fleet.api.schema import answers, answers_list, takes
+from edgelift_fleet.api.schema import answers, answers_list, asks
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
 from edgelift_fleet.rollout.commands import Command
@@ -49,7 +49,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
     router = operator_router(fleet, "rollouts")
 
     @router.post(
-        "/v1/rollouts", openapi_extra=keyed(takes(RolloutRequest)),
+        "/v1/rollouts", openapi_extra=keyed(asks(RolloutRequest)),
         responses=answers(RolloutView, *_OF_START, *KEYED),
     )  # fmt: skip
     async def start(request: Request) -> Response:
@@ -57,12 +57,12 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         release through its probation; a failure gives every device that it changed its previous version back.
         """
         body = await read_body(request, MAX_ORDER_BYTES)
-        wanted = codec.decode_json(body, RolloutRequest, what="request")
+        wanted = decode_asked(body, RolloutRequest)
         return await carry_out(request, body, lambda on: fleet.rollouts.start(wanted, on))
 
     @router.post(
         "/v1/rollouts/preview",
-        openapi_extra=unkeyed("Nothing is changed.", takes(RolloutRequest)),
+        openapi_extra=unkeyed("Nothing is changed.", asks(RolloutRequest)),
         responses=answers(RolloutPreview, *_OF_PREVIEW),
     )
     async def preview(request: Request) -> Response:
@@ -70,7 +70,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         unsuited or in another rollout, how long it takes at least, and why it can't be started. Nothing is changed.
         """
         body = await read_body(request, MAX_ORDER_BYTES)
-        wanted = codec.decode_json(body, RolloutRequest, what="request")
+        wanted = decode_asked(body, RolloutRequest)
         return answer(await run_in_threadpool(fleet.rollouts.preview, wanted))
 
     @router.get("/v1/rollouts", responses=answers_list(RolloutSummary, "bad-id", "not-found"))
@@ -93,7 +93,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/rollouts/{rollout}/{command}", responses=answers(RolloutView, *_OF_ROLLOUT, "conflict", *MATCHED),
-        openapi_extra=keyed(takes(RolloutOrder, required=False), match=True),
+        openapi_extra=keyed(asks(RolloutOrder, required=False), match=True),
     )  # fmt: skip
     async def command(rollout: str, command: Command, request: Request) -> Response:
         """`pause` takes back what was assigned and not begun, `resume` goes on; `approve` lets the wave begin that
@@ -102,7 +102,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         version back, whatever state it is in; `let-go` releases the devices that are named. The body may say why.
         """
         body = await read_body(request, MAX_ORDER_BYTES)
-        order = codec.decode_json(body or b"{}", RolloutOrder, what="request")
+        order = decode_asked(body or b"{}", RolloutOrder)
         return await carry_out(request, body, lambda on: fleet.rollouts.command(rollout, command, order, on=on))
 
     return router

@@ -18,6 +18,8 @@ LIST_HEADERS: dict[str, Any] = {
 }
 _REF = "#/components/schemas/{name}"
 _used: dict[str, Any] = {}
+#: Names of those in which a field that nobody knows is refused.
+_closed: set[str] = set()
 #: name → message type, of those that are answered.
 _answered: dict[str, Any] = {}
 
@@ -32,7 +34,10 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 def used_schemas() -> dict[str, Any]:
     """Name → schema of all messages so far."""
-    return _used
+    return {
+        name: found | {"additionalProperties": False} if name in _closed and "properties" in found else found
+        for name, found in _used.items()
+    }
 
 
 def answered() -> dict[str, Any]:
@@ -43,6 +48,12 @@ def answered() -> dict[str, Any]:
 def takes(kind: Any, *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is `kind` in JSON."""
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema_of(kind)}}}}
+
+
+def asks(kind: Any, *, required: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is `kind` in JSON, read by `asked.decode_asked`: no field may be unknown."""
+    _closed.update(msgspec.json.schema_components([kind])[1])
+    return takes(kind, required=required)
 
 
 def answers(

@@ -8,14 +8,14 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_contract.telemetry import LatencyPhase
+from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed
 from edgelift_fleet.api.declared import refusals
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
-from edgelift_fleet.api.schema import answers, takes
+from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.conditions import Conditions, version_of_device
 from edgelift_fleet.db import ROWS
 from edgelift_fleet.devices import get_device
@@ -96,13 +96,13 @@ def telemetry_routes(fleet: Fleet) -> APIRouter:
             return answer(gauges.steps(session, device, began, ended, step or ended - began))
 
     @router.post(
-        "/v1/devices/{device}/sample", openapi_extra=keyed(takes(SampleRequest), match=True),
+        "/v1/devices/{device}/sample", openapi_extra=keyed(asks(SampleRequest), match=True),
         responses=answers(SampleReply, *_OF_DEVICE, "conflict", *MATCHED),
     )  # fmt: skip
     async def sample(device: str, request: Request) -> Response:
         """Keep what the device sends from now on at full resolution, longer than others'."""
         body = await read_body(request, MAX_OPERATOR_BYTES)
-        wanted = codec.decode_json(body, SampleRequest, what="request")
+        wanted = decode_asked(body, SampleRequest)
         return await carry_out(request, body, lambda on: _sample(fleet, device, wanted.for_s, on))
 
     @router.get("/v1/telemetry", response_class=StreamingResponse, responses=_LINES)

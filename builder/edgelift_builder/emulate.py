@@ -16,6 +16,7 @@ import msgspec
 import edgelift_builder
 import edgelift_contract
 from edgelift_builder.candidate import Examined
+from edgelift_builder.exceptions import in_short
 from edgelift_builder.facts import EVALUATION
 from edgelift_builder.measure.emulated_guest import Emulation, Order
 from edgelift_builder.measure.guest import Guest, GuestEndedError, Guests
@@ -79,7 +80,8 @@ def emulate(candidate: Examined, data_folder: Path, machine: Guests) -> Emulatio
         found = machine.ask(cpu, _order(candidate, data_folder), TIMEOUT_S)
     except GuestEndedError as error:
         raise ContractError(
-            "load-failed", f"On an emulated {cpu} {candidate.runtime} could not run the artifact: {error}."
+            "load-failed",
+            f"On an emulated {cpu} {candidate.runtime} could not run the artifact: {in_short(str(error))}.",
         ) from error
     if found.golden_failures:
         raise ContractError(

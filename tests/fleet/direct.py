@@ -174,3 +174,20 @@ def counted(db: Database) -> Iterator[list[str]]:
         yield statements
     finally:
         sa.event.remove(db.engine, "before_cursor_execute", on)
+
+
+def ready(fleet: Direct, *names: str) -> None:
+    """Boards that serve digits@1."""
+    fleet.add(*names)
+    for name in names:
+        fleet.assignments.assign(name, "digits@1")
+    fleet.answer(*names)
+
+
+def settle(fleet: Direct, rollout: str, *names: str, looks: int = 12) -> str:
+    """Look and have these boards answer for a while; the state after that."""
+    for _ in range(looks):
+        fleet.look()
+        fleet.answer(*names)
+    fleet.look()
+    return fleet.show(rollout).state

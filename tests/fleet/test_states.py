@@ -10,13 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from edgelift.rollout_progress import headline
-from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.rollout.handing import CHUNK
 from edgelift_fleet.tables import AssignmentRow, RolloutRow
 from tests.fleet.conftest import both_engines
-from tests.fleet.direct import Direct, counted, direct
+from tests.fleet.direct import Direct, counted, direct, ready, settle
 from tests.fleet.played_server import Clock
 from tests.waiting import until
 
@@ -27,23 +26,6 @@ pytestmark = pytest.mark.fleet
 def fleet(site: Path) -> Iterator[Direct]:
     with direct(site) as made:
         yield made
-
-
-def ready(fleet: Direct, *names: str) -> None:
-    """Boards that serve digits@1."""
-    fleet.add(*names)
-    for name in names:
-        fleet.assignments.assign(name, "digits@1")
-    fleet.answer(*names)
-
-
-def settle(fleet: Direct, rollout: str, *names: str, looks: int = 12) -> str:
-    """Look and have these boards answer for a while; the state after that."""
-    for _ in range(looks):
-        fleet.look()
-        fleet.answer(*names)
-    fleet.look()
-    return fleet.show(rollout).state
 
 
 @pytest.mark.parametrize("when", ["waiting", "going back"])
@@ -183,73 +165,6 @@ def test_a_board_that_began_and_fell_silent_is_a_failure(fleet: Direct) -> None:
     assert fleet.versions("a") == ["1"]
 
 
-@both_engines
-def test_a_rollback_waits_for_everybody_until_a_person_lets_them_go(fleet: Direct) -> None:
-    ready(fleet, "a", "b", "c")
-    rollout = fleet.start("digits@2", "100%", deadline_s=0.3)
-    settle(fleet, rollout, "a", "b", "c")
-    assert fleet.show(rollout).state == "done"
-    fleet.go("b", "c")
-    fleet.order(rollout, "rollback", why="It runs hot.")
-    until(
-        lambda: time.time() > fleet.show(rollout).changed_at + 0.5
-    )  # there is no deadline after which one is forgotten
-    assert settle(fleet, rollout, "a") == "rolling-back"
-    assert fleet.statuses(rollout) == {"a": "restored", "b": "offline", "c": "offline"}
-    fleet.come("b")
-    fleet.answer("b")
-    assert settle(fleet, rollout, looks=1) == "rolling-back"
-    with pytest.raises(ContractError, match="awaited of b"):
-        fleet.order(rollout, "let-go", "b")
-    with pytest.raises(ContractError, match="not reached z"):
-        fleet.order(rollout, "let-go", "z")
-    with pytest.raises(ContractError, match="No device"):
-        fleet.order(rollout, "let-go")
-    fleet.order(rollout, "let-go", "c", why="It was stolen.")
-    assert settle(fleet, rollout, looks=1) == "rolled-back"
-    shown = fleet.show(rollout)
-    assert shown.events[-1].devices == {"restored": ["a", "b"], "let-go": ["c"]}
-    assert "It runs hot." in shown.reason and "c" in shown.reason
-    assert next((e.who, e.why) for e in shown.events if e.kind == "let-go") == ("operator", "It was stolen.")
-
-
-@both_engines
-@pytest.mark.parametrize("keep_earlier", [False, True])
-def test_who_is_let_go_right_after_a_rollback_was_ordered_is_given_it_and_not_waited_for(
-    fleet: Direct, keep_earlier: bool
-) -> None:
-    ready(fleet, "a", "b")
-    rollout = fleet.start("digits@2", "1,100%", keep_earlier=keep_earlier)
-    settle(fleet, rollout, "a", "b")
-    fleet.go("a", "b")
-    fleet.order(rollout, "rollback")
-    fleet.order(rollout, "let-go", "a")  # before the controller has looked
-    fleet.look(3)
-    assert fleet.statuses(rollout) == {"a": "let-go", "b": "offline"}
-    assert {one.slots["digits"].version for one in fleet.wanted("a", "b").values()} == {"1"}
-    fleet.come("b")
-    fleet.answer("b")
-    assert settle(fleet, rollout, looks=1) == "rolled-back"
-
-
-def test_who_was_let_go_before_a_rollback_is_taken_back_and_waited_for(fleet: Direct) -> None:
-    ready(fleet, "a", "b")
-    rollout = fleet.start("digits@2", "100%")
-    fleet.look()
-    fleet.answer("a")
-    fleet.go("b")
-    fleet.look()
-    fleet.order(rollout, "let-go", "b")
-    fleet.look()
-    assert fleet.show(rollout).state == "done"
-    fleet.come("b")
-    fleet.answer("b")
-    fleet.go("b")
-    fleet.order(rollout, "rollback")
-    fleet.look(2)
-    assert fleet.statuses(rollout) == {"a": "updating", "b": "offline"}
-
-
 def test_a_board_that_comes_and_goes_holds_no_rollout_for_ever(fleet: Direct) -> None:
     ready(fleet, "a", "b")
     rollout = fleet.start("digits@2", "100%", max_failures=1, soak_s=3600, gates=[])
@@ -301,42 +216,6 @@ def test_what_a_person_orders_between_a_look_and_its_deed_stands(fleet: Direct) 
     assert fleet.controller._act(1, seen) == [] and fleet.statuses(rollout)["b"] == "let-go"
     fleet.answer("a")
     assert settle(fleet, rollout, looks=1) == "done"
-
-
-@pytest.mark.parametrize("state", ["running", "paused", "cancelled", "done", "rolling-back", "rolled-back"])
-def test_a_rollback_works_from_every_state(fleet: Direct, state: str) -> None:
-    ready(fleet, "a", "b")
-    rollout = fleet.start("digits@2", "1,100%")
-    if state == "done":
-        settle(fleet, rollout, "a", "b")
-    else:
-        fleet.look()
-        fleet.answer(*fleet.statuses(rollout))
-        fleet.look()
-        for command in {"paused": ["pause"], "cancelled": ["cancel"]}.get(state, []):
-            fleet.order(rollout, command)
-    if state.startswith("roll"):
-        fleet.order(rollout, "rollback")
-        settle(fleet, rollout, *(("a", "b") if state == "rolled-back" else ()))
-    assert fleet.show(rollout).state == state
-    fleet.order(rollout, "rollback")
-    assert settle(fleet, rollout, "a", "b") == "rolled-back"
-    assert fleet.versions("a", "b") == ["1", "1"]
-    named = [d for names in fleet.show(rollout).events[-1].devices.values() for d in names]
-    assert sorted(named) == ["a", "b"]
-
-
-def test_whoever_was_never_told_is_back_at_once(fleet: Direct) -> None:
-    ready(fleet, "a", "b")
-    fleet.go("b")
-    rollout = fleet.start("digits@2", "100%")
-    fleet.look()
-    fleet.answer("a", outcome="refused")
-    assert settle(fleet, rollout, "a") == "rolled-back"  # nothing has to be waited for: b has what it had
-    assert fleet.statuses(rollout) == {"a": "restored", "b": "restored"}
-    fleet.come("b")
-    fleet.answer("b")
-    assert fleet.versions("b") == ["1"]
 
 
 def test_a_row_that_cannot_be_read_is_named_and_stops_nobody(fleet: Direct) -> None:

@@ -60,7 +60,8 @@ def cautions(
         changed: those of them that don't run it already.
         lately: what they did before.
     """
-    told = [*_without_traffic(plan, policy, changed, lately), *_gates(plan, policy, waves, members, lately)]
+    told = [*_approvals(plan, waves), *_without_traffic(plan, policy, changed, lately)]
+    told += _gates(plan, policy, waves, members, lately)
     if plan.windows:
         told.append(
             f"Windows bound when a device begins, at least {span(plan.update_s)} (its probation) before one shuts. "
@@ -92,6 +93,14 @@ def _download(plan: Plan) -> str:
     return (
         f"Its download is reckoned on top at the plan's bandwidth, {carried}; where its own link is slower, {past}"
     )
+
+
+def _approvals(plan: Plan, waves: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Who is not there to approve a wave holds a rollout up, however long: no reckoned time has that in it."""
+    asked = [str(number) for number, wave in enumerate(waves, 1) if wave and number > 1] if plan.approval else []
+    if asked:
+        each = f"Wave {asked[0]} begins" if len(asked) == 1 else f"Each of the waves {', '.join(asked)} begins"
+        yield f"{each} only when a person approves it (edgelift rollout approve), which no time told here has in it."
 
 
 def _without_traffic(plan: Plan, policy: Policy, changed: Collection[str], lately: Lately) -> Iterator[str]:

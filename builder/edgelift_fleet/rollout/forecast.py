@@ -6,6 +6,7 @@ it begins now.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -22,17 +23,27 @@ LATEST = 1e11
 def draw_waves(plan: Plan, members: Sequence[Member], cohort: Sequence[Member] = ()) -> list[list[str]]:
     """The ids of each wave's devices, in the order in which they are drawn; as many lists as the plan has waves.
 
+    As the rollout does: a wave is a share of all that are selected; whom nothing suits is found out when it is drawn,
+    leaves the arithmetic then, and others are drawn in its place.
+
     Args:
         plan: whose waves, and seed.
         members: those that get something.
         cohort: all that are selected, among whom the rollout draws; `members` when empty.
     """
-    left = {member.device for member in members}
+    everybody, suited = cohort or members, {member.device for member in members}
+    left, reached = {member.device for member in everybody}, 0
+    lots = functools.cache(lambda wave: order(everybody, plan.seed or 0, wave))
     waves: list[list[str]] = []
     for number, wave in enumerate(plan.waves):
-        drawn = [device for device in order(cohort or members, plan.seed or 0, number) if device in left]
-        drawn = drawn[: max(0, wave.reach(len(members)) - (len(members) - len(left)))]
-        left -= set(drawn)
+        drawn: list[str] = []
+        free = [device for device in lots(number) if device in left]
+        while taken := free[: max(0, wave.reach(len(left) + reached) - reached)]:
+            left.difference_update(taken)
+            found = [device for device in taken if device in suited]
+            drawn, reached = drawn + found, reached + len(found)
+            # Who comes in another's place is drawn as for the next wave.
+            free = [device for device in lots(number + 1) if device in left]
         waves.append(drawn)
     return waves
 

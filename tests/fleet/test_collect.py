@@ -1,5 +1,6 @@
 """Blobs that nothing names are collected, in a folder and in S3: never one that is named, or about to be."""
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def test_publishing_beside_a_collection_loses_nothing(
 
         def collecting() -> None:
             now = time.time()
-            while not stopping.is_set():
+            while not stopping.wait(random.uniform(0, 0.1 if far else 0.005)):  # else a publisher hardly has a turn
                 now += LATER  # as if hours passed between any two looks
                 try:
                     collect(other_db, other_blobs, now=now)

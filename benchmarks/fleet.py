@@ -2,7 +2,8 @@
 
 The server is a process on one core, the boards and clients are this process on the other; the broker runs where there
 is room. Figures of one run only are compared with one another; `growth` is each figure's slope over the number of
-boards, both as logarithms, by MQTT, and `growth_http` by HTTP. `query_p95_ms` is the slowest of `queries_p95_ms`, which
+boards, both as logarithms, by MQTT, and `growth_http` by HTTP. `idle_core_pct` is what the server takes before
+it has any board, which `waiting_core_pct` has in it. `query_p95_ms` is the slowest of `queries_p95_ms`, which
 names what is asked; `queries_behind_p95_ms` are the same while the windows of the rates before still wait to be summed.
 """
 
@@ -40,7 +41,7 @@ def measure(devices: int, database: str, seconds: float) -> list[dict[str, Any]]
     ):
         pin_server(server.pid)
         transports = ["mqtt", "http"] if has_broker() else ["http"]
-        found, waiting = [], 0.0
+        found, waiting, idle = [], 0.0, server.core_pct(4 * seconds)
         for transport in transports:
             version = str(transports.index(transport) * 2 + 1)
             with boards(server, devices, transport) as simulation:
@@ -51,7 +52,8 @@ def measure(devices: int, database: str, seconds: float) -> list[dict[str, Any]]
                 figures["serve_rss_mb"] = round(server.rss_mb(), 1)
             found.append({"devices": devices, "database": database, "transport": transport, **figures})
             print(found[-1], file=sys.stderr)
-        shared = {"waiting_core_pct": waiting, **_polled(server, devices, seconds), **_stored(server, seconds)}
+        shared = {"waiting_core_pct": waiting, "idle_core_pct": round(idle, 2)}
+        shared |= _polled(server, devices, seconds) | _stored(server, seconds)
         print(shared, file=sys.stderr)
         return [one | shared for one in found]
 

@@ -8,6 +8,12 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tests import surroundings
 from tests.order import long_first
+from tests.spent import (  # noqa: F401 - hooks
+    pytest_runtest_logreport,
+    pytest_runtest_logstart,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 
 # On import: before any module of tests reads the environment, in the main process and in each worker.
 surroundings.settle()

@@ -34,14 +34,20 @@ def owned_tables() -> dict[str, sa.ColumnElement[str]]:
     return found
 
 
-_OWNED = owned_tables()
+def _owned_rows() -> dict[str, sa.Select[tuple[object, ...]]]:
+    """Table → its rows of the devices `wanted`; made once, for they are asked for thousands of times."""
+    wanted = sa.bindparam("wanted", type_=sa.String(), expanding=True)
+    found: dict[str, sa.Select[tuple[object, ...]]] = {}
+    for name, owner in owned_tables().items():
+        table = Base.metadata.tables[name]
+        found[name] = sa.select(table).where(owner.in_(wanted)).order_by(*table.primary_key.columns)
+    return found
+
+
+_ROWS = _owned_rows()
 
 
 def rows_of(session: Session, devices: Iterable[str]) -> dict[str, list[tuple[object, ...]]]:
     """Table → the rows of these devices, in a fixed order."""
-    wanted, found = sorted(devices), {}
-    for name, owner in _OWNED.items():
-        table = Base.metadata.tables[name]
-        query = sa.select(table).where(owner.in_(wanted)).order_by(*table.primary_key.columns)
-        found[name] = [tuple(row) for row in session.execute(query)]
-    return found
+    wanted, connection = {"wanted": sorted(devices)}, session.connection()
+    return {name: [tuple(row) for row in connection.execute(query, wanted)] for name, query in _ROWS.items()}

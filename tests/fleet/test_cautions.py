@@ -46,6 +46,16 @@ def test_of_busy_boards_only_the_last_wave_is_told() -> None:
     assert told() == [LAST]
 
 
+def test_waves_that_wait_for_a_person_are_told() -> None:
+    said = told(approval=True)
+    assert said[0] == (
+        "Wave 2 begins only when a person approves it (edgelift rollout approve), which no time told here has in it."
+    )
+    assert said[1:] == [LAST]
+    (first, *_) = told(approval=True, waves=[IDS[:5], [], IDS[5:9], IDS[9:]])
+    assert first.startswith("Each of the waves 3, 4 begins only when")
+
+
 def test_boards_without_traffic_are_named_for_they_would_be_silent() -> None:
     said = told({"b07": 0, "b08": 19})
     assert said[0] == (

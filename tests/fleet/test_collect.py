@@ -120,7 +120,9 @@ def test_publishing_beside_a_collection_loses_nothing(
 
         def collecting() -> None:
             now = time.time()
-            while not stopping.wait(random.uniform(0, 0.1 if far else 0.005)):  # else a publisher hardly has a turn
+            while not stopping.wait(
+                random.uniform(0, 0.1 if far else 0.005)
+            ):  # else a publisher hardly has a turn
                 now += LATER  # as if hours passed between any two looks
                 try:
                     collect(other_db, other_blobs, now=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, get_args
 
 import msgspec
@@ -26,10 +27,17 @@ _answered: dict[str, Any] = {}
 
 def schema_of(kind: Any) -> dict[str, Any]:
     """The schema of a type; those that it names are collected for the document."""
-    (schema,), components = msgspec.json.schema_components([kind], ref_template=_REF)
+    schema, components = _described(kind)
     _used.update({name: _portable(found) for name, found in components.items()})
     made: dict[str, Any] = _portable(schema)
     return made
+
+
+@functools.cache
+def _described(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What msgspec says of a type: its schema, and name → schema of those that it names; not to be changed."""
+    (schema,), components = msgspec.json.schema_components([kind], ref_template=_REF)
+    return schema, components
 
 
 def used_schemas() -> dict[str, Any]:
@@ -52,7 +60,7 @@ def takes(kind: Any, *, required: bool = True) -> dict[str, Any]:
 
 def asks(kind: Any, *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is `kind` in JSON, read by `asked.decode_asked`: no field may be unknown."""
-    _closed.update(msgspec.json.schema_components([kind])[1])
+    _closed.update(_described(kind)[1])
     return takes(kind, required=required)
 
 

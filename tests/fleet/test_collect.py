@@ -100,7 +100,7 @@ def test_a_blob_that_is_about_to_be_named_stays(place: Site, releases: dict[str,
         assert collect(db, blobs, now=now + 2 * LATER).collected == 0  # its hour begins anew
 
 
-@pytest.mark.parametrize(("far", "times"), [(False, 15), (True, 4)], ids=["folder", "s3-of-two-servers"])
+@pytest.mark.parametrize(("far", "times"), [(False, 100), (True, 20)], ids=["folder", "s3-of-two-servers"])
 def test_publishing_beside_a_collection_loses_nothing(
     far: bool, times: int, tmp_path: Path, releases: dict[str, Path], request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -120,9 +120,8 @@ def test_publishing_beside_a_collection_loses_nothing(
 
         def collecting() -> None:
             now = time.time()
-            while not stopping.wait(
-                random.uniform(0, 0.1 if far else 0.005)
-            ):  # else a publisher hardly has a turn
+            # Some time between two of them: else the publisher hardly has a turn.
+            while not stopping.wait(random.uniform(0, 0.05 if far else 0.005)):
                 now += LATER  # as if hours passed between any two looks
                 try:
                     collect(other_db, other_blobs, now=now)

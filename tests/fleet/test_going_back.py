@@ -28,9 +28,8 @@ def test_a_rollback_waits_for_everybody_until_a_person_lets_them_go(fleet: Direc
     assert fleet.show(rollout).state == "done"
     fleet.go("b", "c")
     fleet.order(rollout, "rollback", why="It runs hot.")
-    until(
-        lambda: time.time() > fleet.show(rollout).changed_at + 0.5
-    )  # there is no deadline after which one is forgotten
+    # There is no deadline after which one is forgotten.
+    until(lambda: time.time() > fleet.show(rollout).changed_at + 0.5)
     assert settle(fleet, rollout, "a") == "rolling-back"
     assert fleet.statuses(rollout) == {"a": "restored", "b": "offline", "c": "offline"}
     fleet.come("b")

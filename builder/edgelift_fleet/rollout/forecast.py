@@ -7,8 +7,9 @@ it begins now.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from edgelift_fleet.cohorts import Member
 from edgelift_fleet.rollout.draw import order
@@ -37,15 +38,23 @@ def draw_waves(plan: Plan, members: Sequence[Member], cohort: Sequence[Member] =
     waves: list[list[str]] = []
     for number, wave in enumerate(plan.waves):
         drawn: list[str] = []
-        free = [device for device in lots(number) if device in left]
-        while taken := free[: max(0, wave.reach(len(left) + reached) - reached)]:
-            left.difference_update(taken)
+        # Who comes in another's place is drawn as for the next wave. Each order is gone through once, however many come.
+        first, others = iter(lots(number)), iter(lots(number + 1))
+        taken = _take(first, left, wave.reach(len(left) + reached) - reached)
+        while taken:
             found = [device for device in taken if device in suited]
-            drawn, reached = drawn + found, reached + len(found)
-            # Who comes in another's place is drawn as for the next wave.
-            free = [device for device in lots(number + 1) if device in left]
+            drawn += found
+            reached += len(found)
+            taken = _take(others, left, wave.reach(len(left) + reached) - reached)
         waves.append(drawn)
     return waves
+
+
+def _take(lots: Iterator[str], left: set[str], wanted: int) -> list[str]:
+    """The next `wanted` that are left, who are left no more."""
+    taken = list(itertools.islice((device for device in lots if device in left), max(0, wanted)))
+    left.difference_update(taken)
+    return taken
 
 
 def ends(

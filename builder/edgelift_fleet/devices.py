@@ -6,6 +6,7 @@ same key wins. Which devices a selector means is asked of `cohorts`.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -23,8 +24,12 @@ from edgelift_fleet.db import ROWS, Database, among
 from edgelift_fleet.sightings import NOBODY, Caller, Sightings
 from edgelift_fleet.tables import DeviceRow, TagRow
 
+log = logging.getLogger(__name__)
+
 #: A device without a broker polls at least every 30 s; after this without a sign it counts as gone, seconds.
 GONE_AFTER_S = 75.0
+#: Less than this without a word of any device is a restart, or a clock that is put right; more is a gap, seconds.
+GAP_S = 120.0
 MAX_TAGS = 64
 _MAX_VALUE = 256
 
@@ -136,12 +141,17 @@ class LastSeen:
     """When each device was last heard of: kept in memory, written in batches.
 
     A write for every poll would be most of the database's work; a crash loses a few seconds of this.
+
+    Attributes:
+        listening_since: when the last time ended in which no device could be heard, seconds since 1970; 0 for none that is
+            known of. What a device could say before counts against none: see `rollout.hearing`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unwritten: dict[str, tuple[float, str]] = {}
         self.sightings = Sightings()
+        self.listening_since = 0.0
 
     def touch(self, device: str, transport: str, caller: Caller = NOBODY) -> None:
         """The device spoke just now, by `http` or `mqtt`; where the caller tells its epoch, that is a sighting."""
@@ -180,6 +190,17 @@ class LastSeen:
             with self._lock:
                 self._unwritten = {**taken, **self._unwritten}
             raise
+
+
+def begin_listening(session: Session, seen: LastSeen, now: float) -> None:
+    """A server begins to lead: who is connected to the broker is learned anew from what that retains, and devices have had
+    no chance to be heard since one last was. Inside a write transaction.
+    """
+    heard_at = session.scalar(sa.select(sa.func.max(DeviceRow.last_seen))) or 0.0
+    session.execute(sa.update(DeviceRow).values(presence_online=False))
+    if heard_at and abs(now - heard_at) > GAP_S:
+        seen.listening_since = now
+        log.warning("no device was heard for %.0f s before: their deadlines count anew", abs(now - heard_at))
 
 
 def hold_devices(session: Session, devices: Collection[str]) -> None:

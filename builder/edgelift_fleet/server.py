@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import sqlalchemy as sa
-
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.api.app import make_app
 from edgelift_fleet.conditions import Forgetting
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.descriptors import open_descriptors, places_for, raise_descriptors
+from edgelift_fleet.devices import begin_listening
 from edgelift_fleet.exchange import exchange
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.garbage import collect_rarely
@@ -36,7 +35,6 @@ from edgelift_fleet.scrub import Scrub
 from edgelift_fleet.server_file import Running, server_file, site_lock
 from edgelift_fleet.service import started
 from edgelift_fleet.site import Site
-from edgelift_fleet.tables import DeviceRow
 from edgelift_fleet.telemetry.keeper import Keeper
 from edgelift_fleet.telemetry.retention import ages_of
 from edgelift_fleet.telemetry.warming import Warming
@@ -80,7 +78,7 @@ def serve(
         prepare_message_types()  # before the first thread
         db.migrate()
         fleet = Fleet(site, db)
-        fleet.lead.subscribe(lambda leads: _forget_presence(fleet) if leads else None)
+        fleet.lead.subscribe(lambda leads: _listen(fleet) if leads else None)
         stack.enter_context(fleet.lead)
         _refuse_second(fleet, broker)
         stack.enter_context(fleet.revisions)
@@ -169,10 +167,9 @@ def _load(fleet: Fleet, http: HttpServer, descriptors: int) -> Load:
     )  # fmt: skip
 
 
-def _forget_presence(fleet: Fleet) -> None:
-    # Who is connected to the broker is learned anew from its retained messages.
+def _listen(fleet: Fleet) -> None:
     with fleet.lead.write(SITE) as session:
-        session.execute(sa.update(DeviceRow).values(presence_online=False))
+        begin_listening(session, fleet.seen, time.time())
 
 
 class _Housekeeper:

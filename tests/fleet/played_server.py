@@ -15,37 +15,46 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from edgelift_contract.errors import TransportError
 from edgelift_fleet.api.app import make_app
 from edgelift_fleet.db import ROWS, SITE, Database
+from edgelift_fleet.devices import begin_listening
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.intake import Message
+from edgelift_fleet.rollout import hearing
 from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.site import Site
-from edgelift_fleet.tables import DeviceRow
 from edgelift_fleet.telemetry.fold import fold
 
 _real_time = time.time
 
 
 class Clock:
-    """What `time.time()` says inside `running`: the machine's clock, ahead or behind by `shift_s`."""
+    """What `time.time()` says inside `running`: the machine's clock, ahead or behind by `shift_s`.
+
+    Attributes:
+        shift_s: may be set to anything: the clock jumps.
+    """
 
     def __init__(self) -> None:
-        self.shift_s = 0.0
+        self.shift_s = self._passed_s = 0.0
 
     def now(self) -> float:
         return _real_time() + self.shift_s
 
+    def let_pass(self, by_s: float) -> None:
+        """No jump: so much time is gone."""
+        self.shift_s += by_s
+        self._passed_s += by_s
+
     @contextmanager
     def running(self) -> Iterator[None]:
-        time.time = self.now
+        time.time, steady = self.now, hearing.steady
+        hearing.steady = lambda: steady() + self._passed_s
         try:
             yield
         finally:
-            time.time = _real_time
+            time.time, hearing.steady = _real_time, steady
 
 
 class Complaints(logging.Handler):
@@ -96,7 +105,7 @@ class InProcess:
         )
         self._app = make_app(self.fleet)
         with self.clock.running():
-            self._as_leader(self._forget_presence)  # as a server that starts
+            self._as_leader(self._listen)  # as a server that starts
         self._tokens = {who: self.site.secret(f"{who}-token") for who in ("operator", "enrolment")}
         return self
 
@@ -169,9 +178,9 @@ class InProcess:
         with self.clock.running():
             self._as_leader(sum_up)
 
-    def _forget_presence(self) -> None:
+    def _listen(self) -> None:
         with self.fleet.lead.write(SITE) as session:
-            session.execute(sa.update(DeviceRow).values(presence_online=False))
+            begin_listening(session, self.fleet.seen, time.time())
 
     def _as_leader(self, act: Callable[[], object]) -> None:
         """On a busy machine PostgreSQL may answer so late that the lead lapses: it comes back, and what acts acts then."""

@@ -97,6 +97,13 @@ class Orders(Played):
 
     @rule(by_s=st.sampled_from([30.0, 90.0, 3600.0, 7200.0, -600.0, -86400.0]))
     def time_passes(self, by_s: float) -> None:
+        if by_s > 0:
+            self.clock.let_pass(by_s)
+        else:  # it is set back
+            self.clock.shift_s += by_s
+
+    @rule(by_s=st.sampled_from([200.0, 7200.0]))
+    def clock_jumps(self, by_s: float) -> None:
         self.clock.shift_s += by_s
 
     @rule()

@@ -257,7 +257,7 @@ class Sequences(Orders, Laws):
             if self.get(f"/v1/devices/{name}", DeviceDetail).device.faults:
                 self.mend(name)
                 self.report(board)
-            self.clock.shift_s += 1
+            self.clock.let_pass(1.0)
             release = "digits@3" if self.serves(name) != "3" else "digits@2"
             self.order("POST", f"/v1/devices/{name}/assign", {"release": release})
             self.live(name, "committed", 40)

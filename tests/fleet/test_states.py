@@ -124,7 +124,7 @@ def test_who_is_offline_sends_nobody_back_catches_up_and_is_let_go_by_name(fleet
         assert shown.due_at > time.time() - 3600 and "4 of 6 committed, 0 failed, 2 offline" in headline(shown)
         fleet.come("b1")
         fleet.answer("b1")  # it catches up while the rollout is open
-        clock.shift_s = 3601.0
+        clock.let_pass(3601.0)
         assert settle(fleet, rollout) == "done"
         assert fleet.statuses(rollout)["b1"] == "committed" and fleet.statuses(rollout)["b4"] == "let-go"
         assert fleet.versions(*there, "b1") == ["2"] * 5

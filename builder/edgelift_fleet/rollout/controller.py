@@ -40,6 +40,7 @@ from edgelift_fleet.rollout.decisions import (
     RollBack,
 )
 from edgelift_fleet.rollout.handing import CHUNK, give_back, hand_out, hold_back
+from edgelift_fleet.rollout.hearing import Hearing
 from edgelift_fleet.rollout.observe import Placed, look, plan_of
 from edgelift_fleet.rollout.situation import TERMINAL, Observations
 from edgelift_fleet.rollout.story import is_news, note, remember, set_state
@@ -86,6 +87,7 @@ class Controller:
 
     def __init__(self, lead: Lead, db: Database, seen: LastSeen, changes: Changes, work: threading.Event) -> None:
         self._lead, self._db, self._seen, self._changes, self._work = lead, db, seen, changes, work
+        self._hearing = Hearing()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="controller", daemon=True)
 
@@ -105,6 +107,7 @@ class Controller:
             try:
                 due = self.step() if self._lead.leads else time.time() + _AGAIN_S
             except EdgeliftError as error:
+                self._hearing.failed()
                 log.warning("rollouts wait code=%s %s", error.code, error.message)
             except Exception:
                 log.exception("a fault in the rollout controller")  # the next look may find it mended
@@ -124,6 +127,9 @@ class Controller:
         with self._db.read() as session:
             active = sa.select(RolloutRow.number).where(RolloutRow.state.not_in(TERMINAL))
             numbers = list(session.scalars(active.order_by(RolloutRow.number)))
+        if self._hearing.looked(now := time.time()):
+            self._seen.listening_since = now
+            log.warning("nobody could be heard for a while, or the clock jumped: deadlines count anew")
         dues = []
         for number in numbers:
             try:

@@ -18,6 +18,8 @@ Waves are cumulative shares of a cohort. The rules, in the order in which they a
    none: once, at its end). A wave that is worse than allowed goes back as for rule 4; the next begins after the last look,
    and that one waits for devices to have served enough: see `looking`.
 8. After the last wave it waits for those that are offline until their deadline, lets them go by name, and is done.
+9. After a time in which nobody could be heard, deadlines count anew, and who is offline counts once it has had time to
+   come back.
 
 What is not decided here: which artifact suits a device, or in which order devices come; the cohort is given in
 the order of choice.
@@ -44,6 +46,10 @@ from edgelift_fleet.rollout.situation import (
     Scope,
 )
 
+#: How long a device may take to come back to a control plane that was away, seconds: agents look for their host and their
+#: broker again at least so often (`MAX_RECONNECT_S` of the agent's MQTT, `retry_cap_s` of its configuration).
+RETURN_S = 300.0
+
 
 def decide(plan: Plan, seen: Observations, now: float) -> Decision:
     """What to do now; see the rules above. Same arguments, same answer."""
@@ -53,11 +59,11 @@ def decide(plan: Plan, seen: Observations, now: float) -> Decision:
         return _while_going_back(seen)
     if seen.state == "paused":
         return _while_paused(seen)
-    stopped = _breach(plan, seen) or _out_of_window(plan, seen, now)
+    stopped = _breach(plan, seen, now) or _out_of_window(plan, seen, now)
     return stopped or (_begin(plan, seen, now) if seen.wave < 0 else _current_wave(plan, seen, now))
 
 
-def _breach(plan: Plan, seen: Observations) -> Decision | None:
+def _breach(plan: Plan, seen: Observations, now: float) -> Decision | None:
     counted, size = seen.counted(), seen.size()
     failed = [d for d in counted if d.status in BAD and _again_at(plan, d) is None]
     if len(failed) > plan.failures_allowed(size):
@@ -65,7 +71,7 @@ def _breach(plan: Plan, seen: Observations) -> Decision | None:
     if seen.gate and seen.gate.breach:
         return _stop(plan, seen, f"The gate of wave {seen.wave + 1} found {seen.gate.text}.")
     allowed, offline = plan.offline_allowed(size), [d.device for d in counted if d.status == "offline"]
-    if allowed is not None and len(offline) > allowed:
+    if allowed is not None and len(offline) > allowed and not _just_back(seen, now):
         return Pause(
             f"{many(len(offline))} offline, {allowed} allowed: {named(offline)}. Whoever is let go no longer counts."
         )
@@ -114,7 +120,7 @@ def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
         return Hold(
             " ".join([*texts, *([lacking.waits] if lacking.waits else [])]),
             until=_first(
-                _next_deadline(plan, waiting, now), lacking.until, *(at for at in again.values() if at > now)
+                _next_deadline(plan, seen, waiting, now), lacking.until, *(at for at in again.values() if at > now)
             ),
         )
     members = [d for d in reached if d.wave == seen.wave]
@@ -123,7 +129,7 @@ def _current_wave(plan: Plan, seen: Observations, now: float) -> Decision:
         if stopped:
             return stopped
     soaked_at = max((d.since for d in reached if d.status != "offline"), default=now) + plan.soak_s
-    if watched := watch(plan, seen.gate, seen.wave, soaked_at, now):
+    if watched := watch(plan, seen.gate, seen.wave, soaked_at, now, listening_since=seen.listening_since):
         return watched
     if now < soaked_at:
         return _soaking(plan, seen, soaked_at, now)
@@ -163,7 +169,7 @@ def _nobody_committed(
     offline = [d for d in members if d.status == "offline"]
     if len(offline) < len(members):
         return Pause(f"Not one device of wave {seen.wave + 1} committed.")
-    until = _last_deadline(plan, offline)
+    until = _last_deadline(plan, seen, offline)
     proven = any(d.status == "committed" for d in seen.counted())
     if proven and now >= until:
         return None
@@ -185,7 +191,7 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
         text = f"{_judged(seen, number)}; wave {number + 1} of {len(plan.waves)} begins with {many(len(more.devices))}."
         return Advance(number, more.devices, f"{text} {more.waits}".rstrip())
     offline = [d for d in reached if d.status == "offline"]
-    until = _last_deadline(plan, offline) if offline else now
+    until = _last_deadline(plan, seen, offline) if offline else now
     if now < until:
         return Hold(f"Waiting for {named([d.device for d in offline])} to come: offline.", until=until)
     let_go = tuple(d.device for d in offline)
@@ -282,13 +288,22 @@ def _while_paused(seen: Observations) -> Decision:
     return Hold("It is paused.")
 
 
-def _next_deadline(plan: Plan, devices: Sequence[DeviceSeen], now: float) -> float:
+def _next_deadline(plan: Plan, seen: Observations, devices: Sequence[DeviceSeen], now: float) -> float:
     """The first deadline of these that is still to come; 0 for none."""
-    return min((at for d in devices if (at := d.assigned_at + plan.deadline_s) > now), default=0.0)
+    return min((at for d in devices if (at := _deadline(plan, seen, d)) > now), default=0.0)
 
 
-def _last_deadline(plan: Plan, devices: Sequence[DeviceSeen]) -> float:
-    return max(d.assigned_at + plan.deadline_s for d in devices)
+def _last_deadline(plan: Plan, seen: Observations, devices: Sequence[DeviceSeen]) -> float:
+    return max(_deadline(plan, seen, d) for d in devices)
+
+
+def _just_back(seen: Observations, now: float) -> bool:
+    """Has the control plane listened again for so short a time that devices are still coming back to it?"""
+    return seen.listening_since > 0 and now < seen.listening_since + RETURN_S
+
+
+def _deadline(plan: Plan, seen: Observations, device: DeviceSeen) -> float:
+    return max(device.assigned_at, seen.listening_since) + plan.deadline_s
 
 
 def _first(*times: float) -> float:

@@ -76,6 +76,7 @@ class Said:
         doubt: what speaks against a *committed*; empty for nothing.
         committed_by: what a believed one rests on.
         deadline_s: how long it may take from when it was told, seconds.
+        listening_since: when the control plane could hear again after a time in which it could not, seconds since 1970.
         now: host's clock, seconds since 1970.
     """
 
@@ -88,6 +89,7 @@ class Said:
     heard: bool = False
     selected: bool = True
     deadline_s: float = 0.0
+    listening_since: float = 0.0
     now: float = 0.0
     doubt: str = ""
     committed_by: str = ""
@@ -218,4 +220,4 @@ def _failed(update: UpdateReport) -> bool:
 
 
 def _late(kept: Kept, said: Said) -> bool:
-    return said.now >= max(kept.assigned_at, kept.told_at) + said.deadline_s
+    return said.now >= max(kept.assigned_at, kept.told_at, said.listening_since) + said.deadline_s

@@ -36,7 +36,9 @@ def next_look_at(plan: Plan, soaked_at: float, now: float) -> float:
     return soaked_at - plan.soak_s + (looks_due(plan, soaked_at, now) + 1) * plan.soak_s / planned_looks(plan)
 
 
-def watch(plan: Plan, gate: GateSeen | None, wave: int, soaked_at: float, now: float) -> Decision | None:
+def watch(
+    plan: Plan, gate: GateSeen | None, wave: int, soaked_at: float, now: float, *, listening_since: float = 0.0
+) -> Decision | None:  # fmt: skip
     """What the gate of a wave that soaks, or has soaked, asks for now; None for nothing.
 
     Args:
@@ -45,6 +47,8 @@ def watch(plan: Plan, gate: GateSeen | None, wave: int, soaked_at: float, now: f
         wave: the current one, from 0.
         soaked_at: when the wave has soaked, seconds since 1970.
         now: seconds since 1970.
+        listening_since: when devices could be heard again after a time in which they could not; what they measured in it
+            comes only then.
     """
     if gate is None or not gate.tested:
         return None
@@ -56,7 +60,7 @@ def watch(plan: Plan, gate: GateSeen | None, wave: int, soaked_at: float, now: f
         )
     if due <= gate.taken:
         return None
-    swapped_at, ends_at = soaked_at - plan.soak_s, soaked_at + plan.gate_wait_s
+    swapped_at, ends_at = soaked_at - plan.soak_s, max(soaked_at, listening_since) + plan.gate_wait_s
     if due < planned:
         return Compare(due, swapped_at)
     if gate.served is None:

@@ -111,7 +111,8 @@ def look(session: Session, row: RolloutRow, seen: LastSeen, now: float) -> tuple
     found = standings(session, row, cohort, seen, now)
     gate = gate_of(session, row)
     cause = _cause(session, row) if row.state == "rolling-back" else ""
-    return found, observe(row, found, cohort, now, cause=cause, gate=gate)
+    observed = observe(row, found, cohort, now, cause=cause, gate=gate)
+    return found, replace(observed, listening_since=seen.listening_since)
 
 
 def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen, now: float) -> dict[str, Placed]:
@@ -128,7 +129,7 @@ def standings(session: Session, row: RolloutRow, cohort: Cohort, seen: LastSeen,
         last_seen = seen.at(kept.device, one.last_seen)
         said = replace(
             said, there=is_there(one.presence_online, one.gone_at, last_seen, now), selected=kept.device in selected_now,
-            heard=last_seen > kept.assigned_at, deadline_s=deadline_s, now=now,
+            heard=last_seen > kept.assigned_at, deadline_s=deadline_s, listening_since=seen.listening_since, now=now,
         )  # fmt: skip
         # Who can't be judged for a reason of its own is no failure of the release.
         standing = _set_apart(kept, into[0]) if into else _judge(kept, said, row)

@@ -120,6 +120,7 @@ class Observations:
         traits: of devices, what their pace depends on; of none where the plan has no limits.
         cause: why devices go back, while they do; for people.
         gate: of the current wave; None where the plan asks for none.
+        listening_since: when devices could be heard again after a time in which they could not, seconds since 1970.
     """
 
     state: RolloutState
@@ -133,6 +134,7 @@ class Observations:
     traits: Mapping[str, Trait] = field(default_factory=dict)
     cause: str = ""
     gate: GateSeen | None = None
+    listening_since: float = 0.0
 
     def counted(self) -> list[DeviceSeen]:
         """The devices within the arithmetic."""

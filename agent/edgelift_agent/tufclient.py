@@ -38,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in asked.target_name if asked.command == "download" else ():
             if (found := repository.target(name)) is None:
                 raise ContractError("not-found", f"The repository names no target {name!r}.")
-            print(repository.download(found, asked.target_dir, asked.target_base_url))
+            path = repository.download(found, asked.target_dir, asked.target_base_url)
+            print(path)  # noqa: T201 - this is what a command line prints
     except (EdgeliftError, OSError) as error:
         code = f" ({error.code})" if isinstance(error, EdgeliftError) else ""
-        print(f"{error}{code}", file=sys.stderr)
+        print(f"error: {error}{code}", file=sys.stderr)  # noqa: T201 - this is what a command line prints
         return 1
     return 0
 

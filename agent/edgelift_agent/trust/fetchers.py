@@ -25,6 +25,7 @@ LOCAL = "local:/"
 
 _NOT_FOUND = 404
 _PIECE_BYTES = 64 * 1024
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: A file is given up that takes longer as a whole, seconds: metadata has some kilobytes.
 _WHOLE_S = 60.0
 
@@ -58,22 +59,29 @@ class FolderFetcher(FetcherInterface):
         parts = name.split("/")
         if not all(parts) or {".", ".."} & set(parts) or "\0" in name:
             raise DownloadHTTPError(f"{name!r} names no file of the folder", _NOT_FOUND)
-        at = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for part in parts[:-1]:
-                inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
-                os.close(at)
-                at = inner
-            # Not waiting: a pipe of this name would have no other end.
-            found = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
-        except (FileNotFoundError, NotADirectoryError) as error:
+            found = _walk(self._folder, parts)
+        except FileNotFoundError as error:
             raise DownloadHTTPError(f"{name} is not in the folder", _NOT_FOUND) from error
-        finally:
-            os.close(at)
+        except OSError as error:
+            raise DownloadError(f"{name} of the folder can't be opened: {error.strerror}") from error
         if not stat.S_ISREG(os.fstat(found).st_mode):
             os.close(found)
             raise DownloadError(f"{name} is not a file")
         return found
+
+
+def _walk(folder: Path, parts: list[str]) -> int:
+    at = os.open(folder, _FOLDER)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        # Not waiting: a pipe of this name would have no other end.
+        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 def _pieces(descriptor: int, name: str) -> Iterator[bytes]:

@@ -86,6 +86,11 @@ class Repository:
         """The top-level targets, after `refresh`."""
         return self._updater._trusted_set.targets
 
+    @property
+    def root_version(self) -> int:
+        """Version of the root that is trusted now."""
+        return self._updater._trusted_set.root.version
+
     def download(self, found: TargetFile, folder: Path, base: str) -> Path:
         """A target's file, verified; for tools: a device fetches by itself, with resume. Raises as `refresh`."""
         file = str(folder / quote(found.path, ""))

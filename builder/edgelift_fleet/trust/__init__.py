@@ -1,0 +1,1 @@
+"""Who signs what: keys, the image repository, the director. No network, no database but for what `store` keeps."""

@@ -45,6 +45,7 @@ from edgelift_fleet.tables.telemetry import (
     TelemetrySampleRow,
     TelemetrySeriesRow,
 )
+from edgelift_fleet.tables.trust import SignedRow
 
 __all__ = [
     "ArtifactRow",
@@ -64,6 +65,7 @@ __all__ = [
     "RolloutRow",
     "RolloutWaveRow",
     "SightingRow",
+    "SignedRow",
     "SlotStateRow",
     "TagRow",
     "TelemetryBucketRow",

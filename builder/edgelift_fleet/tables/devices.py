@@ -78,6 +78,7 @@ class DeviceRow(Base):
     transport: Mapped[str] = mapped_column(sa.String(16), default="")
     report_epoch: Mapped[str] = mapped_column(sa.Text, default="")
     report_sequence: Mapped[int] = mapped_column(sa.BigInteger, default=-1)
+    nonce: Mapped[str] = mapped_column(sa.String(32), default="", server_default="")
     past_epochs: Mapped[str] = mapped_column(sa.Text, default="[]")
     revision_seen: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     revision_applied: Mapped[int] = mapped_column(sa.BigInteger, default=0)

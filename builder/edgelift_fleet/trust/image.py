@@ -165,6 +165,10 @@ class Image:
         for name in bins.get_roles():
             self._add(name, Targets(expires=expires(now, DAYS["builder"])))
 
+    def bin_of(self, one: Listed) -> str:
+        """The role that lists an artifact of a model that is there."""
+        return self._bins(one.said.model).get_role_for_target(target_path(one.artifact, one.said))
+
     def _bins(self, model: str) -> SuccinctRoles:
         found = self.roles[f"model.{model}"].signed.delegations.succinct_roles
         assert isinstance(found, SuccinctRoles)
@@ -233,5 +237,7 @@ def _signed(made: Snapshot | Timestamp, signer: CryptoSigner) -> bytes:
 
 def _delegations(name: str, holders: Holders, paths: list[str]) -> Delegations:
     """To one role, and to nobody after it."""
-    role = DelegatedRole(name, [key.keyid for key in holders.keys], holders.threshold, terminating=True, paths=paths)
+    role = DelegatedRole(
+        name, [key.keyid for key in holders.keys], holders.threshold, terminating=True, paths=paths
+    )
     return Delegations({key.keyid: key for key in holders.keys}, {name: role})

@@ -70,12 +70,10 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return public_key(bytes.fromhex(self.public))
 
 
-def public_key(raw: bytes) -> Key:
+def public_key(raw: bytes) -> SSlibKey:
     """An ed25519 public key of 32 bytes, as metadata names it."""
     value = {"public": raw.hex()}
-    keyid = codec.digest(
-        codec.canonical_json({"keytype": "ed25519", "keyval": value, "scheme": "ed25519"})
-    )
+    keyid = codec.digest(codec.canonical_json({"keytype": "ed25519", "keyval": value, "scheme": "ed25519"}))
     return SSlibKey(keyid, "ed25519", "ed25519", value)
 
 

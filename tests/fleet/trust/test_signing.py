@@ -1,4 +1,4 @@
-"""What the control plane signs is what a device takes: image repository, director, keys, through the device's own verifier."""
+"""What the control plane signs is what a device takes: both repositories and their keys, by the device's own verifier."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ class FixedClock:
 
 def listed(number: int, model: str = "digits") -> Listed:
     said = Genuine(
-        hardware_class="arm64-neon", runtime="onnxruntime", model=model, version=str(number), release_counter=number
+        hardware_class="arm64-neon",
+        runtime="onnxruntime",
+        model=model,
+        version=str(number),
+        release_counter=number,
     )
     return Listed(codec.digest(f"{model}{number}".encode()), 1000 + number, said)
 

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgelift_agent.admin.server import AdminServer
 from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.preflight import Preflight
@@ -22,6 +24,7 @@ from edgelift_agent.parts.self_examination import examine_self
 from edgelift_agent.parts.serving import Serving
 from edgelift_agent.parts.state_folder import StateFolder
 from edgelift_agent.parts.this_machine import ThisMachine
+from edgelift_agent.parts.trust import Trust
 from edgelift_agent.ports import Runtime
 from edgelift_agent.system import systemd
 from edgelift_agent.system.backoff import delays
@@ -94,9 +97,12 @@ class Agent:
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
         self.state = StateFolder(state_dir, disk, self.degraded)
         self.serving = Serving(config.serve, disk, self.clock, self.degraded, self._order)
+        self.trust = Trust(
+            state_dir, disk, self.clock, self.degraded, config.device, self.machine.facts, self._committed
+        )
         self.host = HostLink(
             config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate,
-            self._make_bundle, self._note_bundle, self._note_skew,
+            self._make_bundle, self._note_bundle, self._note_skew, self.trust,
         )  # fmt: skip
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
         self.updater = self._make_updater(preflight_module, preflight_nice)
@@ -172,7 +178,8 @@ class Agent:
 
     def report(self, sequence: int = 0) -> Report:
         """The device's state; for the host and for `status`."""
-        return self.updater.report(sequence, self.facts(), self.config.tags, self.host.http.address)
+        made = self.updater.report(sequence, self.facts(), self.config.tags, self.host.http.address)
+        return msgspec.structs.replace(made, nonce=self.trust.nonce)
 
     def run(self, *, once: bool = False, signals: bool = True, started: threading.Event | None = None) -> None:
         """Serve until `worker.stop()`, or SIGTERM and SIGINT where `signals` may be taken over.
@@ -256,8 +263,13 @@ class Agent:
         if beat is not None:
             worker.every(lambda: beat, lambda: systemd.notify("WATCHDOG=1"))
 
+    def _committed(self) -> tuple[dict[str, int], dict[str, str]]:
+        journal = self.state.journal
+        return dict(journal.meta.floors), {slot: row.artifact for slot, row in list(journal.slots.items())}
+
     def _look_around(self) -> None:
         self.state.look_again()
+        self.trust.look_again()
         self.serving.look_again()
         self.machine.health.check_clock(self.clock.now())
         self.machine.health.check_descriptors()

@@ -13,6 +13,7 @@ from msgspec import Meta
 from edgelift_contract.bounds import Line, Schema, Tags, Word
 from edgelift_contract.ids import DeviceId
 from edgelift_contract.report import DeviceFacts
+from edgelift_contract.signed import Roots
 
 
 class EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -49,6 +50,7 @@ class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         broker: None where the site has none: HTTP long poll carries everything.
         poll_wait_s: how long a long poll may be held open, seconds.
         host_version: release of the control plane; one from before there was this field doesn't say.
+        roots: whom a device that trusts nobody yet is to trust; empty where nothing is signed.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -58,3 +60,4 @@ class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     broker: BrokerAccess | None = None
     poll_wait_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     host_version: Word = ""
+    roots: Roots = {}

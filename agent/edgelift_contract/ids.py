@@ -30,6 +30,8 @@ Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 Generation = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 #: What tells one process, or one outbox, of a device from its next: printable ASCII without spaces.
 Epoch = Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z")]
+#: 128 bits that a device made up, in hexadecimal; empty for none.
+Nonce = Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?\Z")]
 
 
 def check_device_id(text: str) -> str:

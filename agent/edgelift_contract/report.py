@@ -14,7 +14,7 @@ from msgspec import Meta
 from edgelift_contract import codec
 from edgelift_contract.bounds import Line, Moment, Schema, Tags, Text, Word
 from edgelift_contract.fitting import fit
-from edgelift_contract.ids import Count, DeviceId, Epoch, Generation, Name
+from edgelift_contract.ids import Count, DeviceId, Epoch, Generation, Name, Nonce
 
 MAX_REPORT_BYTES = 64 * 1024
 #: Far more slots than an assignment can name in its 8 KB.
@@ -143,6 +143,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             soon followed another.
         address: where the device speaks from, by its own account: `10.0.0.7`; the host can't see it through a broker.
         degraded: what is broken around the agent; empty when nothing is.
+        nonce: what the device asks to have signed into its next assignment; empty where nothing is signed.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -161,6 +162,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     assignment: Word = ""
     address: Word = ""
     degraded: Annotated[list[Degradation], Meta(max_length=32)] = []
+    nonce: Nonce = ""
 
 
 #: Lengths to which messages are cut, one after the other, until a report is small enough.

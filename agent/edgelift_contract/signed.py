@@ -20,7 +20,7 @@ from edgelift_contract import codec
 from edgelift_contract.bounds import Schema
 from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import HardwareClass
-from edgelift_contract.ids import Count, DeviceId, Name, Sha256, Version
+from edgelift_contract.ids import Count, DeviceId, Name, Nonce, Sha256, Version
 from edgelift_contract.manifest import Manifest, RuntimeName
 
 IMAGE, DIRECTOR = "image", "director"
@@ -29,12 +29,16 @@ ASSIGNMENT = "assignment.json"
 
 #: Header on a poll: what the device asks to have signed into what it is given, so that it can't be old.
 NONCE_HEADER = "Edgelift-Nonce"
-Nonce = Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?\Z")]
+#: What the answer to a poll calls itself when it is signed.
+SIGNED_MEDIA = "application/vnd.edgelift.signed"
 
 #: Of signed metadata as it travels, and of its files together, bytes.
 MAX_SIGNED_BYTES = 512 * 1024
 MAX_FILES_BYTES = 4 << 20
 _MAX_FILES = 600
+
+#: The roots that a device is to trust from its enrolment on, by repository.
+Roots = Annotated[dict[Name, Annotated[str, Meta(max_length=64 * 1024)]], Meta(max_length=2)]
 
 FileName = Annotated[str, Meta(pattern=r"^(image|director)/[A-Za-z0-9][A-Za-z0-9_.-]{0,199}\.json\Z")]
 

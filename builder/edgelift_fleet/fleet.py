@@ -25,6 +25,9 @@ from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.scrub import damaged_blobs
 from edgelift_fleet.site import Site
 from edgelift_fleet.telemetry.cohorts import AskedCohorts
+from edgelift_fleet.trust.handing import Handing
+from edgelift_fleet.trust.online import online_signer
+from edgelift_fleet.trust.store import first_roots, has_trust
 from edgelift_fleet.wanted_bundles import WantedBundles
 
 
@@ -46,6 +49,7 @@ class Fleet:
         self.started_at = time.time()
         self.work = threading.Event()
         self.lead = Lead(db)
+        self._handing: Handing | None = None
         self.changes = Changes()
         self.seen = LastSeen()
         self.seen.sightings.shared = db.shared
@@ -72,3 +76,28 @@ class Fleet:
         self.changes.subscribe(self.revisions.announce)
         self.wanted_bundles.subscribe(self.parked.wake)
         self.revisions.subscribe(self.parked.wake)
+
+    def roots(self) -> dict[str, str]:
+        """Whom a device that enrols is to trust; empty where this site signs nothing."""
+        with self.db.read() as session:
+            return (
+                {name: body.decode() for name, body in first_roots(session).items()} if has_trust(session) else {}
+            )
+
+    def hand(self, device: str, assignment: bytes, nonce: str) -> bytes | None:
+        """What a device is given, signed; None where this site signs nothing. Raises as `Handing.hand`."""
+        return self.handing.hand(device, assignment, nonce) if self.handing else None
+
+    @property
+    def handing(self) -> Handing | None:
+        """Signs what devices are given; None where this site signs nothing.
+
+        Raises:
+            DeviceError: `bad-config`: the control plane's key is missing.
+        """
+        if self._handing is None:
+            with self.db.read() as session:
+                signs = has_trust(session)
+            if signs:
+                self._handing = Handing(self.db, self.blobs, online_signer(self.site))
+        return self._handing

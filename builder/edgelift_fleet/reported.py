@@ -31,7 +31,7 @@ _PAST_EPOCHS = 16
 #: Columns that are written together, whichever of them changed.
 _TOGETHER: dict[type[object], tuple[str, ...]] = {
     DeviceRow: (
-        "agent_version", "report_epoch", "report_sequence", "past_epochs", "revision_seen", "revision_applied",
+        "agent_version", "nonce", "report_epoch", "report_sequence", "past_epochs", "revision_seen", "revision_applied",
         "presence_online", "presence_epoch", "presence_connect", "gone_at",
     ),
     SlotStateRow: ("state", "generation", "artifact", "model", "version", "since", "last_update"),
@@ -172,7 +172,7 @@ def store_report(session: Session, known: Known, row: DeviceRow, report: Report)
     Raises:
         ContractError: `bad-id` or `too-large` for its tags.
     """
-    row.agent_version = report.agent_version[:64]
+    row.agent_version, row.nonce = report.agent_version[:64], report.nonce
     row.revision_seen, row.revision_applied = report.revision_seen, report.revision_applied
     if report.facts is not None:
         set_facts(row, report.facts)

@@ -16,14 +16,15 @@ import msgspec
 
 from edgelift_contract.errors import CODES, ContractError, EdgeliftError, TransportError
 from edgelift_contract.replies import MARK, ErrorReply
+from edgelift_contract.signed import SIGNED_MEDIA
 
 Route = Literal["enrol", "desired", "report", "telemetry", "blob", "bundle"]
-Kind = Literal["json", "none", "bytes"]
+Kind = Literal["json", "assignment", "none", "bytes"]
 
 #: (route, status) → what the body of a wanted answer is. Any other answer is a refusal or trouble.
 WANTED: Mapping[tuple[Route, int], Kind] = {
     ("enrol", 200): "json",
-    ("desired", 200): "json",
+    ("desired", 200): "assignment",
     ("desired", 304): "none",
     ("report", 200): "json",
     ("telemetry", 200): "json",
@@ -84,6 +85,11 @@ class Answer:
         return self._media == "application/json"
 
     @property
+    def is_signed(self) -> bool:
+        """… or signed metadata?"""
+        return self._media == SIGNED_MEDIA
+
+    @property
     def is_problem(self) -> bool:
         """… or a refusal in RFC 9457's form? No host sends it to devices yet; one may as soon as all agents read it."""
         return self._media == "application/problem+json"
@@ -110,7 +116,8 @@ def is_wanted(route: Route, answer: Answer) -> bool:
     kind = WANTED.get((route, answer.status))
     if kind is None or answer.headers.get("content-encoding", "identity").strip().lower() != "identity":
         return False  # nothing is sent compressed; what is, was touched on its way
-    return {"json": answer.is_json, "none": answer.marked, "bytes": True}[kind]
+    is_assignment = answer.is_json or answer.is_signed
+    return {"json": answer.is_json, "assignment": is_assignment, "none": answer.marked, "bytes": True}[kind]
 
 
 def failure(route: Route, answer: Answer, *, host: str) -> EdgeliftError:

@@ -19,7 +19,6 @@ from edgelift_agent.link.answers import Answer, Route, check_blob, failure, is_w
 from edgelift_agent.link.bounded import Watch, alarm, make_session, read_body, read_pieces, read_start
 from edgelift_agent.link.causes import failed_connection
 from edgelift_contract import codec, routes
-from edgelift_contract.assignment import MAX_ASSIGNMENT_BYTES
 from edgelift_contract.bundle import BUNDLE_HEADER, BundleReply
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.errors import ContractError, TransportError
@@ -30,6 +29,7 @@ from edgelift_contract.replies import (
     BatchReply,
     ReportReply,
 )
+from edgelift_contract.signed import MAX_SIGNED_BYTES, NONCE_HEADER
 
 _T = TypeVar("_T")
 
@@ -177,7 +177,9 @@ class HttpTransport:
             raise TransportError("intercepted", f"The enrolment was answered for {reply.device!r}.")
         return reply
 
-    def poll(self, revision: int | None, wait_s: float, *, held: str = "", bundle: str = "") -> bytes | None:
+    def poll(
+        self, revision: int | None, wait_s: float, *, held: str = "", bundle: str = "", nonce: str = ""
+    ) -> bytes | None:
         """The newest assignment, if it is another than the known one; None when it isn't.
 
         Args:
@@ -185,6 +187,7 @@ class HttpTransport:
             wait_s: how long the host may hold the request open.
             held: SHA-256 of the assignment that is known.
             bundle: the last one that was heard of.
+            nonce: what is to be signed into the answer; empty where nothing is signed.
 
         Raises:
             TransportError: as `enrol`. ContractError: `not-found` when the host does not know this device.
@@ -194,8 +197,10 @@ class HttpTransport:
             headers[ASSIGNMENT_HEADER] = held
         if bundle:
             headers[BUNDLE_HEADER] = bundle
+        if nonce:
+            headers[NONCE_HEADER] = nonce
         path = f"{routes.desired_path(self._device)}?wait_s={wait_s:g}"
-        return self._ask("desired", "GET", path, limit_bytes=MAX_ASSIGNMENT_BYTES, wait_s=wait_s, headers=headers)
+        return self._ask("desired", "GET", path, limit_bytes=MAX_SIGNED_BYTES, wait_s=wait_s, headers=headers)
 
     def send_report(self, data: bytes) -> ReportReply:
         """See `ports.Host`."""

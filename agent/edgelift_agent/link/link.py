@@ -12,7 +12,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -37,6 +38,23 @@ MIN_POLL_S = 1.0
 MAX_POLL_S = 300.0
 
 
+class Trusting(Protocol):
+    """Who judges what the host gives; `parts.trust` is it."""
+
+    @property
+    def nonce(self) -> str:
+        """What is to be signed into the next assignment."""
+
+    def learn(self, roots: Mapping[str, str]) -> None:
+        """Trust these, where nobody is trusted yet."""
+
+    def told(self, nonce: str) -> None:
+        """The host has heard of this nonce."""
+
+    def open(self, data: bytes) -> bytes:
+        """The assignment in what came; raises EdgeliftError for one that is not to be taken."""
+
+
 class Link:
     """The device's way to its host; see `ports.Host`."""
 
@@ -53,6 +71,7 @@ class Link:
         telling: Telling,
         bundle_heard: Callable[[], str] = lambda: "",
         on_skew: Callable[[str], None] = lambda _: None,
+        trust: Trusting | None = None,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -67,11 +86,13 @@ class Link:
             telling: when the host may be told which assignment is held.
             on_skew: told why the host and this agent don't work together; empty when they do.
             bundle_heard: the last bundle that the host said it wants; empty for none.
+            trust: judges what the host gives; None to take it as it comes.
         """
         self._http, self._enrolment, self._make_mqtt, self._device = http, enrolment, make_mqtt, device
         self._poll_interval_s, self._retry_delays = poll_interval_s, retry_delays
         self._on_duplicate, self._duplicate = on_duplicate, False
         self._telling, self._bundle_heard, self._on_skew = telling, bundle_heard, on_skew
+        self._trust = trust
         self._mqtt: MqttTransport | None = None
         self._access: BrokerAccess | None = None
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -187,7 +208,10 @@ class Link:
         known = (self._revision, self._held)
         tells = self._telling.may_tell and not self._echoed
         held = self._held if tells else ""
-        data = self._http.poll(self._revision, wait_s, held=held, bundle=self._bundle_heard())
+        nonce = self._trust.nonce if self._trust else ""
+        data = self._http.poll(self._revision, wait_s, held=held, bundle=self._bundle_heard(), nonce=nonce)
+        if self._trust is not None:
+            self._trust.told(nonce)
         if data is not None:
             self._take(data)
             # A host that sends what is held, though told so, means another by it: only a new number can be news then.
@@ -199,6 +223,8 @@ class Link:
         reply = self._http.enrol(self._enrolment())
         check_versions(self._device, __version__, reply.host_version)
         self._on_skew("")
+        if self._trust is not None:
+            self._trust.learn(reply.roots)
         if self._mqtt is None or reply.broker != self._access:
             old, self._mqtt = self._mqtt, None
             if old is not None:
@@ -231,6 +257,8 @@ class Link:
         self._await_judged()
 
     def _on_assignment_of(self, data: bytes) -> None:
+        if self._trust is not None:
+            data = self._trust.open(data)
         revision = parse_assignment(data, device=self._device).revision
         data = codec.canonical_json(msgspec.json.decode(data))  # a proxy may write JSON its own way
         with self._judged:

@@ -236,7 +236,7 @@ class MqttTransport:
     def _message(self, _client: Any, _userdata: Any, message: Any) -> None:
         # Another topic can only come of a broker's fault; what is too long is cut, and refused for its length.
         if message.topic == routes.desired_topic(self._device) and message.payload:
-            self._on_assignment(bytes(message.payload[: MAX_ASSIGNMENT_BYTES + 1]))
+            self._on_assignment(bytes(message.payload[: MAX_PACKET_BYTES + 1]))
         elif message.topic == routes.bundle_topic(self._device):
             self._bundle(bytes(message.payload[: MAX_REPLY_BYTES + 1]))
 

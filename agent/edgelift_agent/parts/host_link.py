@@ -15,6 +15,7 @@ from edgelift_agent.link.telling import Telling
 from edgelift_agent.link.token import Token
 from edgelift_agent.link.uplink import Uplink
 from edgelift_agent.parts.bundles import Bundles
+from edgelift_agent.parts.trust import Trust
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.queue import TelemetryQueue
@@ -60,6 +61,7 @@ class HostLink:
         make_bundle: Callable[[str], bytes],
         on_bundle_brought: Callable[[str], None],
         on_skew: Callable[[str], None],
+        trust: Trust,
     ) -> None:
         """Bind; nothing is sent before `link.start`."""
         self._config, self._voice, self._reports = config, voice, 0
@@ -81,6 +83,7 @@ class HostLink:
             telling=self.telling,
             bundle_heard=lambda: self.bundles.heard,
             on_skew=on_skew,
+            trust=trust,
         )
         self.uplink = Uplink(
             self.link,

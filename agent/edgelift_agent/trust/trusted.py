@@ -20,8 +20,9 @@ from msgspec import Meta
 from edgelift_agent.system.disk import SHARED_MEMORY, Disk, mapped_errors
 from edgelift_contract import codec
 from edgelift_contract.bounds import Moment, Schema
-from edgelift_contract.errors import DeviceError
-from edgelift_contract.signed import DIRECTOR, IMAGE, FileName, Nonce
+from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_contract.ids import Nonce
+from edgelift_contract.signed import DIRECTOR, IMAGE, FileName
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +93,15 @@ class TrustedFile:
             self.write(self.content)
 
 
-def first(roots: Mapping[str, bytes]) -> Trusted:
-    """What is trusted at the beginning: the roots of both repositories, by whom the device was enrolled."""
-    files = {f"{name}/root.json": roots[name].decode() for name in (DIRECTOR, IMAGE)}
-    return Trusted(files=files, nonce=new_nonce())
+def first(roots: Mapping[str, str]) -> Trusted:
+    """What is trusted at the beginning: the roots of both repositories, by whom the device was enrolled.
+
+    Raises:
+        ContractError: `metadata-wrong` when one of them is missing.
+    """
+    if missing := [name for name in (DIRECTOR, IMAGE) if not roots.get(name)]:
+        raise ContractError("metadata-wrong", f"The enrolment lacks the root of the {missing[0]} repository.")
+    return Trusted(files={f"{name}/root.json": roots[name] for name in (DIRECTOR, IMAGE)}, nonce=new_nonce())
 
 
 def new_nonce() -> str:

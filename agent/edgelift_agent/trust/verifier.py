@@ -18,8 +18,8 @@ from tuf.api.metadata import Targets
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.trust.fetchers import LOCAL, BundleFetcher
 from edgelift_agent.trust.judgement import judge
-from edgelift_agent.trust.trusted import Trusted, TrustedFile, folded, new_nonce, unfolded
 from edgelift_agent.trust.repository import Repository
+from edgelift_agent.trust.trusted import Trusted, TrustedFile, folded, new_nonce, unfolded
 from edgelift_contract import codec
 from edgelift_contract.assignment import parse_assignment
 from edgelift_contract.errors import ContractError

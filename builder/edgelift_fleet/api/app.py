@@ -64,6 +64,6 @@ def make_app(fleet: Fleet) -> ASGIApp:
     paths = device_paths(routes)
     add_error_handlers(app, methods_of(routers, paths))
     add_document(app, paths, SCHEMES)
-    polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of, fleet.staying)
+    polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of, fleet.staying, fleet.hand)
     bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
     return Headed(Marked(Slashed(DeviceSide(routes, polls, bearer, rest=Tagged(app)))))

@@ -74,6 +74,7 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
             broker=access,
             poll_wait_s=POLL_WAIT_S,
             host_version=__version__,
+            roots=await run_in_threadpool(fleet.roots),
         )
         return _answer(reply)
 

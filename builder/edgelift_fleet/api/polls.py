@@ -6,6 +6,7 @@ device is one that this process has not heard of.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from starlette.types import Scope, Send
 from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
+from edgelift_contract.signed import NONCE_HEADER, SIGNED_MEDIA
 from edgelift_fleet.api.limits import Connection, connection_of
 from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.parked import Parked
@@ -24,10 +26,13 @@ from edgelift_fleet.sightings import Caller
 
 MAX_WAIT_S = 60.0
 _MAX_EPOCH = 128
+_IS_NONCE = re.compile(rb"[0-9a-f]{32}")
 
 _BUNDLE = BUNDLE_HEADER.lower().encode()
 _HELD, _EPOCH = ASSIGNMENT_HEADER.lower().encode(), EPOCH_HEADER.lower().encode()
-_FIXED = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_NONCE = NONCE_HEADER.lower().encode()
+_FRESH = (b"cache-control", b"no-store")
+_PLAIN, _SIGNED = b"application/json", SIGNED_MEDIA.encode()
 
 
 class Polls:
@@ -36,6 +41,7 @@ class Polls:
     def __init__(
         self, revisions: Revisions, parked: Parked, seen: LastSeen, bundle_of: Callable[[str], str],
         staying: Container[str] = (),
+        hand: Callable[[str, bytes, str], bytes | None] = lambda _device, _assignment, _nonce: None,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -45,9 +51,10 @@ class Polls:
             seen: told of every poll.
             bundle_of: device → the bundle that is wanted of it, empty for none.
             staying: devices to whom what they have seen more of is not told again.
+            hand: device, assignment, nonce → what it is given signed; None where nothing is signed here.
         """
         self._revisions, self._parked, self._seen, self._bundle_of = revisions, parked, seen, bundle_of
-        self._staying = staying
+        self._staying, self._hand = staying, hand
 
     async def answer(self, device: str, scope: Scope, send: Send) -> None:
         """Answer one poll.
@@ -66,9 +73,9 @@ class Polls:
         # Also for one that knows it: should it have given up, it begins again.
         wanted = [(_BUNDLE, bundle.encode())] if (bundle := self._bundle_of(device)) else []
         if self._is_other(device, found, told):
-            body = found.body
+            body, media = await self._body(device, found, told)
             headers = [
-                *_FIXED, (b"etag", found.etag.encode()), (b"content-length", b"%d" % len(body)), *wanted,
+                (b"content-type", media), _FRESH, (b"etag", found.etag.encode()), (b"content-length", b"%d" % len(body)), *wanted,
             ]  # fmt: skip
             await send({"type": "http.response.start", "status": 200, "headers": headers})
         else:
@@ -76,6 +83,13 @@ class Polls:
             headers = [(b"etag", known.encode("latin-1"))] if known else []
             await send({"type": "http.response.start", "status": 304, "headers": [*headers, *wanted]})
         await send({"type": "http.response.body", "body": body})
+
+    async def _body(self, device: str, found: Latest, told: _Told) -> tuple[bytes, bytes]:
+        """What is given, and what it calls itself: signed where the device asks for that."""
+        if not told.nonce:
+            return found.body, _PLAIN
+        made = await run_in_threadpool(self._hand, device, found.body, told.nonce)
+        return (made, _SIGNED) if made is not None else (found.body, _PLAIN)
 
     async def _look(self, device: str) -> Latest:
         found = self._revisions.held(device)
@@ -111,15 +125,18 @@ def caller_of(scope: Scope) -> Caller:
 
 
 class _Told(NamedTuple):
-    """What a device says that it knows: a revision, as an ETag; the digest of the assignment that it holds; a bundle."""
+    """What a device says that it knows: a revision, as an ETag; the digest of the assignment that it holds; a bundle; and
+    what it asks to have signed.
+    """
 
     known: str
     held: str
     bundle: str
+    nonce: str
 
 
 def _told(headers: list[tuple[bytes, bytes]]) -> _Told:
-    known = held = bundle = b""
+    known = held = bundle = nonce = b""
     for name, value in headers:
         if name == b"if-none-match":
             known = value.removeprefix(b"W/")
@@ -127,7 +144,11 @@ def _told(headers: list[tuple[bytes, bytes]]) -> _Told:
             held = value
         elif name == _BUNDLE:
             bundle = value
-    return _Told(known.decode("latin-1"), held.decode("latin-1"), bundle.decode("latin-1"))
+        elif name == _NONCE and _IS_NONCE.fullmatch(value):
+            nonce = value
+    return _Told(
+        known.decode("latin-1"), held.decode("latin-1"), bundle.decode("latin-1"), nonce.decode("latin-1")
+    )
 
 
 def _is_other(found: Latest, told: _Told) -> bool:

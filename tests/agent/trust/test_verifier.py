@@ -44,7 +44,7 @@ class Board:
         self.clock = Clock(self.signer.now if clock is None else clock)
         self.path = folder / "trust.json"
         self.file = TrustedFile(self.path, Disk())
-        self.file.write(first(self.signer.roots()))
+        self.file.write(first({name: data.decode() for name, data in self.signer.roots().items()}))
         self.floors: dict[str, int] = {}
         self.installed: dict[str, str] = {}
         self.revision = 0

@@ -90,7 +90,7 @@ class Site:
 
 def verifier_of(site: Site, tmp_path: Path) -> Verifier:
     file = TrustedFile(tmp_path / "trust.json", Disk())
-    file.write(first(site.roots()))
+    file.write(first({name: data.decode() for name, data in site.roots().items()}))
     facts = DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
     return Verifier(file, FixedClock(), "pi-1", lambda: facts, lambda: ({}, {}))
 

@@ -1,0 +1,89 @@
+"""A site that signs and a real agent: what it takes, and what it does when somebody else answers."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgelift_contract.manifest import dump_manifest, parse_manifest
+from edgelift_contract.signed import genuine
+from edgelift_fleet.client import Client
+from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail
+from edgelift_fleet.site import Site, load_site
+from edgelift_fleet.trust.admission import admitted
+from edgelift_fleet.trust.beginning import begin_trust
+from edgelift_fleet.trust.image import Holders, Image, Listed
+from edgelift_fleet.trust.key_files import new_private, signer_of
+from edgelift_fleet.trust.online import create_online_key, freshen, online_signer
+from edgelift_fleet.trust.store import newest, put
+from edgelift_fleet.testing import wait_until
+from tests.fleet.conftest import Server
+from tests.simulators.device import Device
+
+pytestmark = pytest.mark.fleet
+
+KEY = signer_of(new_private())
+HOLDERS = Holders((KEY.public_key,))
+
+
+def sign(site: Site, releases: dict[str, Path]) -> None:
+    """Make a site sign, and list its releases."""
+    create_online_key(site)
+    online = online_signer(site)
+    with contextlib.closing(Database(site.database)) as db:
+        db.migrate()
+        with db.write(SITE) as session:
+            begin_trust(session, HOLDERS, HOLDERS, [KEY], online, time.time())
+            stored = newest(session, "image")
+            image = Image.load(
+                {role: one.body for role, one in stored.items() if role not in ("snapshot", "timestamp")}
+            )
+            for folder in releases.values():
+                for path in (folder / "manifests").iterdir():
+                    manifest = parse_manifest(path.read_bytes())
+                    artifact, data = dump_manifest(manifest)
+                    image.list_release([Listed(artifact, len(data), genuine(manifest))], time.time())
+            image.sign([KEY])
+            put(session, "image", admitted(stored, image.files()))
+            freshen(session, online)
+
+
+@pytest.fixture
+def signed(site: Path, releases: dict[str, Path]) -> Iterator[Server]:
+    sign(load_site(site), releases)
+    made = Server(site, "--broker", "none").start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def device(signed: Server, tmp_path: Path) -> Iterator[Device]:
+    made = Device(tmp_path / "pi-1", signed.url, signed.token)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.stop()
+
+
+def detail(server: Server) -> DeviceDetail:
+    return Client(server.url, server.operator).get("/v1/devices/pi-1", DeviceDetail)
+
+
+def assign(server: Server, release: str) -> None:
+    Client(server.url, server.operator).post("/v1/devices/pi-1/assign", AssignRequest(release), AssignReply)
+
+
+def test_a_device_takes_what_is_signed_for_it(signed: Server, device: Device) -> None:
+    device.start()
+    wait_until(lambda: (device.state / "trust.json").exists())
+    wait_until(lambda: Client(signed.url, signed.operator).get("/v1/devices/counts", dict)["total"] == 1)
+    for number, release in enumerate(("digits@1", "digits@2", "digits@3"), 1):
+        assign(signed, release)
+        wait_until(lambda number=number: detail(signed).device.revision_seen == number)
+    assert [
+        fault for fault in device.status()["report"].get("degraded", []) if fault["part"] == "assignment"
+    ] == []

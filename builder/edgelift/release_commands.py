@@ -24,6 +24,7 @@ from edgelift.list_command import Asking, lists, show
 from edgelift.listing import ListView, Look, PageWish, Query, ask, counted, given, is_list, left_of
 from edgelift.output import ago, make_console, say
 from edgelift.sending import Progress, Sent, send_release
+from edgelift.signing import KeyOption, keys_folder, list_release, site_folder
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -51,17 +52,23 @@ def _publish(
     site: SiteOption = None,
     database: DatabaseOption = "",
     blobs: BlobsOption = "",
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish a release: check every byte of it and send what is not there. Without a server it is put into the site."""
+    """Publish a release: check every byte of it, sign it, and send what is not there. Without a server it is put into the
+    site.
+    """
     with open_registry(site, database, blobs) as client, _bar(quiet=as_json) as progress:
-        done = send_release(client, release, progress)
+        done = send_release(
+            client, release, progress,
+            lambda artifacts: list_release(client, artifacts, key or [], keys_folder(site_folder(site))),
+        )  # fmt: skip
     if as_json:
         print_json(
             {
                 "release": done.reply.release, "new": done.reply.new, "artifacts": done.reply.artifacts,
                 "size_bytes": done.reply.size_bytes, "sent": done.files, "sent_bytes": done.size_bytes,
-                "mended": done.mended,
+                "mended": done.mended, "signed": done.signed,
             }
         )  # fmt: skip
     else:
@@ -74,7 +81,8 @@ def _said(done: Sent) -> str:
         changed = f"{done.mended} damaged files of it were mended" if done.mended else "nothing was changed"
         return f"{reply.release} is published already, with the same content; {changed}."
     sent = "" if done.size_bytes >= reply.size_bytes else f", of which {done.size_bytes / 1e6:.2f} MB were new"
-    return f"Published {reply.release}: {reply.artifacts} artifacts, {reply.size_bytes / 1e6:.2f} MB{sent}."
+    what = "Signed and published" if done.signed else "Published"
+    return f"{what} {reply.release}: {reply.artifacts} artifacts, {reply.size_bytes / 1e6:.2f} MB{sent}."
 
 
 @contextmanager

@@ -5,15 +5,17 @@ The control plane judges all of it again. Whatever breaks off is begun again wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgelift_contract.release import Release, ReleaseArtifact
     from edgelift_fleet.client import BlobsMissing, Client
     from edgelift_fleet.messages import PublishReply
     from edgelift_fleet.release_folder import ReleaseFile
+    from edgelift_fleet.trust.image import Listed
 
 #: Told what is being done, bytes done and bytes in all.
 Progress = Callable[[str, int, int], None]
@@ -21,16 +23,27 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Sent:
-    """What publishing did: the control plane's word, how many files and bytes were sent, and how many mended."""
+    """What publishing did: the control plane's word, how many files and bytes were sent, how many mended, and whether the
+    release is signed.
+    """
 
     reply: PublishReply
     files: int
     size_bytes: int
     mended: int
+    signed: bool
 
 
-def send_release(client: Client, folder: Path, progress: Progress) -> Sent:
+def send_release(
+    client: Client, folder: Path, progress: Progress, sign: Callable[[Sequence[Listed]], bool] = lambda _: False
+) -> Sent:
     """Publish a release's folder.
+
+    Args:
+        client: the control plane.
+        folder: of the release.
+        progress: told of what is done.
+        sign: has its artifacts listed as genuine; False where nothing is signed.
 
     Raises:
         ContractError: what is wrong with the release, `conflict` when its version exists with other content.
@@ -41,6 +54,7 @@ def send_release(client: Client, folder: Path, progress: Progress) -> Sent:
     from edgelift_fleet.release_folder import check_folder
 
     release, files = check_folder(folder, lambda done, total: progress("checking", done, total))
+    signed = sign([_listed(folder, release, entry) for entry in release.artifacts])
     sending = _Sending(client, {file.sha256: file for file in files}, progress)
     while True:
         try:
@@ -48,7 +62,15 @@ def send_release(client: Client, folder: Path, progress: Progress) -> Sent:
         except BlobsMissing as error:
             sending.send(error)
         else:
-            return Sent(reply, len(sending.sent), sending.size_bytes, sending.mended)
+            return Sent(reply, len(sending.sent), sending.size_bytes, sending.mended, signed)
+
+
+def _listed(folder: Path, release: Release, entry: ReleaseArtifact) -> Listed:
+    from edgelift_contract.signed import genuine
+    from edgelift_fleet.release_folder import load_manifest
+    from edgelift_fleet.trust.image import Listed
+
+    return Listed(entry.id, entry.manifest_bytes, genuine(load_manifest(folder, release, entry)))
 
 
 class _Sending:

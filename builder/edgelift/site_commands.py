@@ -31,6 +31,7 @@ from edgelift.common import (
     warn_of_password,
 )
 from edgelift.output import say
+from edgelift.signing import PRESETS, begin, new_passphrase
 
 if TYPE_CHECKING:
     from edgelift_fleet.server_file import Running
@@ -54,20 +55,42 @@ def _init(
     site: SiteOption = None,
     database: DatabaseOption = "",
     blobs: BlobsOption = "",
+    preset: Annotated[
+        str,
+        typer.Option("--signers", help="Who signs: one-person, or 2-of-3 for releases and for who may sign them."),
+    ] = "one-person",
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Sign nothing: devices then run whatever the control plane says.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a site: the folder in which a control plane keeps its database, blobs and secrets."""
-    from edgelift_fleet.site import create_site, default_folder
+    """Make a site: the folder in which a control plane keeps its database, blobs and secrets; and its signing keys."""
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"{preset!r} is none of {', '.join(PRESETS)}", param_hint="--signers")
+    from edgelift_fleet.site import SITE_FILE, create_site, default_folder
 
     warn_of_password(database)
-    made, new = create_site(folder or site or default_folder(), database=database, blobs=blobs)
+    where = folder or site or default_folder()
+    # Before anything is made: a site whose keys nobody could choose would sign nothing.
+    signs = not unsigned and not (where / SITE_FILE).exists()
+    said = new_passphrase("the site's signing keys") if signs else ""
+    made, new = create_site(where, database=database, blobs=blobs)
     if database and not new:
         check_database(made, database)
     with open_database(made) as db:
         name = db.name
+    keys = begin(made, PRESETS[preset], said) if new and signs else []
     token = made.folder / "secrets" / "enrolment-token"
     if as_json:
-        print_json({"site": str(made.folder), "new": new, "database": name, "enrolment_token_file": str(token)})
+        print_json(
+            {
+                "site": str(made.folder),
+                "new": new,
+                "database": name,
+                "enrolment_token_file": str(token),
+                "keys": [str(path) for path in keys],
+            }
+        )
         return
     if not new:
         say(f"The site {made.folder} exists already; nothing was changed.")
@@ -75,6 +98,12 @@ def _init(
     say(f"Made the site {made.folder}")
     if made.config.database:
         say(f"Its database is {name}")
+    for path in keys:
+        say(f"Made the signing key {path}")
+    if keys:
+        say(
+            "Keep the root keys elsewhere, as on a stick in a drawer: they say who may sign, and are seldom needed"
+        )
     say(f"Devices enrol with the token in {token}")
     say(f"Next: edgelift publish RELEASE_FOLDER --site {made.folder}; edgelift serve --site {made.folder}")
 

@@ -123,6 +123,10 @@ class Client:
         """PUT a file's bytes to `path`; `advance` is told how many of it are sent. Tried again, and raises, as `get`."""
         return _decoded(self._answer("PUT", path, lambda: _Told(file, advance)), kind)
 
+    def put(self, path: str, message: Any, kind: type[T]) -> T:
+        """PUT `message` to `path`; raises as `get`."""
+        return self._call("PUT", path, codec.canonical_json(message), kind)
+
     def delete(self, path: str, kind: type[T]) -> T:
         """DELETE `path`; raises as `get`."""
         return self._call("DELETE", path, None, kind)

@@ -27,6 +27,7 @@ from edgelift_fleet.api.release_routes import release_routes
 from edgelift_fleet.api.rollout_routes import rollout_routes
 from edgelift_fleet.api.slashed import Slashed
 from edgelift_fleet.api.telemetry_routes import telemetry_routes
+from edgelift_fleet.api.trust_routes import trust_routes
 from edgelift_fleet.fleet import Fleet
 
 _DESCRIPTION = """
@@ -57,6 +58,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     routers = [
         device_list_routes(fleet), operator_routes(fleet), release_routes(fleet), blob_routes(fleet), code_routes(),
         bundle_routes(fleet), rollout_routes(fleet), telemetry_routes(fleet), keeping_routes(fleet), name_routes(fleet),
+        trust_routes(fleet),
     ]  # fmt: skip
     for router in routers:
         app.include_router(router)

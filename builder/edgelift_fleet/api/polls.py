@@ -75,7 +75,8 @@ class Polls:
         if self._is_other(device, found, told):
             body, media = await self._body(device, found, told)
             headers = [
-                (b"content-type", media), _FRESH, (b"etag", found.etag.encode()), (b"content-length", b"%d" % len(body)), *wanted,
+                (b"content-type", media), _FRESH, (b"etag", found.etag.encode()),
+                (b"content-length", b"%d" % len(body)), *wanted,
             ]  # fmt: skip
             await send({"type": "http.response.start", "status": 200, "headers": headers})
         else:

@@ -88,6 +88,16 @@ def new_private() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
 
 
+def check_passphrase(passphrase: str) -> str:
+    """The passphrase, if it is long enough. Raises ContractError `malformed`."""
+    if len(passphrase) < LEAST_PASSPHRASE:
+        raise ContractError(
+            "malformed", f"The passphrase is too short: it has {len(passphrase)} characters.",
+            hint=f"Take {LEAST_PASSPHRASE} or more; some words that only you would put together are best.",
+        )  # fmt: skip
+    return passphrase
+
+
 def create_key_file(path: Path, name: str, passphrase: str) -> KeyFile:
     """Make a key and write it to `path`, for its owner alone; a file of that name is left as it is.
 
@@ -95,11 +105,7 @@ def create_key_file(path: Path, name: str, passphrase: str) -> KeyFile:
         ContractError: `conflict` when the file exists, `malformed` for a passphrase that is too short.
         DeviceError: what the disk refuses.
     """
-    if len(passphrase) < LEAST_PASSPHRASE:
-        raise ContractError(
-            "malformed", f"The passphrase is too short: it has {len(passphrase)} characters.",
-            hint=f"Take {LEAST_PASSPHRASE} or more; some words that only you would put together are best.",
-        )  # fmt: skip
+    check_passphrase(passphrase)
     if path.exists():
         raise ContractError("conflict", f"{path} exists already.", hint="Choose another name.")
     private = new_private()

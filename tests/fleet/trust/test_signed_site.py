@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fleet.conftest import Server
+from tests.simulators.device import Device
 
 from edgelift_contract.manifest import dump_manifest, parse_manifest
 from edgelift_contract.signed import genuine
@@ -13,15 +15,13 @@ from edgelift_fleet.client import Client
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail
 from edgelift_fleet.site import Site, load_site
+from edgelift_fleet.testing import wait_until
 from edgelift_fleet.trust.admission import admitted
 from edgelift_fleet.trust.beginning import begin_trust
 from edgelift_fleet.trust.image import Holders, Image, Listed
 from edgelift_fleet.trust.key_files import new_private, signer_of
 from edgelift_fleet.trust.online import create_online_key, freshen, online_signer
 from edgelift_fleet.trust.store import newest, put
-from edgelift_fleet.testing import wait_until
-from tests.fleet.conftest import Server
-from tests.simulators.device import Device
 
 pytestmark = pytest.mark.fleet
 

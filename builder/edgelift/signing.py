@@ -1,0 +1,225 @@
+"""Signing what is published: with keys that lie where this command runs, under a passphrase, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgelift.output import say
+from edgelift_contract.errors import ContractError, DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from securesystemslib.signer import CryptoSigner
+
+    from edgelift_fleet.client import Client
+    from edgelift_fleet.site import Site
+    from edgelift_fleet.trust.image import Holders, Image, Listed
+    from edgelift_fleet.trust.key_files import KeyFile
+
+KeyOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key", metavar="FILE", show_default=False,
+        help="A key that signs; several where that takes several [default: those in $EDGELIFT_KEYS or the site].",
+    ),
+]  # fmt: skip
+
+#: Where keys are, and what opens them; a file's name is better than the passphrase itself.
+KEYS, PASSPHRASE, PASSPHRASE_FILE = "EDGELIFT_KEYS", "EDGELIFT_PASSPHRASE", "EDGELIFT_PASSPHRASE_FILE"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How many hold a key of each kind, and how many of them it takes."""
+
+    holders: int
+    threshold: int
+
+
+PRESETS = {"one-person": Preset(1, 1), "2-of-3": Preset(3, 2)}
+
+#: How often what was signed may turn out to be on something old.
+_TRIES = 5
+
+
+def keys_folder(site: Path | None) -> Path | None:
+    """Where keys are looked for: `$EDGELIFT_KEYS`, else the site's own folder of them."""
+    if named := os.environ.get(KEYS):
+        return Path(named)
+    return site / "keys" if site is not None else None
+
+
+def site_folder(site: Path | None) -> Path | None:
+    """The site's folder, where it is on this machine."""
+    from edgelift.reach import whereabouts
+    from edgelift_fleet.site import SITE_FILE, default_folder
+
+    where = whereabouts(site)
+    folder = where.site or default_folder()
+    return folder if (folder / SITE_FILE).exists() else None
+
+
+def begin(site: Site, preset: Preset, said: str) -> list[Path]:
+    """Make a new site's keys under this passphrase, or take those that are there, and have it sign from now on.
+
+    Returns:
+        The keys' files.
+
+    Raises:
+        DeviceError, ContractError: as `create_key_file` and `unseal`.
+    """
+    from edgelift.common import open_database
+    from edgelift_fleet.db import SITE
+    from edgelift_fleet.trust.beginning import begin_trust
+    from edgelift_fleet.trust.image import Holders
+    from edgelift_fleet.trust.key_files import create_key_file, read_key_file
+    from edgelift_fleet.trust.online import create_online_key, online_signer
+
+    folder = keys_folder(site.folder)
+    assert folder is not None
+    paths, groups = [], []
+    for role in ("root", "builder"):
+        names = [role] if preset.holders == 1 else [f"{role}-{number + 1}" for number in range(preset.holders)]
+        files = []
+        for name in names:
+            path = folder / f"{name}.key"
+            if not path.exists():
+                create_key_file(path, name, said)
+            files.append(read_key_file(path))
+            paths.append(path)
+        groups.append(files)
+    signers = unsealed([file for files in groups for file in files[: preset.threshold]], said)
+    create_online_key(site)
+    root, builder = (Holders(tuple(file.key for file in files), preset.threshold) for files in groups)
+    with open_database(site) as db, db.write(SITE) as session:
+        begin_trust(session, root, builder, signers, online_signer(site), time.time())
+    return paths
+
+
+def passphrase(what: str, *, new: bool = False) -> str:
+    """The passphrase: from its file, from the environment, or typed.
+
+    Args:
+        what: what it opens, for the question.
+        new: it is chosen now: typed twice.
+
+    Raises:
+        DeviceError: `bad-config` when nobody is there to type it, or its file can't be read.
+        ContractError: `malformed` when what was typed twice is not the same.
+    """
+    if file := os.environ.get(PASSPHRASE_FILE):
+        try:
+            return Path(file).read_text().rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeviceError("bad-config", f"The passphrase's file {file} cannot be read: {error}.") from error
+    if said := os.environ.get(PASSPHRASE):
+        return said
+    if not sys.stdin.isatty():
+        raise DeviceError(
+            "bad-config", f"A passphrase is needed for {what}, and nobody is here to type it.",
+            hint=f"Set ${PASSPHRASE_FILE} to a file that holds it, or ${PASSPHRASE}.",
+        )  # fmt: skip
+    import getpass
+
+    typed = getpass.getpass(f"Passphrase {'for' if new else 'of'} {what}: ", stream=sys.stderr)
+    if new and typed != getpass.getpass("Again: ", stream=sys.stderr):
+        raise ContractError("malformed", "The two are not the same.", hint="Try again.")
+    return typed
+
+
+def new_passphrase(what: str) -> str:
+    """One that is chosen now. Raises as `passphrase`, and ContractError `malformed` for one that is too short."""
+    from edgelift_fleet.trust.key_files import check_passphrase
+
+    return check_passphrase(passphrase(what, new=True))
+
+
+def find_keys(named: Sequence[Path], folder: Path | None, holders: Holders) -> list[KeyFile]:
+    """The key files of those who may sign: those that were named, else those in the folder; as many as it takes.
+
+    Raises:
+        ContractError: `not-found` when there is none of theirs; as `read_key_file`.
+        DeviceError: as `read_key_file`.
+    """
+    from edgelift_fleet.trust.key_files import read_key_file
+
+    paths = list(named) or (sorted(folder.glob("*.key")) if folder is not None and folder.is_dir() else [])
+    ids = {key.keyid for key in holders.keys}
+    found = [file for path in paths if (file := read_key_file(path)).key.keyid in ids]
+    if not found:
+        where = ", ".join(map(str, named)) or folder or "no folder"
+        raise ContractError(
+            "not-found", f"No key of those who may sign this is in {where}.",
+            hint=f"Name one: --key FILE, or its folder: ${KEYS}.",
+        )  # fmt: skip
+    return found[: holders.threshold]
+
+
+def unsealed(files: Iterable[KeyFile], said: str = "") -> list[CryptoSigner]:
+    """Their signers; a passphrase that was said is tried on each of them before another is asked for."""
+    from edgelift_fleet.trust.key_files import unseal
+
+    signers: list[CryptoSigner] = []
+    for file in files:
+        tried, said = said, said or passphrase(f"the key {file.name}")
+        try:
+            signers.append(unseal(file, said))
+        except ContractError:
+            if not tried:
+                raise
+            said = passphrase(f"the key {file.name}")
+            signers.append(unseal(file, said))
+    return signers
+
+
+def list_release(client: Client, artifacts: Sequence[Listed], keys: Sequence[Path], folder: Path | None) -> bool:
+    """Have the image repository list a release's artifacts, where the site signs; False where it doesn't.
+
+    Raises:
+        ContractError: `not-found` when no key is here, `not-signed` when more of its holders must sign.
+    """
+    from edgelift_fleet.messages.trust import ImageChanged, ImageRoles
+    from edgelift_fleet.trust.image import Image
+
+    signers: list[CryptoSigner] = []
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            now = client.get("/v1/trust/image", ImageRoles)
+        except ContractError as error:
+            if error.code == "not-found":
+                return False
+            raise
+        image = Image.load({role: text.encode() for role, text in now.roles.items()})
+        image.list_release(artifacts, time.time())
+        if not image.changed:
+            return True
+        signers = signers or unsealed(find_keys(keys, folder, image.builders()))
+        image.sign(signers)
+        _refuse_lacking(image)
+        try:
+            roles = {role: data.decode() for role, data in image.files().items()}
+            client.put("/v1/trust/image", ImageRoles(roles), ImageChanged)
+        except ContractError as error:
+            if error.code != "changed-meanwhile" or not tries_left:
+                raise
+            say("Somebody else published meanwhile; it is signed again.", to_errors=True)
+        else:
+            return True
+    raise AssertionError("unreachable")
+
+
+def _refuse_lacking(image: Image) -> None:
+    if lacking := image.lacking():
+        count = max(lacking.values())
+        raise ContractError(
+            "not-signed", f"{count} more of those who may sign this must: one key is not enough here.",
+            hint="Name their keys too (--key), or have them sign: edgelift keys sign.",
+        )  # fmt: skip

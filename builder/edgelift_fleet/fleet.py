@@ -27,6 +27,7 @@ from edgelift_fleet.site import Site
 from edgelift_fleet.telemetry.cohorts import AskedCohorts
 from edgelift_fleet.trust.handing import Handing
 from edgelift_fleet.trust.online import online_signer
+from edgelift_fleet.trust.sealing import Sealing
 from edgelift_fleet.trust.store import first_roots, has_trust
 from edgelift_fleet.wanted_bundles import WantedBundles
 
@@ -40,6 +41,7 @@ class Fleet:
         work: set whenever the rollout controller may have something to do.
         staying: devices that keep what they run, on a site that was restored.
         broker_access: device, host name it used → its access to the broker; returns None where there is none.
+        sealing: signs what a broker retains.
         load: how much the server carries just now.
         broker_state: `connected`, `disconnected` or `none`.
     """
@@ -50,6 +52,7 @@ class Fleet:
         self.work = threading.Event()
         self.lead = Lead(db)
         self._handing: Handing | None = None
+        self.sealing = Sealing(db, lambda: self.handing)
         self.changes = Changes()
         self.seen = LastSeen()
         self.seen.sightings.shared = db.shared

@@ -216,14 +216,17 @@ class _Report:
         _same(message.device, self.report.device, "report")
         self.device, self._intake, self._message = message.device, intake, message
         self._taken, self._raised, self._stays = False, None, False  # type: bool, int | None, bool
+        self._asks_anew = self._behind = False
 
     def write(self, session: Session, known: Known, /) -> None:
         row = get_device(session, self.device)
         self._taken, self._raised = take_order(row, self.report.epoch, self.report.sequence), None
         self._stays = False
         if self._taken:
+            self._asks_anew = bool(self.report.nonce) and self.report.nonce != row.nonce
             store_report(session, known, row, self.report)
             if self.device in known.assigned:
+                self._behind = self.report.revision_seen < known.assigned[self.device]
                 self._raised = overtake(session, row, self.report.assignment, stays=self._is_to_stay(session))
 
     def _is_to_stay(self, session: Session) -> Callable[[AssignmentRow, Assignment], bool]:
@@ -246,6 +249,8 @@ class _Report:
                 " its assignment is now revision %d", self.device, report.revision_seen, self._raised,
             )  # fmt: skip
             intake.on_raised(self.device)
+        elif self._asks_anew and self._behind:
+            intake.on_raised(self.device)  # what is retained for it answers another question
         if self._stays:
             intake.staying.note(self.device)
         if self._taken:

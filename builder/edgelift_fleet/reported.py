@@ -53,7 +53,7 @@ class Known:
     """The rows of some devices as they stand in a session; they stay with it as long as this does.
 
     Attributes:
-        assigned: those that have an assignment.
+        assigned: of those that have an assignment, its revision.
     """
 
     def __init__(self, session: Session, devices: Collection[str], reports: Collection[Report]) -> None:
@@ -90,7 +90,7 @@ class Known:
             )
             for row in session.scalars(history):
                 self._history[UpdateKey(row.device, row.slot, row.revision, row.artifact, row.rollout)] = row
-        self.assigned = {row.device for row in self._assignments}
+        self.assigned = {row.device: row.revision for row in self._assignments}
 
     def slots(self, device: str) -> dict[str, SlotStateRow]:
         """The device's slots by name; what is changed here is what the next report of the same group finds."""

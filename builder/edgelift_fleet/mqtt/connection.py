@@ -57,7 +57,7 @@ class BrokerConnection:
         self._reception = Reception(
             fleet.inbox, on_flood=on_flood, on_room=lambda: self._work.put(self._have_handed_out_again)
         )
-        self._publisher = Publisher(fleet.revisions.all)
+        self._publisher = Publisher(fleet.revisions.all, fleet.sealing)
         self._made_at, self._probed_at, self._probe_answered = 0.0, -_PROBED_S, False
         self.connected = threading.Event()
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 import paho.mqtt.client as paho
 
@@ -30,12 +31,39 @@ _PATIENCE_S = 20.0
 ALL_DESIRED = f"{routes.ROOT}/+/down/desired"
 
 
+class Seals(Protocol):
+    """What becomes of an assignment before it is published."""
+
+    def seal(self, device: str, body: bytes) -> bytes:
+        """What is published in the assignment's place."""
+
+    def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> Collection[str]:
+        """Devices for which what is retained says what is wanted."""
+
+
+class Plain:
+    """Nothing."""
+
+    def seal(self, device: str, body: bytes) -> bytes:  # noqa: ARG002 - it is the same for all
+        """As it is."""
+        return body
+
+    def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> set[str]:
+        """Those where it is the same."""
+        return {device for device, body in wanted.items() if retained.get(device, b"") == body}
+
+
 class Publisher:
     """Publishes over the client that is connected. A context: its thread runs inside the block."""
 
-    def __init__(self, wanted: Callable[[], Mapping[str, Latest]]) -> None:
-        """`wanted`: device → what should be retained for it, for all devices."""
-        self._wanted = wanted
+    def __init__(self, wanted: Callable[[], Mapping[str, Latest]], seals: Seals | None = None) -> None:
+        """Bind.
+
+        Args:
+            wanted: device → what should be retained for it, for all devices.
+            seals: signs what is published; None to publish it as it is.
+        """
+        self._wanted, self._seals = wanted, seals or Plain()
         self._some, self._closed = threading.Condition(), False
         self._client: paho.Client | None = None
         self._changes: dict[str, bytes] = {}
@@ -116,10 +144,14 @@ class Publisher:
                 client, topic, body, retain = found
                 self._under_way += 1
             try:
-                client.publish(topic, body, qos=1, retain=retain)
+                client.publish(topic, self._sealed(topic, body) if retain else body, qos=1, retain=retain)
             except Exception:
                 log.exception("a fault while publishing on %s", topic)
                 self.confirmed()
+
+    def _sealed(self, topic: str, body: bytes) -> bytes:
+        device, _ = routes.split_topic(topic) or ("", "")
+        return self._seals.seal(device, body) if body else body
 
     def _next(self) -> tuple[paho.Client, str, bytes, bool] | None:
         client = self._client
@@ -139,11 +171,9 @@ class Publisher:
         if now - self._heard_at < _QUIET_S and now - self._asked_at < _PATIENCE_S:
             return
         self._comparing = False
-        self._differing = {
-            device: latest.body
-            for device, latest in self._wanted().items()
-            if self._retained.get(device, b"") != latest.body and device not in self._changes
-        }
+        wanted = {device: latest.body for device, latest in self._wanted().items() if device not in self._changes}
+        stands = self._seals.standing(wanted, self._retained)
+        self._differing = {device: body for device, body in wanted.items() if device not in stands}
         log.info("the broker retains %d assignments, %d are published", len(self._retained), len(self._differing))
         self._retained = {}
         client.unsubscribe(ALL_DESIRED)

@@ -87,3 +87,30 @@ def test_a_device_takes_what_is_signed_for_it(signed: Server, device: Device) ->
     assert [
         fault for fault in device.status()["report"].get("degraded", []) if fault["part"] == "assignment"
     ] == []
+
+
+@pytest.fixture
+def mqtt_signed(site: Path, releases: dict[str, Path], mosquitto_program: str) -> Iterator[Server]:
+    sign(load_site(site), releases)
+    made = Server(site).start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_device_takes_what_a_broker_retains_for_it(mqtt_signed: Server, tmp_path: Path) -> None:
+    device = Device(tmp_path / "pi-1", mqtt_signed.url, mqtt_signed.token, extra="[telemetry]\n")
+    device.config.write_text(device.config.read_text().replace("[host]", "[host]\npoll_interval_s = 3000.0"))
+    device.start()
+    try:
+        wait_until(lambda: device.status()["transport"] == "mqtt")
+        for number, release in enumerate(("digits@1", "digits@2", "digits@3", "digits@1"), 1):
+            assign(mqtt_signed, release)
+            wait_until(lambda number=number: detail(mqtt_signed).device.revision_seen == number)
+        assert [
+            fault for fault in device.status()["report"].get("degraded", []) if fault["part"] == "assignment"
+        ] == []
+        assert device.status()["transport"] == "mqtt"
+    finally:
+        device.stop()

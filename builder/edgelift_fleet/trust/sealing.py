@@ -1,0 +1,79 @@
+"""What a broker retains for a device: signed for what the device asked last, as far as it has told that."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError, EdgeliftError
+from edgelift_contract.signed import ASSIGNMENT, DIRECTOR, Told, unpack_signed
+from edgelift_fleet.db import Database, among
+from edgelift_fleet.tables import DeviceRow
+from edgelift_fleet.trust.handing import Handing
+
+log = logging.getLogger(__name__)
+
+#: No larger message is published, bytes: agents take 64 KB, and brokers elsewhere 128 KB.
+MAX_RETAINED_BYTES = 60 * 1024
+#: What was signed longer ago is signed anew when the broker is asked what it retains, seconds.
+_OLD_S = 3 * 86400.0
+
+
+class _Timestamp(msgspec.Struct):
+    signed: Told
+
+
+class Sealing:
+    """Seals assignments for a broker; see `mqtt.publisher.Seals`."""
+
+    def __init__(self, db: Database, handing: Callable[[], Handing | None]) -> None:
+        self._db, self._handing = db, handing
+
+    def seal(self, device: str, body: bytes) -> bytes:
+        """The assignment, signed; as it is for an agent that asks for no signature, and where nothing is signed.
+
+        One that can't be signed now, or is too large for a broker, is published unsigned: a device that takes nothing
+        unsigned asks over HTTP then, and is told there what is wrong.
+        """
+        handing = self._handing()
+        nonce = self._nonces([device]).get(device, "") if handing else ""
+        if handing is None or not nonce:
+            return body
+        try:
+            sealed = handing.hand(device, body, nonce)
+        except EdgeliftError as error:
+            log.warning("not signed for the broker device=%s code=%s %s", device, error.code, error)
+            return body
+        return sealed if len(sealed) <= MAX_RETAINED_BYTES else body
+
+    def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> set[str]:
+        """Devices for which what is retained says what is wanted, and answers what they asked last."""
+        nonces = self._nonces(wanted) if self._handing() else {}
+        return {
+            device
+            for device, body in wanted.items()
+            if _says(device, retained.get(device, b""), body, nonces.get(device, ""))
+        }
+
+    def _nonces(self, devices: Iterable[str]) -> dict[str, str]:
+        with self._db.read() as session:
+            query = sa.select(DeviceRow.id, DeviceRow.nonce).where(among(session, DeviceRow.id, list(devices)))
+            return dict(session.execute(query).tuples().all())
+
+
+def _says(device: str, retained: bytes, body: bytes, nonce: str) -> bool:
+    if retained == body or not nonce:
+        return retained == body and not nonce
+    try:
+        files = unpack_signed(retained, device=device).files
+        data = files.get(f"{DIRECTOR}/timestamp.json", "").encode()
+        told = codec.decode_json(data, _Timestamp, what="timestamp", limit_bytes=len(data)).signed
+    except ContractError:
+        return False
+    fresh = told.nonce == nonce and abs(time.time() - told.issued_at) < _OLD_S
+    return fresh and files.get(f"{DIRECTOR}/{ASSIGNMENT}", "").encode() == body

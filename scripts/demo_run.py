@@ -8,6 +8,7 @@ this machine is, or on which variant it measures fastest: what really went from 
 import argparse
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,8 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.site = folder, folder / "site"
+        #: Of the site's signing keys; a user types one.
+        self.passphrase = secrets.token_urlsafe(16)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.ports: dict[str, int] = {}
         self.loads: dict[str, Load] = {}
@@ -61,7 +64,8 @@ class Demo:
         said = []
         with subprocess.Popen(
             [BIN / "edgelift", *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if quiet else None, env={**os.environ, "COLUMNS": str(console.width)},
+            stderr=subprocess.DEVNULL if quiet else None,
+            env={"EDGELIFT_PASSPHRASE": self.passphrase, **os.environ, "COLUMNS": str(console.width)},
         ) as process:  # fmt: skip
             assert process.stdout is not None
             for line in process.stdout:  # as it comes: a rollout takes its time

@@ -62,6 +62,8 @@ def environment(variables: MutableMapping[str, str]) -> None:
     # torch's threads wait for each other by spinning: beside another worker's two of them took half as long again in all
     # as one does. What measures an artifact sets its own number.
     variables["OMP_NUM_THREADS"] = "1"
+    # A site that is made by its command signs, and nobody is there to choose what its keys lie under.
+    variables["EDGELIFT_PASSPHRASE"] = "correct horse battery staple"
 
 
 def _signals() -> None:

@@ -86,17 +86,18 @@ def begin(site: Site, preset: Preset, said: str) -> list[Path]:
     folder = keys_folder(site.folder)
     assert folder is not None
     paths, groups = [], []
+    signers: list[CryptoSigner] = []
     for role in ("root", "builder"):
         names = [role] if preset.holders == 1 else [f"{role}-{number + 1}" for number in range(preset.holders)]
         files = []
         for name in names:
             path = folder / f"{name}.key"
-            if not path.exists():
-                create_key_file(path, name, said)
+            made = None if path.exists() else create_key_file(path, name, said)
             files.append(read_key_file(path))
+            if len(files) <= preset.threshold:
+                signers += [made] if made is not None else unsealed(files[-1:], said)
             paths.append(path)
         groups.append(files)
-    signers = unsealed([file for files in groups for file in files[: preset.threshold]], said)
     create_online_key(site)
     root, builder = (Holders(tuple(file.key for file in files), preset.threshold) for files in groups)
     with open_database(site) as db, db.write(SITE) as session:

@@ -32,7 +32,7 @@ def test_init_makes_a_site_whose_secrets_are_secret(tmp_path: Path) -> None:
     made = edgelift("init", tmp_path / "site")
     assert made.returncode == 0, made.stderr
     secrets = list((tmp_path / "site" / "secrets").iterdir())
-    assert {p.name for p in secrets} == {"enrolment-token", "operator-token", "broker-key"}
+    assert {p.name for p in secrets} == {"enrolment-token", "operator-token", "broker-key", "online-key"}
     assert {stat.S_IMODE(p.stat().st_mode) for p in secrets} == {0o600}
     assert len({p.read_text() for p in secrets}) == 3
     before = {p.name: p.read_text() for p in secrets}

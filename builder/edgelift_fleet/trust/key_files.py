@@ -98,8 +98,11 @@ def check_passphrase(passphrase: str) -> str:
     return passphrase
 
 
-def create_key_file(path: Path, name: str, passphrase: str) -> KeyFile:
+def create_key_file(path: Path, name: str, passphrase: str) -> CryptoSigner:
     """Make a key and write it to `path`, for its owner alone; a file of that name is left as it is.
+
+    Returns:
+        Its signer, which need not be unsealed again.
 
     Raises:
         ContractError: `conflict` when the file exists, `malformed` for a passphrase that is too short.
@@ -119,7 +122,7 @@ def create_key_file(path: Path, name: str, passphrase: str) -> KeyFile:
     with disk_errors(f"the key {path}"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomically(path, codec.canonical_json(made) + b"\n", mode=0o600)
-    return made
+    return signer_of(private)
 
 
 def read_key_file(path: Path) -> KeyFile:

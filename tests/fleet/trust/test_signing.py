@@ -157,11 +157,12 @@ def test_metadata_that_cant_be_read_is_told() -> None:
 
 def test_a_key_comes_back_by_its_passphrase_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "builder.key"
-    made = create_key_file(path, "builder", "correct horse battery")
+    made = create_key_file(path, "builder", "correct horse battery").public_key
     assert path.stat().st_mode & 0o777 == 0o600 and b"correct" not in path.read_bytes()
     read = read_key_file(path)
-    assert read == made and unseal(read, "correct horse battery").public_key == made.key
-    other = create_key_file(tmp_path / "other.key", "builder", "another passphrase")
+    assert read.key == made and unseal(read, "correct horse battery").public_key == made
+    create_key_file(tmp_path / "other.key", "builder", "another passphrase")
+    other = read_key_file(tmp_path / "other.key")
     for wrong, passphrase in (
         (read, "correct horse"), (msgspec.structs.replace(read, name="root"), "correct horse battery"),
         (msgspec.structs.replace(read, public=other.public), "correct horse battery"),

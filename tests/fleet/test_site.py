@@ -34,7 +34,7 @@ def test_init_makes_a_site_whose_secrets_are_secret(tmp_path: Path) -> None:
     secrets = list((tmp_path / "site" / "secrets").iterdir())
     assert {p.name for p in secrets} == {"enrolment-token", "operator-token", "broker-key", "online-key"}
     assert {stat.S_IMODE(p.stat().st_mode) for p in secrets} == {0o600}
-    assert len({p.read_text() for p in secrets}) == 3
+    assert len({p.read_text() for p in secrets}) == 4
     before = {p.name: p.read_text() for p in secrets}
     again = edgelift("init", tmp_path / "site")
     assert again.returncode == 0 and "exists already; nothing was changed" in again.stdout

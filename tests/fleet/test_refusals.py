@@ -39,13 +39,20 @@ pytestmark = pytest.mark.fleet
 OF_THE_MACHINE = FAULTS | {"busy", "disk-full"}
 
 #: (operation, code) → why it can't be brought about here.
-ELSEWHERE: dict[tuple[str, str], str] = {
-    ("put_devices_bundle", code): "it needs a bundle that was asked for: see test_bundles.py"
-    for code in ("bad-id", "bad-path", "malformed", "not-found", "too-large", "unknown-schema", "wrong-device")
-} | {
-    ("ask_for_bundle", "agent-too-old"): "test_bundles.py",
-    ("post_enroll", "version-skew"): "test_versions.py",
-}
+ELSEWHERE: dict[tuple[str, str], str] = (
+    {
+        ("put_devices_bundle", code): "it needs a bundle that was asked for: see test_bundles.py"
+        for code in ("bad-id", "bad-path", "malformed", "not-found", "too-large", "unknown-schema", "wrong-device")
+    }
+    | {
+        ("ask_for_bundle", "agent-too-old"): "test_bundles.py",
+        ("post_enroll", "version-skew"): "test_versions.py",
+    }
+    | {
+        ("bring_image", code): "it needs a site that signs: trust/test_bringing.py"
+        for code in ("not-signed", "metadata-wrong", "changed-meanwhile")
+    }
+)
 
 
 class Refused:
@@ -264,7 +271,7 @@ def of_conditions(refused: Refused) -> None:
     for name, operation in refused.declared.operations.items():
         if "key-reused" in operation.codes:
             refused(name, "key-reused", headers={"Idempotency-Key": "taken"})
-        if "changed-meanwhile" in operation.codes:
+        if "changed-meanwhile" in operation.codes and (name, "changed-meanwhile") not in ELSEWHERE:
             refused(name, "changed-meanwhile", headers={"If-Match": '"other-one"'})
 
 
@@ -282,6 +289,7 @@ def of_keeping(refused: Refused) -> None:
         artifact = session.scalars(sa.select(ArtifactRow.id)).first()
     (refused.declared.api.fleet.site.blobs / artifact).unlink()
     refused("collect_blobs", "missing-blob")
+    refused("bring_image", "not-found")
     refused("show_restored", "not-found")
     refused("tell_restored", "not-found", body={})
 

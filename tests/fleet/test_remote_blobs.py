@@ -46,7 +46,7 @@ def test_a_release_is_published_to_s3_and_devices_fetch_it(
     assert edgelift("init", site, "--blobs", place).returncode == 0
     assert f'blobs = "{place}"' in (site / "site.toml").read_text()
     done = edgelift("publish", releases["digits@1"], "--site", site)
-    assert "Published digits@1" in done.stdout, done.stderr
+    assert "Signed and published digits@1" in done.stdout, done.stderr
     before = s3.keys()
     assert before and all(key.startswith("models/") for key in before)
     assert not list((site / "blobs").iterdir())

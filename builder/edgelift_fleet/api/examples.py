@@ -67,5 +67,6 @@ EXAMPLES: Mapping[str, Any] = {
     "RolloutRequest": {
         "release": "digits@2", "to": "tag:demo", "waves": ["1", "25%", "100%"], "soak_s": 60, "max_failures": 0,
     },
+    "ImageRoles": {"roles": {"targets": "{}"}},
     "RolloutOrder": {"why": "The night shift asked for it."},
 }  # fmt: skip

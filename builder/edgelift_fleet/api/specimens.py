@@ -77,6 +77,8 @@ def _text(info: inspect.StrType, name: str) -> str:
     if info.pattern is None or re.match(info.pattern, known):
         return known
     fitting = (
-        one for one in ("digits", "2", _DIGEST, "boot-1", "pi-1", "0" * 32, "b1") if re.match(info.pattern, one)
+        one
+        for one in ("digits", "2", _DIGEST, "boot-1", "pi-1", "0" * 32, "b1", "root")
+        if re.match(info.pattern, one)
     )
     return next(fitting, known)

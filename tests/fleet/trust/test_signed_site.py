@@ -1,59 +1,24 @@
 """A site that signs and a real agent: what it takes, and what it does when somebody else answers."""
 
-import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.fleet.conftest import Server
+from tests.fleet.trust.sites import sign
 from tests.simulators.device import Device
 
-from edgelift_contract.manifest import dump_manifest, parse_manifest
-from edgelift_contract.signed import genuine
 from edgelift_fleet.client import Client
-from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceDetail
-from edgelift_fleet.site import Site, load_site
+from edgelift_fleet.site import load_site
 from edgelift_fleet.testing import wait_until
-from edgelift_fleet.trust.admission import admitted
-from edgelift_fleet.trust.beginning import begin_trust
-from edgelift_fleet.trust.image import Holders, Image, Listed
-from edgelift_fleet.trust.key_files import new_private, signer_of
-from edgelift_fleet.trust.online import create_online_key, freshen, online_signer
-from edgelift_fleet.trust.store import newest, put
 
 pytestmark = pytest.mark.fleet
-
-KEY = signer_of(new_private())
-HOLDERS = Holders((KEY.public_key,))
-
-
-def sign(site: Site, releases: dict[str, Path]) -> None:
-    """Make a site sign, and list its releases."""
-    create_online_key(site)
-    online = online_signer(site)
-    with contextlib.closing(Database(site.database)) as db:
-        db.migrate()
-        with db.write(SITE) as session:
-            begin_trust(session, HOLDERS, HOLDERS, [KEY], online, time.time())
-            stored = newest(session, "image")
-            image = Image.load(
-                {role: one.body for role, one in stored.items() if role not in ("snapshot", "timestamp")}
-            )
-            for folder in releases.values():
-                for path in (folder / "manifests").iterdir():
-                    manifest = parse_manifest(path.read_bytes())
-                    artifact, data = dump_manifest(manifest)
-                    image.list_release([Listed(artifact, len(data), genuine(manifest))], time.time())
-            image.sign([KEY])
-            put(session, "image", admitted(stored, image.files()))
-            freshen(session, online)
 
 
 @pytest.fixture
 def signed(site: Path, releases: dict[str, Path]) -> Iterator[Server]:
-    sign(load_site(site), releases)
+    sign(load_site(site), releases.values())
     made = Server(site, "--broker", "none").start()
     try:
         yield made
@@ -91,7 +56,7 @@ def test_a_device_takes_what_is_signed_for_it(signed: Server, device: Device) ->
 
 @pytest.fixture
 def mqtt_signed(site: Path, releases: dict[str, Path], mosquitto_program: str) -> Iterator[Server]:
-    sign(load_site(site), releases)
+    sign(load_site(site), releases.values())
     made = Server(site).start()
     try:
         yield made

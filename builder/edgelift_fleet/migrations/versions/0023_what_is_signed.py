@@ -19,6 +19,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("device") as batch:
-        batch.drop_column("nonce")
+    op.drop_column("device", "nonce")
     op.drop_table("signed")

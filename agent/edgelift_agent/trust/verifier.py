@@ -30,7 +30,7 @@ _TIMESTAMP = f"{DIRECTOR}/timestamp.json"
 
 
 @dataclass(frozen=True)
-class Opened:
+class Verified:
     """An assignment that may be carried out.
 
     Attributes:
@@ -103,7 +103,7 @@ class Verifier:
             if self._trusted.nonce_before and nonce == self._trusted.nonce:
                 self._file.content = msgspec.structs.replace(self._trusted, nonce_before="")
 
-    def open(self, data: bytes, *, asked: bool = True) -> Opened:
+    def open(self, data: bytes, *, asked: bool = True) -> Verified:
         """Verify what came; what is trusted from now on is written when all of it held, and else left as it was.
 
         Args:
@@ -125,7 +125,7 @@ class Verifier:
                 if asked and version == kept.floor_root and told.issued_at < kept.floor:
                     raise ContractError("metadata-older", "The director signed this earlier than what is trusted.")
                 fresh = self._keep(kept, folder, told, version)
-        return Opened(assignment, signed, fresh)
+        return Verified(assignment, signed, fresh)
 
     def _told(self, files: Mapping[str, bytes]) -> Told:
         """What the director's timestamp says, before its signature was looked at; and that all its roles are ours.

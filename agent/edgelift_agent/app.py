@@ -20,12 +20,13 @@ from edgelift_agent.config import Config
 from edgelift_agent.link.token import Token
 from edgelift_agent.parts.bundle_files import BundleFiles
 from edgelift_agent.parts.host_link import HostLink
+from edgelift_agent.parts.importing import Importing
 from edgelift_agent.parts.self_examination import examine_self
 from edgelift_agent.parts.serving import Serving
 from edgelift_agent.parts.state_folder import StateFolder
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.parts.trust import Trust
-from edgelift_agent.ports import Opened, Runtime
+from edgelift_agent.ports import Runtime
 from edgelift_agent.system import systemd
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.board import Board
@@ -107,13 +108,12 @@ class Agent:
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
         self.updater = self._make_updater(preflight_module, preflight_nice)
         self.telemetry = Telemetry(
-            self.serving.recorder,
-            self.state.queue,
-            self.clock,
-            config.telemetry,
-            gauges=self.machine.health.gauges,
-            wanted=self.host.uplink.want_batch,
-            device=config.device,
+            self.serving.recorder, self.state.queue, self.clock, config.telemetry,
+            gauges=self.machine.health.gauges, wanted=self.host.uplink.want_batch, device=config.device,
+        )  # fmt: skip
+        reserve_bytes = config.update.disk_reserve_bytes
+        self.importing = Importing(
+            config.device, self.trust, self.state, reserve_bytes, self._imported, self._note
         )
         self._windows_timer: Timer | None = None
         self._open_admin(state_dir, disk)
@@ -134,7 +134,6 @@ class Agent:
                 limits.memory_available_bytes or self.machine.health.available_memory_bytes()
             ),
             reserve_bytes=limits.disk_reserve_bytes,
-            must_be_signed=self.trust.must_be_signed,
         )
         exchange = Exchange(store, self._loader, serving.slots, serving.reaper, serving.recorder, self.clock)
         return Updater(
@@ -221,8 +220,11 @@ class Agent:
         return BundleFiles(self.config, self._log, sources, lambda: secrets, self.clock.now).make(bundle)
 
     def _note_bundle(self, bundle: str) -> None:
+        self._note("bundle-brought", f"The host asked for bundle {bundle} and has it.")
+
+    def _note(self, kind: str, message: str, code: str = "") -> None:
         def note() -> None:
-            self._emit("bundle-brought", f"The host asked for bundle {bundle} and has it.")
+            self._emit(kind, message, code)
             self.host.uplink.want_batch()
 
         self.worker.post(note)
@@ -238,7 +240,7 @@ class Agent:
         self._start_timers()
         self.degraded.on_change = lambda: self.worker.post(self.host.uplink.want_report)
         self.host.link.start(
-            lambda opened: self.worker.post(lambda: self._assigned(opened)),
+            lambda data: self.worker.post(lambda: self._assigned(data)),
             lambda: self.worker.post(self.host.uplink.connected),
         )
         self._tell_revision()
@@ -275,8 +277,8 @@ class Agent:
         self.machine.health.check_clock(self.clock.now())
         self.machine.health.check_descriptors()
 
-    def _emit(self, kind: str, message: str) -> None:
-        self.state.queue.add([DeviceEvent(at=self.clock.now(), kind=kind, message=message)])
+    def _emit(self, kind: str, message: str, code: str = "") -> None:
+        self.state.queue.add([DeviceEvent(at=self.clock.now(), kind=kind, message=message, code=code)])
 
     def _sample_throttling(self) -> None:
         now = self.machine.health.throttled()
@@ -295,6 +297,7 @@ class Agent:
                 {
                     "GET /status": lambda _: on_worker(self.status),
                     "GET /doctor": lambda _: examine_self(self.config, self._token, self.machine, self.degraded),
+                    "POST /import": lambda a: self.importing.take(Path(str(a.get("folder", "")))),
                     "POST /rollback": lambda a: on_worker(lambda: updater.roll_back(_slot(a))),
                     "POST /pin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=True)),
                     "POST /unpin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=False)),
@@ -329,12 +332,15 @@ class Agent:
             "port": self.serving.server.port,
             "admin_port": self._admin_tcp.getsockname()[1] if self._admin_tcp is not None else 0,
             "retired_generations": self.serving.reaper.pending,
-            "trust": self.trust.shown(),
         }
 
-    def _assigned(self, opened: Opened) -> None:
-        self.updater.accept(opened.assignment, opened.signed)
+    def _assigned(self, data: bytes) -> None:
+        self.updater.accept(data)
         self._tell_revision()
+
+    def _imported(self, data: bytes) -> None:
+        self.worker.call(lambda: self._assigned(data), ANSWER_WITHIN_S)
+        self.worker.call(self.updater.hurry, ANSWER_WITHIN_S)
 
     def _tell_revision(self) -> None:
         if self.updater.seen is not None:

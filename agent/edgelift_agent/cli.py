@@ -1,4 +1,4 @@
-"""The `edgelift-agent` command: run, once, status, doctor, rollback, pin, unpin.
+"""The `edgelift-agent` command: run, once, status, doctor, import, rollback, pin, unpin.
 
 Standard library only, so that `--help` and `status` cost a Raspberry Pi next to nothing.
 """
@@ -20,6 +20,9 @@ from edgelift_agent.config import DEFAULT_PATH, Config, load_config
 from edgelift_agent.system.quiet_log import quieten
 from edgelift_contract import EdgeliftError, __version__
 from edgelift_contract.errors import DeviceError, disk_code
+
+#: A large model on a slow stick takes its time, seconds.
+IMPORT_WITHIN_S = 6 * 3600.0
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         ("once", _once, "bring the device up to its assignment, then stop"),
         ("status", _status, "what serves, what is under way, and how the last update ended"),
         ("doctor", _doctor, "look at everything the agent depends on, and say what to do"),
+        ("import", _import, "take what `edgelift export` wrote for this device, as from a USB stick"),
         ("rollback", _order, "go back to the slot's previous version and pin it there"),
         ("pin", _order, "leave the slot alone, whatever is assigned"),
         ("unpin", _order, "take the slot's assignment up again"),
@@ -64,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         # Once more, without a default: what stands before the command is not undone by what is absent after it.
         _add_options(sub, argparse.SUPPRESS, debug=argparse.SUPPRESS)
         sub.set_defaults(command=command, name=name)
-        if command in (_status, _doctor):
+        if command is _import:
+            sub.add_argument("folder", type=Path, help="the folder that was exported, as /mnt")
+        if command in (_status, _doctor, _import):
             sub.add_argument("--json", action="store_true", help="print JSON")
         if command is _order:
             sub.add_argument("slot", type=_text, help="name of the slot")
@@ -131,7 +137,6 @@ def _status(parsed: argparse.Namespace) -> None:
     _print(f"{report['device']}  {facts['hardware_class']}  host by {status['transport']}  runtimes: {runtimes}")
     for fault in report.get("degraded", []):
         _print(f"degraded: {fault['message']} ({fault['part']}: {fault['code']})")
-    _print(f"trust: {_trust(status.get('trust', {}))}")
     rows = [("SLOT", "STATE", "SERVES", "GEN", "SINCE", "LAST UPDATE")]
     rows += [_row(name, slot) for name, slot in report.get("slots", {}).items()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -139,24 +144,21 @@ def _status(parsed: argparse.Namespace) -> None:
         _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _trust(trust: dict[str, Any]) -> str:
-    if not trust:
-        return "nobody; what is assigned is taken unsigned"
-    roots = [
-        f"{name} root {root['version']:.0f} (until {_day(root['expires'])})"
-        for name, root in trust["roots"].items()
-    ]
-    heard = f"last fresh answer {_minute(trust['heard_at'])}" if trust["heard_at"] else "no fresh answer yet"
-    floor = f", no earlier than {_minute(trust['floor'])}" if trust["floor"] else ""
-    return f"{', '.join(roots)}; {heard}{floor}"
+def _import(parsed: argparse.Namespace) -> None:
+    from edgelift_agent.admin import ask  # late: `run` needs it elsewhere
 
+    config, folder = load_config(parsed.config), parsed.folder.absolute()
+    socket = Path(config.state_dir) / "run" / "admin.sock"
+    try:
+        taken = ask(socket, "POST", "/import", {"folder": str(folder)}, timeout_s=IMPORT_WITHIN_S)
+    except DeviceError as error:
+        if error.code != "not-serving":
+            raise
+        from edgelift_agent.parts.importing import import_offline  # late: brings requests
 
-def _day(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(seconds)) if seconds else "?"
-
-
-def _minute(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+        taken = import_offline(config, folder)
+        taken["message"] += " No agent runs: it is carried out when one is started."
+    _print(json.dumps(taken) if parsed.json else taken["message"])
 
 
 def _doctor(parsed: argparse.Namespace) -> None:
@@ -181,7 +183,7 @@ def _row(name: str, slot: dict[str, Any]) -> tuple[str, str, str, str, str, str]
     )
     if update.get("code"):
         last += f" ({update['code']})"
-    since = _minute(slot["since"]) if slot.get("since") else "-"
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(slot["since"])) if slot.get("since") else "-"
     serves = f"{slot.get('model')}@{slot.get('version')}" if slot.get("artifact") else "-"
     return name, slot.get("state", "empty"), serves, str(slot.get("generation", 0)), since, last
 

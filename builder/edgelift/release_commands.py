@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +20,8 @@ from edgelift.common import (
 from edgelift.completion import names
 from edgelift.list_command import Asking, lists, show
 from edgelift.listing import ListView, Look, PageWish, Query, ask, counted, given, is_list, left_of
-from edgelift.output import ago, make_console, say
-from edgelift.sending import Progress, Sent, send_release
+from edgelift.output import ago, progress_bar, say
+from edgelift.sending import Sent, send_release
 from edgelift.signing import KeyOption, keys_folder, list_release, site_folder
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def _publish(
     """Publish a release: check every byte of it, sign it, and send what is not there. Without a server it is put into the
     site.
     """
-    with open_registry(site, database, blobs) as client, _bar(quiet=as_json) as progress:
+    with open_registry(site, database, blobs) as client, progress_bar(quiet=as_json) as progress:
         done = send_release(
             client, release, progress,
             lambda artifacts: list_release(client, artifacts, key or [], keys_folder(site_folder(site))),
@@ -83,22 +81,6 @@ def _said(done: Sent) -> str:
     sent = "" if done.size_bytes >= reply.size_bytes else f", of which {done.size_bytes / 1e6:.2f} MB were new"
     what = "Signed and published" if done.signed else "Published"
     return f"{what} {reply.release}: {reply.artifacts} artifacts, {reply.size_bytes / 1e6:.2f} MB{sent}."
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Progress]:
-    """A progress bar, where somebody watches."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
-
-    console = make_console(to_errors=True)
-    if quiet or not console.is_terminal:
-        yield lambda _what, _done, _all: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, all_: bar.update(task, description=what, completed=done, total=all_)
 
 
 @lists

@@ -12,6 +12,7 @@ import typer
 
 from edgelift import (
     device_commands,
+    export_command,
     keeping_commands,
     release_commands,
     rollout_commands,
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(_serve)
     release_commands.register(app)
     device_commands.register(app)
+    export_command.register(app)
     keeping_commands.register(app)
     rollout_commands.register(app, rollout_start.start)
     simulate_commands.register(app)

@@ -138,6 +138,20 @@ class Client:
             raise _refusal(response.status_code, response.content)
         return response.content
 
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """GET `path`, whose answer is a file of any size: piece by piece, as it comes; raises as `get`."""
+        response = self._send("GET", path, None, stream=True)
+        with response:
+            if response.status_code >= 300:
+                raise _refusal(response.status_code, response.content)
+            try:
+                yield from response.iter_content(1 << 18)
+            except requests.exceptions.RequestException as error:
+                raise TransportError(
+                    "cut-short", f"The server at {self._url} broke off its answer: {_cause(error)}.",
+                    hint="Run it again: what is there already is not fetched again.",
+                ) from error  # fmt: skip
+
     def lines(self, path: str) -> Iterator[bytes]:
         """GET `path`, whose answer is JSON lines: one after the other, as they come; raises as `get`."""
         response = self._send("GET", path, None, stream=True)

@@ -101,7 +101,9 @@ def test_what_takes_no_key_is_few_and_says_why(declared: Declared) -> None:
         for name, one in declared.operations.items()
         if NO_KEY in declared.said(one)
     }
-    assert set(named) == {"put_blob", "preview", "search", "search_counts"} and all(named.values())
+    assert set(named) == {"put_blob", "preview", "search", "search_counts", "export_assignment"} and all(
+        named.values()
+    )
 
 
 def test_a_bundle_that_came_meanwhile_is_not_thrown_away(declared: Declared) -> None:

@@ -47,6 +47,7 @@ ELSEWHERE: dict[tuple[str, str], str] = (
     | {
         ("ask_for_bundle", "agent-too-old"): "test_bundles.py",
         ("post_enroll", "version-skew"): "test_versions.py",
+        ("export_assignment", "not-genuine"): "it needs a site that signs: trust/test_carrying.py",
     }
     | {
         ("bring_image", code): "it needs a site that signs: trust/test_bringing.py"
@@ -142,8 +143,9 @@ def of_devices(refused: Refused) -> None:
         refused(name, "unknown-schema", body=example(refused, name, schema=9))
     refused("post_enroll", "unknown-schema", body=example(refused, "post_enroll", schema=9))
     refused("post_enroll", "bad-id", body=example(refused, "post_enroll", device="PI"))
-    refused("get_blobs", "bad-id", sha256="other")
-    refused("get_blobs", "missing-blob")
+    for name in ("get_blobs", "export_file"):
+        refused(name, "bad-id", sha256="other")
+        refused(name, "missing-blob")
 
 
 def of_one_device(refused: Refused) -> None:

@@ -35,6 +35,8 @@ class Store:
         self.root, self.disk = root, disk
         self._claims: dict[str, threading.Lock] = {}
         self._claims_lock = threading.Lock()
+        #: Names that `collect` leaves alone whoever needs them: of what is brought for an assignment not taken yet.
+        self.spared: set[str] = set()
         self.blobs, self.partials, self.artifacts = root / "blobs", root / "partial", root / "artifacts"
         self.engines = root / "engines"
 
@@ -87,10 +89,6 @@ class Store:
             ContractError: `missing-blob`, `digest-mismatch` or what `parse_manifest` raises.
             DeviceError: the disk's.
         """
-        return parse_manifest(self.manifest_bytes(artifact))
-
-    def manifest_bytes(self, artifact: str) -> bytes:
-        """A manifest as it came. Raises as `manifest`, but for its form."""
         for path in (self.blob(artifact), self.folder(artifact) / MANIFEST_FILE):
             with mapped_errors("read", path):
                 try:
@@ -99,7 +97,7 @@ class Store:
                     continue
             if hashlib.sha256(data).hexdigest() != artifact:
                 raise ContractError("digest-mismatch", f"The manifest of {artifact[:12]} was altered on disk.")
-            return data
+            return parse_manifest(data)
         raise ContractError("missing-blob", f"The manifest of {artifact[:12]} is not on this device.")
 
     def verify(self, artifact: str) -> Manifest:
@@ -172,7 +170,7 @@ class Store:
         Returns:
             How many files and folders went.
         """
-        keep = set(keep)
+        keep = set(keep) | self.spared
         blobs = set(keep)
         for artifact in keep:
             try:
@@ -186,7 +184,7 @@ class Store:
                 self.disk.remove(path)
                 gone += 1
         for path in (*self._names(self.blobs), *self._names(self.partials)):
-            if path.name not in blobs:
+            if path.name not in blobs and path.name not in self.spared:
                 self.disk.remove(path)
                 gone += 1
         return gone

@@ -7,7 +7,6 @@ who asks, and in time here.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from edgelift_agent.link.bounded import Watch, make_session, read_pieces
 from edgelift_agent.link.causes import failed_connection
+from edgelift_agent.system.inside import open_inside
 from edgelift_contract.errors import TransportError
 
 #: Before the name of a file in a bundle or a folder, where a URL has its server.
@@ -25,7 +25,6 @@ LOCAL = "local:/"
 
 _NOT_FOUND = 404
 _PIECE_BYTES = 64 * 1024
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: A file is given up that takes longer as a whole, seconds: metadata has some kilobytes.
 _WHOLE_S = 60.0
 
@@ -55,33 +54,13 @@ class FolderFetcher(FetcherInterface):
         return _pieces(self._open(name), name)
 
     def _open(self, name: str) -> int:
-        """A descriptor; each part of the name is opened from the one before, and none may be a link."""
-        parts = name.split("/")
-        if not all(parts) or {".", ".."} & set(parts) or "\0" in name:
-            raise DownloadHTTPError(f"{name!r} names no file of the folder", _NOT_FOUND)
+        """A descriptor."""
         try:
-            found = _walk(self._folder, parts)
+            return open_inside(self._folder, name)
         except FileNotFoundError as error:
             raise DownloadHTTPError(f"{name} is not in the folder", _NOT_FOUND) from error
         except OSError as error:
             raise DownloadError(f"{name} of the folder can't be opened: {error.strerror}") from error
-        if not stat.S_ISREG(os.fstat(found).st_mode):
-            os.close(found)
-            raise DownloadError(f"{name} is not a file")
-        return found
-
-
-def _walk(folder: Path, parts: list[str]) -> int:
-    at = os.open(folder, _FOLDER)
-    try:
-        for part in parts[:-1]:
-            inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
-            os.close(at)
-            at = inner
-        # Not waiting: a pipe of this name would have no other end.
-        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
-    finally:
-        os.close(at)
 
 
 def _pieces(descriptor: int, name: str) -> Iterator[bytes]:

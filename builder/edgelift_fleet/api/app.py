@@ -16,6 +16,7 @@ from edgelift_fleet.api.device_side import DeviceSide
 from edgelift_fleet.api.document import add_document, methods_of
 from edgelift_fleet.api.errors import add_error_handlers
 from edgelift_fleet.api.etags import Tagged
+from edgelift_fleet.api.export_routes import export_routes
 from edgelift_fleet.api.head import Headed
 from edgelift_fleet.api.keeping_routes import keeping_routes
 from edgelift_fleet.api.limits import Bearer
@@ -58,7 +59,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     routers = [
         device_list_routes(fleet), operator_routes(fleet), release_routes(fleet), blob_routes(fleet), code_routes(),
         bundle_routes(fleet), rollout_routes(fleet), telemetry_routes(fleet), keeping_routes(fleet), name_routes(fleet),
-        trust_routes(fleet),
+        trust_routes(fleet), export_routes(fleet),
     ]  # fmt: skip
     for router in routers:
         app.include_router(router)

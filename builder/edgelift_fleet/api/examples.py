@@ -62,6 +62,7 @@ EXAMPLES: Mapping[str, Any] = {
     "AssignRequest": {"release": "digits@2", "policy": {"probation_s": 300, "probation_min_requests": 20}},
     "AssignManyRequest": {"release": "digits@2", "to": "tag:lab"},
     "DeviceSearch": {"to": "ids:pi-1,pi-2", "class": "arm64-*", "failing": False},
+    "ExportRequest": {"days": 14},
     "TagsRequest": {"set": {"site": "barn"}, "remove": []},
     "SampleRequest": {"for_s": 600},
     "RolloutRequest": {

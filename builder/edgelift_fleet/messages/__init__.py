@@ -71,6 +71,7 @@ from edgelift_fleet.messages.telemetry import (
     SwapView,
     VersionLatency,
 )
+from edgelift_fleet.messages.trust import CarriedFile, Exported, ExportRequest
 
 __all__ = [
     "LAST_START",
@@ -84,6 +85,7 @@ __all__ = [
     "BundleRequest",
     "BundleState",
     "BundleView",
+    "CarriedFile",
     "CodeMeaning",
     "Desired",
     "DeviceCounts",
@@ -91,6 +93,8 @@ __all__ = [
     "DeviceGauges",
     "DeviceSearch",
     "DeviceSummary",
+    "ExportRequest",
+    "Exported",
     "FaultView",
     "GaugeStep",
     "GaugeValue",

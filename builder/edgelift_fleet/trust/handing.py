@@ -6,22 +6,23 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata
 
 from edgelift_contract.assignment import Assignment, parse_assignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import parse_manifest
-from edgelift_contract.signed import DIRECTOR, IMAGE, Signed, Told, genuine, pack_signed
+from edgelift_contract.signed import ASSIGNMENT, DIRECTOR, IMAGE, Signed, Told, genuine, pack_signed
 from edgelift_fleet.blobs import Blobs
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.tables import ArtifactRow
 from edgelift_fleet.trust.counting import Counting
 from edgelift_fleet.trust.director import Director
 from edgelift_fleet.trust.image import Image, Listed
-from edgelift_fleet.trust.online import freshen, is_stale
+from edgelift_fleet.trust.online import freshen, is_stale, lasting
 from edgelift_fleet.trust.store import Stored, newest, roots, version_of
 
 #: What was handed last stays at hand for so many devices: a device that lost an answer asks again.
@@ -37,6 +38,23 @@ class _Repository:
     stored: dict[str, Stored]
     roots: dict[str, str]
     leading: dict[frozenset[str], dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What is carried to a device.
+
+    Attributes:
+        signed: as `pack_signed` made it.
+        revision: of the assignment.
+        expires_at: when the first of what must hold ends, seconds since 1970.
+        artifacts: that it names.
+    """
+
+    signed: bytes
+    revision: int
+    expires_at: float
+    artifacts: tuple[Listed, ...]
 
 
 class Handing:
@@ -80,19 +98,46 @@ class Handing:
     def sign(self, device: str, assignment: bytes, nonce: str, *, days: float = 7) -> bytes:
         """The same, signed anew in any case, for `days`."""
         wanted = parse_assignment(assignment, device=device)
-        artifacts = self._artifacts(wanted)
-        image = self._repository()
-        version = self._counting.next()
-        told = Told(device_id=device, issued_at=version // 1000, nonce=nonce)
-        signed = self._director.sign(told, assignment, artifacts, version=version, days=days)
-        files = {f"{DIRECTOR}/{name}": data.decode() for name, data in signed.items()}
-        files |= image.roots | self._image_files(image, artifacts)
+        files = self._files(
+            device, assignment, self._artifacts(wanted), self._repository(), nonce=nonce, days=days
+        )
         return pack_signed(Signed(schema=Signed.SCHEMA, device=device, files=files))
+
+    def carry(self, device: str, assignment: bytes, *, days: float) -> Carried:
+        """What is carried to a device that can't ask: no nonce is in it, and all of it holds for `days`, or as long as what
+        was signed offline does.
+
+        Raises as `hand`.
+        """
+        now = self._now()
+        with self._db.write(SITE) as session:
+            long = lasting(session, self._signer, days=days, now=now)
+        self.changed()
+        image = self._repository()
+        # What is handed from now on is newer than this: what was signed before must not be given again.
+        with self._lock:
+            self._handed.pop(device, None)
+        wanted = parse_assignment(assignment, device=device)
+        artifacts = self._artifacts(wanted)
+        carried = replace(image, stored=image.stored | long, leading={})
+        files = self._files(device, assignment, artifacts, carried, nonce="", days=days)
+        packed = pack_signed(Signed(schema=Signed.SCHEMA, device=device, files=files))
+        return Carried(packed, wanted.revision, _earliest_end(files), tuple(artifacts))
 
     def changed(self) -> None:
         """Something was published: what is known of the image repository is old."""
         with self._lock:
             self._looked_at = 0.0
+
+    def _files(
+        self, device: str, assignment: bytes, artifacts: list[Listed], image: _Repository, *, nonce: str, days: float
+    ) -> dict[str, str]:  # fmt: skip
+        """File name → text: what the director says now, and what of the image repository leads to the artifacts."""
+        version = self._counting.next()
+        told = Told(device_id=device, issued_at=version // 1000, nonce=nonce)
+        signed = self._director.sign(told, assignment, artifacts, version=version, days=days)
+        files = {f"{DIRECTOR}/{name}": data.decode() for name, data in signed.items()}
+        return files | image.roots | self._image_files(image, artifacts)
 
     def _artifacts(self, wanted: Assignment) -> list[Listed]:
         ids = {slot.artifact for slot in wanted.slots.values()}
@@ -104,7 +149,7 @@ class Handing:
     def _read(self, artifacts: Collection[str]) -> dict[str, Listed]:
         with self._db.read() as session:
             query = sa.select(ArtifactRow.id, ArtifactRow.manifest_bytes).where(ArtifactRow.id.in_(artifacts))
-            sizes: dict[str, int] = dict(session.execute(query).tuples().all())
+            sizes: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
         found: dict[str, Listed] = {}
         for artifact in artifacts:
             if artifact not in sizes:
@@ -165,3 +210,19 @@ def _leading(stored: dict[str, Stored], artifacts: list[Listed]) -> dict[str, st
     names |= {models.bin_of(one) for one in artifacts if f"model.{one.said.model}" in models.roles}
     files = {f"{stored[name].version}.{name}.json": name for name in names} | {"timestamp.json": "timestamp"}
     return {f"{IMAGE}/{file}": stored[name].body.decode() for file, name in files.items()}
+
+
+def _earliest_end(files: dict[str, str]) -> float:
+    """When the first of these files expires, but for roots that have followers; seconds since 1970."""
+    latest = {
+        name: max(
+            (one for one in files if one.startswith(f"{name}/") and one.endswith(".root.json")),
+            key=lambda one: int(one.rpartition("/")[2].partition(".")[0]),
+        )
+        for name in (DIRECTOR, IMAGE)
+    }
+    counted = [
+        text for name, text in files.items()
+        if not name.endswith(ASSIGNMENT) and (not name.endswith(".root.json") or name in latest.values())
+    ]  # fmt: skip
+    return min(float(Metadata.from_bytes(text.encode()).signed.expires.timestamp()) for text in counted)

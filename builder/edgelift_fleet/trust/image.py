@@ -217,15 +217,19 @@ class Image:
         return {name: self.roles[name].to_bytes(_COMPACT) for name in (self.changed if names is None else names)}
 
 
-def snapshot(versions: Mapping[str, int], version: int, now: float, signer: CryptoSigner) -> bytes:
+def snapshot(
+    versions: Mapping[str, int], version: int, now: float, signer: CryptoSigner, *, days: float = DAYS["snapshot"]
+) -> bytes:
     """A snapshot of these roles, signed by the online key; at least `targets` is among them."""
     meta = {f"{name}.json": MetaFile(number) for name, number in versions.items()}
-    return _signed(Snapshot(version, expires=expires(now, DAYS["snapshot"]), meta=meta), signer)
+    return _signed(Snapshot(version, expires=expires(now, days), meta=meta), signer)
 
 
-def timestamp(of_snapshot: int, version: int, now: float, signer: CryptoSigner) -> bytes:
+def timestamp(
+    of_snapshot: int, version: int, now: float, signer: CryptoSigner, *, days: float = DAYS["timestamp"]
+) -> bytes:
     """A timestamp that names a snapshot's version, signed by the online key."""
-    made = Timestamp(version, expires=expires(now, DAYS["timestamp"]), snapshot_meta=MetaFile(of_snapshot))
+    made = Timestamp(version, expires=expires(now, days), snapshot_meta=MetaFile(of_snapshot))
     return _signed(made, signer)
 
 

@@ -63,15 +63,33 @@ def freshen(session: Session, signer: CryptoSigner, *, now: float | None = None)
     """Sign a snapshot of the image repository as it stands, and a timestamp. Inside a write transaction."""
     now = time.time() if now is None else now
     stored = newest(session, IMAGE)
+    put(session, IMAGE, _fresh(stored, _next(stored), now, signer, DAYS["timestamp"]))
+
+
+def lasting(session: Session, signer: CryptoSigner, *, days: float, now: float) -> dict[str, Stored]:
+    """Snapshot and timestamp for what is carried, which hold for `days`. Inside a write transaction.
+
+    What stands from then on is signed anew after them: a device that was brought them takes it as the newer one, and no
+    device that asks is given anything that holds so long.
+    """
+    stored = newest(session, IMAGE)
+    number = _next(stored)
+    put(session, IMAGE, _fresh(stored, number + 1, now, signer, DAYS["timestamp"]))
+    return _fresh(stored, number, now, signer, days)
+
+
+def _next(stored: dict[str, Stored]) -> int:
+    return max((stored[role].version for role in ("snapshot", "timestamp") if role in stored), default=0) + 1
+
+
+def _fresh(
+    stored: dict[str, Stored], number: int, now: float, signer: CryptoSigner, days: float
+) -> dict[str, Stored]:
     versions = {role: one.version for role, one in stored.items() if role not in ("root", "snapshot", "timestamp")}
-    number = max((stored[role].version for role in ("snapshot", "timestamp") if role in stored), default=0) + 1
-    put(
-        session, IMAGE,
-        {
-            "snapshot": Stored(number, snapshot(versions, number, now, signer)),
-            "timestamp": Stored(number, timestamp(number, number, now, signer)),
-        },
-    )  # fmt: skip
+    return {
+        "snapshot": Stored(number, snapshot(versions, number, now, signer, days=days)),
+        "timestamp": Stored(number, timestamp(number, number, now, signer, days=days)),
+    }
 
 
 def is_stale(stored: dict[str, Stored], now: float) -> bool:

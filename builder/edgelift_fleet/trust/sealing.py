@@ -63,7 +63,7 @@ class Sealing:
     def _nonces(self, devices: Iterable[str]) -> dict[str, str]:
         with self._db.read() as session:
             query = sa.select(DeviceRow.id, DeviceRow.nonce).where(among(session, DeviceRow.id, list(devices)))
-            return dict(session.execute(query).tuples().all())
+            return {row[0]: row[1] for row in session.execute(query)}
 
 
 def _says(device: str, retained: bytes, body: bytes, nonce: str) -> bool:

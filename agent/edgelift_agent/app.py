@@ -26,7 +26,7 @@ from edgelift_agent.parts.serving import Serving
 from edgelift_agent.parts.state_folder import StateFolder
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.parts.trust import Trust
-from edgelift_agent.ports import Runtime
+from edgelift_agent.ports import Opened, Runtime
 from edgelift_agent.system import systemd
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.board import Board
@@ -134,6 +134,7 @@ class Agent:
                 limits.memory_available_bytes or self.machine.health.available_memory_bytes()
             ),
             reserve_bytes=limits.disk_reserve_bytes,
+            must_be_signed=self.trust.must_be_signed,
         )
         exchange = Exchange(store, self._loader, serving.slots, serving.reaper, serving.recorder, self.clock)
         return Updater(
@@ -240,7 +241,7 @@ class Agent:
         self._start_timers()
         self.degraded.on_change = lambda: self.worker.post(self.host.uplink.want_report)
         self.host.link.start(
-            lambda data: self.worker.post(lambda: self._assigned(data)),
+            lambda opened: self.worker.post(lambda: self._assigned(opened)),
             lambda: self.worker.post(self.host.uplink.connected),
         )
         self._tell_revision()
@@ -332,14 +333,15 @@ class Agent:
             "port": self.serving.server.port,
             "admin_port": self._admin_tcp.getsockname()[1] if self._admin_tcp is not None else 0,
             "retired_generations": self.serving.reaper.pending,
+            "trust": self.trust.shown(),
         }
 
-    def _assigned(self, data: bytes) -> None:
-        self.updater.accept(data)
+    def _assigned(self, opened: Opened) -> None:
+        self.updater.accept(opened.assignment, opened.signed)
         self._tell_revision()
 
-    def _imported(self, data: bytes) -> None:
-        self.worker.call(lambda: self._assigned(data), ANSWER_WITHIN_S)
+    def _imported(self, opened: Opened) -> None:
+        self.worker.call(lambda: self._assigned(opened), ANSWER_WITHIN_S)
         self.worker.call(self.updater.hurry, ANSWER_WITHIN_S)
 
     def _tell_revision(self) -> None:

@@ -137,11 +137,32 @@ def _status(parsed: argparse.Namespace) -> None:
     _print(f"{report['device']}  {facts['hardware_class']}  host by {status['transport']}  runtimes: {runtimes}")
     for fault in report.get("degraded", []):
         _print(f"degraded: {fault['message']} ({fault['part']}: {fault['code']})")
+    _print(f"trust: {_trust(status.get('trust', {}))}")
     rows = [("SLOT", "STATE", "SERVES", "GEN", "SINCE", "LAST UPDATE")]
     rows += [_row(name, slot) for name, slot in report.get("slots", {}).items()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         _print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _trust(trust: dict[str, Any]) -> str:
+    if not trust:
+        return "nobody; what is assigned is taken unsigned"
+    roots = [
+        f"{name} root {root['version']:.0f} (until {_day(root['expires'])})"
+        for name, root in trust["roots"].items()
+    ]
+    heard = f"last fresh answer {_minute(trust['heard_at'])}" if trust["heard_at"] else "no fresh answer yet"
+    floor = f", no earlier than {_minute(trust['floor'])}" if trust["floor"] else ""
+    return f"{', '.join(roots)}; {heard}{floor}"
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(seconds)) if seconds else "?"
+
+
+def _minute(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _import(parsed: argparse.Namespace) -> None:
@@ -183,7 +204,7 @@ def _row(name: str, slot: dict[str, Any]) -> tuple[str, str, str, str, str, str]
     )
     if update.get("code"):
         last += f" ({update['code']})"
-    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(slot["since"])) if slot.get("since") else "-"
+    since = _minute(slot["since"]) if slot.get("since") else "-"
     serves = f"{slot.get('model')}@{slot.get('version')}" if slot.get("artifact") else "-"
     return name, slot.get("state", "empty"), serves, str(slot.get("generation", 0)), since, last
 

@@ -26,6 +26,10 @@ from edgelift_contract.hardware import this_machine
 #: Differences of the clocks above this make logs and records misleading, seconds.
 CLOCK_LIMIT_S = 60.0
 HOT_C, TOO_HOT_C = 75.0, 80.0
+#: A root that ends sooner is to be renewed, seconds.
+ROOT_SOON_S = 30 * 86400.0
+#: What of `Degraded` is about whom to trust.
+_TRUST_PARTS = frozenset({"trust", "roots", "freshness", "assignment", "assignment over MQTT"})
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def examine(config: Config, board: Board | None = None) -> list[Finding]:
         lambda: check_devices(agent),
         lambda: check_host(config, agent),
         lambda: check_clock(config),
+        lambda: check_trust(agent),
         lambda: check_broker(config, agent),
         lambda: check_server(config, agent),
         lambda: check_temperature(readings),
@@ -217,6 +222,30 @@ def check_clock(config: Config) -> Finding:
             "Updates go on; records carry this clock. Set up time synchronisation.",
         )  # fmt: skip
     return Finding("clock", "ok", f"within {abs(off_s):.0f} s of the host's")
+
+
+def check_trust(agent: RunningAgent) -> Finding:
+    """Who signs what this device runs, until when do they, and when was the last fresh answer?"""
+    if not agent.status:
+        return Finding("trust", "warn", "Not known while the agent can't be asked.", "See agent above.")
+    faults = [one for one in agent.status["report"].get("degraded", []) if one["part"] in _TRUST_PARTS]
+    if faults:
+        return Finding("trust", "fail", faults[0]["message"], "Nothing new is taken; what serves goes on.")
+    trust = agent.status.get("trust")
+    if not trust:
+        advice = "Have the site sign: its devices learn whom to trust within a day."
+        return Finding("trust", "warn", "Nothing is signed: this device takes what the host says.", advice)
+    ends = {name: root["expires"] - time.time() for name, root in trust["roots"].items()}
+    name, left_s = min(ends.items(), key=lambda one: one[1])
+    versions = ", ".join(f"{name} root {root['version']:.0f}" for name, root in trust["roots"].items())
+    heard = time.strftime("%Y-%m-%d %H:%M", time.localtime(trust["heard_at"])) if trust["heard_at"] else "none yet"
+    text = f"{versions}; last fresh answer: {heard}"
+    if left_s < ROOT_SOON_S:
+        return Finding(
+            "trust", "warn", f"The {name} root ends in {left_s / 86400:.0f} days by this clock. {text}",
+            "Renew it on the host, or nothing new can be installed then.",
+        )  # fmt: skip
+    return Finding("trust", "ok", text)
 
 
 def check_broker(config: Config, agent: RunningAgent) -> Finding:

@@ -8,10 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from edgelift_contract.manifest import Manifest
 from edgelift_contract.replies import ReportReply
+from edgelift_contract.signed import Vouched
+
+
+class Opened(NamedTuple):
+    """An assignment that may be carried out, and what was signed of its artifacts, by id; nothing where nobody signs."""
+
+    assignment: bytes
+    signed: Mapping[str, Vouched]
 
 
 class BlobSource(Protocol):

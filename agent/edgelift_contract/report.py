@@ -144,6 +144,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         address: where the device speaks from, by its own account: `10.0.0.7`; the host can't see it through a broker.
         degraded: what is broken around the agent; empty when nothing is.
         nonce: what the device asks to have signed into its next assignment; empty where nothing is signed.
+        asks_fresh: it asks to have its assignment signed anew, with that nonce, though nothing may have changed.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -163,6 +164,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     address: Word = ""
     degraded: Annotated[list[Degradation], Meta(max_length=32)] = []
     nonce: Nonce = ""
+    asks_fresh: bool = False
 
 
 #: Lengths to which messages are cut, one after the other, until a report is small enough.

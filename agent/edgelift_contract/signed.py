@@ -20,7 +20,7 @@ from edgelift_contract import codec
 from edgelift_contract.bounds import Schema
 from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import HardwareClass
-from edgelift_contract.ids import Count, DeviceId, Name, Nonce, Sha256, Version
+from edgelift_contract.ids import Bytes, Count, DeviceId, Name, Nonce, Sha256, Version
 from edgelift_contract.manifest import Manifest, RuntimeName
 
 IMAGE, DIRECTOR = "image", "director"
@@ -51,6 +51,18 @@ class Genuine(msgspec.Struct, frozen=True, kw_only=True):
     model: Name
     version: Version
     release_counter: Count
+
+
+class Vouched(msgspec.Struct, frozen=True, kw_only=True):
+    """What was signed of one artifact, beside its digest.
+
+    Attributes:
+        manifest_bytes: the length of its manifest.
+        said: what it is.
+    """
+
+    manifest_bytes: Bytes
+    said: Genuine
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +100,31 @@ def genuine(manifest: Manifest) -> Genuine:
         hardware_class=manifest.hardware_class, runtime=manifest.runtime, model=manifest.model,
         version=manifest.version, release_counter=manifest.release_counter,
     )  # fmt: skip
+
+
+def same_as_signed(manifest: Manifest, size_bytes: int, signed: Vouched) -> None:
+    """A manifest's length and its own words must be those that were signed of it.
+
+    Args:
+        manifest: matched to its digest already.
+        size_bytes: of it.
+        signed: of this digest.
+
+    Raises:
+        ContractError: `not-agreed`.
+    """
+    name = f"{manifest.model}@{manifest.version}"
+    if size_bytes != signed.manifest_bytes:
+        raise ContractError(
+            "not-agreed", f"The manifest of {name} has {size_bytes} bytes; signed are {signed.manifest_bytes}."
+        )
+    said = genuine(manifest)
+    if said != signed.said:
+        raise ContractError(
+            "not-agreed",
+            f"The manifest says {codec.canonical_json(said).decode()}, signed is"
+            f" {codec.canonical_json(signed.said).decode()}.",
+        )
 
 
 def target_path(artifact: Sha256, said: Genuine) -> str:

@@ -216,7 +216,7 @@ class _Report:
         _same(message.device, self.report.device, "report")
         self.device, self._intake, self._message = message.device, intake, message
         self._taken, self._raised, self._stays = False, None, False  # type: bool, int | None, bool
-        self._asks_anew = self._behind = False
+        self._asks_anew = self._asks_fresh = self._behind = False
 
     def write(self, session: Session, known: Known, /) -> None:
         row = get_device(session, self.device)
@@ -224,6 +224,7 @@ class _Report:
         self._stays = False
         if self._taken:
             self._asks_anew = bool(self.report.nonce) and self.report.nonce != row.nonce
+            self._asks_fresh = bool(self.report.nonce) and self.report.asks_fresh
             store_report(session, known, row, self.report)
             if self.device in known.assigned:
                 self._behind = self.report.revision_seen < known.assigned[self.device]
@@ -249,7 +250,7 @@ class _Report:
                 " its assignment is now revision %d", self.device, report.revision_seen, self._raised,
             )  # fmt: skip
             intake.on_raised(self.device)
-        elif self._asks_anew and self._behind:
+        elif self._asks_fresh or (self._asks_anew and self._behind):
             intake.on_raised(self.device)  # what is retained for it answers another question
         if self._stays:
             intake.staying.note(self.device)

@@ -18,7 +18,7 @@ from edgelift_agent.artifact.store import DAMAGED, Store
 from edgelift_agent.ports import BlobSource
 from edgelift_agent.system.disk import mapped_errors
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
-from edgelift_contract.manifest import Manifest
+from edgelift_contract.manifest import MAX_MANIFEST_BYTES, Manifest
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,11 @@ class Fetcher:
         Raises:
             TransportError: try again. ContractError: refuse. DeviceError: this device can't. Superseded.
         """
+        if size_bytes > MAX_MANIFEST_BYTES:  # nobody's word, and no signature, has this device fetch more
+            raise ContractError(
+                "too-large",
+                f"The manifest of {artifact[:12]} is to have {size_bytes} bytes; at most {MAX_MANIFEST_BYTES} are allowed.",
+            )
         if self._store.blob(artifact).exists():
             try:
                 return self._store.manifest(artifact)

@@ -89,6 +89,10 @@ class Store:
             ContractError: `missing-blob`, `digest-mismatch` or what `parse_manifest` raises.
             DeviceError: the disk's.
         """
+        return parse_manifest(self.manifest_bytes(artifact))
+
+    def manifest_bytes(self, artifact: str) -> bytes:
+        """A manifest as it came. Raises as `manifest`, but for its form."""
         for path in (self.blob(artifact), self.folder(artifact) / MANIFEST_FILE):
             with mapped_errors("read", path):
                 try:
@@ -97,7 +101,7 @@ class Store:
                     continue
             if hashlib.sha256(data).hexdigest() != artifact:
                 raise ContractError("digest-mismatch", f"The manifest of {artifact[:12]} was altered on disk.")
-            return parse_manifest(data)
+            return data
         raise ContractError("missing-blob", f"The manifest of {artifact[:12]} is not on this device.")
 
     def verify(self, artifact: str) -> Manifest:

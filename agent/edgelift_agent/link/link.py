@@ -18,8 +18,9 @@ from typing import Protocol
 import msgspec
 
 from edgelift_agent.link.http import HttpTransport
-from edgelift_agent.link.mqtt import MqttTransport
+from edgelift_agent.link.mqtt import MAX_PACKET_BYTES, MqttTransport
 from edgelift_agent.link.telling import Telling
+from edgelift_agent.ports import Opened
 from edgelift_agent.system.backoff import after, delays
 from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import parse_assignment
@@ -51,8 +52,26 @@ class Trusting(Protocol):
     def told(self, nonce: str) -> None:
         """The host has heard of this nonce."""
 
-    def open(self, data: bytes) -> bytes:
+    def open(self, data: bytes) -> Opened:
         """The assignment in what came; raises EdgeliftError for one that is not to be taken."""
+
+    def wants_roots(self) -> bool:
+        """Is it to be asked once more whom to trust?"""
+
+    def worth(self, data: bytes, held: str, limit_bytes: int) -> str:
+        """Is what a broker retains to be opened (`open`), left alone (`known`), or asked for over HTTP (`ask`)?"""
+
+    def asks_anew(self) -> bool:
+        """Is a fresh signature to be asked for, though nothing may have changed?"""
+
+    def ask_by_report(self) -> None:
+        """Ask for it by a report, as HTTP could not be asked."""
+
+    def rang_in_vain(self, error: EdgeliftError) -> None:
+        """HTTP could not be asked for what a broker's doorbell stands for."""
+
+    def answered(self) -> None:
+        """HTTP could be asked."""
 
 
 class Link:
@@ -71,7 +90,7 @@ class Link:
         telling: Telling,
         bundle_heard: Callable[[], str] = lambda: "",
         on_skew: Callable[[str], None] = lambda _: None,
-        trust: Trusting | None = None,
+        trust: Trusting,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -86,7 +105,7 @@ class Link:
             telling: when the host may be told which assignment is held.
             on_skew: told why the host and this agent don't work together; empty when they do.
             bundle_heard: the last bundle that the host said it wants; empty for none.
-            trust: judges what the host gives; None to take it as it comes.
+            trust: judges what the host gives.
         """
         self._http, self._enrolment, self._make_mqtt, self._device = http, enrolment, make_mqtt, device
         self._poll_interval_s, self._retry_delays = poll_interval_s, retry_delays
@@ -97,7 +116,7 @@ class Link:
         self._access: BrokerAccess | None = None
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="doorbell", daemon=True)
-        self._on_assignment: Callable[[bytes], None] = lambda _: None
+        self._on_assignment: Callable[[Opened], None] = lambda _: None
         self._on_connected: Callable[[], None] = lambda: None
         self._poll_wait_s = MIN_POLL_S
         self._judged = threading.Condition()
@@ -106,10 +125,11 @@ class Link:
         self._echoed = False
         self._expected = 0
         self._trouble: EdgeliftError | None = None
+        self._rung = False
         self.enrolled = threading.Event()
 
     def start(
-        self, on_assignment: Callable[[bytes], None], on_connected: Callable[[], None] = lambda: None
+        self, on_assignment: Callable[[Opened], None], on_connected: Callable[[], None] = lambda: None
     ) -> None:
         """Begin; both callbacks come from other threads. `on_connected` asks for a fresh report."""
         self._on_assignment, self._on_connected = on_assignment, on_connected
@@ -191,7 +211,7 @@ class Link:
 
     def _ask(self, *, at_once: bool) -> None:
         """One round: enrol if need be, wait for what MQTT does if it is there, ask over HTTP."""
-        if not self.enrolled.is_set():
+        if self._trust.wants_roots() or not self.enrolled.is_set():
             self._enrol()
         mqtt, wait_s = self._mqtt, self._poll_wait_s
         if mqtt is not None and mqtt.connected.is_set():
@@ -199,32 +219,48 @@ class Link:
             if not at_once and self._wake.wait(self._poll_interval_s * spread):
                 self._wake.clear()
                 self._judge_heard()
-                if mqtt.connected.is_set():
+                if mqtt.connected.is_set() and not self._rung:
                     return
             wait_s = 0.0
         if self._stopping.is_set():
             return
+        self._poll(wait_s)
+
+    def _poll(self, wait_s: float) -> None:
+        """Ask over HTTP."""
+        rung, self._rung = self._rung, False
+        anew = self._trust.asks_anew()
         began = time.monotonic()
         known = (self._revision, self._held)
-        tells = self._telling.may_tell and not self._echoed
+        tells = self._telling.may_tell and not self._echoed and not anew
         held = self._held if tells else ""
-        nonce = self._trust.nonce if self._trust else ""
-        data = self._http.poll(self._revision, wait_s, held=held, bundle=self._bundle_heard(), nonce=nonce)
-        if self._trust is not None:
-            self._trust.told(nonce)
+        nonce, revision = self._trust.nonce, None if anew else self._revision
+        try:
+            data = self._http.poll(revision, wait_s, held=held, bundle=self._bundle_heard(), nonce=nonce)
+        except EdgeliftError as error:
+            self._not_asked(error, rung=rung, anew=anew)
+            raise
+        self._trust.told(nonce)
+        self._trust.answered()
         if data is not None:
             self._take(data)
             # A host that sends what is held, though told so, means another by it: only a new number can be news then.
             self._echoed = tells and (self._revision, self._held) == known
-        elif time.monotonic() - began < min(MIN_POLL_S, wait_s):
+        elif time.monotonic() - began < (MIN_POLL_S if rung else min(MIN_POLL_S, wait_s)):
             self._stopping.wait(MIN_POLL_S)
+
+    def _not_asked(self, error: EdgeliftError, *, rung: bool, anew: bool) -> None:
+        if rung:
+            self._trust.rang_in_vain(error)
+        if anew and self._mqtt is not None and self._mqtt.connected.is_set():
+            self._trust.ask_by_report()
+            self._on_connected()
 
     def _enrol(self) -> None:
         reply = self._http.enrol(self._enrolment())
         check_versions(self._device, __version__, reply.host_version)
         self._on_skew("")
-        if self._trust is not None:
-            self._trust.learn(reply.roots)
+        self._trust.learn(reply.roots)
         if self._mqtt is None or reply.broker != self._access:
             old, self._mqtt = self._mqtt, None
             if old is not None:
@@ -257,8 +293,7 @@ class Link:
         self._await_judged()
 
     def _on_assignment_of(self, data: bytes) -> None:
-        if self._trust is not None:
-            data = self._trust.open(data)
+        data, signed = self._trust.open(data)
         revision = parse_assignment(data, device=self._device).revision
         data = codec.canonical_json(msgspec.json.decode(data))  # a proxy may write JSON its own way
         with self._judged:
@@ -272,7 +307,7 @@ class Link:
                 " restored from a backup?); it is told so, and asked again.",
             )
         self._expected = revision
-        self._on_assignment(data)
+        self._on_assignment(Opened(data, signed))
 
     def _await_judged(self) -> None:
         def noted() -> bool:
@@ -284,8 +319,14 @@ class Link:
 
     def _heard(self, data: bytes) -> None:
         """MQTT brought something; on paho's thread, so that only what can be read is handed on at once."""
+        worth = self._trust.worth(data, self._held, MAX_PACKET_BYTES)
+        if worth == "known":
+            return
         try:
-            self._on_assignment_of(data)
+            if worth == "ask":
+                self._rung = True
+            else:
+                self._on_assignment_of(data)
         except EdgeliftError as error:
             self._trouble = error
         self._wake.set()

@@ -64,7 +64,7 @@ class HostLink:
         trust: Trust,
     ) -> None:
         """Bind; nothing is sent before `link.start`."""
-        self._config, self._voice, self._reports = config, voice, 0
+        self._config, self._voice, self._trust, self._reports = config, voice, trust, 0
         host = config.host
         self.http = HttpTransport(
             host.url, token, config.device, timeout_s=host.timeout_s, on_refused=token.refused,
@@ -128,6 +128,8 @@ class HostLink:
         report = self._voice.report(self._reports)
         if not self.telling.may_tell:
             report = msgspec.structs.replace(report, assignment="")
+        if self._trust.takes_report():
+            report = msgspec.structs.replace(report, asks_fresh=True)
         return dump_report(report)
 
     def tell_held(self) -> None:

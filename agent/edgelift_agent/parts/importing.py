@@ -20,9 +20,11 @@ from edgelift_agent.config import Config
 from edgelift_agent.parts.state_folder import StateFolder
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.parts.trust import Trust
+from edgelift_agent.ports import Opened
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
+from edgelift_agent.update.records import dump_signed, signed_of
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, parse_assignment
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
@@ -39,7 +41,7 @@ class Importing:
 
     def __init__(
         self, device: str, trust: Trust, state: StateFolder, reserve_bytes: int,
-        accept: Callable[[bytes], None], tell: Tell,
+        accept: Callable[[Opened], None], tell: Tell,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -48,7 +50,7 @@ class Importing:
             trust: judges what was signed.
             state: the agent's folder.
             reserve_bytes: left alone on its disk.
-            accept: takes the assignment's bytes, once all that it needs is in the store.
+            accept: takes the assignment, once all that it needs is in the store.
             tell: of how it ended.
         """
         self._device, self._trust, self._state, self._reserve_bytes = device, trust, state, reserve_bytes
@@ -82,12 +84,12 @@ class Importing:
     def _take(self, folder: Path) -> dict[str, Any]:
         carried = CarriedFolder(folder)
         opened = self._trust.carried(carried.signed(self._device))
-        assignment = parse_assignment(opened, device=self._device)
-        data = codec.canonical_json(msgspec.json.decode(opened))
+        assignment = parse_assignment(opened.assignment, device=self._device)
+        data = codec.canonical_json(msgspec.json.decode(opened.assignment))
         held = self._is_held(assignment, data)
         with Carrying(carried, self._state.store, reserve_bytes=self._reserve_bytes) as bringing:
             self._bring(bringing, assignment)
-            self._accept(data)
+            self._accept(Opened(data, opened.signed))
         message = (
             f"Revision {assignment.revision} is held already; what it needs is here."
             if held
@@ -135,10 +137,15 @@ def import_offline(config: Config, folder: Path) -> dict[str, Any]:
         def committed() -> tuple[dict[str, int], dict[str, str]]:
             return dict(journal.meta.floors), {slot: row.artifact for slot, row in journal.slots.items()}
 
-        def accept(data: bytes) -> None:
+        def accept(opened: Opened) -> None:
+            wanted = parse_assignment(opened.assignment, device=config.device)
+            signed = {**signed_of(journal.meta), **opened.signed}
+            kept = {
+                slot.artifact: signed[slot.artifact] for slot in wanted.slots.values() if slot.artifact in signed
+            }
             with journal.transaction():
-                journal.meta.assignment = data
-                journal.meta.revision_seen = parse_assignment(data, device=config.device).revision
+                journal.meta.assignment, journal.meta.signed = opened.assignment, dump_signed(kept)
+                journal.meta.revision_seen = wanted.revision
                 journal.save_meta()
 
         def tell(kind: str, message: str, code: str) -> None:

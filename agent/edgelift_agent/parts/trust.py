@@ -7,24 +7,31 @@ them.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgelift_agent.ports import Opened
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
-from edgelift_agent.trust.trusted import TrustedFile, first
+from edgelift_agent.trust.freshness import DAY_S, Freshness
+from edgelift_agent.trust.glance import Worth, worth
+from edgelift_agent.trust.shown import shown
+from edgelift_agent.trust.trusted import Trusted, TrustedFile, first
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 from edgelift_contract.report import DeviceFacts
-from edgelift_contract.signed import Genuine, is_signed
+from edgelift_contract.signed import is_signed
 
 if TYPE_CHECKING:
     from edgelift_agent.trust.verifier import Verifier
 
 log = logging.getLogger(__name__)
 
-PART = "trust"
+#: Names in `Degraded`: the file; what came; the answer that doesn't; what a broker retains; whom to trust from now on.
+PART, ASSIGNMENT_PART, FRESH_PART, BROKER_PART = "trust", "assignment", "freshness", "assignment over MQTT"
+ROOTS_PART = "roots"
 FILE = "trust.json"
 
 
@@ -40,7 +47,9 @@ class Trust:
         self._device, self._facts, self._committed = device, facts, committed
         self._file: TrustedFile | None = None
         self._verifier: Verifier | None = None
-        self.signed: Mapping[str, Genuine] = {}
+        self._freshness = Freshness(clock, 0.0)
+        self._by_report = False
+        self._roots_due = 0.0
         self._open()
 
     def _open(self) -> bool:
@@ -49,26 +58,60 @@ class Trust:
         except DeviceError as error:
             self._degraded.begin(PART, error.code, str(error))
             return False
+        if self._file.content is not None:
+            self._freshness = Freshness(self._clock, self._file.content.heard_at)
         return True
+
+    @property
+    def _content(self) -> Trusted | None:
+        return self._file.content if self._file is not None else None
 
     @property
     def nonce(self) -> str:
         """What the control plane is to sign into its next answer; empty while nobody is trusted yet."""
-        content = self._file.content if self._file is not None else None
-        return content.nonce if content is not None else ""
+        return self._content.nonce if self._content is not None else ""
+
+    def must_be_signed(self) -> bool:
+        """Is nothing taken that isn't signed? (Also where whom to trust can't be read.) Who needs it asks for it."""
+        if self._file is not None and self._file.content is None:
+            return False
+        self._freshness.want()
+        return True
+
+    def wants_roots(self) -> bool:
+        """Is it time to ask whether the control plane signs by now? Once a day, for as long as nobody is trusted."""
+        now = self._clock.monotonic()
+        due, untrusting = self._roots_due, self._file is not None and self._file.content is None
+        if not untrusting or now < due:
+            return False
+        self._roots_due = now + DAY_S * random.uniform(0.8, 1.0)  # noqa: S311 - spreading load, not guarding a secret
+        return due > 0  # the first time is the enrolment
 
     def learn(self, roots: Mapping[str, str]) -> None:
         """Trust these roots from now on, where nobody is trusted yet; later ones must follow from them.
 
-        Raises:
-            ContractError: `metadata-wrong`: one of the two is missing. DeviceError: the disk's.
+        Roots that are none are said, and nothing is learnt. A disk that doesn't take them is said: they count in memory,
+        and are written as soon as it does.
         """
         if self._file is None or self._file.content is not None or not roots:
             return
-        self._file.write(first(roots))
+        from edgelift_agent.trust.verifier import check_roots  # late: some 9 MB
+
+        try:
+            begun = first(roots)
+            check_roots(begun)
+        except EdgeliftError as error:
+            self._degraded.begin(ROOTS_PART, error.code, f"The control plane's roots can't be trusted: {error}")
+            return
+        self._degraded.end(ROOTS_PART)
+        try:
+            self._file.hold(begun)
+        except DeviceError as error:
+            self._degraded.begin(PART, error.code, str(error))
+        self._freshness = Freshness(self._clock, 0.0)
         log.warning("from now on only what is signed is taken: the control plane's roots are trusted")
 
-    def open(self, data: bytes, *, asked: bool = True) -> bytes:
+    def open(self, data: bytes, *, asked: bool = True) -> Opened:
         """The assignment in what came, once it holds; see `Verifier.open`.
 
         Raises:
@@ -76,14 +119,14 @@ class Trust:
             TransportError, DeviceError: as there; `state-damaged` when what is trusted can't be read.
         """
         try:
-            assignment = self._opened(data, asked=asked)
+            opened = self._opened(data, asked=asked)
         except EdgeliftError as error:
-            self._degraded.begin("assignment", error.code, f"An assignment was refused: {error}")
+            self._degraded.begin(ASSIGNMENT_PART, error.code, f"An assignment was refused: {error}")
             raise
-        self._degraded.end("assignment")
-        return assignment
+        self._degraded.end(ASSIGNMENT_PART)
+        return opened
 
-    def carried(self, data: bytes) -> bytes:
+    def carried(self, data: bytes) -> Opened:
         """The same of what a person brought here, which answers no question. A refusal is told to that person, and is no
         trouble of the device.
 
@@ -91,17 +134,17 @@ class Trust:
         """
         if not is_signed(data):
             raise ContractError("not-signed", "What is in the folder is not signed.")
-        assignment = self._opened(data, asked=False)
-        self._degraded.end("assignment")
-        return assignment
+        opened = self._opened(data, asked=False)
+        self._degraded.end(ASSIGNMENT_PART)
+        return opened
 
-    def _opened(self, data: bytes, *, asked: bool) -> bytes:
+    def _opened(self, data: bytes, *, asked: bool) -> Opened:
         if self._file is None:
             raise DeviceError("state-damaged", f"{self._path} can't be read: nothing can be trusted.")
         if self._file.content is None:
             if is_signed(data):
                 raise ContractError("not-signed", "This device trusts nobody yet.", hint="Enrol it again.")
-            return data
+            return Opened(data, {})
         if not is_signed(data):
             raise ContractError(
                 "not-signed", "The assignment is not signed; this device takes none that isn't.",
@@ -112,23 +155,74 @@ class Trust:
 
             self._verifier = Verifier(self._file, self._clock, self._device, self._facts, self._committed)
         opened = self._verifier.open(data, asked=asked)
-        self.signed = opened.signed
-        return opened.assignment
+        if opened.fresh:
+            self._freshness.heard()
+            self._degraded.end(FRESH_PART)
+        return Opened(opened.assignment, opened.signed)
+
+    def worth(self, data: bytes, held: str, limit_bytes: int) -> Worth:
+        """What to do about what a broker retains; see `glance`."""
+        if self._content is None:
+            return "open"
+        nonce = self._content.nonce
+        return worth(data, device=self._device, held=held, nonce=nonce, limit_bytes=limit_bytes)
 
     def told(self, nonce: str) -> None:
         """The control plane has heard of this nonce."""
         if self._verifier is not None:
             self._verifier.told_nonce(nonce)
 
+    def asks_anew(self) -> bool:
+        """Is a fresh signature to be asked for, though nothing may have changed? Who asks this asks it."""
+        if self._content is None or not self._freshness.is_due():
+            return False
+        self._freshness.asked()
+        return True
+
+    def ask_by_report(self) -> None:
+        """HTTP could not be asked: the next report says that a fresh signature is wanted."""
+        self._by_report = True
+
+    def takes_report(self) -> bool:
+        """Does the report that is made now ask for a fresh signature? Once."""
+        asks, self._by_report = self._by_report, False
+        return asks and self._content is not None
+
+    def rang_in_vain(self, error: EdgeliftError) -> None:
+        """A broker retains what is unsigned or too large for it, and HTTP could not be asked for what it stands for."""
+        self._degraded.begin(
+            BROKER_PART, error.code,
+            f"What the broker retains for this device is not signed, or too large, and HTTP can't be asked: {error}",
+        )  # fmt: skip
+
+    def answered(self) -> None:
+        """HTTP could be asked."""
+        self._degraded.end(BROKER_PART)
+
+    def shown(self) -> dict[str, Any]:
+        """For people; see `trust.shown`."""
+        return shown(self._content)
+
     def look_again(self) -> None:
-        """Mend what can be: a file that could not be read, or was taken away."""
+        """Mend what can be: a file that could not be read or written, or was taken away. Tell of answers that don't come."""
         if self._file is None:
             if self._open():
                 self._degraded.end(PART)
             return
+        self._look_at_freshness()
         try:
             self._file.mend()
         except DeviceError as error:
             self._degraded.begin(PART, error.code, str(error))
         else:
             self._degraded.end(PART)
+
+    def _look_at_freshness(self) -> None:
+        stale_s = self._freshness.stale_s()
+        if stale_s is None:
+            return
+        self._degraded.begin(
+            FRESH_PART, "not-fresh",
+            f"No fresh signature came for {stale_s / DAY_S:.0f} days though it was asked for: the control plane can't sign,"
+            " or somebody on the way holds back what it says. What serves goes on.",
+        )  # fmt: skip

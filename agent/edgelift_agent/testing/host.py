@@ -19,6 +19,7 @@ import msgspec
 from edgelift_agent.testing.artifact import toy_artifact
 from edgelift_agent.testing.host_bundles import ToyBundles
 from edgelift_agent.testing.host_faults import Faults
+from edgelift_agent.testing.host_signing import ToySigning, media_of
 from edgelift_agent.testing.runtime import ToyModelFile
 from edgelift_contract import __version__, codec, routes
 from edgelift_contract.assignment import Assignment, SlotAssignment, dump_assignment
@@ -57,6 +58,7 @@ class ToyHost:
         self.faults = Faults()
         self.broker = broker
         self.poll_wait_s = 5.0
+        self.signing = ToySigning()
         self.version = __version__
         self.poll_body: Callable[[Assignment], bytes] = dump_assignment
         self.changed = threading.Condition()
@@ -241,6 +243,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             broker=self.toy.broker,
             poll_wait_s=self.toy.poll_wait_s,
             host_version=self.toy.version,
+            roots=self.toy.signing.roots,
         )
         self._answer(reply)
 
@@ -307,6 +310,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         known = self.headers.get("If-None-Match", "")
         heard = self.headers.get(BUNDLE_HEADER, "")
         deadline = time.monotonic() + min(wait_s, 10.0)
+        self.toy.signing.hear(device, self.headers)
         with self.toy.changed:
             while True:
                 assignment = self.toy.assignments.get(device)
@@ -322,7 +326,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if assignment is None or not fresh:
             self._reply(304, b"", **asked)
         else:
-            self._reply(200, self.toy.poll_body(assignment), ETag=f'"{assignment.revision}"', **asked)
+            body = self.toy.poll_body(assignment)
+            self._reply(200, body, media=media_of(body), ETag=f'"{assignment.revision}"', **asked)
 
     def _blob(self, sha256: str) -> None:
         faults = self.toy.faults
@@ -374,13 +379,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _refuse(self, status: int, code: str, message: str) -> None:
         self._reply(status, codec.canonical_json(ErrorReply(message, code)))
 
-    def _reply(self, status: int, body: bytes, **headers: str) -> None:
+    def _reply(self, status: int, body: bytes, *, media: str = "application/json", **headers: str) -> None:
         self.send_response(status)
         self.send_header(MARK, MARK_VALUE)
         for name, value in headers.items():
             self.send_header(name, value)
         if status != 304:
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", media)
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if status != 304:

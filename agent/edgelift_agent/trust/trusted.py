@@ -10,7 +10,7 @@ import logging
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -40,6 +40,7 @@ class Trusted(msgspec.Struct, frozen=True, kw_only=True):
         nonce_before: the last one that was answered; it counts until the new one has been told.
         floor: the latest time that was signed for this device, seconds since 1970: it can't be earlier than that.
         floor_root: the version of the director's root by which it was signed.
+        heard_at: what this device's own clock showed when the last fresh answer came; 0 for never.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -50,32 +51,66 @@ class Trusted(msgspec.Struct, frozen=True, kw_only=True):
     nonce_before: Nonce = ""
     floor: Moment = 0.0
     floor_root: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    heard_at: Moment = 0.0
 
 
 class TrustedFile:
-    """The file, and what was read from it once; from then on what this process knows counts."""
+    """The file and a second one beside it, and what was read of them once; from then on what this process knows counts.
+
+    Attributes:
+        content: what is trusted; None while nobody is.
+    """
 
     def __init__(self, path: Path, disk: Disk) -> None:
-        """Read it.
+        """Read it, or the second one where it is gone or can't be read.
 
         Raises:
             DeviceError: `state-damaged` or the disk's: nothing may be trusted in its place, for that would let anybody in.
         """
-        self._path, self._disk = path, disk
-        self.content: Trusted | None = self._read()
+        self._path, self._second, self._disk = path, path.with_name(f"second-{path.name}"), disk
+        self._stands: dict[Path, tuple[int, ...]] = {}
+        self.content: Trusted | None = self._read_either()
 
-    def _read(self) -> Trusted | None:
-        with mapped_errors("read", self._path):
+    def _read_either(self) -> Trusted | None:
+        try:
+            found, fault = self._read(self._path), None
+        except DeviceError as error:
+            found, fault = None, error
+        if found is None:
+            found = self._read(self._second) if fault is None else self._read_after(fault)
+            if found is not None:
+                log.error("%s can't be read or is gone; %s says whom to trust", self._path, self._second.name)
+            return found
+        with suppress(DeviceError):
+            if self._read(self._second) != found:
+                self._stands.pop(self._second, None)  # a power cut came between the two
+        return found
+
+    def _read_after(self, fault: DeviceError) -> Trusted | None:
+        try:
+            found = self._read(self._second)
+        except DeviceError:
+            raise fault from None
+        if found is None:
+            raise fault
+        return found
+
+    def _read(self, path: Path) -> Trusted | None:
+        with mapped_errors("read", path):
             try:
-                data = self._path.read_bytes()
+                data = path.read_bytes()
             except FileNotFoundError:
                 return None
         try:
-            return msgspec.json.decode(data, type=Trusted)
+            found = msgspec.json.decode(data, type=Trusted)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DeviceError(
-                "state-damaged", f"{self._path} can't be read: {error}.", hint="Enrol this device again."
-            ) from error
+                "state-damaged", f"{path} can't be read: {error}.",
+                hint=f"Take {self._path.name} and {self._second.name} away and start the agent again: it then trusts"
+                " whom it is enrolled with.",
+            ) from error  # fmt: skip
+        self._stands[path] = _which(path)
+        return found
 
     def write(self, kept: Trusted) -> None:
         """Put this in place of what was kept.
@@ -83,14 +118,52 @@ class TrustedFile:
         Raises:
             DeviceError: the disk's; what was kept before counts on.
         """
-        self._disk.write_file(self._path, codec.canonical_json(kept))
+        self._put(self._path, kept)
         self.content = kept
+        try:
+            self._put(self._second, kept)
+        except DeviceError as error:
+            log.error("%s", error)  # the first one stands; `mend` tries again, and tells
+
+    def hold(self, first: Trusted) -> None:
+        """Trust this from now on, and write it where the disk allows it.
+
+        Raises:
+            DeviceError: the disk's; it is trusted nevertheless, and written by `mend`.
+        """
+        self.content = first
+        self.write(first)
 
     def mend(self) -> None:
-        """Write it once more where somebody took the file away. Raises DeviceError: the disk's."""
-        if self.content is not None and not self._path.exists():
-            log.error("%s was removed under this agent; it is written again", self._path)
-            self.write(self.content)
+        """Write once more what somebody took away, emptied or replaced, or what a disk did not take.
+
+        Raises:
+            DeviceError: the disk's.
+        """
+        if self.content is None:
+            return
+        for path in (self._path, self._second):
+            if self._stands.get(path) != _which(path):
+                log.error("%s is not what this agent wrote; it is written again", path)
+                self._put(path, self.content)
+
+    def _put(self, path: Path, kept: Trusted) -> None:
+        self._stands.pop(path, None)
+        with mapped_errors("look at", path):
+            is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder:
+            self._disk.rename(path, path.with_name(f"{path.name}.damaged"))
+        self._disk.write_file(path, codec.canonical_json(kept))
+        self._stands[path] = _which(path)
+
+
+def _which(path: Path) -> tuple[int, ...]:
+    """What tells a file from what may come in its place, or be made of it; nothing where there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
 
 
 def first(roots: Mapping[str, str]) -> Trusted:

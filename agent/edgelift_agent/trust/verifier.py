@@ -24,22 +24,24 @@ from edgelift_contract import codec
 from edgelift_contract.assignment import parse_assignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.report import DeviceFacts
-from edgelift_contract.signed import ASSIGNMENT, DIRECTOR, IMAGE, Genuine, Told, unpack_signed
+from edgelift_contract.signed import ASSIGNMENT, DIRECTOR, IMAGE, Told, Vouched, unpack_signed
 
 _TIMESTAMP = f"{DIRECTOR}/timestamp.json"
 
 
 @dataclass(frozen=True)
-class Opened:
+class Verified:
     """An assignment that may be carried out.
 
     Attributes:
         assignment: its bytes, as the director signed their digest.
-        signed: slot → what both repositories say of its artifact.
+        signed: artifact → what both repositories say of it.
+        fresh: it answers what this device asked last.
     """
 
     assignment: bytes
-    signed: Mapping[str, Genuine]
+    signed: Mapping[str, Vouched]
+    fresh: bool = False
 
 
 class _Signed(msgspec.Struct):
@@ -52,6 +54,17 @@ class _Role(msgspec.Struct):
 
 class _OneRole(msgspec.Struct):
     signed: _Role
+
+
+def check_roots(kept: Trusted) -> None:
+    """Are the roots of both repositories roots at all, signed by as many as they themselves ask for?
+
+    Raises:
+        ContractError: `metadata-wrong`, `not-signed`. DeviceError: there is no room to look at them.
+    """
+    with unfolded(kept) as folder:
+        for name in (DIRECTOR, IMAGE):
+            Repository(name, folder / name, BundleFetcher({}), f"{LOCAL}{name}", root=None, now=0.0)
 
 
 class Verifier:
@@ -90,7 +103,7 @@ class Verifier:
             if self._trusted.nonce_before and nonce == self._trusted.nonce:
                 self._file.content = msgspec.structs.replace(self._trusted, nonce_before="")
 
-    def open(self, data: bytes, *, asked: bool = True) -> Opened:
+    def open(self, data: bytes, *, asked: bool = True) -> Verified:
         """Verify what came; what is trusted from now on is written when all of it held, and else left as it was.
 
         Args:
@@ -108,11 +121,11 @@ class Verifier:
             told = self._told(files)
             now = self._time(kept, files, told, asked=asked)
             with unfolded(kept) as folder:
-                opened, version = self._verified(folder, files, now)
+                assignment, signed, version = self._verified(folder, files, now)
                 if asked and version == kept.floor_root and told.issued_at < kept.floor:
                     raise ContractError("metadata-older", "The director signed this earlier than what is trusted.")
-                self._keep(kept, folder, told, version, asked=asked)
-        return opened
+                fresh = self._keep(kept, folder, told, version, asked=asked)
+        return Verified(assignment, signed, fresh)
 
     def _told(self, files: Mapping[str, bytes]) -> Told:
         """What the director's timestamp says, before its signature was looked at; and that all its roles are ours.
@@ -142,7 +155,10 @@ class Verifier:
             )
         return max(self._clock.now(), kept.floor)
 
-    def _verified(self, folder: Path, files: Mapping[str, bytes], now: float) -> tuple[Opened, int]:
+    def _verified(
+        self, folder: Path, files: Mapping[str, bytes], now: float
+    ) -> tuple[bytes, Mapping[str, Vouched], int]:
+        """The assignment, what was signed of its artifacts, and the version of the director's root."""
         director = self._repository(DIRECTOR, folder, files, now)
         director.refresh()
         said = director.targets()
@@ -157,7 +173,7 @@ class Verifier:
             parse_assignment(assignment, device=self._device), targets, image.target, facts=self._facts(),
             floors=floors, installed=installed,
         )  # fmt: skip
-        return Opened(assignment, signed), director.root_version
+        return assignment, signed, director.root_version
 
     def _repository(self, name: str, folder: Path, files: Mapping[str, bytes], now: float) -> Repository:
         return Repository(name, folder / name, BundleFetcher(files), f"{LOCAL}{name}", root=None, now=now)
@@ -172,19 +188,24 @@ class Verifier:
             raise ContractError("digest-mismatch", "The assignment is not the one that the director signed.")
         return data
 
-    def _keep(self, kept: Trusted, folder: Path, told: Told, version: int, *, asked: bool) -> None:
+    def _keep(self, kept: Trusted, folder: Path, told: Told, version: int, *, asked: bool) -> bool:
+        """Write what is trusted now, where it is anything new; was it an answer?"""
         files = folded(folder)
         if files == kept.files:
-            return
+            return False
         # Who stole the director's key may have signed a time to come; with its new root that is over.
         before = kept.floor if version == kept.floor_root else 0.0
+        answered = told.nonce == kept.nonce
+        fresh = answered or (bool(told.nonce) and told.nonce == kept.nonce_before)
         # After what was carried here the nonce is another too: what a broker retains, or the control plane has at hand,
         # was signed before that, and has to be signed anew.
-        answered = told.nonce == kept.nonce or not asked
+        spent = answered or not asked
         self._file.write(
             Trusted(
                 files=files, floor=max(before, told.issued_at), floor_root=version,
-                nonce=new_nonce() if answered else kept.nonce,
-                nonce_before=kept.nonce if answered else kept.nonce_before,
+                nonce=new_nonce() if spent else kept.nonce,
+                nonce_before=kept.nonce if spent else kept.nonce_before,
+                heard_at=self._clock.now() if fresh else kept.heard_at,
             )
         )  # fmt: skip
+        return fresh

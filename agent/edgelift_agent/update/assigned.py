@@ -6,7 +6,7 @@ What an assignment means for a slot is a pure rule in `plan`; here it is carried
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
@@ -15,6 +15,7 @@ from edgelift_agent.update.exchange import Exchange, InFlight
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import Event, State, follow
 from edgelift_agent.update.plan import (
+    Action,
     Adopt,
     Again,
     Amend,
@@ -28,10 +29,11 @@ from edgelift_agent.update.plan import (
     plan_slot,
 )
 from edgelift_agent.update.progress import Progress, name_of
-from edgelift_agent.update.records import SlotRow, UpdateRow
+from edgelift_agent.update.records import SlotRow, UpdateRow, dump_signed, signed_of
 from edgelift_agent.update.steps import Steps
 from edgelift_contract.assignment import Assignment, SlotAssignment, parse_assignment
 from edgelift_contract.errors import ContractError
+from edgelift_contract.signed import Vouched
 from edgelift_contract.telemetry import SwapRecord
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ class Assigned:
         self._device, self._journal, self._steps, self._clock = device, journal, steps, clock
         self._exchange, self._progress, self._degraded = exchange, progress, degraded
         self._assignment: Assignment | None = None
-        self._waiting = b""
+        self._waiting: tuple[bytes, Mapping[str, Vouched]] | None = None
         #: The last `reconcile` did not come to its end, because the journal could not be written.
         self.unfinished = False
         self._again_delays = again_delays
@@ -74,8 +76,9 @@ class Assigned:
     @property
     def seen(self) -> tuple[int, bytes] | None:
         """Revision and bytes of the newest assignment, taken or waiting for the disk; None before the first."""
-        if self._waiting:
-            return parse_assignment(self._waiting, device=self._device).revision, self._waiting
+        if self._waiting is not None:
+            data, _ = self._waiting
+            return parse_assignment(data, device=self._device).revision, data
         meta = self._journal.meta
         return (meta.revision_seen, meta.assignment) if meta.assignment else None
 
@@ -85,11 +88,16 @@ class Assigned:
         Raises:
             DeviceError: it still can't.
         """
-        if self._waiting:
-            self.accept(self._waiting)
+        if self._waiting is not None:
+            self.accept(*self._waiting)
 
-    def accept(self, data: bytes) -> None:
-        """Take an assignment's bytes, if it is newer than what was seen; the same one twice does nothing.
+    def accept(self, data: bytes, signed: Mapping[str, Vouched]) -> None:
+        """Take an assignment's bytes, if it is newer than what was seen; the same one twice does nothing new.
+
+        Args:
+            data: the assignment.
+            signed: artifact → what was signed of it; empty where nobody signs. What was signed of an artifact before
+                holds on for as long as it is wanted.
 
         Raises:
             ContractError: it is malformed or for another device; nothing was changed.
@@ -97,17 +105,31 @@ class Assigned:
         """
         assignment = parse_assignment(data, device=self._device)
         meta = self._journal.meta
+        wanted = {slot.artifact for slot in assignment.slots.values()}
+        known = {artifact: found for artifact, found in signed_of(meta).items() if artifact in wanted}
+        kept = dump_signed(known | {artifact: found for artifact, found in signed.items() if artifact in wanted})
         if assignment.revision <= meta.revision_seen and self._assignment is not None:
-            self._waiting = b""
+            self._waiting = None
+            if data == meta.assignment and kept != meta.signed:
+                self._note_signed(data, signed, kept)
             return
         log.info("assignment revision=%d slots=%s", assignment.revision, ",".join(assignment.slots) or "none")
-        self._waiting = data
+        self._waiting = (data, signed)
         with self._journal.transaction():
-            meta.assignment, meta.revision_seen = data, assignment.revision
+            meta.assignment, meta.revision_seen, meta.signed = data, assignment.revision, kept
             self._journal.save_meta()
-        self._waiting = b""
+        self._waiting = None
         self._assignment = assignment
         self._progress.changed = True
+        self.reconcile()
+
+    def _note_signed(self, data: bytes, signed: Mapping[str, Vouched], kept: bytes) -> None:
+        """The assignment is the one that is held; signed is more of it than before, or something else."""
+        self._waiting = (data, signed)
+        with self._journal.transaction():
+            self._journal.meta.signed = kept
+            self._journal.save_meta()
+        self._waiting = None
         self.reconcile()
 
     def reconcile(self) -> None:
@@ -127,7 +149,7 @@ class Assigned:
 
     def _reconcile_slot(self, slot: str, desired: SlotAssignment | None) -> None:
         row = self._journal.slots.get(slot) or SlotRow()
-        action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._revision)
+        action = self._plan(slot, desired, row)
         if not isinstance(action, Again | Amend) and action != Keep("under way"):
             self._degraded.end(f"update of {slot}")
         if isinstance(action, Supersede):
@@ -176,8 +198,11 @@ class Assigned:
             log.info("slot=%s its update is tried again in %.0f s", slot, wait_s)
 
     def _is_to_try_again(self, slot: str, desired: SlotAssignment, row: SlotRow) -> bool:
-        action = plan_slot(desired, row, self._journal.updates.get(slot), revision=self._revision)
-        return isinstance(action, Again)
+        return isinstance(self._plan(slot, desired, row), Again)
+
+    def _plan(self, slot: str, desired: SlotAssignment | None, row: SlotRow) -> Action:
+        signed = desired is not None and desired.artifact in signed_of(self._journal.meta)
+        return plan_slot(desired, row, self._journal.updates.get(slot), revision=self._revision, signed=signed)
 
     def again_in_s(self) -> float | None:
         """Seconds until `try_again` has something to do; None for never."""

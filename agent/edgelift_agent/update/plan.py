@@ -66,8 +66,9 @@ Action = Keep | Start | Again | Adopt | Supersede | Amend | Wait | Empty
 
 
 def plan_slot(
-    desired: SlotAssignment | None, slot: SlotRow, update: UpdateRow | None, *, revision: int = 0
-) -> Action:
+    desired: SlotAssignment | None, slot: SlotRow, update: UpdateRow | None, *, revision: int = 0,
+    signed: bool = False,
+) -> Action:  # fmt: skip
     """Decide.
 
     Args:
@@ -75,6 +76,7 @@ def plan_slot(
         revision: of that assignment; stands in for when the slot was last asked for where the host doesn't say.
         slot: what is committed.
         update: the update under way or the last one; None before the first.
+        signed: the wanted artifact is signed for this device.
     """
     if update is not None and update.state != State.IDLE:
         return _while_updating(desired, update)
@@ -91,8 +93,10 @@ def plan_slot(
         if asked_since(update, desired, revision):
             return Start()
         # "pinned" ended nothing but a wish: the pin is gone, or this line would not be reached.
-        again = update.code == "pinned" or (
-            update.code in PASSING and update.attempts < desired.policy.max_attempts
+        again = (
+            update.code == "pinned"
+            or (update.code == "not-signed" and signed)  # it was not then
+            or (update.code in PASSING and update.attempts < desired.policy.max_attempts)
         )
         if again:
             return Start()

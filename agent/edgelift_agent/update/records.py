@@ -5,11 +5,22 @@ A field may be added with a default, so that what an older agent wrote still rea
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from typing import Annotated
+
 import msgspec
 
 from edgelift_contract.assignment import Assignment, SlotAssignment
+from edgelift_contract.ids import Sha256
 from edgelift_contract.report import Outcome
+from edgelift_contract.signed import Vouched
 from edgelift_contract.telemetry import SwapRecord
+
+log = logging.getLogger(__name__)
+
+#: Artifact → what was signed of it; an assignment names no more slots.
+_Signed = Annotated[dict[Sha256, Vouched], msgspec.Meta(max_length=64)]
 
 
 class SlotRow(msgspec.Struct, omit_defaults=True):
@@ -83,9 +94,11 @@ class Meta(msgspec.Struct, omit_defaults=True):
         clean: was the last stop a clean one.
         floors: model → highest release counter ever committed.
         outbox: name of this file's sequence of telemetry items, made once; numbers are unique within it.
+        signed: what was signed of the artifacts that `assignment` names, see `signed_of`; empty where nobody signs.
     """
 
     assignment: bytes = b""
+    signed: bytes = b""
     revision_seen: int = 0
     revision_applied: int = 0
     starts: int = 0
@@ -125,3 +138,23 @@ def _not_begun(records: Records) -> set[str]:
         return set()  # as good as none
     begun = {slot: update.desired.artifact for slot, update in records.updates.items()}
     return {one.artifact for slot, one in wanted.items() if begun.get(slot) != one.artifact}
+
+
+def signed_of(meta: Meta) -> dict[str, Vouched]:
+    """Artifact → what was signed of it, of those that the assignment names.
+
+    A record of its own within `Meta`: what an agent of another release wrote there and this one can't read (a hardware
+    class that it doesn't know) takes nothing else along, and is asked for again.
+    """
+    if not meta.signed:
+        return {}
+    try:
+        return msgspec.json.decode(meta.signed, type=_Signed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        log.error("what was signed of the kept assignment can't be read: %s", error)
+        return {}
+
+
+def dump_signed(signed: Mapping[str, Vouched]) -> bytes:
+    """As `signed_of` reads it."""
+    return msgspec.json.encode(dict(sorted(signed.items()))) if signed else b""

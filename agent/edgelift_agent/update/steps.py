@@ -25,6 +25,7 @@ from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import Manifest
 from edgelift_contract.report import DeviceFacts
+from edgelift_contract.signed import Vouched, same_as_signed
 from edgelift_contract.telemetry import SwapRecord
 
 log = logging.getLogger(__name__)
@@ -58,26 +59,36 @@ class Steps:
         facts: Callable[[], DeviceFacts],
         available_memory_bytes: Callable[[], int],
         reserve_bytes: int,
+        must_be_signed: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Bind; `must_be_signed` tells whether this device takes nothing that nobody signed."""
         self._store, self._source, self._preflight = store, source, preflight
         self._facts, self._available_memory_bytes = facts, available_memory_bytes
-        self._reserve_bytes = reserve_bytes
+        self._reserve_bytes, self._must_be_signed = reserve_bytes, must_be_signed
 
-    def fetch(self, update: UpdateRow, in_flight: InFlight) -> StepResult:
-        """FETCHING: bring the manifest, refuse early what can't run here, bring the missing files."""
+    def fetch(self, update: UpdateRow, in_flight: InFlight, signed: Vouched | None) -> StepResult:
+        """FETCHING: bring the manifest, refuse early what isn't signed or can't run here, bring the missing files."""
         desired = update.desired
+        self._check_signed(update, signed)
         fetcher = Fetcher(self._source, self._store, reserve_bytes=self._reserve_bytes)
         started = time.perf_counter()
-        manifest = fetcher.manifest(desired.artifact, desired.manifest_bytes, in_flight.cancelled)
+        size_bytes = signed.manifest_bytes if signed is not None else desired.manifest_bytes
+        manifest = fetcher.manifest(desired.artifact, size_bytes, in_flight.cancelled)
+        self._hold(manifest, desired.artifact, signed)
         rules.admit(manifest, self._facts(), floor=0, allow_older=True)
         fetcher.files(manifest, in_flight.cancelled)
         return StepResult(_learned(update, fetch_ms=_ms(started)), fetcher.fetched_bytes)
 
-    def verify(self, update: UpdateRow, floors: dict[str, int]) -> StepResult:
-        """VERIFYING: hash everything, and judge whether this device may install it."""
+    def verify(self, update: UpdateRow, floors: dict[str, int], signed: Vouched | None) -> StepResult:
+        """VERIFYING: hash everything, and judge whether this device may install it.
+
+        What was signed is the manifest, by digest and length; all files are held against what stands in it.
+        """
         desired = update.desired
+        self._check_signed(update, signed)
         started = time.perf_counter()
         manifest = self._verified(desired.artifact)
+        self._hold(manifest, desired.artifact, signed)
         if (manifest.model, manifest.version) != (desired.model, desired.version):
             raise ContractError(
                 "malformed",
@@ -87,6 +98,19 @@ class Steps:
         floor = floors.get(manifest.model, 0)
         rules.admit(manifest, self._facts(), floor=floor, allow_older=desired.policy.allow_older)
         return StepResult(_learned(update, verify_ms=_ms(started)))
+
+    def _check_signed(self, update: UpdateRow, signed: Vouched | None) -> None:
+        if signed is None and self._must_be_signed():
+            raise ContractError(
+                "not-signed",
+                f"{update.desired.model}@{update.desired.version} was assigned before anybody signed; this device takes"
+                " nothing unsigned that is new.",
+                hint="It is begun again as soon as it comes signed, which this device has asked for.",
+            )
+
+    def _hold(self, manifest: Manifest, artifact: str, signed: Vouched | None) -> None:
+        if signed is not None:
+            same_as_signed(manifest, len(self._store.manifest_bytes(artifact)), signed)
 
     def _verified(self, artifact: str) -> Manifest:
         """What was fetched was right when it came: what is not now, this disk has lost; it is fetched again."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from edgelift_agent.update.steps import Steps
 from edgelift_agent.update.updates import Updates
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.report import DeviceFacts, Report
+from edgelift_contract.signed import Vouched
 
 log = logging.getLogger(__name__)
 
@@ -176,10 +177,13 @@ class Updater:
             log.error("not done code=%s %s", error.code, error)
             self._look_at_journal_later()
 
-    def accept(self, data: bytes) -> None:
-        """Take an assignment's bytes; one that is malformed or for another device is refused and logged."""
+    def accept(self, data: bytes, signed: Mapping[str, Vouched]) -> None:
+        """Take an assignment's bytes, and what was signed of its artifacts; see `Assigned.accept`.
+
+        One that is malformed or for another device is refused and logged.
+        """
         try:
-            self._assigned.accept(data)
+            self._assigned.accept(data, signed)
         except ContractError as error:
             log.error("assignment refused code=%s %s", error.code, error)
         except DeviceError as error:

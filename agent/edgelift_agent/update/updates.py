@@ -23,7 +23,7 @@ from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import BEFORE_SWAP, Event, State
 from edgelift_agent.update.plan import OUTSIDE, is_judged_alike
 from edgelift_agent.update.progress import Progress
-from edgelift_agent.update.records import SlotRow, UpdateRow
+from edgelift_agent.update.records import SlotRow, UpdateRow, signed_of
 from edgelift_agent.update.steps import StepResult, Steps
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import DeviceError, EdgeliftError, TransportError, disk_code
@@ -100,6 +100,7 @@ class Updates:
         """A long step, to be run on the pool."""
         steps, exchange = self._steps, self._exchange
         floors = dict(self._journal.meta.floors)
+        signed = signed_of(self._journal.meta).get(update.desired.artifact)
         alone = exchange.current(slot) is None
         timeout_s = update.desired.policy.drain_timeout_s
 
@@ -108,8 +109,8 @@ class Updates:
             return StepResult()
 
         work: dict[State, Callable[[], StepResult]] = {
-            State.FETCHING: lambda: steps.fetch(update, in_flight),
-            State.VERIFYING: lambda: steps.verify(update, floors),
+            State.FETCHING: lambda: steps.fetch(update, in_flight, signed),
+            State.VERIFYING: lambda: steps.verify(update, floors, signed),
             State.STAGING: lambda: steps.stage(update),
             State.PREFLIGHT: lambda: steps.preflight(update, alone=alone),
             State.SWAPPING: lambda: StepResult(exchange.swap(slot, update, row, in_flight)),

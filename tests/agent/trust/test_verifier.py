@@ -18,7 +18,7 @@ from edgelift_agent.trust.verifier import Verifier
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.report import DeviceFacts
-from edgelift_contract.signed import Genuine, target_path
+from edgelift_contract.signed import Genuine, Vouched, target_path
 
 SAID = Genuine(hardware_class="arm64-neon", runtime="onnxruntime", model="digits", version="2", release_counter=7)
 MANIFEST = b'{"manifest": 1}'
@@ -96,7 +96,7 @@ def board(tmp_path: Path) -> Board:
 def test_an_honest_assignment_comes_out_and_is_remembered(board: Board) -> None:
     nonce = board.verifier.nonce
     opened = board.verifier.open(board.honest())
-    assert opened.signed == {"digits": SAID}
+    assert opened.signed == {digest(MANIFEST): Vouched(manifest_bytes=len(MANIFEST), said=SAID)} and opened.fresh
     assert board.verifier.nonce != nonce
     board.verifier = board.made()
     board.passes()
@@ -106,7 +106,9 @@ def test_the_same_once_more_is_no_news_and_no_fault(board: Board) -> None:
     data = board.honest()
     first_time = board.verifier.open(data)
     kept, board.clock.time = board.path.read_bytes(), board.clock.time + 400 * DAY
-    assert board.verifier.open(data) == first_time and board.path.read_bytes() == kept
+    again = board.verifier.open(data)
+    assert (again.assignment, again.signed, again.fresh) == (first_time.assignment, first_time.signed, False)
+    assert board.path.read_bytes() == kept
 
 
 @pytest.mark.parametrize("clock", [0.0, 2_147_483_647.0, None], ids=["1970", "2038", "right"])
@@ -365,6 +367,8 @@ def test_going_back_on_purpose_is_allowed(board: Board) -> None:
 def test_what_runs_already_need_not_be_listed_any_more(board: Board) -> None:
     board.passes()
     board.installed = {"digits": digest(MANIFEST)}
+    # As long as it is, a disk that damages it may have it again.
+    assert set(board.verifier.open(board.honest()).signed) == {digest(MANIFEST)}
     builder_gone(board)
     board.signer.publish()
     assert board.verifier.open(board.signer.bundle()).signed == {}

@@ -252,7 +252,7 @@ class Link:
     def _not_asked(self, error: EdgeliftError, *, rung: bool, anew: bool) -> None:
         if rung:
             self._trust.rang_in_vain(error)
-        if anew and self._mqtt is not None and self._mqtt.connected.is_set():
+        if anew:
             self._trust.ask_by_report()
             self._on_connected()
 

@@ -128,7 +128,7 @@ class HostLink:
         report = self._voice.report(self._reports)
         if not self.telling.may_tell:
             report = msgspec.structs.replace(report, assignment="")
-        if self._trust.takes_report():
+        if self._trust.asks_by_report:
             report = msgspec.structs.replace(report, asks_fresh=True)
         return dump_report(report)
 

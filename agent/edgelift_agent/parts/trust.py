@@ -156,6 +156,7 @@ class Trust:
             self._verifier = Verifier(self._file, self._clock, self._device, self._facts, self._committed)
         opened = self._verifier.open(data, asked=asked)
         if opened.fresh:
+            self._by_report = False
             self._freshness.heard()
             self._degraded.end(FRESH_PART)
         return Opened(opened.assignment, opened.signed)
@@ -180,13 +181,13 @@ class Trust:
         return True
 
     def ask_by_report(self) -> None:
-        """HTTP could not be asked: the next report says that a fresh signature is wanted."""
+        """HTTP could not be asked: reports say that a fresh signature is wanted."""
         self._by_report = True
 
-    def takes_report(self) -> bool:
-        """Does the report that is made now ask for a fresh signature? Once."""
-        asks, self._by_report = self._by_report, False
-        return asks and self._content is not None
+    @property
+    def asks_by_report(self) -> bool:
+        """Do reports ask for a fresh signature? Until one came."""
+        return self._by_report
 
     def rang_in_vain(self, error: EdgeliftError) -> None:
         """A broker retains what is unsigned or too large for it, and HTTP could not be asked for what it stands for."""

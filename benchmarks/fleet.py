@@ -33,11 +33,11 @@ NAMES = (
 )  # fmt: skip
 
 
-def measure(devices: int, database: str, seconds: float) -> list[dict[str, Any]]:
+def measure(devices: int, database: str, seconds: float, *, signed: bool = True) -> list[dict[str, Any]]:
     """The runs of one size and database: one for each transport; what the transport doesn't touch stands in both."""
     with (
         tempfile.TemporaryDirectory(prefix="edgelift-fleet-") as folder,
-        serving(Path(folder), database) as server,
+        serving(Path(folder), database, signed=signed) as server,
     ):
         pin_server(server.pid)
         transports = ["mqtt", "http"] if has_broker() else ["http"]
@@ -122,6 +122,7 @@ def main() -> None:
     )
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="sqlite")
     parser.add_argument("--seconds", type=float, default=5.0, help="that each rate is measured over")
+    parser.add_argument("--unsigned", action="store_true", help="on a site that signs nothing")
     parser.add_argument("--no-goosebit", action="store_true", help="without the comparison")
     parsed = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way out that ends every server
@@ -131,7 +132,7 @@ def main() -> None:
     runs: list[dict[str, Any]] = []
     for database in databases(parsed.database):
         for devices in sizes:
-            runs += measure(devices, database, parsed.seconds)
+            runs += measure(devices, database, parsed.seconds, signed=not parsed.unsigned)
             write(parsed.json, {"runs": runs})  # what there is, should a later one fail
     figures: dict[str, Any] = {"runs": runs, **top(runs)}
     figures |= {"growth": growth(runs, runs[0]["transport"]), "growth_http": growth(runs, "http")}

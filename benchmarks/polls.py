@@ -6,6 +6,7 @@ The client is a process of its own, on a core of its own. `benchmarks.fleet` mea
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -59,6 +60,7 @@ def poll_request(token: str, device: str, etag: str = "") -> bytes:
     headers = [
         f"GET /v1/devices/{device}/desired HTTP/1.1", "Host: bench", "User-Agent: bench", "Accept: */*",
         f"Authorization: Bearer {token}", f"Edgelift-Epoch: boot-of-{device}",
+        f"Edgelift-Nonce: {hashlib.md5(device.encode(), usedforsecurity=False).hexdigest()}",
     ]  # fmt: skip
     if etag:
         headers.append(f"If-None-Match: {etag}")

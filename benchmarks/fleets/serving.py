@@ -15,6 +15,7 @@ import psutil
 import sqlalchemy as sa
 from tests.fleet.postgres import Postgres, find_postgres
 from tests.fleet.releases import make_release
+from tests.fleet.trust.sites import sign
 
 from benchmarks.polls import on_every_core
 from edgelift_fleet.client import Client
@@ -91,8 +92,11 @@ def databases(wanted: str) -> list[str]:
 
 
 @contextmanager
-def serving(folder: Path, database: str) -> Iterator[Serving]:
-    """A control plane with `digits@1` … `digits@4`, on SQLite or a PostgreSQL of its own; with a broker if there is one."""
+def serving(folder: Path, database: str, *, signed: bool = True) -> Iterator[Serving]:
+    """A control plane with `digits@1` … `digits@4`, on SQLite or a PostgreSQL of its own; with a broker if there is one.
+
+    It signs what its boards are given, unless it is not `signed`.
+    """
     with ExitStack() as stack:
         url = ""
         if database == "postgresql":
@@ -109,6 +113,8 @@ def serving(folder: Path, database: str) -> Iterator[Serving]:
             for version in VERSIONS:
                 make_release(folder / version, version)
                 publish(load_site(site), db, folder / version)
+        if signed:
+            sign(made, [folder / version for version in VERSIONS])
         process = _start(site, folder / "serve.log")
         stack.callback(_stop, process)
         yield Serving(site, process, made.database)

@@ -24,6 +24,7 @@ from edgelift_contract.report import Presence, Report, SlotReport
 from edgelift_contract.telemetry import Batch, DeviceEvent, Item, SwapRecord, Window
 from edgelift_fleet.simulate.noise import draw_latencies
 from edgelift_fleet.simulate.profile import BoardClass, Profile, ReleaseFault
+from edgelift_fleet.simulate.trusting import BoardTrust
 
 #: Telemetry that waits for its confirmation; the oldest is forgotten beyond this, and counted.
 MAX_WAITING = 20_000
@@ -52,6 +53,7 @@ class SimulatedBoard:
         self.chance = self.rng.random(len(profile.faults))  # below a fault's share: it hits this board
         self.slots: dict[Name, BoardSlot] = {}
         self.revision = self.applied = self.generation = 0
+        self.trust = BoardTrust()
         self.held = ""  # SHA-256 of the assignment of `revision`
         self.starts = self.connects = self.sequence = self.seq = 0
         self.epoch = ""
@@ -100,7 +102,7 @@ class SimulatedBoard:
             schema=1, device=self.name, epoch=self.epoch, sequence=self.sequence, at=time.time(),
             agent_version="simulated", revision_seen=self.revision, revision_applied=self.applied,
             slots={name: slot.report for name, slot in self.slots.items()}, facts=self.kind.facts(),
-            tags=self.kind.tags, assignment=self.held,
+            tags=self.kind.tags, assignment=self.held, nonce=self.trust.nonce,
         )  # fmt: skip
 
     def presence(self, *, online: bool) -> bytes:

@@ -17,6 +17,7 @@ from edgelift_contract.bundle import BUNDLE_HEADER
 from edgelift_contract.enrol import BrokerAccess, EnrolReply
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
+from edgelift_contract.signed import NONCE_HEADER
 from edgelift_fleet.simulate.backoff import Backoff
 from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.bundles import BoardBundles
@@ -53,6 +54,7 @@ class Life:
         self._mqtt: MqttLink | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._poll_wait_s = 30.0
+        self._rung = asyncio.Event()
         self._hearing = Backoff(board)
         self._dying: asyncio.Task[None] | None = None
         self._reports = BoardTelling(board, counts, self._send, linked=lambda: self.linked)
@@ -138,6 +140,7 @@ class Life:
         answer = await self._call(self._asking, "POST", routes.ENROL, self.board.enrolment())
         reply = codec.decode_json(answer.body, EnrolReply, what="enrolment reply")
         self._poll_wait_s = reply.poll_wait_s
+        self.board.trust.learn(reply.roots)
         self._counts.enrolled += 1
         return reply.broker
 
@@ -158,12 +161,16 @@ class Life:
                 await self._broke(error, self._hearing)
 
     async def _poll(self, wait_s: float) -> bool:
-        """Ask once; False when the host counts lower than this board has seen: it is told, and asked again after a while."""
+        """Ask once; False when what it says is refused, or the host counts lower than this board has seen, of which it is
+        told: it is asked again after a while.
+        """
         board = self.board
         path = routes.desired_path(board.name) + (f"?wait_s={wait_s:g}" if wait_s else "")
         headers = [f'If-None-Match: "{board.revision}"']
         if board.held:
             headers.append(f"{ASSIGNMENT_HEADER}: {board.held}")
+        if board.trust.nonce:
+            headers.append(f"{NONCE_HEADER}: {board.trust.nonce}")
         if self._bundles.heard:
             headers.append(f"{BUNDLE_HEADER}: {self._bundles.heard}")
         answer = await self._call(self._asking, "GET", path, headers=headers, wait_s=wait_s)
@@ -211,9 +218,9 @@ class Life:
     async def _while_connected(self, link: MqttLink) -> None:
         poll_s = self.board.profile.poll_s
         while not link.lost.is_set():
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(link.lost.wait(), poll_s * (0.5 + float(self.board.rng.random())))
+            if await self._is_lost(link, poll_s * (0.5 + float(self.board.rng.random()))):
                 return
+            self._rung.clear()
             self._hearing.reset()
             try:
                 await self._poll(0)  # a bell that was lost costs one poll
@@ -223,6 +230,16 @@ class Life:
                 link.cut()
                 raise
 
+    async def _is_lost(self, link: MqttLink, wait_s: float) -> bool:
+        """Wait until the connection ends, a bell rings or the time is over; has it ended?"""
+        waits = [asyncio.ensure_future(one.wait()) for one in (link.lost, self._rung)]
+        try:
+            await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+        return link.lost.is_set()
+
     def _now_linked(self) -> None:
         self.linked = True
         self._reports.report()  # the whole state again, so that any loss corrects itself
@@ -230,18 +247,21 @@ class Life:
     def _heard(self, topic: str, data: bytes) -> None:
         if topic == routes.bundle_topic(self.board.name):
             self._bundles.told(data)
-        else:
-            self._take(data)
+        elif not self._take(data):
+            self._rung.set()  # what a broker retains unsigned, or signed for another nonce, is a bell: HTTP has the letter
 
     def _take(self, data: bytes) -> bool:
-        """Hear of an assignment; False when it is older than what this board has seen, as of a host put back to a backup."""
+        """Hear of an assignment; False for one that is refused, or older than what this board has seen (the host was put
+        back to a backup).
+        """
         if not data:
             return True
         try:
+            data = self.board.trust.open(data, self.board.name)
             assignment = parse_assignment(data, device=self.board.name)
         except ContractError as error:
             self._counts.refused[error.code] += 1
-            return True
+            return False
         held = codec.digest(data)
         if held == self.board.held:
             return True

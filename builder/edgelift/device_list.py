@@ -100,7 +100,7 @@ def _look(query: Query, wish: PageWish, *, alone: bool) -> Look:
             counts=found,
             left=left_of(page, wish) if page else 0,
             onward=f"the same with --after {last}, or with --all; fewer by --failing, --class, --tag, --to",
-            notes=[line for device in items for line in faults_in_words(device)],
+            notes=found.warnings + [line for device in items for line in faults_in_words(device)],
             quiet=("last_seen",),
         )
 

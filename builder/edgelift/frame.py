@@ -22,7 +22,7 @@ from edgelift.reach import reach_all
 from edgelift_contract import EdgeliftError, __version__
 
 #: Commands about the folder itself, on the machine where it is; all others speak to the control plane's API.
-LOCAL = {"init", "serve", "simulate", "backup", "restore"}
+LOCAL = {"init", "serve", "simulate", "backup", "restore", "keys begin"}
 
 
 class _Group(TyperGroup):

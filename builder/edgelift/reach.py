@@ -81,13 +81,13 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
     return reached
 
 
-def reach_all(app: typer.Typer, *, local: set[str]) -> None:
-    """Give every command of `app` that takes `--site` the options of `reaching`, but for those named `local`."""
-    for group in app.registered_groups:
-        if group.typer_instance is not None:
-            reach_all(group.typer_instance, local=local)
+def reach_all(app: typer.Typer, *, local: set[str], group: str = "") -> None:
+    """Give every command of `app` that takes `--site` the options of `reaching`, but for those whose words are `local`."""
+    for inner in app.registered_groups:
+        if inner.typer_instance is not None:
+            reach_all(inner.typer_instance, local=local, group=f"{group}{inner.name} ")
     for one in [app.registered_callback, *app.registered_commands]:
-        if one is None or one.callback is None or (isinstance(one.name, str) and one.name in local):
+        if one is None or one.callback is None or (isinstance(one.name, str) and f"{group}{one.name}" in local):
             continue
         if "site" in inspect.signature(one.callback).parameters:
             one.callback = reaching(one.callback)

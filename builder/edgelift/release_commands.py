@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift import release_orders
+from edgelift.changing import Signing, ToSignOption
 from edgelift.common import (
     BlobsOption,
     DatabaseOption,
@@ -20,9 +21,10 @@ from edgelift.common import (
 from edgelift.completion import names
 from edgelift.list_command import Asking, lists, show
 from edgelift.listing import ListView, Look, PageWish, Query, ask, counted, given, is_list, left_of
+from edgelift.listing_releases import export, list_release
 from edgelift.output import ago, progress_bar, say
 from edgelift.sending import Sent, send_release
-from edgelift.signing import KeyOption, keys_folder, list_release, site_folder
+from edgelift.signing import KeyOption, keys_folder, site_folder
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client, ListPage
@@ -51,16 +53,23 @@ def _publish(
     database: DatabaseOption = "",
     blobs: BlobsOption = "",
     key: KeyOption = None,
+    to_sign: ToSignOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a release: check every byte of it, sign it, and send what is not there. Without a server it is put into the
-    site.
+    site. Where more must sign than keys are here: write down what (--to-sign), and run this again once it is brought.
     """
+    from edgelift_fleet.messages.trust import SigningView
+
+    how = Signing(key or [], keys_folder(site_folder(site)), to_sign)
     with open_registry(site, database, blobs) as client, progress_bar(quiet=as_json) as progress:
+        if to_sign is not None:
+            export(client, [release], how, renew=False, progress=progress, as_json=as_json)
+            return
         done = send_release(
-            client, release, progress,
-            lambda artifacts: list_release(client, artifacts, key or [], keys_folder(site_folder(site))),
-        )  # fmt: skip
+            client, release, progress, lambda artifacts: list_release(client, release.name, artifacts, how)
+        )
+        ending = client.get("/v1/trust", SigningView).warnings if done.signed else []
     if as_json:
         print_json(
             {
@@ -71,6 +80,8 @@ def _publish(
         )  # fmt: skip
     else:
         say(_said(done))
+    for line in ending:
+        say(line, to_errors=True)
 
 
 def _said(done: Sent) -> str:

@@ -54,7 +54,7 @@ def send_release(
     from edgelift_fleet.release_folder import check_folder
 
     release, files = check_folder(folder, lambda done, total: progress("checking", done, total))
-    signed = sign([_listed(folder, release, entry) for entry in release.artifacts])
+    signed = sign(_all_listed(folder, release))
     sending = _Sending(client, {file.sha256: file for file in files}, progress)
     while True:
         try:
@@ -63,6 +63,18 @@ def send_release(
             sending.send(error)
         else:
             return Sent(reply, len(sending.sent), sending.size_bytes, sending.mended, signed)
+
+
+def listed_of(folder: Path, progress: Progress) -> list[Listed]:
+    """What of a release's folder is to be listed as genuine. Raises ContractError: what is wrong with the release."""
+    from edgelift_fleet.release_folder import check_folder
+
+    release, _ = check_folder(folder, lambda done, total: progress("checking", done, total))
+    return _all_listed(folder, release)
+
+
+def _all_listed(folder: Path, release: Release) -> list[Listed]:
+    return [_listed(folder, release, entry) for entry in release.artifacts]
 
 
 def _listed(folder: Path, release: Release, entry: ReleaseArtifact) -> Listed:

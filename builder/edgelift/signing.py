@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgelift.output import say
 from edgelift_contract.errors import ContractError, DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from securesystemslib.signer import CryptoSigner
+    from sqlalchemy.orm import Session
 
-    from edgelift_fleet.client import Client
     from edgelift_fleet.site import Site
-    from edgelift_fleet.trust.image import Holders, Image, Listed
+    from edgelift_fleet.trust.image import Listed
     from edgelift_fleet.trust.key_files import KeyFile
 
 KeyOption = Annotated[
@@ -46,9 +45,6 @@ class Preset:
 
 PRESETS = {"one-person": Preset(1, 1), "2-of-3": Preset(3, 2)}
 
-#: How often what was signed may turn out to be on something old.
-_TRIES = 5
-
 
 def keys_folder(site: Path | None) -> Path | None:
     """Where keys are looked for: `$EDGELIFT_KEYS`, else the site's own folder of them."""
@@ -67,8 +63,11 @@ def site_folder(site: Path | None) -> Path | None:
     return folder if (folder / SITE_FILE).exists() else None
 
 
-def begin(site: Site, preset: Preset, said: str) -> list[Path]:
-    """Make a new site's keys under this passphrase, or take those that are there, and have it sign from now on.
+def begin(
+    site: Site, preset: Preset, said: str, listing: Callable[[Session], Iterable[Listed]] = lambda _: ()
+) -> list[Path]:
+    """Make a site's keys under this passphrase, or take those that are there, and have it sign from now on; in the same
+    step what is published is listed, as `listing` reads it.
 
     Returns:
         The keys' files.
@@ -101,7 +100,7 @@ def begin(site: Site, preset: Preset, said: str) -> list[Path]:
     create_online_key(site)
     root, builder = (Holders(tuple(file.key for file in files), preset.threshold) for files in groups)
     with open_database(site) as db, db.write(SITE) as session:
-        begin_trust(session, root, builder, signers, online_signer(site), time.time())
+        begin_trust(session, root, builder, signers, online_signer(site), time.time(), listing(session))
     return paths
 
 
@@ -143,27 +142,6 @@ def new_passphrase(what: str) -> str:
     return check_passphrase(passphrase(what, new=True))
 
 
-def find_keys(named: Sequence[Path], folder: Path | None, holders: Holders) -> list[KeyFile]:
-    """The key files of those who may sign: those that were named, else those in the folder; as many as it takes.
-
-    Raises:
-        ContractError: `not-found` when there is none of theirs; as `read_key_file`.
-        DeviceError: as `read_key_file`.
-    """
-    from edgelift_fleet.trust.key_files import read_key_file
-
-    paths = list(named) or (sorted(folder.glob("*.key")) if folder is not None and folder.is_dir() else [])
-    ids = {key.keyid for key in holders.keys}
-    found = [file for path in paths if (file := read_key_file(path)).key.keyid in ids]
-    if not found:
-        where = ", ".join(map(str, named)) or folder or "no folder"
-        raise ContractError(
-            "not-found", f"No key of those who may sign this is in {where}.",
-            hint=f"Name one: --key FILE, or its folder: ${KEYS}.",
-        )  # fmt: skip
-    return found[: holders.threshold]
-
-
 def unsealed(files: Iterable[KeyFile], said: str = "") -> list[CryptoSigner]:
     """Their signers; a passphrase that was said is tried on each of them before another is asked for."""
     from edgelift_fleet.trust.key_files import unseal
@@ -179,45 +157,3 @@ def unsealed(files: Iterable[KeyFile], said: str = "") -> list[CryptoSigner]:
             said = passphrase(f"the key {file.name}")
             signers.append(unseal(file, said))
     return signers
-
-
-def list_release(client: Client, artifacts: Sequence[Listed], keys: Sequence[Path], folder: Path | None) -> bool:
-    """Have the image repository list a release's artifacts, where the site signs; False where it doesn't.
-
-    Raises:
-        ContractError: `not-found` when no key is here, `not-signed` when more of its holders must sign.
-    """
-    from edgelift_fleet.messages.trust import ImageChanged, ImageRoles
-    from edgelift_fleet.trust.image import Image
-
-    signers: list[CryptoSigner] = []
-    for tries_left in reversed(range(_TRIES)):
-        now = client.get("/v1/trust/image", ImageRoles)
-        if not now.roles:
-            return False
-        image = Image.load({role: text.encode() for role, text in now.roles.items()})
-        image.list_release(artifacts, time.time())
-        if not image.changed:
-            return True
-        signers = signers or unsealed(find_keys(keys, folder, image.builders()))
-        image.sign(signers)
-        _refuse_lacking(image)
-        try:
-            roles = {role: data.decode() for role, data in image.files().items()}
-            client.put("/v1/trust/image", ImageRoles(roles), ImageChanged)
-        except ContractError as error:
-            if error.code != "changed-meanwhile" or not tries_left:
-                raise
-            say("Somebody else published meanwhile; it is signed again.", to_errors=True)
-        else:
-            return True
-    raise AssertionError("unreachable")
-
-
-def _refuse_lacking(image: Image) -> None:
-    if lacking := image.lacking():
-        count = max(lacking.values())
-        raise ContractError(
-            "not-signed", f"{count} more of those who may sign this must: one key is not enough here.",
-            hint="Name their keys too (--key), or have them sign: edgelift keys sign.",
-        )  # fmt: skip

@@ -14,6 +14,7 @@ from edgelift import (
     device_commands,
     export_command,
     keeping_commands,
+    key_commands,
     release_commands,
     rollout_commands,
     rollout_start,
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     device_commands.register(app)
     export_command.register(app)
     keeping_commands.register(app)
+    key_commands.register(app)
     rollout_commands.register(app, rollout_start.start)
     simulate_commands.register(app)
     telemetry_commands.register(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_fleet.assignments import Assignments
@@ -29,6 +30,7 @@ from edgelift_fleet.trust.handing import Handing
 from edgelift_fleet.trust.online import online_signer
 from edgelift_fleet.trust.sealing import Sealing
 from edgelift_fleet.trust.store import first_roots, has_trust
+from edgelift_fleet.trust.watching import Watching
 from edgelift_fleet.wanted_bundles import WantedBundles
 
 
@@ -41,6 +43,7 @@ class Fleet:
         work: set whenever the rollout controller may have something to do.
         staying: devices that keep what they run, on a site that was restored.
         broker_access: device, host name it used → its access to the broker; returns None where there is none.
+        signed: watches over what is signed.
         sealing: signs what a broker retains.
         load: how much the server carries just now.
         broker_state: `connected`, `disconnected` or `none`.
@@ -52,6 +55,7 @@ class Fleet:
         self.work = threading.Event()
         self.lead = Lead(db)
         self._handing: Handing | None = None
+        self.signed = Watching(db, partial(online_signer, site))
         self.sealing = Sealing(db, lambda: self.handing)
         self.changes = Changes()
         self.seen = LastSeen()
@@ -102,5 +106,5 @@ class Fleet:
             with self.db.read() as session:
                 signs = has_trust(session)
             if signs:
-                self._handing = Handing(self.db, self.blobs, online_signer(self.site))
+                self._handing = Handing(self.db, self.blobs, partial(online_signer, self.site))
         return self._handing

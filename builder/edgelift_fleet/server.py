@@ -173,7 +173,7 @@ def _listen(fleet: Fleet) -> None:
 
 
 class _Housekeeper:
-    """Writes down when devices were seen, and forgets answers that are too old to be asked for again."""
+    """Writes down when devices were seen, watches over what is signed, and forgets answers that nobody asks for again."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -182,6 +182,7 @@ class _Housekeeper:
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
 
     def __enter__(self) -> None:
+        self._fleet.signed.look(time.time())
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -193,6 +194,7 @@ class _Housekeeper:
         while not self._stopping.wait(self._fleet.site.config.seen_flush_s):
             self._flush()
             self._forget()
+            self._fleet.signed.look(time.time())
 
     def _forget(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """Every operation that changes something is carried out once for a key, and one that takes none says why."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from edgelift_contract.bundle import BUNDLE_ABILITY
 from edgelift_fleet.api.conditional import NO_KEY, OperatorRoute, keyed, unkeyed
 from edgelift_fleet.db import SITE
 from edgelift_fleet.restored import Restored, note_restored
+from edgelift_fleet.site import load_site
 from edgelift_fleet.tables import BundleRow, ReleaseRow, TelemetrySampleRow
 from tests.fleet.conftest import both_engines
 from tests.fleet.declared_answers import Declared, declared_api
 from tests.fleet.direct import FACTS
+from tests.fleet.trust.sites import KEY, sign, standing
+from tests.fleet.trust.worlds import listed
 
 pytestmark = pytest.mark.fleet
 
@@ -54,6 +58,12 @@ def succeeding(declared: Declared) -> Iterator[tuple[str, dict[str, str], Any]]:
     with boards.db.write(SITE) as session:
         note_restored(session, Restored(backup="b", made_at=1.0, restored_at=2.0, holds=True))
     yield "tell_restored", {}, {}
+    sign(load_site(declared.api.fleet.site.folder), [])
+    yield "prepare_online", {}, None
+    image = standing(declared.api)
+    image.list_release([listed(1)], time.time())
+    image.sign([KEY])
+    yield "bring_image", {}, {"roles": {role: data.decode() for role, data in image.files().items()}}
 
 
 @both_engines

@@ -51,8 +51,13 @@ ELSEWHERE: dict[tuple[str, str], str] = (
     }
     | {
         ("bring_image", code): "it needs a site that signs: trust/test_bringing.py"
-        for code in ("not-signed", "metadata-wrong", "changed-meanwhile")
+        for code in ("not-signed", "metadata-wrong", "changed-meanwhile", "conflict")
     }
+    | {
+        (name, "not-signed"): "it needs a site that signs: trust/test_key_commands.py"
+        for name in ("publish", "unretire_release")
+    }
+    | {("prepare_online", "conflict"): "trust/test_online_key.py"}
 )
 
 
@@ -292,6 +297,7 @@ def of_keeping(refused: Refused) -> None:
     (refused.declared.api.fleet.site.blobs / artifact).unlink()
     refused("collect_blobs", "missing-blob")
     refused("bring_image", "not-found")
+    refused("prepare_online", "not-found")
     refused("show_restored", "not-found")
     refused("tell_restored", "not-found", body={})
 

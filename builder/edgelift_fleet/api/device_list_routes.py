@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgelift_fleet.api.asked import decode_asked
@@ -105,4 +106,4 @@ def _list(fleet: Fleet, wanted: DeviceFilter, wish: Wish) -> Page[DeviceSummary]
 
 def _count(fleet: Fleet, wanted: DeviceFilter) -> DeviceCounts:
     with fleet.db.read() as session:
-        return count_devices(session, fleet.seen, wanted)
+        return replace(count_devices(session, fleet.seen, wanted), warnings=fleet.signed.warnings)

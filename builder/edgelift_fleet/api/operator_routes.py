@@ -70,7 +70,17 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         uptime_s = round(time.time() - fleet.started_at, 1)
         name, broker, leads = fleet.site.config.name, fleet.broker_state(), fleet.lead.leads
         return answer(
-            ServerHealth(name, __version__, uptime_s, number, broker, leads, fleet.load(), len(fleet.damaged()))
+            ServerHealth(
+                name,
+                __version__,
+                uptime_s,
+                number,
+                broker,
+                leads,
+                fleet.load(),
+                len(fleet.damaged()),
+                fleet.signed.warnings,
+            )
         )
 
     @router.get("/v1/devices/{device}", responses=answers(DeviceDetail, *_OF_DEVICE))

@@ -23,9 +23,10 @@ from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, 
 from edgelift_fleet.db import SITE
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.keeping.named import NamedArtifacts, named_artifacts, named_blobs
+from edgelift_fleet.listed import refuse_unsigned
 from edgelift_fleet.messages import PublishReply, ReleaseDetail, ReleaseView, RetireRequest
 from edgelift_fleet.paging import WHOLE
-from edgelift_fleet.registry import get_release_row
+from edgelift_fleet.registry import get_release_row, read_release
 from edgelift_fleet.release_folder import MAX_RELEASE_BYTES, parse_release_file
 from edgelift_fleet.release_list import list_releases, release_views
 from edgelift_fleet.retiring import delete, retire, unretire
@@ -34,7 +35,7 @@ from edgelift_fleet.unnamed import mark
 from edgelift_fleet.uses import release_uses
 
 #: Codes by which a publication is refused, and what is asked of a release that is there.
-_OF_PUBLISH = ("unknown-schema", "conflict", "blobs-wanted", "size-mismatch")
+_OF_PUBLISH = ("unknown-schema", "conflict", "blobs-wanted", "size-mismatch", "not-signed")
 _OF_RELEASE = ("bad-id", "not-found")
 
 
@@ -91,10 +92,10 @@ def release_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/releases/{name}/{version}/unretire", openapi_extra=keyed(match=True),
-        responses=answers(ReleaseView, *_OF_RELEASE, *MATCHED),
+        responses=answers(ReleaseView, *_OF_RELEASE, "not-signed", *MATCHED),
     )  # fmt: skip
     async def unretire_release(name: str, version: str, request: Request) -> Response:
-        """Let a retired release be given out again."""
+        """Let a retired release be given out again. Refused where it is listed no more: publish it again first."""
         return await carry_out(request, b"", lambda on: _unretire(fleet, f"{name}@{version}", on))
 
     @router.delete(
@@ -113,6 +114,8 @@ def release_routes(fleet: Fleet) -> APIRouter:
 def _publish(fleet: Fleet, release: Release, on: Conditions) -> PublishReply:
     """In several steps, each of which may come again: what broke off in between is done by asking once more."""
     answered_before(fleet.db, on)
+    with fleet.db.read() as session:
+        refuse_unsigned(session, release)
     made = fleet.publishing.publish(release)
     keep_answer(fleet.db, on, made)
     return made
@@ -137,7 +140,9 @@ def _retire(fleet: Fleet, name: str, asked: RetireRequest, on: Conditions) -> Re
 
 def _unretire(fleet: Fleet, name: str, on: Conditions) -> ReleaseView:
     with _changing(fleet, name, on) as session:
-        made = _view(fleet, session, unretire(session, name))
+        row = unretire(session, name)
+        refuse_unsigned(session, read_release(row))
+        made = _view(fleet, session, row)
         on.end(session, made)
         return made
 

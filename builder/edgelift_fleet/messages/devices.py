@@ -115,6 +115,7 @@ class DeviceCounts(msgspec.Struct, frozen=True):
         duplicates: ids under which several devices speak.
         by_class: hardware class → devices.
         by_release: release, as `digits@2` → slots that serve it.
+        warnings: what concerns all of them and wants doing: signatures that end soon.
     """
 
     total: int
@@ -123,6 +124,7 @@ class DeviceCounts(msgspec.Struct, frozen=True):
     duplicates: int
     by_class: dict[str, int]
     by_release: dict[str, int]
+    warnings: list[str] = []
 
 
 class MendReply(msgspec.Struct, frozen=True):

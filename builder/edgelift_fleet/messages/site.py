@@ -106,6 +106,7 @@ class Load(msgspec.Struct, frozen=True):
 class ServerHealth(msgspec.Struct, frozen=True):
     """Of the server. `broker`: `connected`, `disconnected` or `none`. `leads`: of several servers of a site, the one
     that drives rollouts. `damaged_blobs`: set aside because they are no longer what they were; see the releases.
+    `warnings`: what of the signed metadata ends soon, and what to do.
     """
 
     site: str
@@ -116,3 +117,4 @@ class ServerHealth(msgspec.Struct, frozen=True):
     leads: bool = True
     load: Load = Load()
     damaged_blobs: int = 0
+    warnings: list[str] = []

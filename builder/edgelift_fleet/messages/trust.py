@@ -15,13 +15,21 @@ _Roles = Annotated[dict[_Role, _Text], Meta(max_length=4096)]
 
 
 class ImageRoles(msgspec.Struct, frozen=True):
-    """Signed metadata of the image repository: role → its text."""
+    """Signed metadata.
+
+    Attributes:
+        roles: of the image repository: role → its text.
+        director: the director's root; empty where it isn't brought.
+        retired: artifacts of retired releases that nothing needs any more: the next who signs lists them no more.
+    """
 
     roles: _Roles
+    director: Annotated[str, Meta(max_length=512_000)] = ""
+    retired: Annotated[list[Sha256], Meta(max_length=100_000)] = []
 
 
 class ImageChanged(msgspec.Struct, frozen=True):
-    """What the image repository took: role → its version."""
+    """What was taken: role → its version; the director's root as `director`."""
 
     versions: dict[str, int]
 
@@ -55,3 +63,39 @@ class Exported(msgspec.Struct, frozen=True):
     expires_at: float
     signed: str
     files: list[CarriedFile]
+
+
+class OnlineKey(msgspec.Struct, frozen=True):
+    """The key that the control plane has ready to take the place of its own: the public half, in hex."""
+
+    public: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class KeyView(msgspec.Struct, frozen=True):
+    """A key that may sign: its id in metadata, and its public half in hex."""
+
+    id: str
+    public: str
+
+
+class SigningRole(msgspec.Struct, frozen=True):
+    """Who signs a role, and until when.
+
+    Attributes:
+        role: `root`, `targets`, `builder` with all that is below it, or `online`, the control plane's own.
+        keys: of those who may sign it.
+        threshold: how many of them it takes.
+        expires_at: when the first of what they signed ends.
+    """
+
+    role: str
+    keys: list[KeyView]
+    threshold: int
+    expires_at: float
+
+
+class SigningView(msgspec.Struct, frozen=True):
+    """Who signs; empty where the site signs nothing. `warnings`: what ends soon, and what to do."""
+
+    roles: list[SigningRole]
+    warnings: list[str]

@@ -6,46 +6,84 @@ mistake at once, and no device has to.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, SuccinctRoles, Targets
+from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization.json import CanonicalJSONSerializer
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.trust.image import Image
+from edgelift_fleet.trust.image import Holders, Image
+from edgelift_fleet.trust.shape import check_role, check_roots, check_targets
 from edgelift_fleet.trust.store import Stored
 
 #: Most that one role may have, bytes: devices take no more (`LIMITS` of the agent's `repository`).
 MAX_ROLE_BYTES = {"root": 512_000}
 _MAX_TARGETS_BYTES = 5_000_000
+_OWN = ("snapshot", "timestamp")
 
 
-def admitted(stored: Mapping[str, Stored], given: Mapping[str, bytes]) -> dict[str, Stored]:
-    """The roles to be stored, once all of them held.
+def admitted(
+    stored: Mapping[str, Stored], given: Mapping[str, bytes], now: float | None = None
+) -> dict[str, Stored]:  # fmt: skip
+    """The roles of the image repository that are to be stored, once all of them held.
 
     Args:
         stored: role → what is trusted now.
         given: role → its new metadata: `root`, `targets`, `builder`, `model.M`, `bin.M-h`.
+        now: seconds since 1970.
 
     Raises:
         ContractError: `not-signed`, `changed-meanwhile` when it does not follow what is stored, `malformed`, `too-large`,
             `metadata-wrong`.
     """
-    for role, data in given.items():
-        if len(data) > MAX_ROLE_BYTES.get(role, _MAX_TARGETS_BYTES):
-            raise ContractError("too-large", f"The signed {role} has {len(data)} bytes.")
-    trusted = Image.load({role: one.body for role, one in stored.items() if role not in ("snapshot", "timestamp")})
+    now = time.time() if now is None else now
+    _refuse_large(given)
+    trusted = Image.load({role: one.body for role, one in stored.items() if role not in _OWN})
     new = Image.load(given)
     for role in sorted(new.roles, key=_order):
         _follows(role, new.roles[role], stored.get(role))
         _verify(role, new.roles[role], trusted.roles)
         trusted.roles[role] = new.roles[role]
-    for role in trusted.roles:  # what stands must hold under new keys too
-        if role not in new.roles and _parent(role) in new.roles:
-            _verify(role, trusted.roles[role], trusted.roles)
+    check_targets(trusted.roles["targets"].signed)
+    builders = trusted.builders()
+    for role, metadata in new.roles.items():
+        check_role(role, metadata, builders, now)
+    for role, metadata in trusted.roles.items():
+        if role not in new.roles and not new.roles.keys().isdisjoint((_parent(role), "targets")):
+            _verify(role, metadata, trusted.roles)  # what stands must hold under new keys too
+            check_role(role, metadata, builders, metadata.signed.expires.timestamp() - 1)
+        if role.startswith("model.") and not trusted.roles.keys() >= set(trusted.bins(role)):
+            raise ContractError("metadata-wrong", f"Of the role {role} not all bins are there.")
+    return _stored(new, given)
+
+
+def admitted_director(stored: Mapping[str, Stored], given: bytes, now: float | None = None) -> dict[str, Stored]:
+    """The director's new root, which those of the one before and its own holders signed. As `admitted`."""
+    _refuse_large({"root": given})
+    trusted, new = Image.load({"root": stored["root"].body}), Image.load({"root": given})
+    _follows("root", new.roles["root"], stored["root"])
+    _verify("root", new.roles["root"], trusted.roles)
+    check_role("root", new.roles["root"], Holders(()), time.time() if now is None else now)
+    return _stored(new, {"root": given})
+
+
+def check_both(image: Mapping[str, Stored], director: Mapping[str, Stored]) -> None:
+    """Both roots as they are to stand name the same keys. Raises ContractError `metadata-wrong`."""
+    first, second = (Image.load({"root": one["root"].body}).roles["root"].signed for one in (image, director))
+    check_roots(first, second)
+
+
+def _stored(new: Image, given: Mapping[str, bytes]) -> dict[str, Stored]:
     return {role: Stored(metadata.signed.version, given[role]) for role, metadata in new.roles.items()}
+
+
+def _refuse_large(given: Mapping[str, bytes]) -> None:
+    for role, data in given.items():
+        if len(data) > MAX_ROLE_BYTES.get(role, _MAX_TARGETS_BYTES):
+            raise ContractError("too-large", f"The signed {role} has {len(data)} bytes.")
 
 
 def _order(role: str) -> tuple[int, str]:
@@ -91,29 +129,3 @@ def _verify(role: str, metadata: Metadata[Any], trusted: Mapping[str, Metadata[A
             signer.signed.verify_delegate(role, payload, metadata.signatures)
         except (RepositoryError, ValueError) as error:
             raise ContractError("not-signed", f"{error}.", hint="More of its holders must sign it.") from error
-    _delegates_rightly(role, metadata)
-
-
-def _delegates_rightly(role: str, metadata: Metadata[Any]) -> None:
-    """Each role delegates to what is below it, and lists nothing unless it is a bin: no role can be reached two ways."""
-    if role == "root":
-        return
-    signed: Targets = metadata.signed
-    delegations = signed.delegations
-    names = set(delegations.roles or {}) if delegations else set()
-    bins = delegations.succinct_roles if delegations else None
-    right = {
-        "targets": names == {"builder"} and bins is None,
-        "builder": all(name.startswith("model.") for name in names) and bins is None,
-        "model": not names
-        and isinstance(bins, SuccinctRoles)
-        and bins.name_prefix == role.replace("model", "bin", 1),
-        "bin": delegations is None,
-    }[role.partition(".")[0]]
-    if right and role == "builder" and delegations and delegations.roles:
-        right = all(
-            one.paths == [f"a/*/*/{name.removeprefix('model.')}/*"] and one.terminating
-            for name, one in delegations.roles.items()
-        )
-    if not right or (signed.targets and not role.startswith("bin.")):
-        raise ContractError("metadata-wrong", f"The role {role} does not delegate as it should.")

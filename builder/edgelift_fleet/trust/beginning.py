@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from securesystemslib.signer import CryptoSigner
 from sqlalchemy.orm import Session
@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 from edgelift_contract.errors import ContractError
 from edgelift_contract.signed import DIRECTOR, IMAGE
 from edgelift_fleet.trust.director import first_root
-from edgelift_fleet.trust.image import Holders, Image
+from edgelift_fleet.trust.image import Holders, Image, Listed
 from edgelift_fleet.trust.online import freshen
 from edgelift_fleet.trust.store import Stored, has_trust, put
 
 
 def begin_trust(
-    session: Session, root: Holders, builder: Holders, signers: Sequence[CryptoSigner], online: CryptoSigner, now: float
+    session: Session, root: Holders, builder: Holders, signers: Sequence[CryptoSigner], online: CryptoSigner, now: float,
+    published: Iterable[Listed] = (),
 ) -> None:  # fmt: skip
     """Sign and store the first metadata of both repositories. Inside a write transaction.
 
@@ -27,6 +28,7 @@ def begin_trust(
         signers: those of both who sign now; as many as it takes.
         online: the control plane's own.
         now: seconds since 1970.
+        published: artifacts that are published already, which are listed in the same step.
 
     Raises:
         ContractError: `conflict` when the site signs already, `not-signed` when more must sign.
@@ -36,6 +38,7 @@ def begin_trust(
             "conflict", "The site signs already.", hint="Change its keys with: edgelift keys rotate."
         )
     image = Image.begin(root, builder, online.public_key, now)
+    image.list_release(published, now)
     image.sign(signers)
     if lacking := image.lacking():
         raise ContractError("not-signed", f"More holders must sign {', '.join(lacking)}.")

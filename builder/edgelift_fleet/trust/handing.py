@@ -22,7 +22,7 @@ from edgelift_fleet.tables import ArtifactRow
 from edgelift_fleet.trust.counting import Counting
 from edgelift_fleet.trust.director import Director
 from edgelift_fleet.trust.image import Image, Listed
-from edgelift_fleet.trust.online import freshen, is_stale, lasting
+from edgelift_fleet.trust.online import is_stale, lasting, online_ids, renew
 from edgelift_fleet.trust.store import Stored, newest, roots, version_of
 
 #: What was handed last stays at hand for so many devices: a device that lost an answer asks again.
@@ -33,10 +33,12 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True)
 class _Repository:
-    """The image repository as it stands, the roots of both, and what leads to which artifacts, once it was asked for."""
+    """The image repository as it stands, the roots of both, whom they let sign, and what leads to which artifacts."""
 
     stored: dict[str, Stored]
     roots: dict[str, str]
+    signer: CryptoSigner
+    director: Director
     leading: dict[frozenset[str], dict[str, str]] = field(default_factory=dict)
 
 
@@ -61,10 +63,12 @@ class Handing:
     """Signs for devices. Safe to use from several threads."""
 
     def __init__(
-        self, db: Database, blobs: Blobs, signer: CryptoSigner, now: Callable[[], float] = time.time
-    ) -> None:
-        self._db, self._blobs, self._signer, self._now = db, blobs, signer, now
-        self._director, self._counting = Director(signer), Counting(db, now)
+        self, db: Database, blobs: Blobs, find: Callable[[Collection[str]], CryptoSigner],
+        now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        """Nothing is read yet. `find` gives the signer of one of these key ids, or raises as `online_signer`."""
+        self._db, self._blobs, self._find, self._now = db, blobs, find, now
+        self._counting = Counting(db, now)
         self._lock = threading.Lock()
         self._listed: dict[str, Listed] = {}
         self._image: _Repository | None = None
@@ -111,7 +115,8 @@ class Handing:
         """
         now = self._now()
         with self._db.write(SITE) as session:
-            long = lasting(session, self._signer, days=days, now=now)
+            signer = self._find(online_ids(newest(session, IMAGE)["root"].body))
+            long = lasting(session, signer, days=days, now=now)
         self.changed()
         image = self._repository()
         # What is handed from now on is newer than this: what was signed before must not be given again.
@@ -135,7 +140,7 @@ class Handing:
         """File name → text: what the director says now, and what of the image repository leads to the artifacts."""
         version = self._counting.next()
         told = Told(device_id=device, issued_at=version // 1000, nonce=nonce)
-        signed = self._director.sign(told, assignment, artifacts, version=version, days=days)
+        signed = image.director.sign(told, assignment, artifacts, version=version, days=days)
         files = {f"{DIRECTOR}/{name}": data.decode() for name, data in signed.items()}
         return files | image.roots | self._image_files(image, artifacts)
 
@@ -178,18 +183,18 @@ class Handing:
 
     def _read_repository(self, now: float) -> _Repository:
         with self._db.read() as session:
-            stored = newest(session, IMAGE)
-        if is_stale(stored, now):
-            with self._db.write(SITE) as session:
-                freshen(session, self._signer, now=now)
-                stored = newest(session, IMAGE)
+            stale = is_stale(newest(session, IMAGE), now)
+        if stale:
+            renew(self._db, self._find, now)
         with self._db.read() as session:
+            stored = newest(session, IMAGE)
             both = {
                 f"{name}/{version}.root.json": body.decode()
                 for name in (DIRECTOR, IMAGE)
                 for version, body in roots(session, name).items()
             }
-        return _Repository(stored, both)
+        signer = self._find(online_ids(stored["root"].body))
+        return _Repository(stored, both, signer, Director(signer))
 
     def _image_files(self, image: _Repository, artifacts: list[Listed]) -> dict[str, str]:
         """Of the image repository, what leads to these artifacts."""

@@ -14,6 +14,7 @@ kilobytes; a bin for each release would stay in the snapshot for ever, as nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -42,7 +43,7 @@ from edgelift_contract.signed import Genuine, target_path
 #: How long each role holds, days. Root and targets: the next time that somebody must come with the key.
 DAYS = {"root": 365, "targets": 365, "builder": 365, "snapshot": 7, "timestamp": 7}
 #: Two to this many bins a model.
-_BITS = 3
+BITS = 3
 _COMPACT = JSONSerializer(compact=True)
 
 
@@ -74,10 +75,12 @@ class Image:
     Attributes:
         roles: name → metadata, the newest of each.
         changed: those that are to be signed.
+        before: the root that stood before a new one, whose holders must sign that too.
     """
 
     def __init__(self, roles: dict[str, Metadata[Any]]) -> None:
         self.roles, self.changed = roles, set[str]()
+        self.before: Root | None = None
 
     @classmethod
     def begin(cls, root: Holders, builder: Holders, online: Key, now: float) -> Image:
@@ -119,6 +122,21 @@ class Image:
         role = delegations.roles["builder"]
         return Holders(tuple(delegations.keys[keyid] for keyid in role.keyids), role.threshold)
 
+    def delegate(self, builders: Holders, now: float) -> None:
+        """Let these list artifacts, and nobody else: whatever is listed is signed anew, as it is."""
+        self.touch("targets", now)
+        self.roles["targets"].signed.delegations = _delegations("builder", builders, ["a/*/*/*/*"])
+        for name, metadata in self.roles.items():
+            if name == "builder" or name.startswith(("model.", "bin.")):
+                self.touch(name, now)
+            if name == "builder" and metadata.signed.delegations:
+                models = [one.removeprefix("model.") for one in metadata.signed.delegations.roles]
+                metadata.signed.delegations = None
+                for model in models:
+                    self._delegate_model(model, builders)
+            elif name.startswith("model."):
+                metadata.signed.delegations = _bins_of(name.removeprefix("model."), builders)
+
     def list_release(self, artifacts: Iterable[Listed], now: float) -> None:
         """List artifacts as genuine; what stands there already stays as it is."""
         for one in artifacts:
@@ -135,7 +153,7 @@ class Image:
         listed: Targets = self.roles[name].signed
         if listed.targets.get(path) != found:
             listed.targets[path] = found
-            self._touch(name, now)
+            self.touch(name, now)
 
     def unlist(self, model: str, artifacts: Iterable[str], now: float) -> None:
         """List these artifacts of a model no more."""
@@ -144,10 +162,19 @@ class Image:
             listed: Targets = self.roles[name].signed
             for path in [path for path in listed.targets if path.rpartition("/")[2] in gone]:
                 del listed.targets[path]
-                self._touch(name, now)
+                self.touch(name, now)
 
     def _begin_model(self, model: str, now: float) -> None:
         holders = self.builders()
+        self._delegate_model(model, holders)
+        self.touch("builder", now)
+        inner = Targets(expires=expires(now, DAYS["builder"]))
+        inner.delegations = _bins_of(model, holders)
+        self._add(f"model.{model}", inner)
+        for name in self._bins(model).get_roles():
+            self._add(name, Targets(expires=expires(now, DAYS["builder"])))
+
+    def _delegate_model(self, model: str, holders: Holders) -> None:
         parent: Targets = self.roles["builder"].signed
         made = _delegations(f"model.{model}", holders, [f"a/*/*/{model}/*"])
         if parent.delegations is None:
@@ -156,18 +183,19 @@ class Image:
             assert parent.delegations.roles is not None and made.roles is not None
             parent.delegations.roles |= made.roles
             parent.delegations.keys |= made.keys
-        self._touch("builder", now)
-        keyids = [key.keyid for key in holders.keys]
-        bins = SuccinctRoles(keyids, holders.threshold, _BITS, f"bin.{model}")
-        inner = Targets(expires=expires(now, DAYS["builder"]))
-        inner.delegations = Delegations({key.keyid: key for key in holders.keys}, succinct_roles=bins)
-        self._add(f"model.{model}", inner)
-        for name in bins.get_roles():
-            self._add(name, Targets(expires=expires(now, DAYS["builder"])))
 
     def bin_of(self, one: Listed) -> str:
         """The role that lists an artifact of a model that is there."""
         return self._bins(one.said.model).get_role_for_target(target_path(one.artifact, one.said))
+
+    @staticmethod
+    def bin_role(model: str, path: str) -> str:
+        """The role that is to list a path of a model."""
+        return SuccinctRoles(["-"], 1, BITS, f"bin.{model}").get_role_for_target(path)
+
+    def bins(self, role: str) -> list[str]:
+        """The names of the bins of `model.M`."""
+        return list(self._bins(role.removeprefix("model.")).get_roles())
 
     def _bins(self, model: str) -> SuccinctRoles:
         found = self.roles[f"model.{model}"].signed.delegations.succinct_roles
@@ -178,10 +206,12 @@ class Image:
         self.roles[name] = Metadata(targets)
         self.changed.add(name)
 
-    def _touch(self, name: str, now: float) -> None:
+    def touch(self, name: str, now: float) -> None:
         """The role is to be signed anew: as its next version, and for as long as it holds from now on."""
         if name not in self.changed:
             signed = self.roles[name].signed
+            if name == "root":
+                self.before = deepcopy(signed)
             self.roles[name].signatures.clear()
             signed.version += 1
             signed.expires = expires(now, DAYS.get(name, DAYS["builder"]))
@@ -190,7 +220,7 @@ class Image:
     def sign(self, signers: Iterable[CryptoSigner]) -> None:
         """Sign what changed, each role by those of these keys that may."""
         for name in self.changed:
-            metadata, may = self.roles[name], {key.keyid for key in self._holders(name).keys}
+            metadata, may = self.roles[name], {key.keyid for one in self.signing(name) for key in one.keys}
             for signer in signers:
                 if signer.public_key.keyid in may:
                     metadata.sign(signer, append=True)
@@ -201,20 +231,32 @@ class Image:
         return {name: count for name, count in found.items() if count}
 
     def _lacks(self, name: str) -> int:
-        holders, metadata = self._holders(name), self.roles[name]
-        have = sum(key.keyid in metadata.signatures for key in holders.keys)
-        return max(0, holders.threshold - have)
+        have = self.roles[name].signatures
+        return max(
+            one.threshold - sum(key.keyid in have for key in one.keys)
+            for one in (*self.signing(name), Holders((), 0))
+        )
+
+    def signing(self, name: str) -> list[Holders]:
+        """Who must sign a role, each of them enough: of a new root, those of the one before too."""
+        before = [_held(self.before, name)] if name == "root" and self.before else []
+        return [*before, self._holders(name)]
+
+    def held(self, name: str) -> Holders:
+        """Who signs a role that the root names."""
+        return _held(self.roles["root"].signed, name)
 
     def _holders(self, name: str) -> Holders:
-        if name in ("root", "targets"):
-            root: Root = self.roles["root"].signed
-            role = root.roles[name]
-            return Holders(tuple(root.keys[keyid] for keyid in role.keyids), role.threshold)
-        return self.builders()
+        return self.held(name) if name in ("root", "targets") else self.builders()
 
     def files(self, names: Iterable[str] | None = None) -> dict[str, bytes]:
         """Role → its signed bytes, of those that changed or of `names`."""
         return {name: self.roles[name].to_bytes(_COMPACT) for name in (self.changed if names is None else names)}
+
+
+def _held(root: Root, name: str) -> Holders:
+    role = root.roles[name]
+    return Holders(tuple(root.keys[keyid] for keyid in role.keyids), role.threshold)
 
 
 def snapshot(
@@ -245,3 +287,9 @@ def _delegations(name: str, holders: Holders, paths: list[str]) -> Delegations:
         name, [key.keyid for key in holders.keys], holders.threshold, terminating=True, paths=paths
     )
     return Delegations({key.keyid: key for key in holders.keys}, {name: role})
+
+
+def _bins_of(model: str, holders: Holders) -> Delegations:
+    keyids = [key.keyid for key in holders.keys]
+    bins = SuccinctRoles(keyids, holders.threshold, BITS, f"bin.{model}")
+    return Delegations({key.keyid: key for key in holders.keys}, succinct_roles=bins)

@@ -98,8 +98,14 @@ def check_passphrase(passphrase: str) -> str:
     return passphrase
 
 
-def create_key_file(path: Path, name: str, passphrase: str) -> CryptoSigner:
+def create_key_file(path: Path, name: str, passphrase: str, *, cost: int = _N) -> CryptoSigner:
     """Make a key and write it to `path`, for its owner alone; a file of that name is left as it is.
+
+    Args:
+        path: the new file.
+        name: for people.
+        passphrase: what it lies under.
+        cost: of scrypt, its N; a lower one is for tests, which make many keys that protect nothing.
 
     Returns:
         Its signer, which need not be unsealed again.
@@ -113,11 +119,16 @@ def create_key_file(path: Path, name: str, passphrase: str) -> CryptoSigner:
         raise ContractError("conflict", f"{path} exists already.", hint="Choose another name.")
     private = new_private()
     public = Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
-    cost = Scrypted(secrets.token_hex(16))
+    stretch = Scrypted(secrets.token_hex(16), cost)
     nonce = secrets.token_bytes(12)
-    sealed = ChaCha20Poly1305(_stretched(passphrase, cost)).encrypt(nonce, private, _bound(name, public.hex()))
+    sealed = ChaCha20Poly1305(_stretched(passphrase, stretch)).encrypt(nonce, private, _bound(name, public.hex()))
     made = KeyFile(
-        schema=KeyFile.SCHEMA, name=name, public=public.hex(), scrypt=cost, nonce=nonce.hex(), sealed=sealed.hex()
+        schema=KeyFile.SCHEMA,
+        name=name,
+        public=public.hex(),
+        scrypt=stretch,
+        nonce=nonce.hex(),
+        sealed=sealed.hex(),
     )
     with disk_errors(f"the key {path}"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

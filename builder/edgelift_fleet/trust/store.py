@@ -47,6 +47,11 @@ def roots(session: Session, repository: str) -> dict[int, bytes]:
     return {version: body.encode() for version, body in session.execute(query.order_by(SignedRow.version))}
 
 
+def unsigned() -> ContractError:
+    """What is asked for needs keys, and the site has none."""
+    return ContractError("not-found", "This site signs nothing.", hint="Let it begin to: edgelift keys begin.")
+
+
 def first_roots(session: Session) -> dict[str, bytes]:
     """What a device that is enrolled now is to trust: the newest root of each repository.
 
@@ -56,9 +61,7 @@ def first_roots(session: Session) -> dict[str, bytes]:
     found = {name: newest(session, name).get("root") for name in (DIRECTOR, IMAGE)}
     given = {name: stored.body for name, stored in found.items() if stored}
     if len(given) < len(found):
-        raise ContractError(
-            "not-found", "This site has no signing keys.", hint="Make them with: edgelift keys create."
-        )
+        raise unsigned()
     return given
 
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.fleet.in_process import Api
+
 from edgelift_contract.manifest import dump_manifest, parse_manifest
 from edgelift_contract.signed import IMAGE, genuine
 from edgelift_fleet.db import SITE, Database
@@ -48,3 +50,8 @@ def sign(site: Site, releases: Iterable[Path]) -> None:
             image.sign([KEY])
             put(session, IMAGE, admitted(stored, image.files()))
             freshen(session, online)
+
+
+def standing(api: Api) -> Image:
+    """What is signed, as whoever signs the next thing asks for it."""
+    return Image.load({role: text.encode() for role, text in api.get("/v1/trust/image")["roles"].items()})

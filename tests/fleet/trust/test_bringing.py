@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.fleet.in_process import Api, api_of
-from tests.fleet.trust.sites import KEY, listed_of, sign
+from tests.fleet.trust.sites import KEY, listed_of, sign, standing
 from tuf.api.metadata import Delegations
 
 from edgelift_fleet.site import load_site
@@ -21,10 +21,6 @@ def api(site: Path) -> Iterator[Api]:
     sign(load_site(site), [])
     with api_of(site) as api, api.http:
         yield api
-
-
-def standing(api: Api) -> Image:
-    return Image.load({role: text.encode() for role, text in api.get("/v1/trust/image")["roles"].items()})
 
 
 def bring(api: Api, image: Image) -> tuple[int, dict[str, object]]:

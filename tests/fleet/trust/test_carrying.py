@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def handing(site: Path, releases: dict[str, Path]) -> Iterator[tuple[Handing, Da
     sign(opened, releases.values())
     blobs: Blobs = open_blobs(opened)
     with contextlib.closing(Database(opened.database)) as db:
-        yield Handing(db, blobs, online_signer(opened)), db, listed_of(releases["digits@1"])
+        yield Handing(db, blobs, partial(online_signer, opened)), db, listed_of(releases["digits@1"])
 
 
 def assignment(one: Listed, artifact: str = "") -> bytes:

@@ -193,3 +193,22 @@ def test_a_device_whose_disk_refuses_as_it_learns_is_told_of_and_goes_on_when_it
     mark.unlink()
     host.wait_for("pi-1", lambda r: "toy" in r.slots and r.slots["toy"].version == "1" and not r.degraded)
     wait((device.state / "second-trust.json").exists)
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["rename trust.json/1", "write .trust.json.tmp/2", "rename trust.json/2", "rename second-trust.json/2"],
+)
+def test_a_power_cut_while_an_assignment_is_taken_costs_nothing(
+    host: ToyHost, device: Device, tmp_path: Path, point: str
+) -> None:
+    SigningSite(host).begin()
+    host.assign("pi-1", toy=host.publish("1", ToyModelFile()))
+    mark = tmp_path / "mark"
+    device.start("--fault", "kill", "--at", f"idle/{point}", "--mark", str(mark), wait=False)
+    wait(mark.exists)
+    assert device.process is not None
+    device.process.wait()
+    device.start()
+    host.wait_for("pi-1", lambda r: "toy" in r.slots and r.slots["toy"].version == "1")
+    assert kept(device.state) is not None

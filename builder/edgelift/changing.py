@@ -12,7 +12,7 @@ import typer
 
 from edgelift.output import say
 from edgelift.signing import unsealed
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import ContractError, DeviceError
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -56,6 +56,11 @@ class Signing:
     to_sign: Path | None = None
     signers: list[CryptoSigner] = field(default_factory=list)
     ask: bool = True
+
+    @property
+    def place(self) -> Path | None:
+        """Where the root is remembered that was seen last: beside the keys."""
+        return self.named[0].parent if self.named else self.folder
 
 
 def standing(client: Client) -> ImageRoles:
@@ -107,6 +112,7 @@ def settle(client: Client, why: str, how: Signing, make: Callable[[Change], None
         if not change:
             return "unchanged"
         unlist_retired(change, now, _listed(change) - before)
+        check(change, now, how)
         show(change, now)
         if how.to_sign is not None:
             _carry(how.to_sign, change, now, why, how)
@@ -130,6 +136,19 @@ def bring(client: Client, change: Change) -> dict[str, int]:
     from edgelift_fleet.trust.carried import brought
 
     return client.put("/v1/trust/image", brought(change), ImageChanged).versions
+
+
+def check(change: Change, now: ImageRoles, how: Signing) -> None:
+    """What stands is not believed: see `anchoring.check_change`, which says what it raises. Its root is remembered then."""
+    from edgelift_fleet.trust.anchoring import check_change, remember
+
+    standing = {role: text.encode() for role, text in now.roles.items()}
+    check_change(change, standing, how.place, time.time())
+    if how.place is not None and how.place.is_dir():
+        try:
+            remember(standing["root"], how.place)
+        except DeviceError as error:  # as on a stick that can't be written
+            say(f"The root is not remembered: {error.message}", to_errors=True)
 
 
 def show(change: Change, now: ImageRoles) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgelift.changing import Signing, bring, refuse_lacking, show, sign, tell_next
+from edgelift.changing import Signing, bring, check, refuse_lacking, show, sign, tell_next
 from edgelift.common import DatabaseOption, JsonOption, SiteOption, open_registry, print_json
 from edgelift.listing_releases import export
 from edgelift.output import say
@@ -48,8 +48,10 @@ def _sign(file: _FileArgument, key: KeyOption = None, as_json: JsonOption = Fals
     found = read_carried(file)
     change = change_of(found)
     say(f"{file}: {found.why}", to_errors=True)
+    how = Signing(key or [], keys_folder(site_folder(None)))
+    check(change, found.standing, how)
     show(change, found.standing)
-    signed = [one.name for one in sign(change, Signing(key or [], keys_folder(site_folder(None))))]
+    signed = [one.name for one in sign(change, how)]
     write_carried(file, carried(change, found.standing, found.why), again=True)
     lacking = change.lacking()
     if as_json:

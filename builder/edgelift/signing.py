@@ -76,11 +76,14 @@ def begin(
         DeviceError, ContractError: as `create_key_file` and `unseal`.
     """
     from edgelift.common import open_database
+    from edgelift_contract.signed import IMAGE
     from edgelift_fleet.db import SITE
+    from edgelift_fleet.trust.anchoring import remember
     from edgelift_fleet.trust.beginning import begin_trust
     from edgelift_fleet.trust.image import Holders
     from edgelift_fleet.trust.key_files import create_key_file, read_key_file
     from edgelift_fleet.trust.online import create_online_key, online_signer
+    from edgelift_fleet.trust.store import newest
 
     folder = keys_folder(site.folder)
     assert folder is not None
@@ -101,6 +104,7 @@ def begin(
     root, builder = (Holders(tuple(file.key for file in files), preset.threshold) for files in groups)
     with open_database(site) as db, db.write(SITE) as session:
         begin_trust(session, root, builder, signers, online_signer(site), time.time(), listing(session))
+        remember(newest(session, IMAGE)["root"].body, folder)
     return paths
 
 

@@ -45,7 +45,7 @@ def admitted(
     new = Image.load(given)
     for role in sorted(new.roles, key=_order):
         _follows(role, new.roles[role], stored.get(role))
-        _verify(role, new.roles[role], trusted.roles)
+        verify(role, new.roles[role], trusted.roles)
         trusted.roles[role] = new.roles[role]
     check_targets(trusted.roles["targets"].signed)
     builders = trusted.builders()
@@ -53,7 +53,7 @@ def admitted(
         check_role(role, metadata, builders, now)
     for role, metadata in trusted.roles.items():
         if role not in new.roles and not new.roles.keys().isdisjoint((_parent(role), "targets")):
-            _verify(role, metadata, trusted.roles)  # what stands must hold under new keys too
+            verify(role, metadata, trusted.roles)  # what stands must hold under new keys too
             check_role(role, metadata, builders, metadata.signed.expires.timestamp() - 1)
         if role.startswith("model.") and not trusted.roles.keys() >= set(trusted.bins(role)):
             raise ContractError("metadata-wrong", f"Of the role {role} not all bins are there.")
@@ -65,7 +65,7 @@ def admitted_director(stored: Mapping[str, Stored], given: bytes, now: float | N
     _refuse_large({"root": given})
     trusted, new = Image.load({"root": stored["root"].body}), Image.load({"root": given})
     _follows("root", new.roles["root"], stored["root"])
-    _verify("root", new.roles["root"], trusted.roles)
+    verify("root", new.roles["root"], trusted.roles)
     check_role("root", new.roles["root"], Holders(()), time.time() if now is None else now)
     return _stored(new, {"root": given})
 
@@ -117,7 +117,8 @@ def _follows(role: str, metadata: Metadata[Any], before: Stored | None) -> None:
         )  # fmt: skip
 
 
-def _verify(role: str, metadata: Metadata[Any], trusted: Mapping[str, Metadata[Any]]) -> None:
+def verify(role: str, metadata: Metadata[Any], trusted: Mapping[str, Metadata[Any]]) -> None:
+    """A role is signed by whom those that are trusted name for it. Raises ContractError `not-signed`, `metadata-wrong`."""
     payload = CanonicalJSONSerializer().serialize(metadata.signed)
     signers = [trusted.get(_parent(role))]
     if role == "root":

@@ -53,4 +53,6 @@ def export(
     if as_json:
         print_json({"done": done, "file": str(how.to_sign)})
     elif done == "unchanged":
-        say("Nothing is to be signed: it is listed already. Publish it.")
+        say(
+            "Nothing is to be signed: it is listed already. Publish it." if folders else "Nothing is to be signed."
+        )

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, EdgeliftError
-from edgelift_contract.signed import ASSIGNMENT, DIRECTOR, Told, unpack_signed
+from edgelift_contract.signed import ASSIGNMENT, DIRECTOR, IMAGE, Told, unpack_signed
 from edgelift_fleet.db import Database, among
 from edgelift_fleet.tables import DeviceRow
 from edgelift_fleet.trust.handing import Handing
+from edgelift_fleet.trust.store import version_of
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +53,20 @@ class Sealing:
         return sealed if len(sealed) <= MAX_RETAINED_BYTES else body
 
     def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> set[str]:
-        """Devices for which what is retained says what is wanted, and answers what they asked last."""
-        nonces = self._nonces(wanted) if self._handing() else {}
+        """Devices for which what is retained says what is wanted, answers what they asked last, and leads to the roots that
+        stand: after a key was replaced it is signed anew.
+        """
+        signs = self._handing() is not None
+        nonces, roots = (self._nonces(wanted), self._roots()) if signs else ({}, set())
         return {
             device
             for device, body in wanted.items()
-            if _says(device, retained.get(device, b""), body, nonces.get(device, ""))
+            if _says(device, retained.get(device, b""), body, nonces.get(device, ""), roots)
         }
+
+    def _roots(self) -> set[str]:
+        with self._db.read() as session:
+            return {f"{name}/{version_of(session, name, 'root')}.root.json" for name in (DIRECTOR, IMAGE)}
 
     def _nonces(self, devices: Iterable[str]) -> dict[str, str]:
         with self._db.read() as session:
@@ -66,7 +74,7 @@ class Sealing:
             return {row[0]: row[1] for row in session.execute(query)}
 
 
-def _says(device: str, retained: bytes, body: bytes, nonce: str) -> bool:
+def _says(device: str, retained: bytes, body: bytes, nonce: str, roots: set[str]) -> bool:
     if retained == body or not nonce:
         return retained == body and not nonce
     try:
@@ -75,5 +83,5 @@ def _says(device: str, retained: bytes, body: bytes, nonce: str) -> bool:
         told = codec.decode_json(data, _Timestamp, what="timestamp", limit_bytes=len(data)).signed
     except ContractError:
         return False
-    fresh = told.nonce == nonce and abs(time.time() - told.issued_at) < _OLD_S
+    fresh = told.nonce == nonce and abs(time.time() - told.issued_at) < _OLD_S and roots <= files.keys()
     return fresh and files.get(f"{DIRECTOR}/{ASSIGNMENT}", "").encode() == body

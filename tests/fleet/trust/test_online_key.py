@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from tests.fleet.conftest import edgelift
 from tests.fleet.trust.worlds import NOW, World, key, listed
 
 from edgelift_contract.errors import EdgeliftError
+from edgelift_contract.signed import unpack_signed
 from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.site import Site, create_site
+from edgelift_fleet.tables import DeviceRow
 from edgelift_fleet.trust.counting import Counting
+from edgelift_fleet.trust.handing import Handing
 from edgelift_fleet.trust.key_files import new_private, signer_of
 from edgelift_fleet.trust.online import (
     NEXT,
@@ -29,6 +34,7 @@ from edgelift_fleet.trust.online import (
     renew,
     settle_online_key,
 )
+from edgelift_fleet.trust.sealing import Sealing
 from edgelift_fleet.trust.store import newest, put
 from edgelift_fleet.trust.watching import Watching
 
@@ -205,3 +211,24 @@ def test_a_backup_has_what_is_signed_and_no_key(tmp_path: Path) -> None:
     assert [one["role"] for one in roles] == ["root", "targets", "builder", "online"]
     assert edgelift("keys", "rotate", "online", "--site", tmp_path / "again", env=env).returncode == 0
     assert (tmp_path / "again" / "secrets" / SECRET).read_text().strip() not in (secret, "")
+
+
+def test_what_a_broker_retains_is_signed_anew_once_a_root_is_new(
+    signing: tuple[Database, World], made: Site
+) -> None:
+    db, world = signing
+    with db.write(SITE) as session:
+        session.add(DeviceRow(id="pi-1", enrolled_at=NOW, facts="{}", nonce="ab" * 16))
+    handing = Handing(db, open_blobs(made), lambda _: world.online)
+    sealing = Sealing(db, lambda: handing)
+    retained = world.hand("ab" * 16, [listed(1)], issued_at=int(time.time()))
+    files = unpack_signed(retained, device="pi-1").files
+    body = {"pi-1": files["director/assignment.json"].encode()}
+    assert sealing.standing(body, {"pi-1": retained}) == {"pi-1"}
+    new, change = key(), world.change()
+    change.replace("online", [keyid(world.online)], [new.public_key], NOW)
+    world.take(change, world.root)
+    with db.write(SITE) as session:
+        put(session, "image", {"root": world.image["root"]})
+        put(session, "director", world.director)
+    assert sealing.standing(body, {"pi-1": retained}) == set()

@@ -113,7 +113,7 @@ class World:
         facts = DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
         return Verifier(file, Clock(), "pi-1", lambda: facts, lambda: ({}, {}))
 
-    def hand(self, nonce: str, artifacts: list[Listed]) -> bytes:
+    def hand(self, nonce: str, artifacts: list[Listed], issued_at: int = int(NOW)) -> bytes:
         """What a device is given."""
         self.version += 1
         slots = {
@@ -121,7 +121,7 @@ class World:
             for one in artifacts
         }
         assignment = dump_assignment(Assignment(schema=1, device="pi-1", revision=self.version, slots=slots))
-        told = Told(device_id="pi-1", issued_at=int(NOW), nonce=nonce)
+        told = Told(device_id="pi-1", issued_at=issued_at, nonce=nonce)
         signed = Director(self.online).sign(told, assignment, artifacts, version=self.version)
         files = {f"director/{name}": data for name, data in signed.items()}
         files |= {f"director/{version}.root.json": data for version, data in self.roots.items()}

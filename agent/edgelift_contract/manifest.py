@@ -154,20 +154,36 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     unit: Word = ""
 
 
+class SourceSignature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The source came with an OpenSSF Model Signing signature, which was verified before anything was made of it.
+
+    Attributes:
+        signer: `key sha256:…` or `certificate sha256:… CN=…`, as the builder's user named it.
+        model_sha256: what was signed, as the signature's subject names it.
+        signature_sha256: of the signature itself.
+    """
+
+    signer: Line
+    model_sha256: Sha256
+    signature_sha256: Sha256
+
+
 class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the artifact came from: digests and versions, never a path or a person.
+    """Where the artifact came from: digests and versions, never a path, and no person but a signer.
 
     Attributes:
         source_sha256: of the model's source file or model file.
         recipe: its name and, after `#`, the digest of its content.
         steps: the steps that ran, in order.
         tools: versions of what ran them.
+        signature: that the source came with and that held; None where it had none.
     """
 
     source_sha256: Sha256
     recipe: Line
     steps: Annotated[list[Line], Meta(max_length=1024)] = []
     tools: Annotated[dict[Line, Line], Meta(max_length=256)] = {}
+    signature: SourceSignature | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

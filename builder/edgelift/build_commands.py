@@ -61,6 +61,21 @@ def _build(
     data: Annotated[
         str, typer.Option("--data", help="Evaluation data of a model file: file.py:function, or an .npz.")
     ] = "",
+    signature: Annotated[
+        Path | None,
+        typer.Option(
+            "--signature", help="OpenSSF Model Signing signature of the source [default: model.sig beside it]."
+        ),
+    ] = None,
+    signer_key: Annotated[
+        Path | None, typer.Option("--signer-key", help="Public key that must have signed it, PEM.")
+    ] = None,
+    signer_cert: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--signer-cert", help="CA certificate of who must have signed it, PEM; repeat up to the root."
+        ),
+    ] = None,
 ) -> None:
     """Build a release: convert, quantise, measure, and package a model for one or more boards."""
     from edgelift_builder.request import Request, parse_budgets
@@ -69,7 +84,8 @@ def _build(
     request = Request(
         source=source, targets=target, recipe=recipe, version=version, counter=counter, model=model, out=out,
         budget=main, budgets=named, search_s=seconds(search) if search else 0.0, timeout_s=timeout, accept=accept,
-        emulate=emulate, force=force, data=data,
+        emulate=emulate, force=force, data=data, signature=signature, signer_key=signer_key,
+        signer_chain=tuple(signer_cert or ()),
     )  # fmt: skip
     built = _run(request, quiet=as_json)
     hint = f"The release is in {built.folder}."

@@ -47,6 +47,10 @@ def _show(
             for a in found.release.artifacts
         ],
     )
+    for one in found.signatures:
+        say(
+            f"Its source came signed, which was verified when it was built: {one.signer}, model sha256:{one.model_sha256}"
+        )
     for line in _uses(found.uses):
         say(line)
 

@@ -35,6 +35,7 @@ from edgelift_builder.report.describe import write_report
 from edgelift_builder.report.report import BuildReport
 from edgelift_builder.request import Request, check_budgets, release_counter
 from edgelift_builder.source.named import check_data, split_source
+from edgelift_builder.source.vouched import verify_source
 from edgelift_builder.staging import put_in_place, refuse_existing, staging
 from edgelift_builder.steps import check_recipe
 from edgelift_builder.targets import Target, load_target
@@ -75,6 +76,7 @@ def build(request: Request, progress: BuildProgress, data_to: Path | None = None
     check_budgets(request.budget, request.budgets)
     path, function = split_source(request.source)
     check_data("" if function else request.data)
+    signature = verify_source(path, request.signature, request.signer_key, request.signer_chain)
     parent = request.out.absolute().parent if request.out else Path("releases").absolute()
     if request.model:
         check_name("model", request.model)
@@ -97,7 +99,7 @@ def build(request: Request, progress: BuildProgress, data_to: Path | None = None
             outcomes, trials = _assess(source_process, facts, made, work)
         outcomes = emulate_all(machine, outcomes, work)
         decided = gates.decide(outcomes, accept=request.accept)
-        about = package.Identity(name, request.version, counter, facts, work.recipe, host)
+        about = package.Identity(name, request.version, counter, facts, work.recipe, host, signature)
         if data_to is not None:
             _hand_over(work.folder, data_to)
         with work.stage("package", "Packaging"):

@@ -32,6 +32,7 @@ from edgelift_contract.manifest import (
     Goldens,
     Manifest,
     Provenance,
+    SourceSignature,
     TensorSpec,
     Tolerance,
     dump_manifest,
@@ -64,6 +65,7 @@ class Identity:
     facts: SourceFacts
     recipe: Recipe
     host: HardwareClass
+    signature: SourceSignature | None = None
 
 
 def write_artifact(shipped: Shipped, about: Identity, folder: Path) -> Packaged:
@@ -107,6 +109,7 @@ def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Mani
             recipe=about.recipe.label,
             steps=list(candidate.piece.steps),
             tools=tools(candidate.variant.format),
+            signature=about.signature,
         ),
     )
 

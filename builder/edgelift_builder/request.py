@@ -32,6 +32,7 @@ class Request:
         search_s: how long to search for recipes beyond the named one, seconds; 0 is not at all.
         timeout_s: how long the user's code may take.
         accept: ship also what only broke a budget.
+        signature, signer_key, signer_chain: what the source came with and whose it is to be; see `source.vouched`.
         force: replace an existing release folder, and leave the cache of steps aside.
     """
 
@@ -50,6 +51,9 @@ class Request:
     accept: bool = False
     force: bool = False
     data: str = ""
+    signature: Path | None = None
+    signer_key: Path | None = None
+    signer_chain: tuple[Path, ...] = ()
 
 
 def release_counter(request: Request) -> int:

@@ -169,7 +169,7 @@ def write_report(
         measured_on=about.host,
         runtimes={r: runtimes.version(r) for r in sorted({c.runtime for c in candidates})},
         tools={name: version for f in formats for name, version in tools(f).items()},
-        remarks=facts.remarks,
+        remarks=[*facts.remarks, *_vouched(about)],
         seconds={stage: round(s, 2) for stage, s in seconds.items()},
         candidates=_with_pareto(described),
         search=trials,
@@ -204,3 +204,8 @@ def _with_pareto(described: list[CandidateReport]) -> list[CandidateReport]:
             }
         )
     return [msgspec.structs.replace(c, pareto=number in best) for number, c in enumerate(described)]
+
+
+def _vouched(about: Identity) -> list[str]:
+    signature = about.signature
+    return [f"The source's signature holds: {signature.signer}."] if signature else []

@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from edgelift_contract.manifest import SourceSignature
+
 
 class ArtifactView(msgspec.Struct, frozen=True):
     """One artifact of a release."""
@@ -55,10 +57,11 @@ class ReleaseUses(msgspec.Struct, frozen=True):
 
 
 class ReleaseDetail(msgspec.Struct, frozen=True):
-    """A release, and what names it: it can be deleted when nothing does."""
+    """A release, and what names it: it can be deleted when nothing does. `signatures`: those that its sources came with."""
 
     release: ReleaseView
     uses: ReleaseUses
+    signatures: list[SourceSignature] = []
 
 
 class RetireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

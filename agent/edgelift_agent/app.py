@@ -240,11 +240,11 @@ class Agent:
         self._start_admin()
         self._start_timers()
         self.degraded.on_change = lambda: self.worker.post(self.host.uplink.want_report)
+        self._tell_revision()  # before anything can come: what is held already is no news
         self.host.link.start(
             lambda opened: self.worker.post(lambda: self._assigned(opened)),
             lambda: self.worker.post(self.host.uplink.connected),
         )
-        self._tell_revision()
         systemd.notify("READY=1")
         log.info(
             "serving on http://%s:%d device=%s",

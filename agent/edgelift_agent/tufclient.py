@@ -13,12 +13,12 @@ Ends with 0 when everything held, else with 1 and a sentence that says what did 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgelift_agent.system.disk import Disk
 from edgelift_agent.trust.fetchers import HttpFetcher
 from edgelift_agent.trust.repository import Repository
 from edgelift_contract.errors import ContractError, EdgeliftError
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         if asked.command == "init":
-            shutil.copyfile(asked.root, asked.metadata_dir / "root.json")
+            Disk().write_file(asked.metadata_dir / "root.json", asked.root.read_bytes())
             return 0
         repository = Repository(
             "remote", asked.metadata_dir, HttpFetcher(), asked.metadata_url, root=None, now=time.time()

@@ -60,6 +60,14 @@ def test_plan(desired: SlotAssignment | None, slot: SlotRow, last: UpdateRow | N
     assert plan_slot(desired, slot, last) == expected
 
 
+def test_what_was_refused_unsigned_is_begun_again_once_it_is_signed() -> None:
+    last = update(B, outcome="refused", code="not-signed")
+    assert plan_slot(B, SERVES_A, last, signed=False) == Keep("failed")
+    assert plan_slot(B, SERVES_A, last, signed=True) == Start()
+    last.code = "not-agreed"
+    assert plan_slot(B, SERVES_A, last, signed=True) == Keep("failed")
+
+
 def test_a_passing_failure_is_tried_as_often_as_the_policy_allows() -> None:
     desired = SlotAssignment("b" * 64, 100, "digits", "2", Policy(max_attempts=2))
     last = UpdateRow(desired, 1, attempts=2, outcome="rolled-back", code="interrupted")

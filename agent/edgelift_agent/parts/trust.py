@@ -166,7 +166,10 @@ class Trust:
         if self._content is None:
             return "open"
         nonce = self._content.nonce
-        return worth(data, device=self._device, held=held, nonce=nonce, limit_bytes=limit_bytes)
+        found = worth(data, device=self._device, held=held, nonce=nonce, limit_bytes=limit_bytes)
+        if found == "known":
+            self._degraded.end(ASSIGNMENT_PART)  # what was refused there is not there any more
+        return found
 
     def told(self, nonce: str) -> None:
         """The control plane has heard of this nonce."""

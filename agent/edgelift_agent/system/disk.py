@@ -17,7 +17,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -209,6 +209,22 @@ def copied_to_memory(path: Path, *beside: Path) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 shutil.copyfile(other, Path(folder) / other.name)
         yield Path(folder)
+
+
+@contextmanager
+def files_in_memory(files: Mapping[str, str], folders: Iterable[str]) -> Iterator[Path]:
+    """A folder in memory with files of these texts, below folders of these names; gone at the end.
+
+    Raises:
+        OSError: there is no room for them.
+    """
+    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="edgelift-", dir=base) as name:
+        for folder in folders:
+            (Path(name) / folder).mkdir()
+        for file, text in files.items():
+            (Path(name) / file).write_text(text)
+        yield Path(name)
 
 
 #: What SQLite's words mean; everything else is `disk-error`.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from edgelift_agent.system.disk import SHARED_MEMORY, Disk, mapped_errors
+from edgelift_agent.system.disk import SHARED_MEMORY, Disk, files_in_memory, mapped_errors
 from edgelift_contract import codec
 from edgelift_contract.bounds import Moment, Schema
 from edgelift_contract.errors import ContractError, DeviceError
@@ -189,16 +188,7 @@ def unfolded(kept: Trusted) -> Iterator[Path]:
     Raises:
         DeviceError: there is no room for them.
     """
-    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
-    with (
-        mapped_errors("use", base or Path(tempfile.gettempdir())),
-        tempfile.TemporaryDirectory(prefix="edgelift-trust-", dir=base) as name,
-    ):
-        folder = Path(name)
-        for repository in (DIRECTOR, IMAGE):
-            (folder / repository).mkdir()
-        for file, text in kept.files.items():
-            (folder / file).write_text(text)
+    with mapped_errors("use", SHARED_MEMORY), files_in_memory(kept.files, (DIRECTOR, IMAGE)) as folder:
         yield folder
 
 

@@ -92,6 +92,21 @@ def test_an_old_answer_about_what_is_held_is_left_alone(
     assert "not-fresh" not in device.log.read_text()
 
 
+def test_an_old_answer_about_something_else_is_refused_and_told_until_it_is_gone(
+    host: ToyHost, device: Device, broker: Broker, site: SigningSite
+) -> None:
+    begun(host, device)
+    held = host.assignments["pi-1"]
+    other = msgspec.structs.replace(held, revision=7)
+    broker.publish(DESIRED, site.sealed(other, "0" * 32))
+    wait(lambda: degraded(device) == {"assignment": "not-fresh"})
+    broker.publish(DESIRED, site.sealed(held, "1" * 32))
+    wait(lambda: degraded(device) == {})
+    host.assign("pi-1", toy=host.publish("2", ToyModelFile()))
+    broker.publish(DESIRED, dump_assignment(host.assignments["pi-1"]))
+    serves(device, "2")
+
+
 def test_where_http_can_not_be_asked_a_report_asks_for_a_fresh_signature_and_mqtt_brings_it(
     host: ToyHost, device: Device, broker: Broker, site: SigningSite
 ) -> None:

@@ -124,8 +124,10 @@ def test_what_is_signed_and_does_not_suit_is_refused_each_with_its_own_code(
     data = host.blobs[long.artifact]
     data += b" " * (MAX_MANIFEST_BYTES + 1 - len(data))
     host.blobs[digest(data)] = data
+    served = host.served_bytes
     host.assign("pi-1", toy=msgspec.structs.replace(long, artifact=digest(data), manifest_bytes=len(data)))
     still(refused(host, "too-large"))
+    assert host.served_bytes == served  # not a byte of it was fetched
     assign(host, "9")
     serves(host, "9")
     whole(host)

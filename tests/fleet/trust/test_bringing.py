@@ -91,3 +91,12 @@ def test_the_control_planes_own_roles_are_brought_by_nobody(api: Api) -> None:
     for role in ("snapshot", "timestamp", "model.", "bin.digits/../x", "other"):
         answer = api.http.put("/v1/trust/image", json={"roles": {role: "{}"}})
         assert answer.json()["code"] == "malformed", answer.text
+
+
+def test_what_ends_soon_is_told_wherever_the_fleet_is_looked_at(api: Api) -> None:
+    places = ("/v1/health", "/v1/devices/counts", "/v1/trust")
+    assert [api.get(path)["warnings"] for path in places] == [[], [], []]
+    api.fleet.signed.look(time.time() + 340 * 86400)
+    for path in places[:2]:
+        warnings = api.get(path)["warnings"]
+        assert len(warnings) == 3 and all("edgelift keys renew" in one for one in warnings)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.fleet.conftest import Server, edgelift
 from tests.fleet.releases import make_release
-from tests.fleet.trust.worlds import PASSPHRASE, cheap_key
+from tests.fleet.trust.worlds import PASSPHRASE, cheap_key, listed
 from tests.simulators.device import Device
 
-from edgelift.changing import begin_change
+from edgelift.changing import Signing, begin_change, settle
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.release import Release
 from edgelift_fleet.client import Client
@@ -24,6 +24,7 @@ from edgelift_fleet.release_folder import load_release
 from edgelift_fleet.site import load_site
 from edgelift_fleet.testing import wait_until
 from edgelift_fleet.trust.carried import brought
+from edgelift_fleet.trust.change import Change
 from edgelift_fleet.trust.key_files import read_key_file, unseal
 
 pytestmark = pytest.mark.fleet
@@ -220,3 +221,27 @@ def test_a_device_takes_new_releases_through_every_rotation(keyed: Keyed, tmp_pa
     finally:
         device.stop()
         server.stop()
+
+
+def test_of_two_who_sign_at_once_both_are_taken(
+    keyed: Keyed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELIFT_PASSPHRASE", PASSPHRASE)
+    times = []
+    with client_of(load_site(keyed.site)) as client:
+
+        def other(change: Change) -> None:
+            change.image.list_release([listed(71)], time.time())
+
+        def mine(change: Change) -> None:
+            times.append(len(times))
+            if len(times) < 3:  # somebody else is faster, twice
+                settle(
+                    client, "publish theirs", Signing(folder=keyed.keys), lambda c: c.renew(time.time(), 36_500)
+                )
+            change.image.list_release([listed(72)], time.time())
+
+        assert settle(client, "publish a", Signing(folder=keyed.keys), other) == "brought"
+        assert settle(client, "publish b", Signing(folder=keyed.keys), mine) == "brought"
+    assert len(times) == 3 and keyed.listed() == 8
+    assert sorted(path.name for path in keyed.keys.iterdir()) == ["builder.key", "root.key", "trusted-root.json"]

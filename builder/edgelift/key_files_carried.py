@@ -25,7 +25,7 @@ def register(keys: typer.Typer) -> None:
 
 def _export(
     file: _FileArgument,
-    release: Annotated[
+    folders: Annotated[
         list[Path] | None,
         typer.Option(
             "--release", metavar="FOLDER", help="A release folder that is to be published; several may be named."
@@ -38,7 +38,7 @@ def _export(
     """Write what is to be signed into a file, with no key here: releases, what ends soon, what was retired."""
     how = Signing(to_sign=file, ask=False)
     with open_registry(site, database) as client:
-        export(client, release or [], how, renew=True, progress=lambda *_: None, as_json=as_json)
+        export(client, folders or [], how, renew=True, progress=lambda *_: None, as_json=as_json)
 
 
 def _sign(file: _FileArgument, key: KeyOption = None, as_json: JsonOption = False) -> None:

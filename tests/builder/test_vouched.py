@@ -130,7 +130,10 @@ def test_a_folder_is_held_whole(model: Path, tmp_path: Path) -> None:
     assert verify_source(model, None, signer.public, ()) is not None
     assert code(lambda: verify_source(model, None, None, ())) == "malformed"  # whose is it to be?
     (model.parent / "more.onnx").write_bytes(b"one more")
-    assert code(lambda: verify_source(model, None, signer.public, ())) == "digest-mismatch"
+    (model.parent / "net.onnx.data").write_bytes(b"weightz")
+    with pytest.raises(EdgeliftError, match=r"signed \(changed: net.onnx.data; added: more.onnx\)") as caught:
+        verify_source(model, None, signer.public, ())
+    assert caught.value.code == "digest-mismatch"
     assert code(lambda: verify_source(model.parent / "more.onnx", None, signer.public, ())) == "digest-mismatch"
 
 

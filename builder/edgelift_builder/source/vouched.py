@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -162,13 +163,25 @@ def _verify(model: Path, signature: Path, key: Path | None, chain: Sequence[Path
         text = str(error) or type(error).__name__
         if text.startswith("Signature mismatch"):
             raise ContractError(
-                "digest-mismatch", f"{model.name} is not what was signed: {text.partition(': ')[2][:500]}.",
+                "digest-mismatch", f"{model.name} is not what was signed{_differing(text)}.",
                 hint="Get it again from whoever signed it.",
             ) from error  # fmt: skip
         raise ContractError(
             "not-signed", f"The signature {signature.name} is not of the signer that was named: {text[:500]}.",
             hint="Ask whoever signed it for the right key.",
         ) from error  # fmt: skip
+
+
+def _differing(text: str) -> str:
+    """Which files differ, as far as the library's words say it: its digests are for nobody."""
+    kinds = {
+        "changed": r"Hash mismatch for .*?'(.*?)\\?'",
+        "added": r"Extra files found in model .*?': (.*?)[\"'\]]",
+        "missing": r"Missing files in model .*?': (.*?)[\"'\]]",
+    }
+    found = {kind: ", ".join(re.findall(pattern, text)) for kind, pattern in kinds.items()}
+    said = "; ".join(f"{kind}: {names[:300]}" for kind, names in found.items() if names.strip(". "))
+    return f" ({said})" if said else ""
 
 
 def _library() -> Any:

@@ -17,6 +17,8 @@ from edgelift_agent.admin.server import AdminServer
 from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.preflight import Preflight
 from edgelift_agent.config import Config
+from edgelift_agent.identity.identity import DeviceIdentity
+from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_agent.link.token import Token
 from edgelift_agent.parts.bundle_files import BundleFiles
 from edgelift_agent.parts.host_link import HostLink
@@ -94,16 +96,20 @@ class Agent:
         self._log = recent_log or RecentLog()
         if recent_log is None:  # from here on: what goes wrong while parts are built is told as well
             logging.getLogger("edgelift_agent").addHandler(self._log)
-        self._token = Token(config, self.degraded)
+        kept = IdentityFiles(state_dir, disk)
+        self._token = Token(config, self.degraded, needed=kept.stamp() is None)
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
         self.state = StateFolder(state_dir, disk, self.degraded)
         self.serving = Serving(config.serve, disk, self.clock, self.degraded, self._order)
         self.trust = Trust(
             state_dir, disk, self.clock, self.degraded, config.device, self.machine.facts, self._committed
         )
+        self.identity = DeviceIdentity(
+            kept, self.degraded, config.device, config.host.url, lambda: self.trust.floor
+        )
         self.host = HostLink(
             config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate,
-            self._make_bundle, self._note_bundle, self._note_skew, self.trust,
+            self._make_bundle, self._note_bundle, self._note_skew, self.trust, self.identity,
         )  # fmt: skip
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
         self.updater = self._make_updater(preflight_module, preflight_nice)

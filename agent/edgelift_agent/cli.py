@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_options(parser, Path(DEFAULT_PATH), debug=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
+        ("enroll", _enroll, "make this device's key and get its certificate, by a token"),
         ("run", _run, "serve until stopped (what the systemd unit does)"),
         ("once", _once, "bring the device up to its assignment, then stop"),
         ("status", _status, "what serves, what is under way, and how the last update ended"),
@@ -72,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("folder", type=Path, help="the folder that was exported, as /mnt")
         if command in (_status, _doctor, _import):
             sub.add_argument("--json", action="store_true", help="print JSON")
+        if command is _enroll:
+            sub.add_argument(
+                "--token-file", type=Path, help="holds the token; - for standard input (it is asked for)"
+            )
+            sub.add_argument(
+                "--device", default="", help="its id, where there is no configuration (the machine's name)"
+            )
+            sub.add_argument(
+                "--again", action="store_true", help="also when it is enrolled already, under a new key"
+            )
         if command is _order:
             sub.add_argument("slot", type=_text, help="name of the slot")
     return parser
@@ -87,6 +98,12 @@ def _text(argument: str) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in argument):
         raise argparse.ArgumentTypeError(f"{argument!a} is not text")
     return argument
+
+
+def _enroll(parsed: argparse.Namespace) -> None:
+    from edgelift_agent.enrolling import enroll, read_token  # late: brings requests and cryptography
+
+    _print(enroll(parsed.config, read_token(parsed.token_file), parsed.device, again=parsed.again))
 
 
 def _run(parsed: argparse.Namespace) -> None:

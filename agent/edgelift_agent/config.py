@@ -198,7 +198,10 @@ def check_token(config: Config) -> None:
     if config.host.token and not _TOKEN.fullmatch(config.host.token):
         raise DeviceError("bad-config", f"host.token {_MALFORMED}.")
     if not config.host.token and not _token_places(config):
-        raise DeviceError("bad-config", "host.token and host.token_file are both missing.")
+        raise DeviceError(
+            "bad-config", "This device is not enrolled: it has neither a certificate nor a token.",
+            hint="Enrol it: edgelift token create on the host, edgelift-agent enroll here.",
+        )  # fmt: skip
 
 
 def read_token(config: Config) -> str:

@@ -1,7 +1,4 @@
-"""Enrolment: how a device and its control plane first meet.
-
-For now a token that both sides were given beforehand; the messages leave room for the certificates to come.
-"""
+"""Enrolment: how a device introduces itself, first and at every start; see `identity` for what it is known by."""
 
 from __future__ import annotations
 
@@ -11,16 +8,18 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract.bounds import Line, Schema, Tags, Word
+from edgelift_contract.identity import Certified
 from edgelift_contract.ids import DeviceId
 from edgelift_contract.report import DeviceFacts
 from edgelift_contract.signed import Roots
 
 
 class EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`POST /v1/enroll`, with the pre-shared token as bearer.
+    """`POST /v1/enroll`, under the device's certificate, or with a token as bearer.
 
     Attributes:
         agent_version: release of the agent; one from before there was this field doesn't say.
+        csr: a request for a certificate (PKCS #10, PEM), by whoever has none yet or has one that ends soon.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -30,6 +29,7 @@ class EnrolRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     facts: DeviceFacts
     tags: Tags = {}
     agent_version: Word = ""
+    csr: Annotated[str, Meta(max_length=4096)] = ""
 
 
 class BrokerAccess(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +51,8 @@ class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         poll_wait_s: how long a long poll may be held open, seconds.
         host_version: release of the control plane; one from before there was this field doesn't say.
         roots: whom a device that trusts nobody yet is to trust; empty where nothing is signed.
+        certify: it should ask for a certificate now: it has none and may have one, or its own ends soon.
+        identity: what it is known by from now on, where it asked for that.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -61,3 +63,5 @@ class EnrolReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     poll_wait_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     host_version: Word = ""
     roots: Roots = {}
+    certify: bool = False
+    identity: Certified | None = None

@@ -84,6 +84,10 @@ CODES: dict[str, str] = {
     "server-error": "the other side answered with a failure of its own",
     "cut-short": "a transfer ended before all bytes had come",
     "not-authorised": "the token or the device id was not accepted",
+    "token-spent": "an enrolment token has expired, was used as often as it may be, or was taken back",
+    "already-enrolled": "the device has a certificate already, for another key than the one that asks",
+    "identity-revoked": "the device's certificate was taken back",
+    "identity-expired": "the device's certificate holds no more, and must be renewed first",
     # messages and artifacts
     "malformed": "a message or file does not have the form its schema demands",
     "unknown-schema": "a message or file names a schema version this program does not know",
@@ -183,7 +187,7 @@ CODES: dict[str, str] = {
 #: The codes of links, which `TransportError` carries.
 LINKS: frozenset[str] = frozenset({
     "unreachable", "timed-out", "name-unresolved", "tls-failed", "intercepted", "server-error", "cut-short",
-    "not-authorised",
+    "not-authorised", "token-spent", "already-enrolled", "identity-revoked", "identity-expired",
 })  # fmt: skip
 
 #: Why an update may fail today and not tomorrow: a link, something around the agent that ends some day, a power cut.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +40,7 @@ from edgelift_contract.ids import check_device_id
 if TYPE_CHECKING:
     from edgelift_contract.assignment import Policy
     from edgelift_fleet.client import Client
-    from edgelift_fleet.messages import DeviceDetail, Quantiles, SwapView
+    from edgelift_fleet.messages import DeviceDetail, IdentityEnded, Quantiles, SwapView
 
 
 def register(app: typer.Typer) -> None:
@@ -55,6 +56,8 @@ def register(app: typer.Typer) -> None:
     )  # fmt: skip
     device.command("show")(_device)
     device.command("mend")(_mend)
+    device.command("replace")(_replace)
+    device.command("remove")(_remove)
     logs_commands.register(device)
     app.add_typer(device, name="device")
     app.command("assign")(_assign)
@@ -75,6 +78,37 @@ def _device(
         print_json(found)
     else:
         _show_device(found)
+
+
+def _replace(device: DeviceArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Let another board enrol in a device's place: what it was known by holds no more, from now on."""
+    ended = _end_identity(device, "replace", site)
+    if as_json:
+        print_json(ended)
+    else:
+        say(f"{device}: {_certificates(ended.ended)} taken back. Enrol the new board: edgelift token create.")
+
+
+def _remove(device: DeviceArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Take a device out: what it is known by holds no more, its connections end, and it gets no other."""
+    ended = _end_identity(device, "remove", site)
+    if as_json:
+        print_json(ended)
+    else:
+        say(
+            f"{device}: {_certificates(ended.ended)} taken back. To let it in again: edgelift device replace {device}."
+        )
+
+
+def _end_identity(device: str, how: str, site: Path | None) -> IdentityEnded:
+    from edgelift_fleet.client import segment
+    from edgelift_fleet.messages import IdentityEnded
+
+    return open_client(site).post(f"/v1/devices/{segment(device)}/{how}", {}, IdentityEnded)
+
+
+def _certificates(number: int) -> str:
+    return "1 certificate was" if number == 1 else f"{number} certificates were"
 
 
 def _mend(

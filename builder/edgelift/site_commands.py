@@ -20,6 +20,7 @@ from edgelift import (
     rollout_start,
     simulate_commands,
     telemetry_commands,
+    token_commands,
 )
 from edgelift.common import (
     BlobsOption,
@@ -32,7 +33,7 @@ from edgelift.common import (
     print_json,
     warn_of_password,
 )
-from edgelift.output import say
+from edgelift.output import make_console, say
 from edgelift.signing import PRESETS, begin, new_passphrase
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def register(app: typer.Typer) -> None:
     rollout_commands.register(app, rollout_start.start)
     simulate_commands.register(app)
     telemetry_commands.register(app)
+    token_commands.register(app)
+    token_commands.register(app)
 
 
 def _init(
@@ -128,10 +131,24 @@ def _serve(
     mqtt_port: Annotated[
         int, typer.Option("--mqtt-port", min=0, max=65535, help="Port of our mosquitto; 0 takes a free one.")
     ] = 0,
+    tls_port: Annotated[
+        int | None,
+        typer.Option(
+            "--tls-port",
+            min=0,
+            max=65535,
+            show_default=False,
+            help="On a site of an older release: HTTPS beside plain HTTP, so that its devices move over [default: none].",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Plain HTTP: whatever is shown can be read and altered on the way.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the site's control plane until Ctrl-C or SIGTERM."""
+    from edgelift_fleet.doors import Ports
     from edgelift_fleet.server import serve
 
     logging.basicConfig(
@@ -142,14 +159,28 @@ def _serve(
     for noisy in ("alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     where = open_site(site, database, blobs)
+    _warn_of_plain(where, insecure=insecure, tls_port=tls_port)
     serve(
         where,
-        host=host,
-        port=port,
+        Ports(host, port, mqtt_port, None if where.config.tls else tls_port),
         broker=broker,
-        mqtt_port=mqtt_port,
+        insecure=insecure,
         ready=lambda running: _ready(where, running, as_json=as_json),
     )
+
+
+def _warn_of_plain(site: Site, *, insecure: bool, tls_port: int | None) -> None:
+    """Say in red what is spoken in the clear."""
+    if site.config.tls and not insecure:
+        return
+    text = "INSECURE: plain HTTP. Tokens and models can be read and altered on the way."
+    if not site.config.tls and not insecure:
+        text += (
+            " Devices move over to HTTPS by themselves while this runs; then: edgelift site secure."
+            if tls_port is not None
+            else " To let devices move over to HTTPS: --tls-port 8471 (docs/identity.md)."
+        )
+    make_console(to_errors=True).print(text, style="bold red")
 
 
 def _ready(site: Site, running: Running, *, as_json: bool) -> None:

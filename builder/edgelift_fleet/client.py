@@ -83,7 +83,8 @@ class Client:
         The environment's `EDGELIFT_CA_FILE` names a CA file for a server with a certificate of its own.
         """
         url, token = read_server_file(site).url, token or site.secret("operator-token")
-        ca_file = os.environ.get("EDGELIFT_CA_FILE", "")
+        own = site.folder / "secrets" / "authority"
+        ca_file = os.environ.get("EDGELIFT_CA_FILE", "") or (str(own) if url.startswith("https://") else "")
         return cls(url, token, ca_file=ca_file, timeout_s=timeout_s, patient=patient)
 
     def get(self, path: str, kind: type[T]) -> T:

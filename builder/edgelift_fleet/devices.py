@@ -75,7 +75,7 @@ def set_device_tags(session: Session, device: str, tags: dict[str, str]) -> None
     Raises:
         ContractError: `bad-id` or `too-large`.
     """
-    _check_tags(tags)
+    check_tags(tags)
     rows = {row.key: row for row in session.scalars(sa.select(TagRow).filter_by(device=device))}
     for key, row in rows.items():
         if row.source == "device" and key not in tags:
@@ -87,6 +87,14 @@ def set_device_tags(session: Session, device: str, tags: dict[str, str]) -> None
             rows[key].value = value
 
 
+def add_tags(session: Session, device: str, wanted: dict[str, str]) -> None:
+    """Give a device tags as an operator's, where it has none of that name. Raises ContractError `bad-id`, `too-large`."""
+    check_tags(wanted)
+    for key, value in wanted.items():
+        if session.get(TagRow, (device, key)) is None:
+            session.add(TagRow(device=device, key=key, value=value, source="operator"))
+
+
 def change_tags(session: Session, device: str, wanted: dict[str, str], remove: Sequence[str]) -> dict[str, str]:
     """An operator's change; returns all tags of the device.
 
@@ -94,7 +102,7 @@ def change_tags(session: Session, device: str, wanted: dict[str, str], remove: S
         ContractError: `not-found`, `bad-id` or `too-large`.
     """
     get_device(session, device)
-    _check_tags(wanted)
+    check_tags(wanted)
     for key, value in wanted.items():
         session.merge(TagRow(device=device, key=key, value=value, source="operator"))
     for key in remove:
@@ -118,7 +126,8 @@ def tags_of(session: Session, devices: Sequence[str]) -> dict[str, dict[str, str
     return found
 
 
-def _check_tags(tags: dict[str, str]) -> None:
+def check_tags(tags: dict[str, str]) -> None:
+    """Can a device have these? Raises ContractError `bad-id` or `too-large`."""
     if len(tags) > MAX_TAGS:
         raise ContractError("too-large", f"A device has at most {MAX_TAGS} tags; these are {len(tags)}.")
     for key, value in tags.items():

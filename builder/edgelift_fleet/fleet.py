@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_fleet.assignments import Assignments
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
 from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.identity.identities import Identities
 from edgelift_fleet.inbox import Inbox
 from edgelift_fleet.intake import Intake
 from edgelift_fleet.lead import Lead
@@ -34,6 +36,23 @@ from edgelift_fleet.trust.watching import Watching
 from edgelift_fleet.wanted_bundles import WantedBundles
 
 
+class BrokerAccessOf(Protocol):
+    """Gives a device its access to the broker."""
+
+    def __call__(self, device: str, reached_by: str, /, *, certified: bool = False) -> BrokerAccess | None:
+        """Its access; None where there is none.
+
+        Args:
+            device: its id.
+            reached_by: name by which it reached this server.
+            certified: it has a certificate.
+        """
+
+
+def _no_broker(_device: str, _reached_by: str, /, *, certified: bool = False) -> None:  # noqa: ARG001 - nobody has one
+    return None
+
+
 class Fleet:
     """A site that is open.
 
@@ -42,18 +61,24 @@ class Fleet:
         asked: which tags' latency costs much to sum, and is wanted.
         work: set whenever the rollout controller may have something to do.
         staying: devices that keep what they run, on a site that was restored.
-        broker_access: device, host name it used → its access to the broker; returns None where there is none.
+        broker_access: gives a device its access to the broker.
         signed: watches over what is signed.
+        secure: devices have certificates, and no token that they share counts.
+        identities: who the devices are.
         sealing: signs what a broker retains.
+        url: where devices call this server.
         load: how much the server carries just now.
         broker_state: `connected`, `disconnected` or `none`.
     """
 
-    def __init__(self, site: Site, db: Database) -> None:
+    def __init__(self, site: Site, db: Database, *, secure: bool | None = None) -> None:
+        """Bind; `secure` says whether only certificates count, in the site's own word's place."""
         self.site, self.db = site, db
+        self.secure = site.config.tls if secure is None else secure
         self.started_at = time.time()
         self.work = threading.Event()
         self.lead = Lead(db)
+        self.identities = Identities(site, db)
         self._handing: Handing | None = None
         self.signed = Watching(db, partial(online_signer, site))
         self.sealing = Sealing(db, lambda: self.handing)
@@ -74,8 +99,9 @@ class Fleet:
         self.assignments = Assignments(db, self.changes)
         self.mending = Mending(db, self.changes.announce)
         self.rollouts = Rollouts(db, self.seen, wake=self.work.set)
-        self.broker_access: Callable[[str, str], BrokerAccess | None] = lambda _device, _host: None
+        self.broker_access: BrokerAccessOf = _no_broker
         self.damaged: Callable[[], set[str]] = lambda: damaged_blobs(site.blobs)
+        self.url = ""
         self.load: Callable[[], Load] = Load
         self.broker_state: Callable[[], str] = lambda: "none"
         # A direct assignment may take a device out of a rollout: have it looked at.

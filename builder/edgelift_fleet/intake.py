@@ -62,6 +62,12 @@ def device_of(enrolment: bytes) -> str:
     return device
 
 
+def enrolment_of(data: bytes) -> EnrolRequest:
+    """Who introduces itself, and what it says; raises ContractError as `Intake.enrol`."""
+    device_of(data)
+    return decode_clean(data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
+
+
 class Message(NamedTuple):
     """What a link brings.
 
@@ -190,8 +196,7 @@ class _Enrolment:
     """A device introduces itself."""
 
     def __init__(self, intake: Intake, message: Message) -> None:
-        device_of(message.data)
-        self._request = decode_clean(message.data, EnrolRequest, what="enrolment", limit_bytes=MAX_ENROL_BYTES)
+        self._request = enrolment_of(message.data)
         self.device, self._intake, self._caller, self._new = self._request.device, intake, message.caller, False
         try:
             check_versions(self.device, self._request.agent_version, __version__)

@@ -6,11 +6,9 @@ the parked polls, then stop taking requests, then the background work, last the 
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,9 +21,12 @@ from edgelift_fleet.conditions import Forgetting
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.descriptors import open_descriptors, places_for, raise_descriptors
 from edgelift_fleet.devices import begin_listening
+from edgelift_fleet.doors import Doors, Ports
 from edgelift_fleet.exchange import exchange
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.garbage import collect_rarely
+from edgelift_fleet.identity.files import own_names
+from edgelift_fleet.identity.tls import ServerTls
 from edgelift_fleet.messages import Load
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import find_mosquitto
@@ -38,7 +39,6 @@ from edgelift_fleet.site import Site
 from edgelift_fleet.telemetry.keeper import Keeper
 from edgelift_fleet.telemetry.retention import ages_of
 from edgelift_fleet.telemetry.warming import Warming
-from edgelift_fleet.web.server import HttpServer
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +52,16 @@ MAX_CONNECTIONS = 16_384
 
 
 def serve(
-    site: Site, *, host: str, port: int, broker: str, mqtt_port: int, ready: Callable[[Running], None]
+    site: Site, ports: Ports, *, broker: str, ready: Callable[[Running], None], insecure: bool = False
 ) -> None:
     """Serve the site until SIGTERM or SIGINT.
 
     Args:
         site: the site.
-        host: address to listen on.
-        port: to listen on; 0 takes a free one.
+        ports: where to listen.
         broker: `auto`, `none` or `mqtt://…`; see `messaging`.
-        mqtt_port: for a broker of our own; 0 takes a free one.
         ready: told once requests are answered.
+        insecure: speak plain HTTP all the same: what operators and devices show can be read on the way.
 
     Raises:
         DeviceError: `port-in-use`, `bad-config`, `already-running`, `read-only` and the database's.
@@ -72,32 +71,33 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(site_lock(site, wait_s=_COMMAND_S))
         keep_private(site)
-        listener = stack.enter_context(listen(host, port))
+        doors = stack.enter_context(Doors(ports))
         db = Database(site.database)
         stack.callback(db.close)
         prepare_message_types()  # before the first thread
         db.migrate()
-        fleet = Fleet(site, db)
+        fleet = Fleet(site, db, secure=site.config.tls and not insecure)
+        stack.enter_context(fleet.identities.known)
+        tls = doors.secure(fleet)
         fleet.lead.subscribe(lambda leads: _listen(fleet) if leads else None)
         stack.enter_context(fleet.lead)
         _refuse_second(fleet, broker)
         stack.enter_context(fleet.revisions)
         stack.enter_context(fleet.wanted_bundles)
         stack.enter_context(fleet.inbox)
-        stack.enter_context(_Housekeeper(fleet))
+        stack.enter_context(_Housekeeper(fleet, tls))
         if site.blobs.is_dir():
             stack.enter_context(Scrub(site.blobs, site.run / "scrub.json"))
         stack.enter_context(_keeper(fleet))
-        words = stack.enter_context(messaging(fleet, broker, host=host, port=mqtt_port))
+        words = stack.enter_context(messaging(fleet, broker, host=ports.host, port=ports.mqtt, tls=tls))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))
-        http = stack.enter_context(
-            HttpServer(
-                make_app(fleet), listener, places=places_for(descriptors, MAX_CONNECTIONS), grace_s=_GRACE_S
-            )
-        )
+        places = places_for(descriptors, MAX_CONNECTIONS)
+        stack.enter_context(doors.open(make_app(fleet), places=places, grace_s=_GRACE_S, tls=tls))
+        fleet.url = doors.outside(own_names(ports.host, site.config.names))
+        fleet.identities.known.subscribe(doors.end)
         stack.callback(fleet.parked.close)
-        fleet.load = lambda: _load(fleet, http, descriptors)
-        running = Running(_url(host, listener), os.getpid(), words, db.name)
+        fleet.load = lambda: _load(fleet, doors, descriptors)
+        running = Running(doors.url, os.getpid(), words, db.name, doors.tls_url)
         stack.enter_context(server_file(site, running))
         collect_rarely()
         ready(running)
@@ -132,37 +132,9 @@ def _signals() -> int:
     return told
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        DeviceError: `port-in-use`, or `bad-config` for an address that isn't this machine's.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=1024)
-        # Connections inherit it. Without, the second packet of an answer waits 40 ms for the client's word on the first.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise DeviceError(
-                "port-in-use",
-                f"Port {port} on {host} is in use by another program.",
-                hint="Choose another with --port, or stop that program.",
-            ) from error
-        raise DeviceError("bad-config", f"{host}:{port} cannot be listened on: {error.strerror}.") from error
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    # A wildcard address is where to listen, not where to call.
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://{f'[{name}]' if ':' in name and '[' not in name else name}:{listener.getsockname()[1]}"
-
-
-def _load(fleet: Fleet, http: HttpServer, descriptors: int) -> Load:
+def _load(fleet: Fleet, doors: Doors, descriptors: int) -> Load:
     return Load(
-        connections=len(http), connections_limit=http.places, parked_polls=len(fleet.parked),
+        connections=len(doors), connections_limit=doors.places, parked_polls=len(fleet.parked),
         waiting_messages=len(fleet.inbox), descriptors=open_descriptors(), descriptors_limit=descriptors,
     )  # fmt: skip
 
@@ -175,8 +147,8 @@ def _listen(fleet: Fleet) -> None:
 class _Housekeeper:
     """Writes down when devices were seen, watches over what is signed, and forgets answers that nobody asks for again."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, fleet: Fleet, tls: ServerTls | None) -> None:
+        self._fleet, self._tls = fleet, tls
         self._forgetting = Forgetting(fleet.db)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
@@ -195,6 +167,14 @@ class _Housekeeper:
             self._flush()
             self._forget()
             self._fleet.signed.look(time.time())
+            self._renew()
+
+    def _renew(self) -> None:
+        try:
+            if self._tls is not None:
+                self._tls.renew()
+        except (EdgeliftError, OSError) as error:
+            log.warning("the server's certificate was not renewed: %s", error)
 
     def _forget(self) -> None:
         try:

@@ -26,12 +26,14 @@ class Running(msgspec.Struct, frozen=True):
         pid: its process.
         broker: in words: `none`, or host and port.
         database: as people may see it; empty when an older release wrote this.
+        tls_url: HTTPS beside plain HTTP, for devices that move over; empty for none.
     """
 
     url: str
     pid: int
     broker: str
     database: str = ""
+    tls_url: str = ""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import inspect
 
 #: Texts of which one fits every pattern of the contract.
-TEXTS = ("digits", "2", "9f" * 32, "0f" * 16, "image/root.json", "text")
+TEXTS = ("digits", "2", "9f" * 32, "0f" * 16, "image/root.json", "https://farm:8470", "text")
 
 
 def kinds() -> dict[str, type[msgspec.Struct]]:

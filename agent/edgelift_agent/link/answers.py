@@ -120,6 +120,10 @@ def is_wanted(route: Route, answer: Answer) -> bool:
     return {"json": answer.is_json, "assignment": is_assignment, "none": answer.marked, "bytes": True}[kind]
 
 
+#: Why the host takes this device for another, or for nobody: somebody there can change that.
+_OF_IDENTITY = frozenset({"token-spent", "already-enrolled", "identity-revoked", "identity-expired"})
+
+
 def failure(route: Route, answer: Answer, *, host: str) -> EdgeliftError:
     """What an answer means that isn't the wanted one: a refusal, or trouble on the way.
 
@@ -133,6 +137,8 @@ def failure(route: Route, answer: Answer, *, host: str) -> EdgeliftError:
         return _foreign(answer, host)
     if reply.code in REFUSALS.get((route, answer.status), ()):
         return ContractError(reply.code, reply.error, hint=reply.hint)
+    if reply.code in _OF_IDENTITY:
+        return _passing(TransportError(reply.code, reply.error, hint=reply.hint), answer)
     code = "not-authorised" if answer.status in (401, 403) else "server-error"
     said = f"{reply.error} ({reply.code})" if reply.code != code else reply.error
     text = "The host did not accept this device" if code == "not-authorised" else "The host failed"

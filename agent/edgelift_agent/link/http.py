@@ -6,10 +6,11 @@ a report or a batch counts as delivered only by the host's own reply to this ver
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import requests
@@ -53,6 +54,30 @@ class _Numbered(msgspec.Struct):
     seq: int
 
 
+class Calling(Protocol):
+    """How the host is called by this device's certificate; `identity.Way` is it."""
+
+    @property
+    def url(self) -> str:
+        """Where."""
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """By what."""
+
+    @property
+    def vet(self) -> Callable[[Any], None]:
+        """Looks at a connection that stands."""
+
+    @property
+    def number(self) -> int:
+        """Another for each way."""
+
+    @property
+    def token(self) -> str:
+        """Shown as bearer; empty for none."""
+
+
 class HttpTransport:
     """One host's API, as one device. Safe to use from several threads: each has its own connection."""
 
@@ -65,6 +90,7 @@ class HttpTransport:
         timeout_s: float = 20.0,
         on_refused: Callable[[], None] = lambda: None,
         on_bundle: Callable[[str], None] = lambda _: None,
+        way: Callable[[], Calling | None] = lambda: None,
     ) -> None:
         """Bind; nothing is sent yet.
 
@@ -75,8 +101,10 @@ class HttpTransport:
             timeout_s: after which a request is given up.
             on_refused: called when the host does not take the token.
             on_bundle: given the bundle that the host wants, each time that a poll's answer names one.
+            way: by this device's certificate, which takes the place of `url` and `token`; None while it has none.
         """
-        self._url, self._device, self._timeout_s = url.rstrip("/"), device, timeout_s
+        self._way = way
+        self._plain_url, self._device, self._timeout_s = url.rstrip("/"), device, timeout_s
         self._token = token if callable(token) else lambda: token
         self._on_refused, self._on_bundle = on_refused, on_bundle
         self._local = threading.local()
@@ -85,14 +113,31 @@ class HttpTransport:
         self.address = ""
 
     @property
+    def url(self) -> str:
+        """Where the host is called now."""
+        way = self._way()
+        return way.url if way is not None else self._plain_url
+
+    @property
+    def number(self) -> int:
+        """Another for each certificate by which the host is called; 0 without one."""
+        way = self._way()
+        return way.number if way is not None else 0
+
+    @property
     def _session(self) -> tuple[requests.Session, Watch]:
-        found: tuple[requests.Session, Watch] | None = getattr(self._local, "session", None)
-        if found is None:
+        way = self._way()
+        number = way.number if way is not None else 0
+        found: tuple[int, requests.Session, Watch] | None = getattr(self._local, "session", None)
+        if found is None or found[0] != number:
+            if found is not None:
+                found[1].close()
             watch = Watch()
-            found = self._local.session = (make_session(watch), watch)
+            session = make_session(watch) if way is None else make_session(watch, way.tls, way.vet)
+            found = self._local.session = (number, session, watch)
             # Content codings would break ranges and digests; nothing here is long enough to need them.
-            found[0].headers["Accept-Encoding"] = "identity"
-        return found
+            session.headers["Accept-Encoding"] = "identity"
+        return found[1], found[2]
 
     @contextmanager
     def _request(
@@ -106,19 +151,22 @@ class HttpTransport:
     ) -> Iterator[requests.Response]:
         """An answer whose body is still to be read; at most `whole_s` more than the time-out until it is left."""
         session, watch = self._session
-        sent = {"Authorization": f"Bearer {self._token()}", **(headers or {})}
+        sent = dict(headers or {})
+        way = self._way()
+        if token := self._token() if way is None else way.token:
+            sent["Authorization"] = f"Bearer {token}"
         if self.epoch:
             sent[EPOCH_HEADER] = self.epoch
         timeout = (min(10.0, self._timeout_s), whole_s + self._timeout_s)
         options |= {"timeout": timeout, "allow_redirects": False, "stream": True, "headers": sent}
         try:
-            with session.request(method, self._url + path, **options) as response:
+            with session.request(method, self.url + path, **options) as response:
                 self.address = watch.address or self.address
                 yield response
         except _FAULTS as error:
             if watch.expired:
-                raise TransportError("timed-out", f"{self._url} took too long over its answer.") from error
-            raise failed_connection(error, self._url) from error
+                raise TransportError("timed-out", f"{self.url} took too long over its answer.") from error
+            raise failed_connection(error, self.url) from error
 
     def _ask(
         self, route: Route, method: str, path: str, *, limit_bytes: int = MAX_REPLY_BYTES, wait_s: float = 0.0,
@@ -142,15 +190,15 @@ class HttpTransport:
             if answer.status == 304:
                 read_start(response, 1)  # nothing, but by this the connection can be used again
                 return None
-            body = read_body(response, limit_bytes, what=f"The answer of {self._url}")
+            body = read_body(response, limit_bytes, what=f"The answer of {self.url}")
             if watch.expired:
-                raise TransportError("timed-out", f"{self._url} took too long over its answer.")
+                raise TransportError("timed-out", f"{self.url} took too long over its answer.")
             return body
 
     def _failure(self, route: Route, response: requests.Response) -> Exception:
         body = read_start(response, MAX_REPLY_BYTES)
         response.close()  # its connection is not used again: who knows who is at its other end
-        error = failure(route, _answer(response, body), host=self._url)
+        error = failure(route, _answer(response, body), host=self.url)
         if error.code == "not-authorised":
             self._on_refused()
         return error
@@ -161,7 +209,7 @@ class HttpTransport:
             return codec.decode_json(body or b"", kind, what=what, limit_bytes=MAX_REPLY_BYTES)
         except ContractError as error:
             raise TransportError(
-                "intercepted", f"Not {self._url} but something on the way answered: {error.message}"
+                "intercepted", f"Not {self.url} but something on the way answered: {error.message}"
             ) from error
 
     def enrol(self, request: EnrolRequest) -> EnrolReply:
@@ -176,6 +224,10 @@ class HttpTransport:
         if reply.device != self._device:
             raise TransportError("intercepted", f"The enrolment was answered for {reply.device!r}.")
         return reply
+
+    def enrol_by(self, way: Calling, request: EnrolRequest) -> EnrolReply:
+        """Introduce this device another way, once; raises as `enrol`."""
+        return HttpTransport(way.url, "", self._device, timeout_s=self._timeout_s, way=lambda: way).enrol(request)
 
     def poll(
         self, revision: int | None, wait_s: float, *, held: str = "", bundle: str = "", nonce: str = ""
@@ -243,7 +295,7 @@ class HttpTransport:
             answer = _answer(response)
             if not is_wanted("blob", answer):
                 raise self._failure("blob", response)
-            start = check_blob(answer, sha256, offset, size_bytes, host=self._url)
+            start = check_blob(answer, sha256, offset, size_bytes, host=self.url)
             unwatch()  # a large blob may take hours, as long as it comes on
             yield start, self._pieces(response, sha256, size_bytes - start)
 

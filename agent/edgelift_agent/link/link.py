@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.link.http import Calling, HttpTransport
 from edgelift_agent.link.mqtt import MAX_PACKET_BYTES, MqttTransport
 from edgelift_agent.link.telling import Telling
 from edgelift_agent.ports import Opened
@@ -25,7 +25,8 @@ from edgelift_agent.system.backoff import after, delays
 from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import parse_assignment
 from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
-from edgelift_contract.errors import ContractError, EdgeliftError, TransportError
+from edgelift_contract.errors import EdgeliftError, TransportError
+from edgelift_contract.identity import Certified
 from edgelift_contract.replies import ReportReply
 from edgelift_contract.versions import check_versions
 
@@ -37,6 +38,12 @@ JUDGE_S = 5.0
 MIN_POLL_S = 1.0
 #: Most that a host may ask for a poll to be held, seconds.
 MAX_POLL_S = 300.0
+
+
+#: What has a device introduce itself again: the host has forgotten it, or takes its certificate no more.
+_ANEW = frozenset({"not-found", "identity-expired"})
+#: It does so once a day in any case, seconds: a certificate is renewed then.
+_INTRODUCE_S = 86_400.0
 
 
 class Trusting(Protocol):
@@ -74,6 +81,19 @@ class Trusting(Protocol):
         """HTTP could be asked."""
 
 
+class Identifying(Protocol):
+    """Who this device is to the host; `identity.DeviceIdentity` is it."""
+
+    def want(self) -> None:
+        """A new certificate is wanted."""
+
+    def take(self, given: Certified, called: str) -> Calling | None:
+        """A certificate has come: how the host is called by it; None when it was not asked for."""
+
+    def settle(self) -> None:
+        """It was called so: the certificate counts from now on."""
+
+
 class Link:
     """The device's way to its host; see `ports.Host`."""
 
@@ -91,6 +111,7 @@ class Link:
         bundle_heard: Callable[[], str] = lambda: "",
         on_skew: Callable[[str], None] = lambda _: None,
         trust: Trusting,
+        identity: Identifying | None = None,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -106,12 +127,13 @@ class Link:
             on_skew: told why the host and this agent don't work together; empty when they do.
             bundle_heard: the last bundle that the host said it wants; empty for none.
             trust: judges what the host gives.
+            identity: who this device is to the host; None for one that has but a token.
         """
         self._http, self._enrolment, self._make_mqtt, self._device = http, enrolment, make_mqtt, device
         self._poll_interval_s, self._retry_delays = poll_interval_s, retry_delays
         self._on_duplicate, self._duplicate = on_duplicate, False
         self._telling, self._bundle_heard, self._on_skew = telling, bundle_heard, on_skew
-        self._trust = trust
+        self._trust, self._identity = trust, identity
         self._mqtt: MqttTransport | None = None
         self._access: BrokerAccess | None = None
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -124,6 +146,7 @@ class Link:
         self._held = ""
         self._echoed = False
         self._expected = 0
+        self._introduce_at, self._called = 0.0, 0
         self._trouble: EdgeliftError | None = None
         self._rung = False
         self.enrolled = threading.Event()
@@ -199,8 +222,10 @@ class Link:
                 log.warning("host code=%s retry_in_s=%.1f %s", error.code, pause_s, error)
                 if error.code == "version-skew":
                     self._on_skew(str(error))
-                if isinstance(error, ContractError) and error.code == "not-found":
-                    self.enrolled.clear()  # the host has forgotten us: introduce ourselves again
+                if error.code == "identity-expired" and self._identity is not None:
+                    self._identity.want()
+                if error.code in _ANEW:
+                    self.enrolled.clear()
                 failing = True
                 self._stopping.wait(pause_s)
             else:
@@ -211,7 +236,8 @@ class Link:
 
     def _ask(self, *, at_once: bool) -> None:
         """One round: enrol if need be, wait for what MQTT does if it is there, ask over HTTP."""
-        if self._trust.wants_roots() or not self.enrolled.is_set():
+        is_due = self._trust.wants_roots() or time.monotonic() >= self._introduce_at
+        if is_due or not self.enrolled.is_set():
             self._enrol()
         mqtt, wait_s = self._mqtt, self._poll_wait_s
         if mqtt is not None and mqtt.connected.is_set():
@@ -257,11 +283,13 @@ class Link:
             self._on_connected()
 
     def _enrol(self) -> None:
-        reply = self._http.enrol(self._enrolment())
+        reply = self._introduce()
         check_versions(self._device, __version__, reply.host_version)
         self._on_skew("")
         self._trust.learn(reply.roots)
-        if self._mqtt is None or reply.broker != self._access:
+        self._introduce_at = time.monotonic() + _INTRODUCE_S * random.uniform(0.9, 1.1)  # noqa: S311 - spreading load
+        if self._mqtt is None or reply.broker != self._access or self._http.number != self._called:
+            self._called = self._http.number
             old, self._mqtt = self._mqtt, None
             if old is not None:
                 old.stop()
@@ -273,6 +301,29 @@ class Link:
         self.enrolled.set()
         log.info("enrolled mqtt=%s", "yes" if self._mqtt else "no")
         self._on_connected()
+
+    def _introduce(self) -> EnrolReply:
+        """Introduce this device, and ask for a certificate when the host offers one: from then on it is called by that."""
+        reply = self._http.enrol(self._enrolment())
+        if self._identity is None:
+            return reply
+        if reply.certify:
+            self._identity.want()
+            reply = self._http.enrol(self._enrolment())
+        return reply if reply.identity is None else self._by_certificate(self._identity, reply, reply.identity)
+
+    def _by_certificate(self, identity: Identifying, reply: EnrolReply, given: Certified) -> EnrolReply:
+        """Try a new certificate: where it leads nowhere, as with a port that is closed on the way, the old way counts on."""
+        try:
+            way = identity.take(given, self._http.url)
+            if way is None:
+                return reply
+            found = self._http.enrol_by(way, self._enrolment())
+            identity.settle()
+        except EdgeliftError as error:
+            log.warning("the new certificate can't be used yet code=%s %s", error.code, error)
+            return reply
+        return found
 
     def _starts(self, mqtt: MqttTransport) -> bool:
         """A broker of which nothing can be made (its address, the library, its certificates) costs MQTT alone."""

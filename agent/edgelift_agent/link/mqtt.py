@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import sys
 import threading
 import time
@@ -56,6 +57,7 @@ class MqttTransport:
         timeout_s: float = 20.0,
         keepalive_s: int = 30,
         version_5: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Bind; nothing is sent before `start`.
 
@@ -66,7 +68,9 @@ class MqttTransport:
             timeout_s: how long to wait for a confirmation.
             keepalive_s: a broker that is silent for twice as long counts as gone.
             version_5: speak MQTT 5; else 3.1.1.
+            tls: what a broker over TLS is spoken to by, with this device's certificate; None for the system's way.
         """
+        self._tls = tls
         self._access, self._device, self._epoch = access, device, epoch
         self._timeout_s, self._keepalive_s, self._version_5 = timeout_s, keepalive_s, version_5
         self._connects = self._short_lived = 0
@@ -101,9 +105,11 @@ class MqttTransport:
         self._on_assignment, self._on_connected, self._on_lost = on_assignment, on_connected, on_lost
         protocol = MQTTProtocolVersion.MQTTv5 if self._version_5 else MQTTProtocolVersion.MQTTv311
         client = SteadyClient(CallbackAPIVersion.VERSION2, client_id=self._device, protocol=protocol)
-        if self._access.username:
+        if self._access.password:  # one that knows devices by certificate takes the name from there
             client.username_pw_set(self._access.username, self._access.password)
-        if self._access.tls:
+        if self._access.tls and self._tls is not None:
+            client.tls_set_context(self._tls)
+        elif self._access.tls:
             client.tls_set()
         client.max_queued_messages_set(200)
         client.reconnect_delay_set(*self._delay_s())

@@ -15,13 +15,14 @@ PART = "token"
 class Token:
     """One device's token; safe to use from several threads. Once read it is kept, until the host refuses it."""
 
-    def __init__(self, config: Config, degraded: Degraded) -> None:
-        """No file is read yet.
+    def __init__(self, config: Config, degraded: Degraded, *, needed: bool = True) -> None:
+        """No file is read yet; `needed`: this device has nothing else to be known by.
 
         Raises:
             DeviceError: `bad-config` when none is given, or what stands in the configuration is none.
         """
-        check_token(config)
+        if needed:
+            check_token(config)
         self._config, self._degraded = config, degraded
         self._lock, self._value, self._to_read = threading.Lock(), "", True
 

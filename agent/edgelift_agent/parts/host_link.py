@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from edgelift_agent.config import Config
+from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.link import Link
 from edgelift_agent.link.mqtt import MqttTransport
@@ -62,13 +63,15 @@ class HostLink:
         on_bundle_brought: Callable[[str], None],
         on_skew: Callable[[str], None],
         trust: Trust,
+        identity: DeviceIdentity,
     ) -> None:
         """Bind; nothing is sent before `link.start`."""
         self._config, self._voice, self._trust, self._reports = config, voice, trust, 0
+        self._identity = identity
         host = config.host
         self.http = HttpTransport(
             host.url, token, config.device, timeout_s=host.timeout_s, on_refused=token.refused,
-            on_bundle=lambda bundle: self.bundles.asked(bundle),
+            on_bundle=lambda bundle: self.bundles.asked(bundle), way=identity.way,
         )  # fmt: skip
         self.bundles = Bundles(make_bundle, self.http.send_bundle, self.retry_delays, on_bundle_brought)
         self.telling = Telling(clock, self.retry_delays)
@@ -84,6 +87,7 @@ class HostLink:
             bundle_heard=lambda: self.bundles.heard,
             on_skew=on_skew,
             trust=trust,
+            identity=identity,
         )
         self.uplink = Uplink(
             self.link,
@@ -107,18 +111,20 @@ class HostLink:
             tags=self._config.tags,
             agent_version=__version__,
         )
-        return fit(request)
+        return msgspec.structs.replace(fit(request), csr=self._identity.request())
 
     def _make_mqtt(self, reply: EnrolReply) -> MqttTransport | None:
         host = self._config.host
         if reply.broker is None or host.transport == "http":
             return None
+        way = self._identity.way()
         made = MqttTransport(
             reply.broker,
             self._config.device,
             self._voice.epoch,
             timeout_s=host.timeout_s,
             keepalive_s=host.mqtt_keepalive_s,
+            tls=way.tls if way is not None and not reply.broker.password else None,
         )
         made.on_bundle = self.bundles.asked
         return made

@@ -87,6 +87,12 @@ class Trust:
         self._roots_due = now + DAY_S * random.uniform(0.8, 1.0)  # noqa: S311 - spreading load, not guarding a secret
         return due > 0  # the first time is the enrolment
 
+    @property
+    def floor(self) -> float:
+        """A time that it can't be earlier than, as was signed last; seconds since 1970, 0 where nobody signed any."""
+        content = self._file.content if self._file is not None else None
+        return content.floor if content is not None else 0.0
+
     def learn(self, roots: Mapping[str, str]) -> None:
         """Trust these roots from now on, where nobody is trusted yet; later ones must follow from them.
 

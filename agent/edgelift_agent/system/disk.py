@@ -172,11 +172,16 @@ class Disk:
         with self.operation(f"commit {what}".rstrip(), path):
             connection.commit()
 
-    def write_file(self, path: Path, data: bytes) -> None:
-        """Put a whole file in place: either the old content or the new survives a power cut, never a mix."""
+    def write_file(self, path: Path, data: bytes, *, private: bool = False) -> None:
+        """Put a whole file in place: either the old content or the new survives a power cut, never a mix.
+
+        `private`: for its owner alone, from its first byte on.
+        """
         temporary = path.with_name(f".{path.name}.tmp")
         try:
             with self.open(temporary, "wb") as handle:
+                if private:
+                    os.fchmod(handle.fileno(), 0o600)
                 self.write(handle, data, temporary)
                 self.fsync(handle, temporary)
             self.rename(temporary, path)

@@ -17,7 +17,9 @@ from edgelift_fleet.api.document import add_document, methods_of
 from edgelift_fleet.api.errors import add_error_handlers
 from edgelift_fleet.api.etags import Tagged
 from edgelift_fleet.api.export_routes import export_routes
+from edgelift_fleet.api.guard import Guard
 from edgelift_fleet.api.head import Headed
+from edgelift_fleet.api.identity_routes import identity_routes
 from edgelift_fleet.api.keeping_routes import keeping_routes
 from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.mark import Marked
@@ -59,7 +61,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     routers = [
         device_list_routes(fleet), operator_routes(fleet), release_routes(fleet), blob_routes(fleet), code_routes(),
         bundle_routes(fleet), rollout_routes(fleet), telemetry_routes(fleet), keeping_routes(fleet), name_routes(fleet),
-        trust_routes(fleet), export_routes(fleet),
+        trust_routes(fleet), export_routes(fleet), identity_routes(fleet),
     ]  # fmt: skip
     for router in routers:
         app.include_router(router)
@@ -68,5 +70,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
     add_error_handlers(app, methods_of(routers, paths))
     add_document(app, paths, SCHEMES)
     polls = Polls(fleet.revisions, fleet.parked, fleet.seen, fleet.wanted_bundles.of, fleet.staying, fleet.hand)
-    bearer = Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
-    return Headed(Marked(Slashed(DeviceSide(routes, polls, bearer, rest=Tagged(app)))))
+    # A site whose devices all have certificates has no token that they share.
+    shared = None if fleet.secure else Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
+    guard = Guard(fleet.identities.known, shared)
+    return Headed(Marked(Slashed(DeviceSide(routes, polls, guard, rest=Tagged(app)))))

@@ -20,6 +20,10 @@ FAULTS = frozenset({
 #: where it says when to come again.
 STATUS: Mapping[str, int] = {
     "not-authorised": 401,
+    "token-spent": 401,
+    "identity-revoked": 403,
+    "identity-expired": 403,
+    "already-enrolled": 409,
     "not-found": 404,
     "missing-blob": 404,
     "wrong-method": 405,
@@ -45,6 +49,8 @@ STATUS: Mapping[str, int] = {
 _ALWAYS = FAULTS | {"not-authorised", "busy", "disk-full"}
 _WITH_BODY = frozenset({"malformed", "too-large"})
 _WITH_PARAMETERS = frozenset({"malformed"})
+#: What a device shows may be another's, or hold no more.
+OF_DEVICES = frozenset({"wrong-device", "identity-revoked", "identity-expired", "already-enrolled"})
 #: Operators' tools say what they send and what they take; devices send JSON alone. A name that an address can't have is
 #: refused to operators.
 _OF_OPERATORS = frozenset({"not-acceptable", "malformed"})
@@ -67,6 +73,8 @@ def universal(*, operators: bool, body: bool, parameters: bool) -> frozenset[str
     codes = _ALWAYS
     codes |= _WITH_PARAMETERS if parameters else frozenset()
     codes |= _WITH_BODY if body else frozenset()
+    if not operators:
+        codes |= OF_DEVICES
     if operators:
         codes |= _OF_OPERATORS | (_OF_OPERATORS_WITH_BODY if body else frozenset())
     return codes
@@ -98,4 +106,4 @@ def is_declared(route: object, code: str) -> bool:
     responses = getattr(route, "responses", None)
     if responses is None:
         return True
-    return code in declared_codes(responses) | universal(operators=True, body=True, parameters=True)
+    return code in declared_codes(responses) | universal(operators=True, body=True, parameters=True) | OF_DEVICES

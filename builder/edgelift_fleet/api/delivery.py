@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from starlette.requests import Request
 
+from edgelift_contract.enrol import EnrolRequest
 from edgelift_contract.ids import check_device_id
 from edgelift_fleet.api.crowding import Crowding
 from edgelift_fleet.api.limits import announced_bytes, read_body
 from edgelift_fleet.api.polls import caller_of
 from edgelift_fleet.inbox import Inbox, Outcome
-from edgelift_fleet.intake import MAX_ENROL_BYTES, Message, device_of
+from edgelift_fleet.intake import MAX_ENROL_BYTES, Message, enrolment_of
 
 
 class Delivery:
@@ -38,13 +40,14 @@ class Delivery:
             address = caller_of(request.scope)
             return await self.store(Message(kind, device, body, "http", address))
 
-    async def enrol(self, request: Request) -> str:
-        """Read an enrolment and have it stored; gives the device's name. Raises as `take`."""
+    async def enrol(self, request: Request, vet: Callable[[EnrolRequest], Awaitable[None]]) -> EnrolRequest:
+        """Read an enrolment, have it vetted, then stored. Raises as `take`, and what `vet` raises."""
         with self._crowding.carry(announced_bytes(request, MAX_ENROL_BYTES)):
             body = await read_body(request, MAX_ENROL_BYTES)
-            message = Message("enrol", device_of(body), body, caller=caller_of(request.scope))
-            await self.store(message)
-        return message.device
+            asked = enrolment_of(body)
+            await vet(asked)
+            await self.store(Message("enrol", asked.device, body, caller=caller_of(request.scope)))
+        return asked
 
     async def store(self, message: Message) -> Outcome:
         """Have a message stored that was read; gives the reply once it is. Raises what the intake raised."""

@@ -55,7 +55,8 @@ def _operation(route: DeviceRoute) -> dict[str, Any]:
     name = "_".join((route.method.lower(), *words[1:]))
     made: dict[str, Any] = {
         "tags": ["devices"], "summary": words[-1].title(), "description": route.about,
-        "operationId": name, "parameters": parameters, "responses": given, "security": [{SCHEME: []}],
+        "operationId": name, "parameters": parameters, "responses": given,
+        **({"security": [{SCHEME: []}]} if route.guarded else {}),
     }  # fmt: skip
     if route.takes is bytes:
         parameters.append(_BUNDLE)

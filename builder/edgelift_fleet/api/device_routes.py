@@ -9,26 +9,27 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edgelift_contract import __version__, codec
+from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment
 from edgelift_contract.bundle import BundleReply
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
+from edgelift_contract.identity import AUTHORITY, Authorities
 from edgelift_contract.ids import check_sha256
 from edgelift_contract.replies import BatchReply, ReportReply
 from edgelift_contract.report import MAX_REPORT_BYTES, Report
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_fleet.api.blob_answer import blob_answer
 from edgelift_fleet.api.bringing import Bringing
-from edgelift_fleet.api.declared import refusals
+from edgelift_fleet.api.declared import FAULTS, refusals
 from edgelift_fleet.api.delivery import Delivery
+from edgelift_fleet.api.enrolling import Enrolling
 from edgelift_fleet.fleet import Fleet
-
-POLL_WAIT_S = 30.0
 
 _JSON = "application/json"
 #: Codes by which every message is refused that is wrong or of another device.
-_OF_BUNDLE = ("unknown-schema", "bad-id", "bad-path", "wrong-device", "not-found")
-_OF_MESSAGE = ("unknown-schema", "bad-id", "wrong-device")
+_OF_BUNDLE = ("unknown-schema", "bad-id", "bad-path", "not-found")
+_OF_MESSAGE = ("unknown-schema", "bad-id")
+_OF_ENROLMENT = ("unknown-schema", "bad-id", "version-skew", "token-spent")
 
 
 class DeviceRoute(NamedTuple):
@@ -42,6 +43,7 @@ class DeviceRoute(NamedTuple):
         gives: message type of the answer; None for bytes.
         refuses: codes of its own refusals; those of every route are left out (`declared.universal`).
         about: for the OpenAPI document.
+        guarded: only who shows a token or a certificate may call it.
     """
 
     method: str
@@ -51,6 +53,7 @@ class DeviceRoute(NamedTuple):
     gives: Any
     refuses: tuple[str, ...]
     about: str
+    guarded: bool = True
 
     @property
     def responses(self) -> dict[int | str, dict[str, Any]]:
@@ -61,22 +64,19 @@ class DeviceRoute(NamedTuple):
 def device_routes(fleet: Fleet) -> list[DeviceRoute]:
     """The devices' side of the API."""
     delivery = Delivery(fleet.inbox)
+    enrolling = Enrolling(fleet, delivery)
     bringing = Bringing(fleet)
 
     async def enroll(request: Request, _: str) -> Response:
-        """A device introduces itself, at every start. The reply tells how to reach the broker, if there is one."""
-        device = await delivery.enrol(request)
-        # The broker's files may have to be written for it.
-        access = await run_in_threadpool(fleet.broker_access, device, request.url.hostname or "")
-        reply = EnrolReply(
-            schema=EnrolReply.SCHEMA,
-            device=device,
-            broker=access,
-            poll_wait_s=POLL_WAIT_S,
-            host_version=__version__,
-            roots=await run_in_threadpool(fleet.roots),
-        )
-        return _answer(reply)
+        """A device introduces itself, at every start, by its certificate; first, and to get one, with a token. The reply
+        tells how to reach the broker, if there is one.
+        """
+        return _answer(await enrolling.take(request))
+
+    async def authority(_: Request, __: str) -> Response:
+        """Who may vouch for this server: whoever knows the digest of one can trust it then. Anybody may ask."""
+        text = await run_in_threadpool(fleet.identities.certificates)
+        return _answer(Authorities(schema=Authorities.SCHEMA, certificates=text))
 
     async def report(request: Request, device: str) -> Response:
         """What the device runs. An older report than the last changes nothing and is answered alike."""
@@ -95,7 +95,8 @@ def device_routes(fleet: Fleet) -> list[DeviceRoute]:
         return _answer(await bringing.take(device, request))
 
     return [
-        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, "unknown-schema", "bad-id", "version-skew"),
+        _route("POST", "/v1/enroll", enroll, EnrolRequest, EnrolReply, *_OF_ENROLMENT),
+        _route("GET", AUTHORITY, authority, None, Authorities, *FAULTS, "disk-full")._replace(guarded=False),
         DeviceRoute("GET", "/v1/devices/{device}/desired", None, None, Assignment, _OF_POLL, _POLL),
         _route("PUT", "/v1/devices/{device}/report", report, Report, ReportReply, *_OF_MESSAGE, "not-found"),
         _route("POST", "/v1/devices/{device}/telemetry", telemetry, Batch, BatchReply, *_OF_MESSAGE, "not-found"),

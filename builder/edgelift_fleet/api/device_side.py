@@ -10,19 +10,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edgelift_contract import routes as routes_
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.ids import check_device_id
 from edgelift_fleet.api.device_routes import DeviceRoute
 from edgelift_fleet.api.errors import fault, note_undeclared, refusal, refusal_of
-from edgelift_fleet.api.limits import Bearer
+from edgelift_fleet.api.guard import Guard
 from edgelift_fleet.api.polls import Polls
 
 
 class DeviceSide:
     """Answers what devices call; everything else goes on to `rest`."""
 
-    def __init__(self, routes: list[DeviceRoute], polls: Polls, bearer: Bearer, rest: ASGIApp) -> None:
-        self._polls, self._bearer, self._rest = polls, bearer, rest
+    def __init__(self, routes: list[DeviceRoute], polls: Polls, guard: Guard, rest: ASGIApp) -> None:
+        self._polls, self._guard, self._rest = polls, guard, rest
         self._exact: dict[str, list[DeviceRoute]] = {}
         self._by_ends: dict[tuple[str, str], list[DeviceRoute]] = {}
         for route in routes:
@@ -41,7 +42,10 @@ class DeviceSide:
             await self._rest(scope, receive, send)
             return
         try:
-            self._bearer.judge(scope)
+            if route.guarded:
+                device = name if "{device}" in route.path else ""
+                came = self._guard.judge(scope, device, enrolling=route.path == routes_.ENROL)
+                scope.setdefault("state", {})["came"] = came
             made = await self._answer(route, name, scope, receive, send)
         except ClientDisconnect:
             return  # nobody is there to be answered

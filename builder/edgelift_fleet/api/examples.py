@@ -69,5 +69,6 @@ EXAMPLES: Mapping[str, Any] = {
         "release": "digits@2", "to": "tag:demo", "waves": ["1", "25%", "100%"], "soak_s": 60, "max_failures": 0,
     },
     "ImageRoles": {"roles": {"targets": "{}"}},
+    "TokenRequest": {"uses": 20, "days": 7, "tags": {"site": "hall-2"}},
     "RolloutOrder": {"why": "The night shift asked for it."},
 }  # fmt: skip

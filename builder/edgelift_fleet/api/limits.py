@@ -14,10 +14,16 @@ from edgelift_contract.errors import ContractError, TransportError
 
 
 class Connection(Protocol):
-    """What the server below is told of the connection that a request came over, and tells of it."""
+    """What the server below is told of the connection that a request came over, and tells of it.
 
-    def let_in(self) -> None:
-        """Its client showed a valid token."""
+    Attributes:
+        certificate: that its client showed and TLS verified, as DER; empty for none.
+    """
+
+    certificate: bytes
+
+    def let_in(self, device: str = "") -> None:
+        """Its client showed a valid token, or the certificate of a device."""
 
     def park(self, release: Callable[[], None]) -> None:
         """The request waits; `release` is called when its client is gone or its place is needed."""
@@ -29,7 +35,9 @@ class Connection(Protocol):
 class _Unbounded:
     """A connection of a server that keeps no places, as in a test client."""
 
-    def let_in(self) -> None: ...
+    certificate = b""
+
+    def let_in(self, device: str = "") -> None: ...
 
     def park(self, release: Callable[[], None]) -> None: ...
 

@@ -24,5 +24,6 @@ IN_PATH: Mapping[str, dict[str, Any]] = {
     "rollout": _text("^r[0-9]{1,9}$", "r1", "A rollout's id."),
     "sha256": _text(SHA256_PATTERN, "9f" * 32, "A blob's digest."),
     "bundle": _text(BUNDLE_ID_PATTERN, "0f" * 16, "A bundle's id."),
+    "token": _text("^[0-9a-f]{8}$", "0a1b2c3d", "An enrolment token's id."),
     "code": _text("^[a-z0-9-]{1,64}$", "not-found", "A refusal's code."),
 }

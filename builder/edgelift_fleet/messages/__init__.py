@@ -23,6 +23,7 @@ from edgelift_fleet.messages.devices import (
     SpeakerView,
     TagsRequest,
 )
+from edgelift_fleet.messages.identity import IdentityEnded, IdentityView, TokenMade, TokenRequest, TokenView
 from edgelift_fleet.messages.keeping import RestoredView, TellReply, TellRequest, WentOn
 from edgelift_fleet.messages.plans import (
     LAST_START,
@@ -99,6 +100,8 @@ __all__ = [
     "GaugeStep",
     "GaugeValue",
     "HistoryEntry",
+    "IdentityEnded",
+    "IdentityView",
     "LatencyGroup",
     "LatencyReply",
     "LatencyStep",
@@ -138,6 +141,9 @@ __all__ = [
     "TagsRequest",
     "TellReply",
     "TellRequest",
+    "TokenMade",
+    "TokenRequest",
+    "TokenView",
     "VersionLatency",
     "WentOn",
 ]

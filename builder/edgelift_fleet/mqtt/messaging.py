@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.identity.tls import ServerTls
 from edgelift_fleet.mqtt.access import HOST_USER, PROBE_USER, password_of
 from edgelift_fleet.mqtt.clients import BrokerAddress
 from edgelift_fleet.mqtt.connection import BrokerConnection
-from edgelift_fleet.mqtt.mosquitto import Broker, find_mosquitto
+from edgelift_fleet.mqtt.mosquitto import Broker, ByCertificate, find_mosquitto
 from edgelift_fleet.mqtt.sharing import Sharing
 from edgelift_fleet.tables import DeviceRow
 
@@ -31,7 +32,7 @@ NO_BROKER = "none (HTTP long poll carries everything)"
 
 
 @contextmanager
-def messaging(fleet: Fleet, choice: str, *, host: str, port: int) -> Iterator[str]:
+def messaging(fleet: Fleet, choice: str, *, host: str, port: int, tls: ServerTls | None = None) -> Iterator[str]:
     """MQTT for as long as the block runs; gives the broker in words.
 
     Args:
@@ -39,6 +40,7 @@ def messaging(fleet: Fleet, choice: str, *, host: str, port: int) -> Iterator[st
         choice: `auto` starts mosquitto where it is installed; `none`; or `mqtt://[user:password@]host[:port]`.
         host: address for a broker of our own to listen on.
         port: for a broker of our own; 0 takes a free one.
+        tls: the server's certificate; None where no TLS is spoken.
 
     Raises:
         ContractError: `malformed` for another choice.
@@ -51,8 +53,8 @@ def messaging(fleet: Fleet, choice: str, *, host: str, port: int) -> Iterator[st
         if program is None:
             yield NO_MOSQUITTO
             return
-        with _own_broker(fleet, program, host, port) as broker:
-            yield f"mosquitto on {broker.host}:{broker.port}"
+        with _own_broker(fleet, program, host, port, tls) as broker:
+            yield f"mosquitto on {broker.host}:{broker.tls_port if fleet.secure else broker.port}"
     else:
         address = parse_broker(choice)
         with _other_broker(fleet, address):
@@ -96,19 +98,26 @@ def _shown(text: str) -> str:
 
 
 @contextmanager
-def _own_broker(fleet: Fleet, program: str, host: str, port: int) -> Iterator[Broker]:
+def _own_broker(fleet: Fleet, program: str, host: str, port: int, tls: ServerTls | None) -> Iterator[Broker]:
     with fleet.db.read() as session:
-        known = list(session.scalars(sa.select(DeviceRow.id)))
+        known = [] if fleet.secure else list(session.scalars(sa.select(DeviceRow.id)))
     key = fleet.site.secret("broker-key")
     folder = fleet.site.run / "broker"
+    secured = ByCertificate(fleet.identities, tls.file, fleet.secure) if tls is not None else None
 
-    def access(device: str, reached_by: str) -> BrokerAccess | None:
-        broker.admit(device)
+    def access(device: str, reached_by: str, *, certified: bool = False) -> BrokerAccess | None:
         name = (reached_by or "127.0.0.1") if host in _WILDCARDS else host
+        if certified:
+            return BrokerAccess(name, broker.tls_port, device, tls=True) if secured is not None else None
+        if fleet.secure:
+            return None
+        broker.admit(device)
         return BrokerAccess(name, broker.port, device, broker.password(device))
 
-    with Broker(program, folder, host=host, port=port, key=key, users=known) as broker:
-        near = "127.0.0.1" if host in _WILDCARDS else host
+    with Broker(program, folder, host=host, port=port, key=key, users=known, secured=secured) as broker:
+        if tls is not None:
+            tls.subscribe(broker.renewed)
+        near = "127.0.0.1" if host in _WILDCARDS or fleet.secure else host
         address = BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))
         probe = (PROBE_USER, broker.password(PROBE_USER))
         with BrokerConnection(fleet, address, on_flood=broker.shut_out, probe=probe) as connection:
@@ -123,7 +132,9 @@ def _own_broker(fleet: Fleet, program: str, host: str, port: int) -> Iterator[Br
 def _other_broker(fleet: Fleet, address: BrokerAddress) -> Iterator[None]:
     key = fleet.site.secret("broker-key")
 
-    def access(device: str, _reached_by: str) -> BrokerAccess | None:
+    def access(device: str, _reached_by: str, *, certified: bool = False) -> BrokerAccess | None:
+        if certified:  # that broker knows it by its name in the certificate
+            return BrokerAccess(address.host, address.port, device, tls=True) if address.tls else None
         # Whoever keeps that broker lets devices in: by their id and this password, or everyone.
         if not address.username:
             return BrokerAccess(address.host, address.port, tls=address.tls)

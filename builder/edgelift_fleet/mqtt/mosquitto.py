@@ -19,14 +19,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.telemetry import MAX_BATCH_BYTES
 from edgelift_fleet.descriptors import descriptors_limit, places_for
 from edgelift_fleet.files import disk_errors, write_atomically
+from edgelift_fleet.identity.identities import Identities
 from edgelift_fleet.mqtt.access import ACL, HOST_USER, PROBE_USER, password_of
 from edgelift_fleet.mqtt.passwords import Passwords
+from edgelift_fleet.mqtt.revocations import Revocations, take_over
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ _MAX_CONNECTIONS = 65_536
 #: How long it may take to listen, seconds; one that ends before that is noticed at once.
 _START_S = 30.0
 _STOP_S = 3.0
+_LOOPBACK = "127.0.0.1"
 #: Below every system's range for outgoing connections (Linux: 32768 up): none of these takes our port between the
 #: look and mosquitto's own `bind`, nor while the server is down.
 _PORTS = range(20_000, 30_000)
@@ -50,15 +54,10 @@ _STEADY_S = 30.0
 
 _CONFIG = """\
 # Written by edgelift at every start; changes are lost.
-listener {port} {host}
-use_username_as_clientid true
-allow_anonymous false
-password_file passwords
-acl_file acl
+per_listener_settings true
 persistence true
 persistence_location memory/
 autosave_interval 60
-max_connections {connections}
 max_packet_size {packet}
 memory_limit {memory}
 max_queued_messages 100000
@@ -72,6 +71,28 @@ log_type error
 log_type warning
 log_type notice
 {user}
+listener {port} {host}
+use_username_as_clientid true
+allow_anonymous false
+password_file passwords
+acl_file acl
+max_connections {connections}
+"""
+
+#: Whoever has a certificate of the site's authority: its name is the user's, and what it may do follows from that.
+_BY_CERTIFICATE = """\
+listener {port} {host}
+certfile tls.pem
+keyfile tls.pem
+cafile authorities.pem
+crlfile revoked.pem
+tls_version tlsv1.2
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+allow_anonymous false
+acl_file acl
+max_connections {connections}
 """
 
 # Sets the death signal, then becomes mosquitto under the same process id. A fork hook in this process
@@ -90,12 +111,28 @@ def find_mosquitto() -> str | None:
     return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
+@dataclass(frozen=True)
+class ByCertificate:
+    """How devices with certificates are let in.
+
+    Attributes:
+        identities: whose authority vouches for them, and for the broker.
+        certificate: the server's certificate and key, a file (PEM) that is renewed.
+        alone: none comes without a certificate, but for the control plane itself, on this machine.
+    """
+
+    identities: Identities
+    certificate: Path
+    alone: bool
+
+
 class Broker:
     """A mosquitto of ours. A context: started at its beginning, stopped at its end."""
 
     def __init__(
-        self, program: str, folder: Path, *, host: str, port: int, key: str, users: Iterable[str]
-    ) -> None:
+        self, program: str, folder: Path, *, host: str, port: int, key: str, users: Iterable[str],
+        secured: ByCertificate | None = None,
+    ) -> None:  # fmt: skip
         """Bind.
 
         Args:
@@ -104,8 +141,12 @@ class Broker:
             host: address to listen on.
             port: to listen on; 0 takes the one it had last time if that is free, else a free one.
             key: from which passwords are derived.
-            users: device ids that may enter.
+            users: device ids that may enter by password.
+            secured: how those with a certificate may; None for not at all.
         """
+        self._secured = secured
+        self._revocations: Revocations | None = None
+        self.tls_port = 0
         self._program, self._folder, self._key = str(Path(program).absolute()), folder, key
         self.host, self.port = host, port
         self._passwords = Passwords(folder / "passwords", key, (HOST_USER, PROBE_USER, *users), tell=self._tell)
@@ -137,6 +178,8 @@ class Broker:
     def shut_out(self, user: str) -> None:
         """End a device's connection and keep it out for a while; returns at once."""
         self._passwords.shut_out(user)
+        if self._revocations is not None:
+            self._revocations.shut_out(user)
 
     def _tell(self) -> None:
         """Have mosquitto read its files again."""
@@ -146,8 +189,32 @@ class Broker:
             if self._listens and process is not None and process.poll() is None:
                 process.send_signal(signal.SIGHUP)
 
+    def _end_session(self, device: str) -> None:
+        """End the session of a device that came by its certificate."""
+        assert self._secured is not None
+        tls = self._secured.identities.client(device, self._folder)
+        take_over(self._reachable, self.tls_port, device, tls)
+
+    def renewed(self) -> None:
+        """The server's certificate was renewed: newcomers are to see the new one. Raises DeviceError: the disk's."""
+        if self._secured is not None:
+            self._write_certificates(self._secured)
+            self._tell()
+
+    def _write_certificates(self, secured: ByCertificate) -> None:
+        with disk_errors("the broker's certificates"):
+            write_atomically(self._folder / "tls.pem", secured.certificate.read_bytes(), mode=0o600)
+            authorities = secured.identities.certificates().encode()
+            write_atomically(self._folder / "authorities.pem", authorities, mode=0o600)
+
     def __enter__(self) -> Broker:
         self._prepare()
+        if self._secured is not None:
+            self._write_certificates(self._secured)
+            self._revocations = Revocations(
+                self._secured.identities, self._folder / "revoked.pem", tell=self._tell, end=self._end_session
+            )
+            self._revocations.__enter__()
         self._thread.start()
         self._passwords.start()
         while not self._up.wait(0.05):
@@ -158,55 +225,72 @@ class Broker:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._passwords.stop()
+        if self._revocations is not None:
+            self._revocations.__exit__()
         self._thread.join(_STOP_S + 2)
 
     def _prepare(self) -> None:
         with disk_errors("the broker's folder"):
             (self._folder / "memory").mkdir(parents=True, exist_ok=True)
             self._folder.chmod(0o700)
-            self.port = self._choose_port()
-            write_atomically(self._folder / "port", f"{self.port}\n".encode())
+            self._choose_ports()
             self._passwords.write()
             write_atomically(self._folder / "acl", ACL.encode(), mode=0o600)
+            connections = places_for(descriptors_limit(), _MAX_CONNECTIONS)
+            alone = self._secured is not None and self._secured.alone
             config = _CONFIG.format(
-                port=self.port, host=self.host, packet=MAX_PACKET_BYTES, memory=MEMORY_BYTES, queued=_QUEUED_BYTES,
-                connections=places_for(descriptors_limit(), _MAX_CONNECTIONS),
-                user="user root" if os.geteuid() == 0 else "",
+                port=self.port, host=_LOOPBACK if alone else self.host, packet=MAX_PACKET_BYTES, memory=MEMORY_BYTES,
+                queued=_QUEUED_BYTES, connections=connections, user="user root" if os.geteuid() == 0 else "",
             )  # fmt: skip
+            if self._secured is not None:
+                config += _BY_CERTIFICATE.format(port=self.tls_port, host=self.host, connections=connections)
             write_atomically(self._folder / "mosquitto.conf", config.encode(), mode=0o600)
 
-    def _choose_port(self) -> int:
-        if self.port:
-            if self._is_free(self.port):
-                return self.port
+    def _choose_ports(self) -> None:
+        """The port that was asked for is the devices': of TLS where none comes without a certificate."""
+        if self._secured is not None:
+            alone = self._secured.alone
+            self.tls_port = self._choose_port(self.port if alone else 0, "tls-port", self.host)
+            self.port = self._choose_port(0 if alone else self.port, "port", _LOOPBACK if alone else self.host)
+        else:
+            self.port = self._choose_port(self.port, "port", self.host)
+
+    def _choose_port(self, asked: int, name: str, host: str) -> int:
+        if asked:
+            if self._is_free(asked, host):
+                return asked
             raise DeviceError(
                 "port-in-use",
-                f"Port {self.port} on {self.host} is in use by another program.",
+                f"Port {asked} on {host} is in use by another program.",
                 hint="Choose another with --mqtt-port, or stop that program.",
             )
         # Devices were told the old port at their enrolment: keeping it spares them a detour over HTTP.
         try:
-            wanted = int((self._folder / "port").read_text())
+            wanted = int((self._folder / name).read_text())
         except (OSError, ValueError):
             wanted = 0
-        if wanted and self._is_free(wanted):
-            return wanted
-        for port in random.sample(_PORTS, 100):
-            if self._is_free(port):
-                return port
-        with socket.create_server((self.host, 0), family=self._family) as probe:
-            return int(probe.getsockname()[1])
+        taken = {self.port, self.tls_port}
+        found = next(
+            (
+                one
+                for one in (wanted, *random.sample(_PORTS, 100))
+                if one and one not in taken and self._is_free(one, host)
+            ),
+            0,
+        )
+        if not found:
+            with socket.create_server((host, 0), family=_family(host)) as probe:
+                found = int(probe.getsockname()[1])
+        write_atomically(self._folder / name, f"{found}\n".encode())
+        return found
 
-    def _is_free(self, port: int) -> bool:
+    @staticmethod
+    def _is_free(port: int, host: str) -> bool:
         try:
-            socket.create_server((self.host, port), family=self._family).close()
+            socket.create_server((host, port), family=_family(host)).close()
         except OSError:
             return False
         return True
-
-    @property
-    def _family(self) -> socket.AddressFamily:
-        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     def _supervise(self) -> None:
         tries = 0
@@ -250,7 +334,8 @@ class Broker:
         deadline = time.monotonic() + _START_S
         while process.poll() is None and time.monotonic() < deadline and not self._stopping.is_set():
             try:
-                with socket.create_connection((self._reachable, self.port), timeout=1):
+                host = _LOOPBACK if self._secured is not None and self._secured.alone else self._reachable
+                with socket.create_connection((host, self.port), timeout=1):
                     return
             except OSError:
                 time.sleep(0.02)
@@ -274,3 +359,7 @@ class Broker:
         except OSError:
             lines = []
         return lines[-1] if lines else "it said nothing."
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -21,6 +21,7 @@ from edgelift_fleet.tables.devices import (
     TagRow,
     UpdateHistoryRow,
 )
+from edgelift_fleet.tables.identity import EnrolTokenRow, IdentityRow
 from edgelift_fleet.tables.rollouts import (
     RolloutDeviceRow,
     RolloutEventRow,
@@ -56,6 +57,8 @@ __all__ = [
     "ControlRow",
     "DeviceDroppedRow",
     "DeviceRow",
+    "EnrolTokenRow",
+    "IdentityRow",
     "KeptAnswerRow",
     "ReleaseRow",
     "RolloutDeviceRow",

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -42,12 +42,28 @@ class Allowance:
     answer_s: float = 30.0
 
 
-class GuestProtocol(HttpToolsProtocol):
-    """A connection that has a place, or is turned away. The application finds it as `connection` in the scope's state."""
+class Connected(Protocol):
+    """Whatever holds a place."""
 
-    def __init__(self, *args: Any, allowance: Allowance, places: Places[GuestProtocol], **options: Any) -> None:
+    def give_way(self) -> None:
+        """Another needs the place."""
+
+    def cut(self) -> None:
+        """End it now."""
+
+    def is_overdue(self, now: float, patience_s: float) -> bool:
+        """Has the client not done its part in time?"""
+
+
+class GuestProtocol(HttpToolsProtocol):
+    """A connection that has a place, or is turned away. The application finds it as `connection` in the scope's state, and
+    by `certificate` there what its client showed, as DER: empty for none.
+    """
+
+    def __init__(self, *args: Any, allowance: Allowance, places: Places[Connected], **options: Any) -> None:
         super().__init__(*args, **options)
         self._allowance, self._places = allowance, places
+        self.certificate, self.device = b"", ""
         self.since = self.loop.time()  # when it came, then: when it was answered last
         self._due = math.inf  # the request must have come whole by then
         self._in_head, self._is_whole, self._head_bytes, self._read_bytes = False, True, 0, 0
@@ -59,9 +75,9 @@ class GuestProtocol(HttpToolsProtocol):
 
     # What the application says of its client.
 
-    def let_in(self) -> None:
-        """The client showed a token that is valid here."""
-        self._let_in = True
+    def let_in(self, device: str = "") -> None:
+        """The client showed a token that is valid here, or the certificate of a device."""
+        self._let_in, self.device = True, device
         self._places.does(self, "busy")
 
     def park(self, release: Callable[[], None]) -> None:
@@ -87,6 +103,8 @@ class GuestProtocol(HttpToolsProtocol):
             transport.close()
             self._turned_away = True  # nothing of it is read
             return
+        if (tls := transport.get_extra_info("ssl_object")) is not None:
+            self.certificate = tls.getpeercert(binary_form=True) or b""
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -244,13 +262,13 @@ class GuestProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-def cut_overdue(places: Places[GuestProtocol], allowance: Allowance, now: float) -> None:
+def cut_overdue(places: Places[Connected], allowance: Allowance, now: float) -> None:
     """End every connection whose client has not done its part in time."""
     for connection in places.those("new"):
         if connection.is_overdue(now, allowance.silent_s):
             connection.cut()
     for connection in places.those("idle"):
-        if now - connection.since <= allowance.idle_s:
+        if not isinstance(connection, GuestProtocol) or now - connection.since <= allowance.idle_s:
             break  # those behind it are idle for less
         connection.cut()
     for connection in places.those("busy"):

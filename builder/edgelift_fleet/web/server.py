@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from edgelift_contract.errors import DeviceError
+from edgelift_fleet.web.doorway import Doorway
 from edgelift_fleet.web.places import Places
-from edgelift_fleet.web.protocol import Allowance, GuestProtocol, cut_overdue
+from edgelift_fleet.web.protocol import Allowance, Connected, GuestProtocol, cut_overdue
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +32,14 @@ _LOOK_TICKS = 10
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, places: Places[GuestProtocol], allowance: Allowance) -> None:
+    def __init__(self, config: uvicorn.Config, places: Places[Connected], allowance: Allowance) -> None:
         super().__init__(config)
         self._places, self._allowance = places, allowance
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _LOOK_TICKS == 0:
@@ -56,6 +66,7 @@ class HttpServer:
         places: int,
         grace_s: int,
         allowance: Allowance | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Bind.
 
@@ -65,14 +76,17 @@ class HttpServer:
             places: connections at once; half of them for one address.
             grace_s: how long answers that are under way may take at the end, seconds.
             allowance: what a client may take.
+            tls: speak TLS by this, and nothing else.
         """
         allowance = allowance or Allowance()
         self.places = places
-        self._connections: Places[GuestProtocol] = Places(places, max(1, places // 2))
+        self._connections: Places[Connected] = Places(places, max(1, places // 2))
         made: Any = functools.partial(GuestProtocol, allowance=allowance, places=self._connections)
+        if tls is not None:
+            made = functools.partial(_doorway, tls, made, self._connections, allowance.silent_s)
         config = uvicorn.Config(
             app, http=made, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off",
-            timeout_graceful_shutdown=grace_s, backlog=_AT_ONCE,
+            loop="asyncio", timeout_graceful_shutdown=grace_s, backlog=_AT_ONCE,
         )  # fmt: skip
         self._server = _Server(config, self._connections, allowance)
         self._listener, self._grace_s = listener, grace_s
@@ -83,6 +97,18 @@ class HttpServer:
     def __len__(self) -> int:
         """Connections that are open."""
         return len(self._connections)
+
+    def end(self, devices: Collection[str]) -> None:
+        """End all connections of these devices, whatever is under way; from any thread."""
+        if (loop := self._server.loop) is not None:
+            with suppress(RuntimeError):  # it has stopped
+                loop.call_soon_threadsafe(self._end, devices)
+
+    def _end(self, devices: Collection[str]) -> None:
+        for doing in ("new", "idle", "parked", "busy"):
+            for connection in self._connections.those(doing):
+                if isinstance(connection, GuestProtocol) and connection.device in devices:
+                    connection.cut()
 
     def __enter__(self) -> HttpServer:
         logging.getLogger("uvicorn.error").setLevel(
@@ -99,3 +125,10 @@ class HttpServer:
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
         self._thread.join(self._grace_s + 1)
+
+
+def _doorway(
+    tls: ssl.SSLContext, make: Any, places: Places[Connected], handshake_s: float, **options: Any
+) -> Doorway:
+    """What uvicorn makes for each connection of a server that speaks TLS."""
+    return Doorway(tls, functools.partial(make, **options), places, handshake_s)

@@ -1,0 +1,254 @@
+"""The site's certificate authority: its key and certificate, and what it signs for devices and for the server itself.
+
+Keys are ECDSA on P-256 with SHA-256, which every TLS library of the last ten years knows; certificates are X.509 v3
+(RFC 5280), made by `cryptography`. The authority signs nothing but what is used at this site: its certificate stands in
+no system's store, and whoever is to trust it is told its digest (the pin) beforehand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from edgelift_contract.errors import ContractError, DeviceError
+
+#: How long certificates hold, days: the authority's as long as a board may lie in a store-room; the others so short that
+#: what was stolen unseen ends by itself (facts on identity: 90 days, renewed at two thirds).
+CA_DAYS, DEVICE_DAYS, SERVER_DAYS = 7300, 90, 90
+#: A certificate holds from a time at which no clock of a signer can stand: boards' own may be behind.
+_SINCE = datetime(2020, 1, 1, tzinfo=timezone.utc)
+#: Longest request for a certificate that is read, bytes: one for P-256 has 400.
+MAX_CSR_BYTES = 4096
+#: A serial number has 20 bytes at most, and must be positive (RFC 5280, 4.1.2.2).
+_SERIAL_BITS = 159
+
+_UTC = timezone.utc
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate that was made.
+
+    Attributes:
+        pem: it, as PEM.
+        serial: in hexadecimal.
+        not_after: until when it holds, seconds since 1970.
+        public_key: SHA-256 of the key that it names.
+    """
+
+    pem: str
+    serial: str
+    not_after: float
+    public_key: str
+
+
+class Authority:
+    """A certificate authority."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        self._key, self._certificate = key, certificate
+
+    @classmethod
+    def make(cls, name: str, now: float) -> Authority:
+        """A new one.
+
+        Args:
+            name: of the site, for people.
+            now: seconds since 1970.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        # A name of its own each: two certificates of one name and two keys would be taken for each other.
+        subject = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, f"edgelift {name[:32]} {secrets.token_hex(4)}")]
+        )
+        usage = _usage(sign_certificates=True)
+        made = (
+            _builder(subject, subject, key.public_key(), now + CA_DAYS * 86400)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, SHA256())
+        )
+        return cls(key, made)
+
+    @classmethod
+    def load(cls, key: bytes, certificate: bytes) -> Authority:
+        """Read both from PEM.
+
+        Raises:
+            DeviceError: `bad-config` when one of them is none, or they don't belong together.
+        """
+        try:
+            private = load_pem_private_key(key, None)
+            public = x509.load_pem_x509_certificate(certificate)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise DeviceError("bad-config", f"The site's authority can't be read: {error}.") from error
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != public.public_key():
+            raise DeviceError("bad-config", "The key of the site's authority does not belong to its certificate.")
+        return cls(private, public)
+
+    @property
+    def certificate(self) -> str:
+        """Its certificate, as PEM."""
+        return self._certificate.public_bytes(Encoding.PEM).decode()
+
+    @property
+    def key(self) -> bytes:
+        """Its private key, as PEM."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    @property
+    def pin(self) -> str:
+        """SHA-256 of its certificate: whoever knows it needs nobody else to trust it."""
+        return pin_of(self.certificate)
+
+    def issue_device(self, device: str, csr: str, now: float, days: float = DEVICE_DAYS) -> Issued:
+        """A certificate for a device, for the key that its request names and proves to hold.
+
+        Whatever else the request asks for is left out: what a certificate may be used for is said here.
+
+        Raises:
+            ContractError: as `key_of`.
+        """
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
+        made = (
+            _builder(subject, self._certificate.subject, key_of(csr, device), now + days * 86400)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .sign(self._key, SHA256())
+        )
+        return _issued(made)
+
+    def issue_own(
+        self, name: str, names: Iterable[str], now: float, *, client: bool = False
+    ) -> tuple[Issued, bytes]:
+        """A certificate and a new key (PEM) for one of the control plane's own: its server, or itself at a broker.
+
+        Args:
+            name: whom it names.
+            names: host names and addresses by which it is reached.
+            now: seconds since 1970.
+            client: it is for one who calls, not for one who is called.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+        purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        builder = (
+            _builder(subject, self._certificate.subject, key.public_key(), now + SERVER_DAYS * 86400)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        )
+        if alternatives := [_alternative(one) for one in dict.fromkeys(names)]:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        made = builder.sign(self._key, SHA256())
+        return _issued(made), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def revocations(self, serials: Iterable[str], now: float) -> bytes:
+        """A list (PEM) of certificates that hold no more, by serial in hexadecimal; brokers read it."""
+        moment = datetime.fromtimestamp(int(now), _UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(min(_SINCE, moment))
+            .next_update(moment + timedelta(days=CA_DAYS))
+        )
+        for serial in serials:
+            entry = x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(moment).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def pin_of(certificate: str) -> str:
+    """SHA-256 of a PEM certificate's DER. Raises ValueError for what is none."""
+    found = x509.load_pem_x509_certificate(certificate.encode())
+    return hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest()
+
+
+def key_of(csr: str, device: str) -> ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey:
+    """The public key in a device's request for a certificate (PKCS #10, PEM), which it has proved to hold.
+
+    Raises:
+        ContractError: `malformed` for what is no such request, or for a key of another kind; `wrong-device` when it
+            names another; `too-large`.
+    """
+    if len(csr) > MAX_CSR_BYTES:
+        raise ContractError("too-large", f"The request for a certificate has more than {MAX_CSR_BYTES} bytes.")
+    try:
+        read = x509.load_pem_x509_csr(csr.encode())
+        key = read.public_key()
+        holds, names = read.is_signature_valid, read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise ContractError("malformed", f"The request for a certificate can't be read: {error}.") from error
+    is_fit = isinstance(key, ed25519.Ed25519PublicKey) or (
+        isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    )
+    if not is_fit or not holds:
+        raise ContractError(
+            "malformed",
+            "The request for a certificate is not signed by its key, an ECDSA key on P-256 or an Ed25519 key.",
+        )
+    if [one.value for one in names] != [device]:
+        raise ContractError("wrong-device", f"The request for a certificate names another than {device!r}.")
+    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey)
+    return key
+
+
+def key_digest(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> str:
+    """SHA-256 of a public key."""
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: object, until: float) -> x509.CertificateBuilder:
+    serial = secrets.randbits(_SERIAL_BITS) | 1
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)  # type: ignore[arg-type]  # one of the kinds that `key_of` lets pass
+        .serial_number(serial)
+        .not_valid_before(_SINCE)
+        .not_valid_after(datetime.fromtimestamp(int(until), _UTC))
+    )
+
+
+def _usage(*, sign_certificates: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, key_cert_sign=sign_certificates, crl_sign=sign_certificates,
+        encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _issued(made: x509.Certificate) -> Issued:
+    key = made.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey)
+    return Issued(
+        made.public_bytes(Encoding.PEM).decode(), f"{made.serial_number:040x}", made.not_valid_after_utc.timestamp(),
+        key_digest(key),
+    )  # fmt: skip

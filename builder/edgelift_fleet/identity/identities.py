@@ -1,0 +1,205 @@
+"""What a site does about who its devices are: takes them in, renews, replaces, removes them; and lists its tokens."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract.errors import ContractError, TransportError
+from edgelift_contract.identity import Certified, EnrolToken, dump_token
+from edgelift_fleet.conditions import Conditions, version_of_device
+from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.devices import add_tags, get_device
+from edgelift_fleet.identity.authority import DEVICE_DAYS, Authority, pin_of
+from edgelift_fleet.identity.files import authority_of, certificates_of
+from edgelift_fleet.identity.issuing import (
+    REPLACED,
+    Applicant,
+    Peer,
+    contest,
+    issue,
+    newest_of,
+    next_number,
+    note_shown,
+    revoke,
+    revoked_serials,
+)
+from edgelift_fleet.identity.known import KnownIdentities
+from edgelift_fleet.identity.tokens import Shown, check_token, create_token, view_of
+from edgelift_fleet.messages.identity import IdentityEnded, TokenMade, TokenRequest, TokenView
+from edgelift_fleet.site import Site
+from edgelift_fleet.tables import EnrolTokenRow
+
+log = logging.getLogger(__name__)
+
+REMOVED = "removed"
+
+
+class Identities:
+    """The identities of one site.
+
+    Attributes:
+        known: at hand, for every request.
+        port: where HTTPS is answered beside plain HTTP; 0 where there is no plain HTTP.
+    """
+
+    def __init__(self, site: Site, db: Database, now: Callable[[], float] = time.time) -> None:
+        self._site, self._db, self._now = site, db, now
+        self._authority: Authority | None = None
+        self.known = KnownIdentities(db, now)
+        self.port = 0
+
+    @property
+    def authority(self) -> Authority:
+        """The newest. Raises DeviceError: `bad-config`, the disk's."""
+        if self._authority is None:
+            self._authority = authority_of(self._site)
+        return self._authority
+
+    def certificates(self) -> str:
+        """Of all authorities that are trusted, PEM, the newest first. Raises as `authority`."""
+        assert self.authority
+        return "".join(certificates_of(self._site))
+
+    def revocations(self, more: Collection[str] = ()) -> bytes:
+        """A list (PEM) of certificates that hold no more, with all of the devices `more`. Raises EdgeliftError."""
+        now = self._now()
+        with self._db.read() as session:
+            serials = revoked_serials(session, more, now)
+        return self.authority.revocations(serials, now)
+
+    def client(self, name: str, folder: Path) -> ssl.SSLContext:
+        """TLS by which the control plane calls a broker as `name`, which only a certificate of its authority can name.
+
+        Args:
+            name: a device's, or its own.
+            folder: where its certificate lies for a moment: Python's `ssl` reads it from a file alone.
+        """
+        made, key = self.authority.issue_own(name, (), self._now(), client=True)
+        context = ssl.create_default_context(cadata=self.certificates())
+        context.check_hostname = False  # a broker of ours, on this machine
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(made.pem.encode() + key)
+            file.flush()
+            context.load_cert_chain(file.name)
+        return context
+
+    def show(self, secret: str) -> Shown:
+        """A token that was shown; raises as `check_token`."""
+        with self._db.read() as session:
+            return check_token(session, secret, self._now())
+
+    def offers(self, peer: Peer | None, *, plain: bool) -> bool:
+        """Should a device ask for a certificate: it has none and may have one, or a third of its own one's time is left?"""
+        if peer is None:
+            return bool(self.port) if plain else True
+        return peer.not_after - self._now() < DEVICE_DAYS * 86400 / 3
+
+    def give(self, device: str, csr: str, by: Shown | Peer | None, address: str, *, plain: bool) -> Certified:
+        """A certificate for a device that asks for one.
+
+        Args:
+            device: its id.
+            csr: its request, PEM.
+            by: what it showed; None for the token that all share.
+            address: whence.
+            plain: it came over plain HTTP.
+
+        Raises:
+            TransportError, ContractError: as `issue`. DeviceError: as `authority`.
+        """
+        authority, asking, now = self.authority, Applicant(device, csr, by, address), self._now()
+        try:
+            with self._db.write(SITE) as session:
+                made, _ = issue(session, authority, asking, now)
+        except TransportError as error:
+            if error.code in ("already-enrolled", "identity-revoked"):
+                with self._db.write(SITE) as session:
+                    contest(session, device, address, now)
+                log.warning("refused device=%s address=%s code=%s %s", device, address, error.code, error.message)
+            raise
+        log.info("certified device=%s address=%s by=%s", device, address, _said(by))
+        self.known.look()
+        return Certified(certificate=made, authorities=self.certificates(), port=self.port if plain else 0)
+
+    def note(self, peer: Peer) -> None:
+        """A device introduces itself by its certificate. Raises EdgeliftError: the database's."""
+        if self.known.was_shown(peer):
+            return
+        with self._db.write(SITE) as session:
+            note_shown(session, peer, self._now())
+        self.known.look()
+
+    def tag(self, device: str, shown: Shown) -> None:
+        """Give a device the tags of the token that it came by. Raises as `add_tags`."""
+        if shown.tags:
+            with self._db.write(SITE) as session:
+                add_tags(session, device, shown.tags)
+
+    def make_token(self, wanted: TokenRequest, url: str) -> TokenMade:
+        """A token for devices that are to call `url`. Raises ContractError as `create_token`; as `authority`."""
+        pin = pin_of(certificates_of(self._site)[0]) if self.authority else ""
+        with self._db.write(SITE) as session:
+            row, secret = create_token(
+                session, uses=wanted.uses, days=wanted.days, tags=wanted.tags, note=wanted.note, now=self._now()
+            )
+        token = EnrolToken(schema=EnrolToken.SCHEMA, url=url, pin=pin, secret=secret)
+        return TokenMade(row.id, dump_token(token), row.expires_at)
+
+    def tokens(self) -> list[TokenView]:
+        """All, the newest first."""
+        now = self._now()
+        with self._db.read() as session:
+            rows = session.scalars(sa.select(EnrolTokenRow).order_by(EnrolTokenRow.made_at.desc()))
+            return [view_of(row, now) for row in rows]
+
+    def revoke_token(self, token: str) -> TokenView:
+        """Take one back. Raises ContractError `not-found`."""
+        now = self._now()
+        with self._db.write(SITE) as session:
+            row = session.get(EnrolTokenRow, token)
+            if row is None:
+                raise ContractError("not-found", f"There is no token {token!r}.", hint="See: edgelift token list.")
+            row.revoked_at = row.revoked_at or now
+            return view_of(row, now)
+
+    def replace(self, device: str, on: Conditions) -> IdentityEnded:
+        """Let another board enrol in this one's place.
+
+        Raises:
+            ContractError: `not-found`, `bad-id`, and what `on` refuses.
+        """
+        return self._end(device, REPLACED, on)
+
+    def remove(self, device: str, on: Conditions) -> IdentityEnded:
+        """Take a device out: its certificates hold no more, and it gets no other. Raises as `replace`."""
+        return self._end(device, REMOVED, on)
+
+    def _end(self, device: str, why: str, on: Conditions) -> IdentityEnded:
+        with self._db.write(SITE) as session:
+            on.begin(session)
+            get_device(session, device)
+            on.match(version_of_device(session, device))
+            made = IdentityEnded(device, len(_end(session, device, why, self._now())))
+            on.end(session, made)
+        self.known.look()
+        return made
+
+
+def _end(session: Session, device: str, why: str, now: float) -> list[str]:
+    gone = revoke(session, device, why, now)
+    newest = newest_of(session, device)
+    if not gone and newest is not None:  # it was taken back before, for another reason
+        newest.why, newest.number = why, next_number(session)
+    return gone
+
+
+def _said(by: Shown | Peer | None) -> str:
+    return f"token {by.token}" if isinstance(by, Shown) else "certificate" if by is not None else "shared token"

@@ -1,0 +1,167 @@
+"""Who gets a certificate: the rules by which a device is taken for the one that it says it is. Inside a transaction.
+
+A device comes first with a token, and from then on with the certificate that it got; each new one is for a new key. So a
+card that was cloned shows itself: of two boards with one key, only the first to renew gets on, and the other asks with a
+certificate that has a successor. A reply that was lost is no clone: the device asks again for the same key.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract.errors import ContractError, TransportError
+from edgelift_fleet.identity.authority import Authority, key_digest, key_of
+from edgelift_fleet.identity.tokens import Shown, spend_token
+from edgelift_fleet.tables import IdentityRow
+
+log = logging.getLogger(__name__)
+
+#: Why an identity ended so that another may begin: somebody said so.
+REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is at the other end of a connection, by the certificate that it showed and holds the key of.
+
+    Attributes:
+        device: whom it names.
+        serial: in hexadecimal.
+        not_after: until when it holds, seconds since 1970.
+    """
+
+    device: str
+    serial: str
+    not_after: float
+
+
+def refuse_other(peer: Peer, device: str) -> None:
+    """A certificate speaks for its own device alone. Raises ContractError `wrong-device`."""
+    if peer.device != device:
+        raise ContractError("wrong-device", f"The certificate of {peer.device} does not speak for {device}.")
+
+
+@dataclass(frozen=True)
+class Applicant:
+    """Who asks for a certificate.
+
+    Attributes:
+        device: for which id.
+        csr: its request, PEM.
+        by: what it showed: a token, or its certificate so far; None for the token that all of an older site share.
+        address: whence.
+    """
+
+    device: str
+    csr: str
+    by: Shown | Peer | None
+    address: str
+
+
+def issue(session: Session, authority: Authority, asking: Applicant, now: float) -> tuple[str, bool]:
+    """Make a certificate for whoever may have one.
+
+    Returns:
+        It, as PEM; and whether the device is new here, so that its token's tags are its own.
+
+    Raises:
+        TransportError: `already-enrolled`, `identity-revoked`, `token-spent`.
+        ContractError: as `key_of`.
+    """
+    key = key_digest(key_of(asking.csr, asking.device))
+    newest = newest_of(session, asking.device)
+    if newest is not None:
+        _judge(newest, asking, key)
+    new = newest is None or bool(newest.revoked_at)
+    if new and isinstance(asking.by, Shown):
+        spend_token(session, asking.by)
+    made = authority.issue_device(asking.device, asking.csr, now)
+    number = next_number(session)
+    if newest is not None:
+        newest.succeeded_by, newest.number = made.serial, number
+    session.add(
+        IdentityRow(
+            serial=made.serial, device=asking.device, public_key=made.public_key, issued_at=now,
+            not_after=made.not_after, address=asking.address[:64],
+            token=asking.by.token if isinstance(asking.by, Shown) else "", number=number + 1,
+        )
+    )  # fmt: skip
+    return made.pem, new
+
+
+def _judge(newest: IdentityRow, asking: Applicant, key: str) -> None:
+    """Somebody asks to be a device that has, or had, a certificate: the device itself, or not?"""
+    if newest.revoked_at:
+        if newest.why == REPLACED and not isinstance(asking.by, Peer) and newest.public_key != key:
+            return  # a new board in an old one's place
+        raise TransportError(
+            "identity-revoked", f"{asking.device} was taken out of this site.",
+            hint=f"To let it in again: edgelift device replace {asking.device}.",
+        )  # fmt: skip
+    renews = isinstance(asking.by, Peer) and asking.by.serial == newest.serial
+    if newest.public_key != key and not renews:
+        raise TransportError(
+            "already-enrolled",
+            f"{asking.device} has a certificate already, for another key, given to"
+            f" {newest.address or 'an unknown address'}.",
+            hint=f"A new board, or one that lost its key: edgelift device replace {asking.device}. A cloned card: give"
+            " it an id of its own.",
+        )
+
+
+def contest(session: Session, device: str, address: str, now: float) -> None:
+    """Note that somebody else wanted to be this device; it is shown beside it."""
+    newest = newest_of(session, device)
+    if newest is not None:
+        newest.contested_by, newest.contested_at, newest.number = address[:64], now, next_number(session)
+
+
+def newest_of(session: Session, device: str) -> IdentityRow | None:
+    """The device's newest certificate; None when it never had one."""
+    query = sa.select(IdentityRow).filter_by(device=device, succeeded_by="").order_by(IdentityRow.number.desc())
+    return session.scalars(query).first()
+
+
+def note_shown(session: Session, peer: Peer, now: float) -> None:
+    """A certificate was shown; one that is not known here, as on a site that was restored, is from now on."""
+    row = session.get(IdentityRow, peer.serial)
+    if row is None:
+        log.warning("a certificate that is not on record device=%s serial=%s", peer.device, peer.serial)
+        row = IdentityRow(
+            serial=peer.serial,
+            device=peer.device,
+            public_key="",
+            issued_at=now,
+            not_after=peer.not_after,
+            number=0,
+        )
+        session.add(row)
+    row.shown_at, row.number = row.shown_at or now, next_number(session)
+
+
+def revoke(session: Session, device: str, why: str, now: float) -> list[str]:
+    """Take back all that a device has; gives the serials."""
+    rows = list(session.scalars(sa.select(IdentityRow).filter_by(device=device, revoked_at=0.0)))
+    number = next_number(session) if rows else 0
+    for row in rows:
+        row.revoked_at, row.why, row.number = now, why, number
+    return [row.serial for row in rows]
+
+
+def revoked_serials(session: Session, more: Collection[str], now: float) -> list[str]:
+    """Serials that hold no more and have not ended by themselves; with all of the devices `more`."""
+    rows = sa.select(IdentityRow.serial).where(IdentityRow.not_after > now)
+    gone = set(session.scalars(rows.where(IdentityRow.revoked_at > 0)))
+    if more:
+        gone |= set(session.scalars(rows.where(IdentityRow.device.in_(more))))
+    return sorted(gone)
+
+
+def next_number(session: Session) -> int:
+    """Above every number in the table."""
+    return (session.scalar(sa.select(sa.func.max(IdentityRow.number))) or 0) + 1

@@ -1,0 +1,210 @@
+"""Who gets a certificate, and who doesn't."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from edgelift_agent.identity.keys import new_key, request_for
+from edgelift_contract.errors import EdgeliftError
+from edgelift_contract.identity import dump_token, parse_token
+from edgelift_fleet.api.guard import read_peer
+from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.identity.authority import Authority
+from edgelift_fleet.identity.files import authority_of, certificates_of
+from edgelift_fleet.identity.identities import Identities
+from edgelift_fleet.identity.issuing import REPLACED, Peer, newest_of, revoke
+from edgelift_fleet.messages import TokenRequest
+from edgelift_fleet.site import Site, create_site
+
+pytestmark = pytest.mark.fleet
+
+NOW = 1_800_000_000.0
+
+
+class Registrar:
+    """A site's identities, with a clock that a test sets."""
+
+    def __init__(self, site: Site, db: Database) -> None:
+        self.now, self.site, self.db = NOW, site, db
+        self.identities = Identities(site, db, lambda: self.now)
+
+    def token(self, uses: int = 1, days: float = 1.0) -> str:
+        made = self.identities.make_token(TokenRequest(uses, days), "https://farm:8470")
+        return parse_token(made.token).secret
+
+    def by_token(self, device: str, key: bytes, secret: str) -> Peer:
+        return self.give(device, key, secret)
+
+    def renew(self, peer: Peer, key: bytes) -> Peer:
+        self.identities.known.judge(peer, renewing=True)
+        return self.give(peer.device, key, peer)
+
+    def give(self, device: str, key: bytes, by: Peer | str | None) -> Peer:
+        shown = self.identities.show(by) if isinstance(by, str) else by
+        made = self.identities.give(device, request_for(device, key), shown, "10.0.0.7", plain=False)
+        der = x509.load_pem_x509_certificate(made.certificate.encode()).public_bytes(Encoding.DER)
+        return read_peer(der)
+
+    def end(self, device: str, why: str) -> None:
+        with self.db.write(SITE) as session:
+            revoke(session, device, why, self.now)
+        self.identities.known.look()
+
+
+@pytest.fixture
+def registrar(tmp_path: Path) -> Iterator[Registrar]:
+    site, _ = create_site(tmp_path / "site")
+    with closing(Database(site.database)) as db:
+        db.migrate()
+        yield Registrar(site, db)
+
+
+def code(act: object) -> str:
+    with pytest.raises(EdgeliftError) as caught:
+        act()  # type: ignore[operator]  # each is a call without arguments
+    return caught.value.code
+
+
+def test_a_token_lets_as_many_in_as_it_is_for(registrar: Registrar) -> None:
+    secret = registrar.token(uses=2)
+    first = registrar.by_token("pi-1", new_key(), secret)
+    assert first.device == "pi-1" and first.not_after == NOW + 90 * 86400
+    registrar.by_token("pi-2", new_key(), secret)
+    assert code(lambda: registrar.by_token("pi-3", new_key(), secret)) == "token-spent"
+    (view,) = registrar.identities.tokens()
+    assert (view.state, view.used, view.uses) == ("spent", 2, 2)
+
+
+def test_whose_answer_was_lost_asks_again_and_is_not_counted_twice(registrar: Registrar) -> None:
+    secret, key = registrar.token(), new_key()
+    before = registrar.by_token("pi-1", key, secret)
+    again = registrar.by_token("pi-1", key, secret)
+    assert again.serial != before.serial
+    assert registrar.identities.tokens()[0].used == 1
+
+
+@pytest.mark.parametrize("secret", ["", "x.y", "deadbeef." + "A" * 43, "deadbeef." + "A" * 400])
+def test_a_token_that_nobody_made_is_none(registrar: Registrar, secret: str) -> None:
+    assert code(lambda: registrar.by_token("pi-1", new_key(), secret)) == "not-authorised"
+
+
+def test_a_token_ends_with_its_time_and_when_it_is_taken_back(registrar: Registrar) -> None:
+    secret = registrar.token(days=1)
+    other = registrar.token()
+    taken = next(one for one in registrar.identities.tokens() if other.startswith(one.id))
+    registrar.identities.revoke_token(taken.id)
+    assert code(lambda: registrar.by_token("pi-1", new_key(), other)) == "token-spent"
+    registrar.now += 86400
+    assert code(lambda: registrar.by_token("pi-1", new_key(), secret)) == "token-spent"
+    assert code(lambda: registrar.identities.revoke_token("deadbeef")) == "not-found"
+
+
+def test_a_device_renews_under_a_new_key_and_a_clone_of_its_card_does_not(registrar: Registrar) -> None:
+    peer = registrar.by_token("pi-1", new_key(), registrar.token())
+    later = registrar.renew(peer, new_key())
+    assert later.serial != peer.serial
+    assert (
+        code(lambda: registrar.renew(peer, new_key())) == "already-enrolled"
+    )  # the clone has the old certificate
+    with registrar.db.read() as session:
+        newest = newest_of(session, "pi-1")
+    assert newest is not None and newest.serial == later.serial
+    assert (newest.contested_by, newest.contested_at) == ("10.0.0.7", NOW)
+    assert registrar.renew(later, new_key()).device == "pi-1"
+
+
+def test_renewal_after_the_end_is_for_whoever_is_on_record(registrar: Registrar) -> None:
+    peer = registrar.by_token("pi-1", new_key(), registrar.token())
+    registrar.now = peer.not_after
+    assert code(lambda: registrar.identities.known.judge(peer, renewing=False)) == "identity-expired"
+    assert registrar.renew(peer, new_key()).not_after == registrar.now + 90 * 86400
+
+
+def test_another_key_gets_in_only_when_somebody_said_so(registrar: Registrar) -> None:
+    registrar.by_token("pi-1", new_key(), registrar.token())
+    assert code(lambda: registrar.by_token("pi-1", new_key(), registrar.token())) == "already-enrolled"
+    registrar.end("pi-1", REPLACED)
+    peer = registrar.by_token("pi-1", new_key(), registrar.token())
+    registrar.identities.known.judge(peer, renewing=False)
+
+
+@pytest.mark.parametrize("why", ["removed", REPLACED])
+def test_what_was_taken_back_opens_nothing(registrar: Registrar, why: str) -> None:
+    key, secret = new_key(), registrar.token(uses=9)
+    peer = registrar.by_token("pi-1", key, secret)
+    registrar.end("pi-1", why)
+    assert code(lambda: registrar.identities.known.judge(peer, renewing=True)) == "identity-revoked"
+    assert code(lambda: registrar.give("pi-1", new_key(), peer)) == "identity-revoked"
+    assert code(lambda: registrar.by_token("pi-1", key, secret)) == "identity-revoked"
+
+
+def test_the_list_of_what_was_taken_back_names_it(registrar: Registrar) -> None:
+    peer = registrar.by_token("pi-1", new_key(), registrar.token())
+    other = registrar.by_token("pi-2", new_key(), registrar.token())
+    registrar.end("pi-1", "removed")
+    read = x509.load_pem_x509_crl(registrar.identities.revocations())
+    assert [f"{one.serial_number:040x}" for one in read] == [peer.serial]
+    shut_out = x509.load_pem_x509_crl(registrar.identities.revocations(["pi-2"]))
+    assert {f"{one.serial_number:040x}" for one in shut_out} == {peer.serial, other.serial}
+
+
+def csr(name: str, key: object) -> str:
+    made = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    )
+    return made.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()  # type: ignore[arg-type]  # of several kinds
+
+
+def altered(text: str) -> str:
+    lines = text.splitlines()
+    lines[2] = ("A" if lines[2][5] != "A" else "B").join((lines[2][:5], lines[2][6:]))
+    return "\n".join(lines) + "\n"
+
+
+def test_odd_requests_for_certificates_are_refused() -> None:
+    authority = Authority.make("farm", NOW)
+    p256 = ec.generate_private_key(ec.SECP256R1())
+    for text, expected in (
+        ("", "malformed"), ("-----BEGIN CERTIFICATE REQUEST-----\n", "malformed"), ("x" * 5000, "too-large"),
+        (csr("pi-2", p256), "wrong-device"), (csr("pi-1", ec.generate_private_key(ec.SECP384R1())), "malformed"),
+        (csr("pi-1", rsa.generate_private_key(65537, 2048)), "malformed"), (altered(csr("pi-1", p256)), "malformed"),
+        ("\ud800", "malformed"),
+    ):  # fmt: skip
+        assert code(lambda text=text: authority.issue_device("pi-1", text, NOW)) == expected, text[:80]
+    made = x509.load_pem_x509_certificate(authority.issue_device("pi-1", csr("pi-1", p256), NOW).pem.encode())
+    basic = made.extensions.get_extension_for_class(x509.BasicConstraints).value
+    uses = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert not basic.ca and list(uses) == [x509.ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+def test_the_authority_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
+    site, _ = create_site(tmp_path / "site")
+    made = authority_of(site)
+    secrets = site.folder / "secrets"
+    assert {(secrets / name).stat().st_mode & 0o777 for name in ("authority", "authority-key")} == {0o600}
+    assert authority_of(site).pin == made.pin and certificates_of(site) == [made.certificate]
+    (secrets / "authority").unlink()  # as a power cut between the two leaves it
+    assert authority_of(site).pin != made.pin
+    (secrets / "authority-key").write_bytes(Authority.make("other", time.time()).key)
+    assert code(lambda: authority_of(site)) == "bad-config"
+    (secrets / "authority-key").write_bytes(b"x")
+    assert code(lambda: authority_of(site)) == "bad-config"
+
+
+def test_odd_tokens_are_told_apart(registrar: Registrar) -> None:
+    made = registrar.identities.make_token(TokenRequest(), "https://farm:8470").token
+    assert parse_token(f" {made}\n") == parse_token(dump_token(parse_token(made)))
+    for text, expected in (
+        ("", "malformed"), ("edgelift1.", "malformed"), (made[:-9], "malformed"), (made + "AAAA", "malformed"),
+        ("edgelift1." + "A" * 5000, "too-large"), (made.replace("edgelift1", "edgelift2"), "malformed"),
+        ("edgelift1.ä", "malformed"),
+    ):  # fmt: skip
+        assert code(lambda text=text: parse_token(text)) == expected, text[:40]

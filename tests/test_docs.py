@@ -171,3 +171,24 @@ def test_every_command_has_a_help_text() -> None:
         "rollout",
     ):
         assert command in done.stdout
+
+
+THREATS = (ROOT / "docs" / "threat-model.md").read_text()
+
+
+def test_every_link_of_the_threat_model_leads_somewhere() -> None:
+    named = re.findall(r"\]\(([^)#]+)", THREATS)
+    assert named
+    missing = [name for name in named if not (ROOT / "docs" / name).resolve().is_file()]
+    assert not missing, missing
+
+
+def test_every_attack_that_is_tested_has_its_line_in_the_threat_model_and_every_line_its_test() -> None:
+    linked = {Path(name).name for name in re.findall(r"\]\(\.\./tests/attacks/([^)#]+)", THREATS)}
+    assert linked == {path.name for path in (ROOT / "tests" / "attacks").glob("test_*.py")}
+    rows = [
+        line
+        for line in THREATS.splitlines()
+        if line.startswith("| ") and not line.startswith(("| Attack", "| Stolen"))
+    ]
+    assert rows and all("](../tests/" in row for row in rows), [row for row in rows if "](../tests/" not in row]

@@ -1,0 +1,51 @@
+"""Boards under attack: by each way that bytes come, and by what its clock shows where that matters."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.attacks.board import ONLINE, SETTINGS, WAYS, Board
+from tests.simulators.file_server import FileServer
+
+from edgelift_agent.system.disk import SHARED_MEMORY
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[FileServer]:
+    with FileServer() as server:
+        yield server
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory: what is written here often need not outlive a power cut."""
+    memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=memory, prefix="edgelift-attacks-") as made:
+        yield Path(made)
+
+
+@pytest.fixture(params=WAYS)
+def board(request: pytest.FixtureRequest, folder: Path, server: FileServer) -> Board:
+    """By each way; its clock is right."""
+    return Board(folder, server, request.param)
+
+
+@pytest.fixture(params=SETTINGS, ids="-".join)
+def clocked(request: pytest.FixtureRequest, folder: Path, server: FileServer) -> Board:
+    """By each way, with each clock."""
+    return Board(folder, server, *request.param)
+
+
+@pytest.fixture(params=[one for one in SETTINGS if one[0] in ONLINE], ids="-".join)
+def online(request: pytest.FixtureRequest, folder: Path, server: FileServer) -> Board:
+    """By the ways on which a device can ask, with each clock."""
+    return Board(folder, server, *request.param)
+
+
+@pytest.fixture
+def alone(folder: Path, server: FileServer) -> Board:
+    """One board, over HTTP."""
+    return Board(folder, server)

@@ -86,7 +86,7 @@ def _init(
         check_database(made, database)
     with open_database(made) as db:
         name = db.name
-    keys = begin(made, PRESETS[preset], said) if new and signs else []
+    keys = _begun(made, preset, said) if new and signs else []
     token = made.folder / "secrets" / "enrolment-token"
     if as_json:
         print_json(
@@ -101,6 +101,8 @@ def _init(
         return
     if not new:
         say(f"The site {made.folder} exists already; nothing was changed.")
+        if not unsigned and not _signs(made):
+            say(f"It signs nothing. Let it begin to: edgelift keys begin --site {made.folder}")
         return
     say(f"Made the site {made.folder}")
     if made.config.database:
@@ -113,6 +115,26 @@ def _init(
         )
     say(f"Devices enrol with the token in {token}")
     say(f"Next: edgelift publish RELEASE_FOLDER --site {made.folder}; edgelift serve --site {made.folder}")
+
+
+def _begun(site: Site, preset: str, said: str) -> list[Path]:
+    """Its keys; where they can't be made the site is there all the same, and it is said how it gets them."""
+    try:
+        return begin(site, PRESETS[preset], said)
+    except BaseException:  # Ctrl-C too
+        say(
+            f"The site {site.folder} is made, and signs nothing yet. Go on with: edgelift keys begin --signers {preset}"
+            f" --site {site.folder}",
+            to_errors=True,
+        )
+        raise
+
+
+def _signs(site: Site) -> bool:
+    from edgelift_fleet.trust.store import has_trust
+
+    with open_database(site) as db, db.read() as session:
+        return has_trust(session)
 
 
 def _serve(

@@ -49,6 +49,16 @@ def test_an_init_that_was_cut_short_is_taken_up(tmp_path: Path) -> None:
     assert new and again.secret("operator-token") == token
 
 
+def test_an_init_that_could_make_no_keys_says_how_the_site_gets_them(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    cut = edgelift("init", tmp_path / "site", env={"EDGELIFT_KEYS": str(tmp_path / "file" / "keys")})
+    again = edgelift("init", tmp_path / "site")
+    assert cut.returncode == 1 and again.returncode == 0
+    for said in (cut.stderr, again.stdout):
+        assert "edgelift keys begin" in said and "signs nothing" in said
+    assert "signs nothing" not in edgelift("init", tmp_path / "site", "--unsigned").stdout
+
+
 def test_a_folder_with_other_things_is_not_made_a_site(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"x")
     with pytest.raises(ContractError) as refused:

@@ -81,8 +81,9 @@ def _check_root(top: Metadata[Any], folder: Path | None) -> None:
     except (RepositoryError, ValueError) as error:
         raise ContractError(
             "not-signed", f"The root that is said to stand does not follow from the one that is remembered here: {error}.",
-            hint=f"If all root keys were replaced more than once since, or this is another site, take {path} away, and"
-            " compare the keys of edgelift keys list with the other holders.",
+            hint="If all root keys were replaced more than once since, the site was restored from an older backup, or it is"
+            f" another site, take {path} away, and compare the keys of edgelift keys list with the other holders. After a"
+            " restore, devices must see a newer root than this one: see docs/trust-keys.md.",
         ) from error  # fmt: skip
 
 

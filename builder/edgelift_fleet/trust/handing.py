@@ -33,12 +33,15 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True)
 class _Repository:
-    """The image repository as it stands, the roots of both, whom they let sign, and what leads to which artifacts."""
+    """The image repository as it stands, the roots of both, whom they let sign, when the first of what leads to all releases
+    ends, and what leads to which artifacts.
+    """
 
     stored: dict[str, Stored]
     roots: dict[str, str]
     signer: CryptoSigner
     director: Director
+    ends_at: float
     leading: dict[frozenset[str], dict[str, str]] = field(default_factory=dict)
 
 
@@ -139,7 +142,9 @@ class Handing:
     ) -> dict[str, str]:  # fmt: skip
         """File name → text: what the director says now, and what of the image repository leads to the artifacts."""
         version = self._counting.next()
-        told = Told(device_id=device, issued_at=version // 1000, nonce=nonce)
+        # The counter stays ahead where this host's clock once was: by a time at which all else has ended nothing holds.
+        issued_at = version // 1000 if version // 1000 < image.ends_at else int(self._now())
+        told = Told(device_id=device, issued_at=issued_at, nonce=nonce)
         signed = image.director.sign(told, assignment, artifacts, version=version, days=days)
         files = {f"{DIRECTOR}/{name}": data.decode() for name, data in signed.items()}
         return files | image.roots | self._image_files(image, artifacts)
@@ -194,7 +199,12 @@ class Handing:
                 for version, body in roots(session, name).items()
             }
         signer = self._find(online_ids(stored["root"].body))
-        return _Repository(stored, both, signer, Director(signer))
+        top = {
+            f"{IMAGE}/{role}.json": stored[role].body.decode()
+            for role in ("targets", "builder", "timestamp")
+            if role in stored
+        }
+        return _Repository(stored, both, signer, Director(signer), _earliest_end(both | top))
 
     def _image_files(self, image: _Repository, artifacts: list[Listed]) -> dict[str, str]:
         """Of the image repository, what leads to these artifacts."""

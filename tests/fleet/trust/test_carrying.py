@@ -1,6 +1,7 @@
 """What is signed to be carried, and how it is written to a stick; what a board makes of it is test_usb.py's."""
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -129,3 +130,17 @@ def test_a_slow_download_of_the_same_file_is_not_waited_for(tmp_path: Path) -> N
     assert carrying.copied_bytes == sum(len(data) for data in blobs.values())
     store.collect(set())
     assert store.missing(manifest)
+
+
+def test_a_clock_that_was_far_ahead_once_locks_nobody_out(
+    site: Path, handing: tuple[Handing, Database, list[Listed]]
+) -> None:
+    hands, db, (one, *_) = handing
+    find, ahead = partial(online_signer, load_site(site)), 12 * 365 * DAY_S
+    Handing(db, open_blobs(load_site(site)), find, lambda: time.time() + ahead).hand(
+        "pi-1", assignment(one), "ab" * 16
+    )
+    files = unpack_signed(hands.hand("pi-1", assignment(one), "ab" * 16), device="pi-1").files
+    told = json.loads(files["director/timestamp.json"])["signed"]
+    assert abs(told["issued_at"] - time.time()) < 120
+    assert told["version"] > (time.time() + ahead - DAY_S) * 1000

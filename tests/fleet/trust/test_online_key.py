@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tests.fleet.conftest import edgelift
 from tests.fleet.trust.worlds import NOW, World, key, listed
 
-from edgelift_contract.errors import EdgeliftError
+from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.signed import unpack_signed
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.remote_blobs import open_blobs
@@ -194,6 +195,23 @@ def test_after_a_restore_that_lost_signatures_another_online_key_lets_devices_go
     world.take(change, world.root)
     world.online = new
     assert set(verifier.open(world.hand(verifier.nonce, [listed(1)])).signed) == {listed(1).artifact}
+
+
+def test_a_control_plane_without_its_key_says_so_until_it_is_back(signing: tuple[Database, World]) -> None:
+    db, world = signing
+    held: list[CryptoSigner] = []
+
+    def find(keyids: object) -> CryptoSigner:
+        if not held:
+            raise DeviceError("bad-config", "There is no key.", hint="Put it back.")
+        return held[0]
+
+    watching = Watching(db, find)
+    watching.look(NOW)
+    assert watching.warnings == ["Devices are told nothing new: There is no key. Put it back."]
+    held.append(world.online)
+    watching.look(NOW + 1)
+    assert not watching.warnings
 
 
 def test_a_backup_has_what_is_signed_and_no_key(tmp_path: Path) -> None:

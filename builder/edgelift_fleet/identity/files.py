@@ -42,6 +42,11 @@ def authority_of(site: Site) -> Authority:
     return Authority.load(site.secret(KEY).encode(), certificates_of(site)[0].encode())
 
 
+def has_authority(site: Site) -> bool:
+    """Is there one?"""
+    return (site.folder / "secrets" / CERTIFICATES).exists()
+
+
 def certificates_of(site: Site) -> list[str]:
     """Certificates of the authorities that are trusted, the newest first. Raises DeviceError `bad-config`."""
     found = _ONE.findall(site.secret(CERTIFICATES))

@@ -12,13 +12,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract.errors import ContractError, TransportError
+from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.identity import Certified, EnrolToken, dump_token
 from edgelift_fleet.conditions import Conditions, version_of_device
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import add_tags, get_device
 from edgelift_fleet.identity.authority import DEVICE_DAYS, Authority, pin_of
-from edgelift_fleet.identity.files import authority_of, certificates_of
+from edgelift_fleet.identity.files import CERTIFICATES, KEY, authority_of, certificates_of, has_authority
 from edgelift_fleet.identity.issuing import (
     REPLACED,
     Applicant,
@@ -35,7 +35,7 @@ from edgelift_fleet.identity.known import KnownIdentities
 from edgelift_fleet.identity.tokens import Shown, check_token, create_token, view_of
 from edgelift_fleet.messages.identity import IdentityEnded, TokenMade, TokenRequest, TokenView
 from edgelift_fleet.site import Site
-from edgelift_fleet.tables import EnrolTokenRow
+from edgelift_fleet.tables import EnrolTokenRow, IdentityRow
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,23 @@ class Identities:
 
     @property
     def authority(self) -> Authority:
-        """The newest. Raises DeviceError: `bad-config`, the disk's."""
+        """The newest; made for a site that never had one. Raises DeviceError: `bad-config`, the disk's."""
         if self._authority is None:
+            self._refuse_lost()
             self._authority = authority_of(self._site)
         return self._authority
+
+    def _refuse_lost(self) -> None:
+        """Devices that trust one authority must not be met by another, as after a restore without the site's secrets."""
+        if has_authority(self._site):
+            return
+        with self._db.read() as session:
+            devices = session.scalar(sa.select(sa.func.count(sa.distinct(IdentityRow.device)))) or 0
+        if devices:
+            raise DeviceError(
+                "bad-config", f"The site's authority is missing, and {devices} devices have certificates of it.",
+                hint=f"Put {KEY} and {CERTIFICATES} back into {self._site.folder / 'secrets'}.",
+            )  # fmt: skip
 
     def certificates(self) -> str:
         """Of all authorities that are trusted, PEM, the newest first. Raises as `authority`."""

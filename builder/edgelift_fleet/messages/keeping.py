@@ -56,7 +56,7 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     made_at: float
     version: str
     site: str
-    config: dict[str, str | float | int]
+    config: dict[str, str | bool | float | int | list[str]]
     engine: str
     form: str
     tables: list[BackupTable]

@@ -199,6 +199,17 @@ def test_the_authority_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> No
     assert code(lambda: authority_of(site)) == "bad-config"
 
 
+def test_a_site_whose_authority_was_lost_makes_no_other_behind_its_devices_backs(registrar: Registrar) -> None:
+    registrar.by_token("pi-1", new_key(), registrar.token())
+    secrets = registrar.site.folder / "secrets"
+    kept = (secrets / "authority").read_bytes()
+    (secrets / "authority").unlink()
+    again = Identities(registrar.site, registrar.db)
+    assert code(lambda: again.authority) == "bad-config" and not (secrets / "authority").exists()
+    (secrets / "authority").write_bytes(kept)
+    assert again.authority.pin == registrar.identities.authority.pin
+
+
 def test_odd_tokens_are_told_apart(registrar: Registrar) -> None:
     made = registrar.identities.make_token(TokenRequest(), "https://farm:8470").token
     assert parse_token(f" {made}\n") == parse_token(dump_token(parse_token(made)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,6 +69,7 @@ class TrustedFile:
         """
         self._path, self._second, self._disk = path, path.with_name(f"second-{path.name}"), disk
         self._stands: dict[Path, tuple[int, ...]] = {}
+        self._lock = threading.RLock()  # who mends must not take a file for a stranger's that is being written
         self.content: Trusted | None = self._read_either()
 
     def _read_either(self) -> Trusted | None:
@@ -117,12 +119,13 @@ class TrustedFile:
         Raises:
             DeviceError: the disk's; what was kept before counts on.
         """
-        self._put(self._path, kept)
-        self.content = kept
-        try:
-            self._put(self._second, kept)
-        except DeviceError as error:
-            log.error("%s", error)  # the first one stands; `mend` tries again, and tells
+        with self._lock:
+            self._put(self._path, kept)
+            self.content = kept
+            try:
+                self._put(self._second, kept)
+            except DeviceError as error:
+                log.error("%s", error)  # the first one stands; `mend` tries again, and tells
 
     def hold(self, first: Trusted) -> None:
         """Trust this from now on, and write it where the disk allows it.
@@ -139,12 +142,13 @@ class TrustedFile:
         Raises:
             DeviceError: the disk's.
         """
-        if self.content is None:
-            return
-        for path in (self._path, self._second):
-            if self._stands.get(path) != _which(path):
-                log.error("%s is not what this agent wrote; it is written again", path)
-                self._put(path, self.content)
+        with self._lock:
+            if self.content is None:
+                return
+            for path in (self._path, self._second):
+                if self._stands.get(path) != _which(path):
+                    log.error("%s is not what this agent wrote; it is written again", path)
+                    self._put(path, self.content)
 
     def _put(self, path: Path, kept: Trusted) -> None:
         self._stands.pop(path, None)

@@ -90,6 +90,7 @@ class Handing:
             ContractError: `not-genuine` for an artifact whose manifest is not there any more; `too-large`.
             DeviceError, TransportError: the database's, the disk's.
         """
+        self._repository()  # where it is new, nothing is at hand that was handed before: it may have been refused for that
         with self._lock:
             known = self._handed.get(device)
         if known and known[:2] == (assignment, nonce):

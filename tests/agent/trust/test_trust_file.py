@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -212,3 +213,21 @@ def test_a_power_cut_while_an_assignment_is_taken_costs_nothing(
     device.start()
     host.wait_for("pi-1", lambda r: "toy" in r.slots and r.slots["toy"].version == "1")
     assert kept(device.state) is not None
+
+
+def test_who_mends_waits_for_who_writes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mending: list[threading.Thread] = []
+
+    class Watched(Disk):
+        def write_file(self, path: Path, data: bytes, *, private: bool = False) -> None:
+            if not mending and file.content == OLD:
+                mending.append(threading.Thread(target=file.mend))
+                mending[0].start()
+                mending[0].join(0.2)
+            super().write_file(path, data, private=private)
+
+    TrustedFile(tmp_path / "trust.json", Disk()).write(OLD)
+    file = TrustedFile(tmp_path / "trust.json", Watched())
+    file.write(NEW)
+    mending[0].join()
+    assert not caplog.records and kept(tmp_path) == NEW

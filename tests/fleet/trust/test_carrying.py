@@ -22,12 +22,12 @@ from edgelift_contract.carried import BLOBS, blob_name
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.signed import IMAGE, unpack_signed
 from edgelift_fleet.blobs import Blobs
-from edgelift_fleet.db import Database
+from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.site import load_site
 from edgelift_fleet.trust.handing import Handing
 from edgelift_fleet.trust.image import Listed
-from edgelift_fleet.trust.online import online_signer
+from edgelift_fleet.trust.online import freshen, online_signer
 from edgelift_fleet.trust.store import newest
 
 pytestmark = pytest.mark.fleet
@@ -144,3 +144,15 @@ def test_a_clock_that_was_far_ahead_once_locks_nobody_out(
     told = json.loads(files["director/timestamp.json"])["signed"]
     assert abs(told["issued_at"] - time.time()) < 120
     assert told["version"] > (time.time() + ahead - DAY_S) * 1000
+
+
+def test_what_was_refused_is_signed_anew_once_something_was_signed(
+    handing: tuple[Handing, Database, list[Listed]], site: Path
+) -> None:
+    hands, db, (one, *_) = handing
+    first = hands.hand("pi-1", assignment(one), "ab" * 16)
+    assert hands.hand("pi-1", assignment(one), "ab" * 16) == first
+    with db.write(SITE) as session:
+        freshen(session, online_signer(load_site(site)))
+    hands.changed()
+    assert hands.hand("pi-1", assignment(one), "ab" * 16) != first

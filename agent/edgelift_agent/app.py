@@ -96,20 +96,19 @@ class Agent:
         self._log = recent_log or RecentLog()
         if recent_log is None:  # from here on: what goes wrong while parts are built is told as well
             logging.getLogger("edgelift_agent").addHandler(self._log)
-        kept = IdentityFiles(state_dir, disk)
-        self._token = Token(config, self.degraded, needed=kept.stamp() is None)
+        identity = DeviceIdentity(
+            IdentityFiles(state_dir, disk), self.degraded, config.device, config.host.url, lambda: self.trust.floor
+        )
+        self._token = Token(config, self.degraded, needed=not identity.has_files)
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
         self.state = StateFolder(state_dir, disk, self.degraded)
         self.serving = Serving(config.serve, disk, self.clock, self.degraded, self._order)
         self.trust = Trust(
-            state_dir, disk, self.clock, self.degraded, config.device, self.machine.facts, self._committed
-        )
-        self.identity = DeviceIdentity(
-            kept, self.degraded, config.device, config.host.url, lambda: self.trust.floor
+            state_dir, disk, self.clock, self.degraded, config.device, self.machine.facts, self.state.committed
         )
         self.host = HostLink(
             config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate,
-            self._make_bundle, self._note_bundle, self._note_skew, self.trust, self.identity,
+            self._make_bundle, self._note_bundle, self._note_skew, self.trust, identity,
         )  # fmt: skip
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
         self.updater = self._make_updater(preflight_module, preflight_nice)
@@ -272,10 +271,6 @@ class Agent:
         beat = systemd.watchdog_interval_s()
         if beat is not None:
             worker.every(lambda: beat, lambda: systemd.notify("WATCHDOG=1"))
-
-    def _committed(self) -> tuple[dict[str, int], dict[str, str]]:
-        journal = self.state.journal
-        return dict(journal.meta.floors), {slot: row.artifact for slot, row in list(journal.slots.items())}
 
     def _look_around(self) -> None:
         self.state.look_again()

@@ -22,7 +22,7 @@ from edgelift_contract.identity import Certified
 
 log = logging.getLogger(__name__)
 
-PART = "identity"
+PART = "certificate"
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python has no name for (x509_vfy.h).
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 
@@ -74,6 +74,11 @@ class DeviceIdentity:
         self._number = 0
         self._wanted = False
         self._next: HostFile | None = None
+
+    @property
+    def has_files(self) -> bool:
+        """Has it been enrolled, whether or not what is kept of that can be read?"""
+        return self._kept.stamp() is not None
 
     def way(self) -> Way | None:
         """The way to the control plane by this device's certificate; None while it has none, or it can't be read."""

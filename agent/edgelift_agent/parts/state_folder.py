@@ -85,6 +85,11 @@ class StateFolder:
         self.journal.look_again()
         self.queue.mend()
 
+    def committed(self) -> tuple[dict[str, int], dict[str, str]]:
+        """Floors of release counters by model, and the artifact that each slot runs."""
+        slots = {slot: row.artifact for slot, row in list(self.journal.slots.items())}
+        return dict(self.journal.meta.floors), slots
+
     def _keep_lock(self) -> None:
         """Lock the folder, again where another has its name by now: the lock on the one before keeps nobody out."""
         with mapped_errors("look at", self._root):

@@ -134,7 +134,7 @@ def test_files_that_cant_be_read_are_told_and_what_is_known_goes_on(tmp_path: Pa
         device.write_bytes({"empty": b"", "torn": good[: len(good) // 2], "another": key() + good}[spoil])
     fresh = DeviceIdentity(IdentityFiles(tmp_path, Disk()), degraded, "pi-1", "", lambda: 0.0)
     assert fresh.way() is None
-    assert [one.part for one in degraded.reasons()] == ["identity"]
+    assert [one.part for one in degraded.reasons()] == ["certificate"]
     assert running.way() == known
     device.rmdir() if spoil == "folder" else device.unlink()
     device.write_bytes(good)

@@ -1,5 +1,6 @@
 """Data without an end: packed small, or plain."""
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -9,7 +10,13 @@ from edgelift_contract.signed import MAX_FILES_BYTES, MAX_SIGNED_BYTES
 
 
 def test_what_unfolds_without_an_end_is_never_held_as_a_whole(board: Board) -> None:
-    assert board.refused(zlib.compress(b" " * (8 * MAX_FILES_BYTES), 9)) == "too-large"
+    bomb = zlib.compress(b" " * (12 * MAX_FILES_BYTES), 9)
+    tracemalloc.start()
+    try:
+        assert board.refused(bomb) == "too-large"
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_FILES_BYTES
+    finally:
+        tracemalloc.stop()
     board.passes()
 
 

@@ -199,7 +199,7 @@ def check_token(config: Config) -> None:
         raise DeviceError("bad-config", f"host.token {_MALFORMED}.")
     if not config.host.token and not _token_places(config):
         raise DeviceError(
-            "bad-config", "This device is not enrolled: it has neither a certificate nor a token.",
+            "bad-config", "This device is not enrolled: it has no certificate, and neither host.token nor host.token_file.",
             hint="Enrol it: edgelift token create on the host, edgelift-agent enroll here.",
         )  # fmt: skip
 

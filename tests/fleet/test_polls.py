@@ -14,9 +14,9 @@ import requests
 
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.doors import listen
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.revisions import UNASSIGNED, Revisions
-from edgelift_fleet.server import listen
 from edgelift_fleet.tables import AssignmentRow, DeviceRow
 from edgelift_fleet.testing import FACTS, FleetSimulator, simulated_fleet
 from tests.fleet.conftest import Server

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from edgelift_builder.exceptions import in_short
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.manifest import SourceSignature
@@ -133,7 +134,9 @@ def _parsed(path: Path, data: bytes) -> tuple[_Bundle, _Statement]:
         payload = base64.b64decode(bundle.envelope.payload, validate=True)
         statement = msgspec.json.decode(payload, type=_Statement)
     except (msgspec.MsgspecError, binascii.Error, UnicodeDecodeError, RecursionError) as error:
-        raise ContractError("malformed", f"{path.name} is no signature of a model: {error}.") from error
+        raise ContractError(
+            "malformed", f"{path.name} is no signature of a model: {in_short(str(error))}."
+        ) from error
     if statement.kind != _PREDICATE:
         raise ContractError(
             "malformed", f"{path.name} signs something else than a model: {statement.kind[:80]!r}."
@@ -155,7 +158,7 @@ def _verify(model: Path, signature: Path, key: Path | None, chain: Sequence[Path
             config.use_certificate_verifier(certificate_chain=list(chain))
     except (OSError, ValueError, TypeError) as error:
         raise ContractError(
-            "malformed", f"{(key or chain[0]).name} is no key or certificate of a signer: {error}."
+            "malformed", f"{(key or chain[0]).name} is no key or certificate of a signer: {in_short(str(error))}."
         ) from error
     try:
         config.verify(model, signature)

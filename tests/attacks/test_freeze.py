@@ -2,7 +2,7 @@
 
 import pytest
 from tests.attacks.board import DAY, Board
-from tests.simulators.signer import moment
+from tests.simulators.signer import Signer, moment
 
 
 def test_the_same_for_a_week_is_taken_for_no_answer_and_told(online: Board) -> None:
@@ -25,7 +25,7 @@ def test_the_same_for_a_week_is_taken_for_no_answer_and_told(online: Board) -> N
 @pytest.mark.parametrize("repository", ["image", "director"])
 @pytest.mark.parametrize("role", ["timestamp", "snapshot"])
 def test_what_has_ended_is_refused_by_the_time_of_who_answers(board: Board, repository: str, role: str) -> None:
-    def ended(signer) -> None:  # type: ignore[no-untyped-def]
+    def ended(signer: Signer) -> None:
         {"image": signer.image, "director": signer.director}[repository].signed(role).expires = moment(
             signer.now - 1
         )

@@ -1,12 +1,13 @@
 """A builder whose key was taken out signs on."""
 
+from securesystemslib.signer import CryptoSigner
 from tests.attacks.board import MANIFEST, Board
 from tests.simulators.signer import Signer, new_key, public
 
 from edgelift_contract.codec import digest
 
 
-def revoke(signer: Signer) -> list:  # type: ignore[type-arg]
+def revoke(signer: Signer) -> list[CryptoSigner]:
     """Another key in its place; the old one."""
     old, new = signer.image.signers["builder"], new_key()
     targets = signer.image.signed("targets")

@@ -70,11 +70,13 @@ class Repo:
 
     @property
     def root(self) -> Root:
-        return self.roles["root"].signed  # type: ignore[no-any-return]
+        found: Root = self.roles["root"].signed
+        return found
 
     @property
     def targets(self) -> Targets:
-        return self.roles["targets"].signed  # type: ignore[no-any-return]
+        found: Targets = self.roles["targets"].signed
+        return found
 
     def signed(self, role: str) -> Any:
         return self.roles[role].signed

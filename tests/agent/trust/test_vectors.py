@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.agent.trust.ways import NOW, PATH, Way
 from tests.simulators.file_server import FileServer
 from tests.simulators.signer import Repo, moment, new_key, public, target
 from tuf.api.metadata import MetaFile
-from tuf.ngclient.fetcher import FetcherInterface
 
-from edgelift_agent.trust.fetchers import LOCAL, BundleFetcher, FolderFetcher, HttpFetcher
-from edgelift_agent.trust.repository import Repository
 from edgelift_contract.errors import EdgeliftError
 
-NOW = 1_800_000_000.0
-PATH = "a/arm64-neon/onnxruntime/digits/" + "0" * 64
 ROLES = ("root", "targets", "snapshot", "timestamp")
 
 
@@ -35,46 +30,6 @@ def server() -> Iterator[FileServer]:
 @pytest.fixture(params=["http", "bundle", "folder"])
 def way(request: pytest.FixtureRequest, server: FileServer, tmp_path: Path) -> Way:
     return Way(request.param, server, tmp_path)
-
-
-class Way:
-    """How a repository's files come to a device."""
-
-    def __init__(self, kind: str, server: FileServer, tmp_path: Path) -> None:
-        self.kind, self.server, self.stick = kind, server, tmp_path / "stick"
-        self.trusted = tmp_path / "trusted"
-        self.trusted.mkdir()
-
-    def fetcher(self, repo: Repo) -> tuple[FetcherInterface, str]:
-        files = {f"image/{name}": data for name, data in repo.files.items()}
-        if self.kind == "http":
-            self.server.files = {f"/{name}": data for name, data in files.items()}
-            return HttpFetcher(), f"{self.server.url}/image"
-        if self.kind == "bundle":
-            return BundleFetcher(files), f"{LOCAL}image"
-        shutil.rmtree(self.stick, ignore_errors=True)
-        (self.stick / "image").mkdir(parents=True)
-        for name, data in files.items():
-            (self.stick / name).write_bytes(data)
-        return FolderFetcher(self.stick), f"{LOCAL}image"
-
-    def begin(self, repo: Repo) -> None:
-        """Trust its first root, and what it says now."""
-        (self.trusted / "root.json").write_bytes(repo.files["1.root.json"])
-        self.look(repo)
-
-    def look(self, repo: Repo, now: float = NOW) -> Repository:
-        """One refresh, and a look for the target; what is trusted is kept only if all of it held."""
-        stage = self.trusted.with_name("stage")
-        shutil.rmtree(stage, ignore_errors=True)
-        shutil.copytree(self.trusted, stage, symlinks=True)
-        fetcher, base = self.fetcher(repo)
-        made = Repository("image", stage, fetcher, base, root=None, now=now)
-        made.refresh()
-        made.target(PATH)
-        shutil.rmtree(self.trusted)
-        stage.rename(self.trusted)
-        return made
 
 
 def made() -> Repo:

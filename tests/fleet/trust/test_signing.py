@@ -7,39 +7,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.fleet.trust.worlds import NOW, Clock, listed
 
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.trust.trusted import TrustedFile, first
 from edgelift_agent.trust.verifier import Verifier
-from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, SlotAssignment, dump_assignment
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.report import DeviceFacts
-from edgelift_contract.signed import Genuine, Signed, Told, pack_signed
+from edgelift_contract.signed import Signed, Told, pack_signed
 from edgelift_fleet.trust.director import Director, first_root
 from edgelift_fleet.trust.image import Holders, Image, Listed, snapshot, timestamp
 from edgelift_fleet.trust.key_files import create_key_file, new_private, read_key_file, signer_of, unseal
-
-NOW = 1_800_000_000.0
-
-
-class FixedClock:
-    def now(self) -> float:
-        return NOW
-
-    def monotonic(self) -> float:
-        return NOW
-
-
-def listed(number: int, model: str = "digits") -> Listed:
-    said = Genuine(
-        hardware_class="arm64-neon",
-        runtime="onnxruntime",
-        model=model,
-        version=str(number),
-        release_counter=number,
-    )
-    return Listed(codec.digest(f"{model}{number}".encode()), 1000 + number, said)
 
 
 class Site:
@@ -92,7 +71,7 @@ def verifier_of(site: Site, tmp_path: Path) -> Verifier:
     file = TrustedFile(tmp_path / "trust.json", Disk())
     file.write(first({name: data.decode() for name, data in site.roots().items()}))
     facts = DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
-    return Verifier(file, FixedClock(), "pi-1", lambda: facts, lambda: ({}, {}))
+    return Verifier(file, Clock(), "pi-1", lambda: facts, lambda: ({}, {}))
 
 
 @pytest.mark.parametrize("preset", [(1, 1), (3, 2)])

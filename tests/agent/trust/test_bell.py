@@ -57,6 +57,7 @@ def begun(host: ToyHost, device: Device) -> None:
     host.broker = access
     device.start()
     serves(device, "1")
+    wait(lambda: device.answer() is not None)  # what it says that it runs is being loaded again
     wait(lambda: device.status()["transport"] == "mqtt")
 
 

@@ -88,6 +88,8 @@ CODES: dict[str, str] = {
     "already-enrolled": "the device has a certificate already, for another key than the one that asks",
     "identity-revoked": "the device's certificate was taken back",
     "identity-expired": "the device's certificate holds no more, and must be renewed first",
+    "role-too-low": "who asks may not do this: it needs another role",
+    "too-many-tries": "too many passwords that were tried were wrong: the next try must wait",
     # messages and artifacts
     "malformed": "a message or file does not have the form its schema demands",
     "unknown-schema": "a message or file names a schema version this program does not know",

@@ -140,4 +140,5 @@ PLAIN = frozenset({
     "control.value", "kept_answer.body", "release.retired_why", "device.report_epoch", "device.presence_epoch",
     "device_tag.value", "rollout.selector", "rollout.reason", "rollout_device.message", "rollout_event.text",
     "rollout_look.text", "telemetry_doubt.why", "signed.body", "identity.why", "enrol_token.tags", "enrol_token.note",
+    "access_token.note", "audit.path", "audit.about", "audit.why",
 })  # fmt: skip

@@ -63,6 +63,6 @@ TABLES: Mapping[str, str] = {
     "rollout_device": "none", "rollout_member": "none", "rollout_wave": "none", "rollout_look": "none", "rollout": "none",
     "bundle": "none", "bundle_body": "one of 4 MB for each bundle that an operator asks for", "kept_answer": "none",
     "unnamed_blob": "none", "telemetry_sample": "none", "release": "none", "artifact": "none", "control": "none",
-    "signed": "none", "enrol_token": "none",
+    "signed": "none", "enrol_token": "none", "person": "none", "access_token": "none", "audit": "none",
     "identity": "one row each time that its certificate is renewed",
 }  # fmt: skip

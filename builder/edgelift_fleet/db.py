@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_fleet.engines import (
+    AUDIT,
     ROWS,
     SITE,
     Scope,
@@ -39,6 +40,7 @@ from edgelift_fleet.refusals import meaning
 from edgelift_fleet.tables import Base, table_of
 
 __all__ = [
+    "AUDIT",
     "MIGRATIONS",
     "ROWS",
     "SITE",

@@ -54,6 +54,10 @@ SITE = Scope(alone=True)
 #: Several rows of one table are written in the order of their keys.
 ROWS = Scope()
 
+#: The log of what people did: its rows are numbered one after the other, whichever server writes them. Beside it,
+#: everything else is written.
+AUDIT = Scope((0x61756469,))
+
 
 def device_scope(device: str) -> Scope:
     """The rows of one device; beside it, other devices are written."""

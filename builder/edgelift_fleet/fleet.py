@@ -20,6 +20,7 @@ from edgelift_fleet.lead import Lead
 from edgelift_fleet.mending import Mending
 from edgelift_fleet.messages import Load
 from edgelift_fleet.parked import Parked
+from edgelift_fleet.people.directory import People
 from edgelift_fleet.publishing import Publishing
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.restored import Staying
@@ -65,6 +66,7 @@ class Fleet:
         signed: watches over what is signed.
         secure: devices have certificates, and no token that they share counts.
         identities: who the devices are.
+        people: who operators are, and what they did.
         sealing: signs what a broker retains.
         url: where devices call this server.
         load: how much the server carries just now.
@@ -79,6 +81,7 @@ class Fleet:
         self.work = threading.Event()
         self.lead = Lead(db)
         self.identities = Identities(site, db)
+        self.people = People(db)
         self._handing: Handing | None = None
         self.signed = Watching(db, partial(online_signer, site))
         self.sealing = Sealing(db, lambda: self.handing)

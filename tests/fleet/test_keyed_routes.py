@@ -4,16 +4,19 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 import sqlalchemy as sa
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from edgelift_contract.bundle import BUNDLE_ABILITY
 from edgelift_fleet.api.conditional import NO_KEY, OperatorRoute, keyed, unkeyed
+from edgelift_fleet.api.operators import Operators
 from edgelift_fleet.db import SITE
+from edgelift_fleet.messages.people import PersonRequest
+from edgelift_fleet.people.directory import People
 from edgelift_fleet.restored import Restored, note_restored
 from edgelift_fleet.site import load_site
 from edgelift_fleet.tables import BundleRow, ReleaseRow, TelemetrySampleRow
@@ -58,6 +61,10 @@ def succeeding(declared: Declared) -> Iterator[tuple[str, dict[str, str], Any]]:
     with boards.db.write(SITE) as session:
         note_restored(session, Restored(backup="b", made_at=1.0, restored_at=2.0, holds=True))
     yield "tell_restored", {}, {}
+    declared.api.fleet.people.add(PersonRequest("maria", "viewer", "ten or more of them"))
+    yield "set_role", {}, {"role": "admin"}
+    for name in ("disable_person", "enable_person", "remove_person"):
+        yield name, {}, None
     sign(load_site(declared.api.fleet.site.folder), [])
     yield "prepare_online", {}, None
     image = standing(declared.api)
@@ -96,7 +103,8 @@ def test_every_operation_that_changes_something_does_so_once_for_a_key(declared:
 def test_a_route_that_changes_something_without_a_key_can_not_be_made() -> None:
     def endpoint() -> None: ...
 
-    router = APIRouter(route_class=OperatorRoute)
+    operators = Operators(cast(People, None), "token", reads="viewer", changes="operator")
+    router = APIRouter(route_class=OperatorRoute, dependencies=[Depends(operators)])
     router.get("/v1/things")(endpoint)
     for method in ("post", "put", "patch", "delete"):
         with pytest.raises(ValueError, match="Idempotency-Key"):
@@ -116,6 +124,7 @@ def test_what_takes_no_key_is_few_and_says_why(declared: Declared) -> None:
     assert all(named.values())
     assert set(named) == {
         "put_blob", "preview", "search", "search_counts", "export_assignment", "make_token", "revoke_token",
+        "login", "logout", "add_person", "set_password", "make_access", "revoke_access",
     }  # fmt: skip
 
 

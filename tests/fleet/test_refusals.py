@@ -18,7 +18,11 @@ from edgelift_contract.assignment import Policy
 from edgelift_contract.ids import LARGEST_COUNT
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.api.declared import FAULTS, OF_DEVICES
+from edgelift_fleet.api.examples import EXAMPLES
 from edgelift_fleet.db import SITE
+from edgelift_fleet.messages.people import AccessRequest
+from edgelift_fleet.people.roles import OWNER
+from edgelift_fleet.people.tries import NAME_FREE
 from edgelift_fleet.tables import (
     ArtifactRow,
     AssignmentRow,
@@ -99,10 +103,13 @@ def example(refused: Refused, name: str, **changes: Any) -> dict[str, Any]:
 
 
 def of_every_route(refused: Refused) -> None:
-    """The token, forms, lengths and what is no message at all."""
+    """The token, its role, forms, lengths and what is no message at all."""
+    viewer = refused.declared.api.fleet.people.make_access(AccessRequest(role="viewer"), OWNER).token
     for name, operation in refused.declared.operations.items():
         if "401" in operation.answers:
             refused(name, "not-authorised", headers={"Authorization": "Bearer other"})
+        if "role-too-low" in operation.codes:
+            refused(name, "role-too-low", headers={"Authorization": f"Bearer {viewer}"})
         if "406" in operation.answers:
             refused(name, "not-acceptable", headers={"Accept": "image/png"})
         if "415" in operation.answers:
@@ -306,6 +313,22 @@ def of_keeping(refused: Refused) -> None:
     refused("tell_restored", "not-found", body={})
 
 
+def of_people(refused: Refused) -> None:
+    refused("add_person", "bad-id", body={**EXAMPLES["PersonRequest"], "name": "site"})
+    for name in ("set_password", "set_role", "disable_person", "enable_person", "remove_person"):
+        refused(name, "not-found", person="nobody")
+    refused("make_access", "not-found", body={"role": "viewer", "person": "nobody"})
+    refused("revoke_access", "not-found")
+    refused("audit", "bad-id", query="?after=x")
+    refused("logout", "conflict")
+    refused.declared.ask(refused.declared.operations["add_person"], content=json.dumps(EXAMPLES["PersonRequest"]))
+    refused("add_person", "conflict")
+    for _ in range(NAME_FREE):
+        refused.declared.ask(refused.declared.operations["login"], content=b'{"name": "jo", "password": ""}')
+    refused("login", "not-authorised", body={"name": "jo", "password": ""})
+    refused("login", "too-many-tries", body={"name": "jo", "password": ""})
+
+
 @both_engines
 def test_every_declared_refusal_happens_and_no_other(refused: Refused, tmp_path: Path) -> None:
     of_one_device(refused)
@@ -316,6 +339,7 @@ def test_every_declared_refusal_happens_and_no_other(refused: Refused, tmp_path:
     of_conditions(refused)
     of_every_route(refused)
     of_keeping(refused)
+    of_people(refused)
     assert not refused.others, "\n".join(refused.others)
     differ = []
     for name, operation in refused.declared.operations.items():

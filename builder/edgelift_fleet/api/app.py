@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from edgelift_contract import __version__
+from edgelift_fleet.api.audit_routes import audit_routes
 from edgelift_fleet.api.blob_routes import blob_routes
 from edgelift_fleet.api.bundle_routes import bundle_routes
 from edgelift_fleet.api.code_routes import code_routes
@@ -22,9 +23,11 @@ from edgelift_fleet.api.head import Headed
 from edgelift_fleet.api.identity_routes import identity_routes
 from edgelift_fleet.api.keeping_routes import keeping_routes
 from edgelift_fleet.api.limits import Bearer
+from edgelift_fleet.api.login_routes import login_routes, me_routes
 from edgelift_fleet.api.mark import Marked
 from edgelift_fleet.api.name_routes import name_routes
 from edgelift_fleet.api.operator_routes import operator_routes
+from edgelift_fleet.api.people_routes import people_routes
 from edgelift_fleet.api.polls import Polls
 from edgelift_fleet.api.release_routes import release_routes
 from edgelift_fleet.api.rollout_routes import rollout_routes
@@ -37,7 +40,8 @@ _DESCRIPTION = """
 The control plane of an edgelift site.
 
 **Devices** introduce themselves with the enrolment token, learn by long poll what they should run, fetch its
-blobs with ranges, and send reports and telemetry. **Operators** use the operator token.
+blobs with ranges, and send reports and telemetry. **Operators** log in, or use an access token or the site's own; each
+operation says the least role that may call it (`x-least-role`): `viewer`, `operator` or `admin`.
 
 Every answer bears the header `Edgelift: 1`.
 Every refusal is JSON with `error` (what was wrong), `code` (stable, kebab-case) and `hint` (what to do); to operators
@@ -62,6 +66,7 @@ def make_app(fleet: Fleet) -> ASGIApp:
         device_list_routes(fleet), operator_routes(fleet), release_routes(fleet), blob_routes(fleet), code_routes(),
         bundle_routes(fleet), rollout_routes(fleet), telemetry_routes(fleet), keeping_routes(fleet), name_routes(fleet),
         trust_routes(fleet), export_routes(fleet), identity_routes(fleet),
+        login_routes(fleet), me_routes(fleet), people_routes(fleet), audit_routes(fleet),
     ]  # fmt: skip
     for router in routers:
         app.include_router(router)

@@ -33,7 +33,7 @@ _BODY: dict[str, Any] = {
 
 def blob_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: blobs."""
-    router = operator_router(fleet, "releases")
+    router = operator_router(fleet, "releases", reads="viewer", changes="operator")
     coming = 0
 
     @router.put(

@@ -29,7 +29,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 def bundle_routes(fleet: Fleet) -> APIRouter:
     """The routes of bundles."""
-    router = operator_router(fleet, "bundles")
+    router = operator_router(fleet, "bundles", reads="viewer", changes="operator")
 
     @router.post(
         "/v1/devices/{device}/bundles",

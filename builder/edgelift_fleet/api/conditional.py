@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -13,7 +13,9 @@ from fastapi.routing import APIRoute
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.api.etags import read_tags
+from edgelift_fleet.api.operators import ASKS, LEAST, least_of, operators_of
 from edgelift_fleet.conditions import AnsweredBefore, Conditions
+from edgelift_fleet.people.roles import ROLES
 
 #: Codes by which a change that takes a key is refused, and one that takes a tag too.
 KEYED = ("key-reused",)
@@ -59,16 +61,42 @@ def unkeyed(why: str, table: dict[str, Any] | None = None) -> dict[str, Any]:
     return {**(table or {}), NO_KEY: why}
 
 
+def asking(table: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`openapi_extra` of a route that only asks, though its method isn't GET; `table` is what else it says."""
+    return {**unkeyed("It asks, and changes nothing.", table), ASKS: True}
+
+
+def needing(least: str, table: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`openapi_extra` of a route that needs another role than its router's others; `table` is what else it says."""
+    return {**(table or {}), LEAST: least}
+
+
 class OperatorRoute(APIRoute):
-    """A route of the operators' side: one that changes something is refused at the start unless it takes a key, or says why
-    it needs none, and takes an ETag where what it changes has one.
+    """A route of the operators' side. It is refused at the start unless the least role is said that may call it; and one
+    that changes something unless it takes a key, or says why it needs none, and takes an ETag where what it changes has one.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        wrong = missing_conditions(path, options.get("methods") or (), options.get("openapi_extra") or {})
+        methods, extra = options.get("methods") or (), options.get("openapi_extra") or {}
+        operators = operators_of(options.get("dependencies") or ())
+        least = least_of(operators, methods, extra)
+        wrong = missing_conditions(path, methods, extra)
+        if not wrong and (operators is None or least not in ROLES):
+            wrong = "say who may call it (`operator_router`, `needing`)"
         if wrong:
             raise ValueError(f"{path}: {wrong}; see api/conditional.py")
-        super().__init__(path, endpoint, **options)
+        self._operators = operators
+        super().__init__(path, endpoint, **{**options, "openapi_extra": {**extra, LEAST: least}})
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As its base's, with what came of a change in the log."""
+        operators, inner = self._operators, super().get_route_handler()
+        assert operators is not None
+
+        async def handle(request: Request) -> Response:
+            return await operators.answer(request, inner)
+
+        return handle
 
 
 def missing_conditions(path: str, methods: Collection[str], extra: Mapping[str, Any]) -> str:

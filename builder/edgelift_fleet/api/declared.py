@@ -24,6 +24,8 @@ STATUS: Mapping[str, int] = {
     "identity-revoked": 403,
     "identity-expired": 403,
     "already-enrolled": 409,
+    "role-too-low": 403,
+    "too-many-tries": 429,
     "not-found": 404,
     "missing-blob": 404,
     "wrong-method": 405,
@@ -53,7 +55,7 @@ _WITH_PARAMETERS = frozenset({"malformed"})
 OF_DEVICES = frozenset({"wrong-device", "identity-revoked", "identity-expired", "already-enrolled"})
 #: Operators' tools say what they send and what they take; devices send JSON alone. A name that an address can't have is
 #: refused to operators.
-_OF_OPERATORS = frozenset({"not-acceptable", "malformed"})
+_OF_OPERATORS = frozenset({"not-acceptable", "malformed", "role-too-low"})
 _OF_OPERATORS_WITH_BODY = frozenset({"wrong-media-type"})
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgelift_fleet.api.asked import decode_asked
-from edgelift_fleet.api.conditional import unkeyed
+from edgelift_fleet.api.conditional import asking
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import MAX_SELECTOR_BYTES, answer, operator_router
@@ -22,7 +22,6 @@ from edgelift_fleet.messages import DeviceCounts, DeviceSearch, DeviceSummary
 from edgelift_fleet.paging import WHOLE, Page, Wish
 from edgelift_fleet.selector import MAX_LENGTH
 
-_ASKS = "It asks, and changes nothing."
 _Word = Annotated[str, Field(max_length=130)]
 
 
@@ -56,7 +55,7 @@ class DevicePageQuery(DeviceQuery, PageQuery):
 
 def device_list_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: devices in lists."""
-    router = operator_router(fleet, "operators")
+    router = operator_router(fleet, "operators", reads="viewer", changes="operator")
 
     @router.get("/v1/devices", responses=answers_list(DeviceSummary, "bad-id"))
     def devices(request: Request, asked: Annotated[DevicePageQuery, Query()]) -> Response:
@@ -69,7 +68,7 @@ def device_list_routes(fleet: Fleet) -> APIRouter:
         return answer(_count(fleet, asked.filter()))
 
     @router.post(
-        "/v1/devices/search", openapi_extra=unkeyed(_ASKS, asks(DeviceSearch)),
+        "/v1/devices/search", openapi_extra=asking(asks(DeviceSearch)),
         responses=answers_list(DeviceSummary, "bad-id"),
     )  # fmt: skip
     async def search(request: Request, asked: Annotated[PageQuery, Query()]) -> Response:
@@ -80,7 +79,7 @@ def device_list_routes(fleet: Fleet) -> APIRouter:
         return answer_page(request, await run_in_threadpool(_list, fleet, wanted, asked.wish(WHOLE)))
 
     @router.post(
-        "/v1/devices/counts", openapi_extra=unkeyed(_ASKS, asks(DeviceSearch)),
+        "/v1/devices/counts", openapi_extra=asking(asks(DeviceSearch)),
         responses=answers(DeviceCounts, "bad-id"),
     )  # fmt: skip
     async def search_counts(request: Request) -> Response:

@@ -19,10 +19,12 @@ from edgelift_fleet.api.declared import CODES_KEY, declared_codes, universal
 from edgelift_fleet.api.etags import digest_of, say_tags
 from edgelift_fleet.api.examples import EXAMPLES
 from edgelift_fleet.api.links import links_from
+from edgelift_fleet.api.operators import LEAST
 from edgelift_fleet.api.parameters import IN_PATH
 from edgelift_fleet.api.problem_document import problem_answers
 from edgelift_fleet.api.schema import answered, used_schemas
 from edgelift_fleet.api.specimens import specimen
+from edgelift_fleet.people.roles import ROLES
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 _MARK = {MARK: {"description": "Whose word this is.", "schema": {"type": "string", "const": MARK_VALUE}}}
@@ -127,6 +129,8 @@ def _complete(operation: dict[str, Any], shared: dict[str, Any], *, operators: b
     parameters = bool(operation.get("parameters"))
     if operation.get("security"):
         codes |= universal(operators=operators, body=body is not None, parameters=parameters)
+    if operation.get(LEAST) == ROLES[0]:
+        codes -= {"role-too-low"}
     done = {s: r for s, r in own.items() if CODES_KEY not in r}
     for response in done.values():
         content = response.get("content", {})

@@ -70,5 +70,10 @@ EXAMPLES: Mapping[str, Any] = {
     },
     "ImageRoles": {"roles": {"targets": "{}"}},
     "TokenRequest": {"uses": 20, "days": 7, "tags": {"site": "hall-2"}},
+    "LoginRequest": {"name": "maria", "password": "correct horse battery staple"},
+    "PersonRequest": {"name": "maria", "role": "operator", "password": "correct horse battery staple"},
+    "PasswordRequest": {"password": "correct horse battery staple"},
+    "RoleRequest": {"role": "viewer"},
+    "AccessRequest": {"role": "viewer", "days": 90, "note": "the dashboard in hall 2"},
     "RolloutOrder": {"why": "The night shift asked for it."},
 }  # fmt: skip

@@ -13,7 +13,7 @@ from edgelift_contract.ids import check_sha256
 from edgelift_contract.manifest import parse_manifest
 from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.blob_answer import blob_answer
-from edgelift_fleet.api.conditional import unkeyed
+from edgelift_fleet.api.conditional import needing, unkeyed
 from edgelift_fleet.api.declared import refusals
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
@@ -34,7 +34,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 def export_routes(fleet: Fleet) -> APIRouter:
     """The routes of what is carried."""
-    router = operator_router(fleet, "trust")
+    router = operator_router(fleet, "trust", reads="viewer", changes="operator")
 
     @router.post(
         "/v1/devices/{device}/export",
@@ -46,7 +46,7 @@ def export_routes(fleet: Fleet) -> APIRouter:
         wanted = decode_asked(await read_body(request, MAX_OPERATOR_BYTES), ExportRequest)
         return answer(await run_in_threadpool(_export, fleet, device, wanted.days))
 
-    @router.get("/v1/export/{sha256}", responses=_FILE)
+    @router.get("/v1/export/{sha256}", openapi_extra=needing("operator"), responses=_FILE)
     async def export_file(sha256: Annotated[str, Path(max_length=64)], request: Request) -> Response:
         """A file that is carried along, by its digest. Takes `Range` and `If-Range`; never changes."""
         return await run_in_threadpool(blob_answer, fleet.blobs, check_sha256(sha256), request.headers)

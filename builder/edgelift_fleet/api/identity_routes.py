@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from edgelift_fleet.api.asked import decode_asked
-from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed, unkeyed
+from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed, needing, unkeyed
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.schema import answers, asks
@@ -17,7 +17,7 @@ _LOST = "Its secret is kept nowhere, so that the answer can't be given again: wh
 
 def identity_routes(fleet: Fleet) -> APIRouter:
     """Tokens and certificates."""
-    router = operator_router(fleet, "identity")
+    router = operator_router(fleet, "identity", reads="viewer", changes="operator")
     identities = fleet.identities
 
     @router.post(
@@ -44,7 +44,7 @@ def identity_routes(fleet: Fleet) -> APIRouter:
         return answer(identities.revoke_token(token))
 
     @router.post(
-        "/v1/devices/{device}/replace", openapi_extra=keyed(match=True),
+        "/v1/devices/{device}/replace", openapi_extra=needing("admin", keyed(match=True)),
         responses=answers(IdentityEnded, "bad-id", "not-found", *MATCHED),
     )  # fmt: skip
     async def replace(device: str, request: Request) -> Response:
@@ -52,7 +52,7 @@ def identity_routes(fleet: Fleet) -> APIRouter:
         return await carry_out(request, b"", lambda on: identities.replace(device, on))
 
     @router.post(
-        "/v1/devices/{device}/remove", openapi_extra=keyed(match=True),
+        "/v1/devices/{device}/remove", openapi_extra=needing("admin", keyed(match=True)),
         responses=answers(IdentityEnded, "bad-id", "not-found", *MATCHED),
     )  # fmt: skip
     async def remove(device: str, request: Request) -> Response:

@@ -23,7 +23,7 @@ _LONGEST_S = 1_000_000_000
 
 def keeping_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: blobs that nothing names, and what a restore left open."""
-    router = operator_router(fleet, "site")
+    router = operator_router(fleet, "site", reads="viewer", changes="operator")
 
     @router.post(
         "/v1/blobs/collect", openapi_extra=keyed(), responses=answers(CollectReport, "missing-blob", *KEYED)

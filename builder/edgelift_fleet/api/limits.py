@@ -6,8 +6,7 @@ import hmac
 from collections.abc import Callable
 from typing import Protocol
 
-from fastapi.security import HTTPBearer
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.types import Scope
 
 from edgelift_contract.errors import ContractError, TransportError
@@ -73,19 +72,6 @@ class Bearer:
             raise TransportError("not-authorised", f"This needs the {self.name} as bearer token; none was given.")
         if not hmac.compare_digest(token.strip(), self._wanted):
             raise TransportError("not-authorised", f"The token is not this site's {self.name}.")
-
-
-class RequireBearer(HTTPBearer):
-    """A dependency of FastAPI that lets a request pass only with one bearer token, and draws itself in OpenAPI."""
-
-    def __init__(self, token: str, *, name: str) -> None:
-        """Bind as `Bearer` does."""
-        super().__init__(auto_error=False, scheme_name=name.replace(" ", "-"))
-        self._bearer = Bearer(token, name=name)
-
-    async def __call__(self, request: HTTPConnection) -> None:
-        """Judge one request; raises TransportError `not-authorised`."""
-        self._bearer.judge(request.scope)
 
 
 def announced_bytes(request: Request, limit_bytes: int) -> int:

@@ -14,7 +14,7 @@ from edgelift_fleet.names import Noun, list_names
 
 def name_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: names that begin so."""
-    router = operator_router(fleet, "operators")
+    router = operator_router(fleet, "operators", reads="viewer", changes="operator")
 
     @router.get("/v1/names", responses=answers(list[str]))
     def names(

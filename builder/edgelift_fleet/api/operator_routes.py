@@ -14,9 +14,10 @@ from edgelift_fleet import overview
 from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, MATCHED, OperatorRoute, carry_out, keyed
 from edgelift_fleet.api.etags import tagged
-from edgelift_fleet.api.limits import RequireBearer, read_body
+from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.media import judge_media
 from edgelift_fleet.api.misasked import judge_query
+from edgelift_fleet.api.operators import Operators
 from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.bulk import assign_many
 from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_device
@@ -46,9 +47,16 @@ _OF_REVISION = ("unreadable-row", "revisions-spent")
 _OF_ASSIGN = (*_OF_DEVICE, *_OF_REVISION, "retired", "wrong-hardware-class", "runtime-missing")
 
 
-def operator_router(fleet: Fleet, tag: str) -> APIRouter:
-    """An empty router that lets operators in, and takes and gives what its routes' tables say."""
-    check = RequireBearer(fleet.site.secret("operator-token"), name="operator token")
+def operator_router(fleet: Fleet, tag: str, *, reads: str, changes: str) -> APIRouter:
+    """An empty router that lets operators in, and takes and gives what its routes' tables say.
+
+    Args:
+        fleet: whose.
+        tag: of its routes in the document.
+        reads: the least role of those that read.
+        changes: the least role of those that change something.
+    """
+    check = Operators(fleet.people, fleet.site.secret("operator-token"), reads=reads, changes=changes)
     judges = [Depends(check), Depends(judge_media), Depends(judge_query)]
     return APIRouter(tags=[tag], dependencies=judges, route_class=OperatorRoute)
 
@@ -60,7 +68,7 @@ def answer(message: Any) -> Response:
 
 def operator_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API, but for rollouts."""
-    router = operator_router(fleet, "operators")
+    router = operator_router(fleet, "operators", reads="viewer", changes="operator")
 
     @router.get("/v1/health", responses=answers(ServerHealth))
     def health() -> Response:

@@ -51,7 +51,7 @@ class ReleasePageQuery(PageQuery):
 
 def release_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: releases."""
-    router = operator_router(fleet, "releases")
+    router = operator_router(fleet, "releases", reads="viewer", changes="operator")
 
     @router.get("/v1/releases", responses=answers_list(ReleaseView, "bad-id"))
     def releases(request: Request, asked: Annotated[ReleasePageQuery, Query()]) -> Response:

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from edgelift_fleet.api.asked import decode_asked
-from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed, unkeyed
+from edgelift_fleet.api.conditional import KEYED, MATCHED, asking, carry_out, keyed
 from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
@@ -46,7 +46,7 @@ class RolloutPageQuery(PageQuery):
 
 def rollout_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: rollouts."""
-    router = operator_router(fleet, "rollouts")
+    router = operator_router(fleet, "rollouts", reads="viewer", changes="operator")
 
     @router.post(
         "/v1/rollouts", openapi_extra=keyed(asks(RolloutRequest)),
@@ -62,7 +62,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/rollouts/preview",
-        openapi_extra=unkeyed("Nothing is changed.", asks(RolloutRequest)),
+        openapi_extra=asking(asks(RolloutRequest)),
         responses=answers(RolloutPreview, *_OF_PREVIEW),
     )
     async def preview(request: Request) -> Response:

@@ -46,7 +46,7 @@ _Step = Annotated[
 
 def telemetry_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API: telemetry."""
-    router = operator_router(fleet, "telemetry")
+    router = operator_router(fleet, "telemetry", reads="viewer", changes="operator")
 
     @router.get("/v1/latency", responses=answers(LatencyReply, *_OF_DEVICE))
     def latency(

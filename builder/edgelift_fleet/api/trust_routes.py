@@ -30,7 +30,7 @@ OWN = ("snapshot", "timestamp")
 
 def trust_routes(fleet: Fleet) -> APIRouter:
     """What is signed."""
-    router = operator_router(fleet, "trust")
+    router = operator_router(fleet, "trust", reads="viewer", changes="admin")
 
     @router.get("/v1/trust", responses=answers(SigningView))
     def show_signing() -> Response:

@@ -5,6 +5,7 @@ imported from here.
 """
 
 from edgelift_fleet.messages.asked import MAX_SAMPLE_S
+from edgelift_fleet.messages.audit import BEGINNING, AuditEntry, BrokenAt, Chain, digest_of_entry
 from edgelift_fleet.messages.bundles import BundleRequest, BundleState, BundleView
 from edgelift_fleet.messages.devices import (
     AssignManyRequest,
@@ -25,6 +26,19 @@ from edgelift_fleet.messages.devices import (
 )
 from edgelift_fleet.messages.identity import IdentityEnded, IdentityView, TokenMade, TokenRequest, TokenView
 from edgelift_fleet.messages.keeping import RestoredView, TellReply, TellRequest, WentOn
+from edgelift_fleet.messages.people import (
+    AccessMade,
+    AccessRequest,
+    AccessView,
+    LoggedIn,
+    LoginRequest,
+    Me,
+    PasswordRequest,
+    PersonRemoved,
+    PersonRequest,
+    PersonView,
+    RoleRequest,
+)
 from edgelift_fleet.messages.plans import (
     LAST_START,
     PlanCount,
@@ -75,18 +89,25 @@ from edgelift_fleet.messages.telemetry import (
 from edgelift_fleet.messages.trust import CarriedFile, Exported, ExportRequest
 
 __all__ = [
+    "BEGINNING",
     "LAST_START",
     "MAX_SAMPLE_S",
+    "AccessMade",
+    "AccessRequest",
+    "AccessView",
     "ArtifactView",
     "AssignManyRequest",
     "AssignOutcome",
     "AssignReply",
     "AssignRequest",
+    "AuditEntry",
     "BlobReply",
+    "BrokenAt",
     "BundleRequest",
     "BundleState",
     "BundleView",
     "CarriedFile",
+    "Chain",
     "CodeMeaning",
     "Desired",
     "DeviceCounts",
@@ -106,9 +127,16 @@ __all__ = [
     "LatencyReply",
     "LatencyStep",
     "Load",
+    "LoggedIn",
+    "LoginRequest",
     "LookContrast",
     "LookFigures",
+    "Me",
     "MendReply",
+    "PasswordRequest",
+    "PersonRemoved",
+    "PersonRequest",
+    "PersonView",
     "PlanCount",
     "PlanOptions",
     "PlanSeconds",
@@ -124,6 +152,7 @@ __all__ = [
     "ReleaseView",
     "RestoredView",
     "RetireRequest",
+    "RoleRequest",
     "RolloutDeviceView",
     "RolloutEvent",
     "RolloutLook",
@@ -146,4 +175,5 @@ __all__ = [
     "TokenView",
     "VersionLatency",
     "WentOn",
+    "digest_of_entry",
 ]

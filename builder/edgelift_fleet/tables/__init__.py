@@ -22,6 +22,7 @@ from edgelift_fleet.tables.devices import (
     UpdateHistoryRow,
 )
 from edgelift_fleet.tables.identity import EnrolTokenRow, IdentityRow
+from edgelift_fleet.tables.people import AccessTokenRow, AuditRow, PersonRow
 from edgelift_fleet.tables.rollouts import (
     RolloutDeviceRow,
     RolloutEventRow,
@@ -49,8 +50,10 @@ from edgelift_fleet.tables.telemetry import (
 from edgelift_fleet.tables.trust import SignedRow
 
 __all__ = [
+    "AccessTokenRow",
     "ArtifactRow",
     "AssignmentRow",
+    "AuditRow",
     "Base",
     "BundleBodyRow",
     "BundleRow",
@@ -60,6 +63,7 @@ __all__ = [
     "EnrolTokenRow",
     "IdentityRow",
     "KeptAnswerRow",
+    "PersonRow",
     "ReleaseRow",
     "RolloutDeviceRow",
     "RolloutEventRow",

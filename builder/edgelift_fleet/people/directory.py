@@ -1,0 +1,137 @@
+"""What a site does about its people: adds and changes them, makes and takes back tokens, says whose a token is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from edgelift_contract.errors import ContractError
+from edgelift_fleet.conditions import Conditions
+from edgelift_fleet.db import SITE, Database
+from edgelift_fleet.messages.people import (
+    AccessMade,
+    AccessRequest,
+    AccessView,
+    Me,
+    PersonRemoved,
+    PersonRequest,
+    PersonView,
+)
+from edgelift_fleet.people.access import create_access, list_access, revoke_access, view_of_access
+from edgelift_fleet.people.audit import Audit
+from edgelift_fleet.people.known import KnownTokens
+from edgelift_fleet.people.logins import Logins
+from edgelift_fleet.people.persons import add_person, end_tokens, get_person, list_people, view_of_person
+from edgelift_fleet.people.roles import Principal
+from edgelift_fleet.tables import PersonRow
+
+
+class People:
+    """The people of one site.
+
+    Attributes:
+        known: whose tokens are, at hand for every request.
+        audit: the log of what they do.
+        logins: lets them in.
+    """
+
+    def __init__(self, db: Database, now: Callable[[], float] = time.time) -> None:
+        self._db, self._now = db, now
+        self.known = KnownTokens(db, now)
+        self.audit = Audit(db, now)
+        self.logins = Logins(db, self.audit, now)
+
+    def everybody(self) -> list[PersonView]:
+        """All, by name."""
+        with self._db.read() as session:
+            return list_people(session)
+
+    def add(self, wanted: PersonRequest) -> PersonView:
+        """Add one. Raises ContractError as `add_person`; `malformed` for a password that is none."""
+        digest = self.logins.digest(wanted.password)
+        with self._db.write(SITE) as session:
+            return view_of_person(add_person(session, wanted.name, wanted.role, digest, self._now()))
+
+    def set_password(self, name: str, password: str) -> PersonView:
+        """Give one another password; whoever is logged in by the old one is out. Raises ContractError `not-found`."""
+        digest = self.logins.digest(password)
+        with self._db.write(SITE) as session:
+            row = get_person(session, name)
+            row.password = digest
+            end_tokens(session, name, self._now(), logins_only=True)
+            made = view_of_person(row)
+        self.known.forget()
+        return made
+
+    def set_role(self, name: str, role: str, on: Conditions) -> PersonView:
+        """Give one another role. Raises ContractError `not-found`, and what `on` refuses."""
+
+        def change(row: PersonRow) -> None:
+            row.role = role
+
+        return self._change(name, change, on)
+
+    def set_disabled(self, name: str, disabled: bool, on: Conditions) -> PersonView:
+        """Shut one out, or let one in again. Raises as `set_role`."""
+
+        def change(row: PersonRow) -> None:
+            row.disabled = disabled
+
+        return self._change(name, change, on)
+
+    def _change(self, name: str, change: Callable[[PersonRow], None], on: Conditions) -> PersonView:
+        with self._db.write(SITE) as session:
+            on.begin(session)
+            row = get_person(session, name)
+            change(row)
+            if row.disabled:
+                end_tokens(session, name, self._now(), logins_only=True)
+            made = view_of_person(row)
+            on.end(session, made)
+        self.known.forget()
+        return made
+
+    def remove(self, name: str, on: Conditions) -> PersonRemoved:
+        """Remove one, and all tokens that are theirs. Raises as `set_role`."""
+        with self._db.write(SITE) as session:
+            on.begin(session)
+            row = get_person(session, name)
+            made = PersonRemoved(name, end_tokens(session, name, self._now()))
+            session.delete(row)
+            on.end(session, made)
+        self.known.forget()
+        return made
+
+    def make_access(self, wanted: AccessRequest, maker: Principal) -> AccessMade:
+        """A token for a program. Raises ContractError: `role-too-low`, `too-large`, `not-found` for the person."""
+        with self._db.write(SITE) as session:
+            if wanted.person:
+                get_person(session, wanted.person)
+            row, secret = create_access(
+                session, maker, person=wanted.person, role=wanted.role, days=wanted.days, note=wanted.note, login=False,
+                now=self._now(),
+            )  # fmt: skip
+            return AccessMade(row.id, secret, row.role, row.expires_at)
+
+    def log_out(self, who: Principal) -> Me:
+        """End the token that somebody showed. Raises ContractError `conflict` for the site's own."""
+        if not who.token:
+            raise ContractError(
+                "conflict", "The site's own token can't be ended: who reads the site's folder has it.",
+                hint="Make another: remove secrets/operator-token, then edgelift init on the same folder.",
+            )  # fmt: skip
+        self.revoke(who.token)
+        return Me(who.name, who.role, self._now())
+
+    def access(self) -> list[AccessView]:
+        """All tokens of programs, the newest first."""
+        with self._db.read() as session:
+            return list_access(session, self._now())
+
+    def revoke(self, token: str) -> AccessView:
+        """Take a token back. Raises ContractError `not-found`."""
+        now = self._now()
+        with self._db.write(SITE) as session:
+            made = view_of_access(revoke_access(session, token, now), now)
+        self.known.forget()
+        return made

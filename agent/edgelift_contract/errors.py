@@ -116,6 +116,7 @@ CODES: dict[str, str] = {
     "not-fresh": "signed metadata does not answer what the device asked last: it may be old",
     "not-genuine": "the image repository does not name the artifact",
     "not-agreed": "what the director and the image repository say of an artifact is not the same",
+    "audit-broken": "the audit log is not what was written: an entry was altered, or is missing",
     "not-found": "the thing named does not exist",
     "unreadable-row": "what the control plane has stored of a device, release or rollout can't be read",
     "implausible": "what a device says it measured, no board can measure",

@@ -162,7 +162,8 @@ def open_database(site: Site, *, migrate: bool = True) -> Iterator[Database]:
 
 def open_client(folder: Path | None, *, timeout_s: float = 60.0) -> Client:
     """The control plane that was named, or the site's running server; `timeout_s` for an answer. Raises as `connect`."""
-    return connect(whereabouts(folder), timeout_s=timeout_s)
+    where = whereabouts(folder)
+    return connect(where, timeout_s=timeout_s).because(where.why)
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def open_registry(folder: Path | None, database: str = "", blobs: str = "") -> I
     """
     where = whereabouts(folder)
     if where.server:
-        yield connect(where)
+        yield connect(where).because(where.why)
         return
     from edgelift_fleet.server_file import is_running, read_server_file
 
@@ -189,11 +190,11 @@ def open_registry(folder: Path | None, database: str = "", blobs: str = "") -> I
         from edgelift_fleet.local import client_of
 
         with client_of(site) as client:
-            yield client
+            yield client.because(where.why)
         return
     if database:
         _refuse_other(read_server_file(site).database, site)
-    yield connect(where)
+    yield connect(where).because(where.why)
 
 
 def _refuse_other(served: str, site: Site) -> None:
@@ -229,6 +230,12 @@ def seconds(text: str) -> float:
     if found > LONGEST_S:
         raise ContractError("malformed", f"{text[:20]}… is too long a time.", hint=f"At most {LONGEST_S} s.")
     return found
+
+
+def check_role(role: str) -> None:
+    """Raises ContractError `malformed` for what is no role of a person or a token."""
+    if role not in ("viewer", "operator", "admin"):
+        raise ContractError("malformed", f"{role!r} is no role.", hint="Write viewer, operator or admin.")
 
 
 def selector(text: str) -> str:

@@ -23,6 +23,12 @@ from edgelift_contract import EdgeliftError, __version__
 
 #: Commands about the folder itself, on the machine where it is; all others speak to the control plane's API.
 LOCAL = {"init", "serve", "simulate", "backup", "restore", "keys begin"}
+#: Commands that change nothing: they are not asked why.
+READS = {
+    "latency", "gauges", "releases show", "release show", "devices show", "device show", "rollout list", "rollout show",
+    "rollout watch", "telemetry export", "token list", "keys list", "keys export", "user list", "access list",
+    "audit verify",
+}  # fmt: skip
 
 
 class _Group(TyperGroup):
@@ -46,7 +52,7 @@ app = typer.Typer(
 build_commands.register(app)
 target_commands.register(app)
 site_commands.register(app)
-reach_all(app, local=LOCAL)
+reach_all(app, local=LOCAL, reads=READS)
 
 
 def _version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
 """Which control plane a command speaks to: the site's own server, or the one that `--server` names.
 
 Every command about a site takes `--site`; `reaching` gives it `--server` and `--token-file` as well, which stand
-for the site's run file and its secret. Named on the command line wins over `$EDGELIFT_SERVER`, and `--site` over it.
+for the site's run file and its secret, and `--why` where it changes something. Named on the command line wins over
+`$EDGELIFT_SERVER`, and `--site` over it.
 """
 
 from __future__ import annotations
@@ -37,17 +38,22 @@ TokenFileOption = Annotated[
     ),
 ]  # fmt: skip
 
+WhyOption = Annotated[
+    str, typer.Option("--why", metavar="TEXT", show_default=False, help="Why, kept in the audit log.")
+]
+
 #: How long a shell may wait for names to offer, seconds, before it offers none.
 _COMPLETING_S = 0.7
 
 
 @dataclass(frozen=True)
 class Whereabouts:
-    """What was said of where the control plane is; empty where nothing was."""
+    """What was said of where the control plane is, and why it is asked for a change; empty where nothing was."""
 
     site: Path | None = None
     server: str = ""
     token_file: Path | None = None
+    why: str = ""
 
     def merged(self, site: Path | None, server: str, token_file: Path | None) -> Whereabouts:
         """With what a subcommand says, which wins over what its group was told."""
@@ -60,8 +66,10 @@ _NOWHERE = Whereabouts()
 _TOLD: ContextVar[Whereabouts] = ContextVar("address")
 
 
-def reaching(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, which takes `--site`, with `--server` and `--token-file` too; the function itself sees neither."""
+def reaching(command: Callable[..., None], *, changes: bool = False) -> Callable[..., None]:
+    """`command`, which takes `--site`, with `--server` and `--token-file` too, and `--why` if it changes something and has
+    none of its own; the function itself sees none of them.
+    """
     signature = inspect.signature(command, eval_str=True)
     own = list(signature.parameters.values())
     at = next(i for i, one in enumerate(own) if one.name == "site") + 1
@@ -70,10 +78,14 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter("server", kind, default="", annotation=ServerOption),
         inspect.Parameter("token_file", kind, default=None, annotation=TokenFileOption),
     ]
+    asks_why = changes and "why" not in signature.parameters
+    if asks_why:
+        own.insert(at + 2, inspect.Parameter("why", kind, default="", annotation=WhyOption))
 
     @functools.wraps(command)
     def reached(*given: Any, server: str = "", token_file: Path | None = None, **options: Any) -> None:
-        _TOLD.set(_TOLD.get(_NOWHERE).merged(options.get("site"), server, token_file))
+        why = options.pop("why", "") if asks_why else options.get("why") or ""
+        _TOLD.set(replace(_TOLD.get(_NOWHERE).merged(options.get("site"), server, token_file), why=why))
         command(*given, **options)
 
     reached.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]  # what typer reads
@@ -81,16 +93,19 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
     return reached
 
 
-def reach_all(app: typer.Typer, *, local: set[str], group: str = "") -> None:
-    """Give every command of `app` that takes `--site` the options of `reaching`, but for those whose words are `local`."""
+def reach_all(app: typer.Typer, *, local: set[str], reads: set[str], group: str = "") -> None:
+    """Give every command of `app` that takes `--site` the options of `reaching`, but for those whose words are `local`;
+    those whose words are in `reads`, and the lists that groups are, change nothing.
+    """
     for inner in app.registered_groups:
         if inner.typer_instance is not None:
-            reach_all(inner.typer_instance, local=local, group=f"{group}{inner.name} ")
+            reach_all(inner.typer_instance, local=local, reads=reads, group=f"{group}{inner.name} ")
     for one in [app.registered_callback, *app.registered_commands]:
-        if one is None or one.callback is None or (isinstance(one.name, str) and f"{group}{one.name}" in local):
+        words = f"{group}{one.name}" if one is not None and isinstance(one.name, str) else ""
+        if one is None or one.callback is None or words in local:
             continue
         if "site" in inspect.signature(one.callback).parameters:
-            one.callback = reaching(one.callback)
+            one.callback = reaching(one.callback, changes=bool(words) and words not in reads)
 
 
 def whereabouts(site: Path | None = None) -> Whereabouts:

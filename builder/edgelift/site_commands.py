@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift import (
+    access_commands,
+    audit_commands,
     device_commands,
     export_command,
     keeping_commands,
@@ -21,6 +23,7 @@ from edgelift import (
     simulate_commands,
     telemetry_commands,
     token_commands,
+    user_commands,
 )
 from edgelift.common import (
     BlobsOption,
@@ -54,7 +57,9 @@ def register(app: typer.Typer) -> None:
     simulate_commands.register(app)
     telemetry_commands.register(app)
     token_commands.register(app)
-    token_commands.register(app)
+    user_commands.register(app)
+    access_commands.register(app)
+    audit_commands.register(app)
 
 
 def _init(

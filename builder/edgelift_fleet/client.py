@@ -87,6 +87,12 @@ class Client:
         ca_file = os.environ.get("EDGELIFT_CA_FILE", "") or (str(own) if url.startswith("https://") else "")
         return cls(url, token, ca_file=ca_file, timeout_s=timeout_s, patient=patient)
 
+    def because(self, why: str) -> Client:
+        """The same, which says with every change why it is asked for; empty for nothing."""
+        if why:
+            self._session.headers["Edgelift-Reason"] = quote(why, safe="")
+        return self
+
     def get(self, path: str, kind: type[T]) -> T:
         """GET `path` as `kind`; raises what the server refused with, or TransportError."""
         return self._call("GET", path, None, kind)

@@ -8,6 +8,7 @@ from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import MATCHED, carry_out, keyed, needing, unkeyed
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
+from edgelift_fleet.api.operators import say_about
 from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages.identity import IdentityEnded, TokenMade, TokenRequest, TokenView
@@ -28,7 +29,9 @@ def identity_routes(fleet: Fleet) -> APIRouter:
     async def make_token(request: Request) -> Response:
         """Make a token by which devices enrol. Its secret is in this answer and nowhere else."""
         body = await read_body(request, MAX_OPERATOR_BYTES)
-        return answer(identities.make_token(decode_asked(body, TokenRequest), fleet.url))
+        made = identities.make_token(decode_asked(body, TokenRequest), fleet.url)
+        say_about(request, f"token={made.id}")
+        return answer(made)
 
     @router.get("/v1/tokens", responses=answers(list[TokenView]))
     def tokens() -> Response:

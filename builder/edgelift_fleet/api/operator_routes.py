@@ -17,7 +17,7 @@ from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.media import judge_media
 from edgelift_fleet.api.misasked import judge_query
-from edgelift_fleet.api.operators import Operators
+from edgelift_fleet.api.operators import Operators, say_about
 from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.bulk import assign_many
 from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_device
@@ -108,6 +108,7 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         """
         body = await read_body(request, MAX_OPERATOR_BYTES)
         wanted = decode_asked(body, AssignRequest)
+        say_about(request, f"release={wanted.release}")
         return await carry_out(request, body, lambda on: _assign(fleet, device, wanted, on))
 
     @router.post(
@@ -120,6 +121,7 @@ def operator_routes(fleet: Fleet) -> APIRouter:
         """
         body = await read_body(request, MAX_SELECTOR_BYTES)
         wanted = decode_asked(body, AssignManyRequest)
+        say_about(request, f"release={wanted.release}, to={wanted.to}")
         return await carry_out(request, body, lambda on: _assign_all(fleet, wanted, on))
 
     @router.delete(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -109,7 +110,10 @@ class Operators(HTTPBearer):
             raise
         finally:
             if begun := getattr(request.state, "begun", None):
-                await _noted(self._people.audit.end, *begun, outcome)
+                deed, number = begun
+                more = getattr(request.state, "about", "")
+                deed = replace(deed, about=", ".join(one for one in (deed.about, more) if one))
+                await _noted(self._people.audit.end, deed, number, outcome)
         return response
 
 
@@ -157,6 +161,11 @@ def _reason(request: HTTPConnection) -> str:
             "malformed", f"The {REASON} has {len(read)} characters; at most {MAX_WHY} are kept.", hint="Say less."
         )
     return read
+
+
+def say_about(request: Request, about: str) -> None:
+    """What of a request's body stands in the log with its outcome: names alone, and nothing that is secret."""
+    request.state.about = about
 
 
 def principal_of(request: Request) -> Principal:

@@ -9,7 +9,7 @@ from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, carry_out, keyed, unkeyed
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
-from edgelift_fleet.api.operators import principal_of
+from edgelift_fleet.api.operators import principal_of, say_about
 from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages.people import (
@@ -46,6 +46,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
     async def add_person(request: Request) -> Response:
         """Add a person, who then may log in."""
         wanted = decode_asked(await read_body(request, MAX_OPERATOR_BYTES), PersonRequest)
+        say_about(request, f"person={wanted.name}, role={wanted.role}")
         return answer(await run_in_threadpool(people.add, wanted))
 
     @router.post(
@@ -66,6 +67,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
         """Give a person another role. A lesser one holds for all their tokens at once; a higher one from the next login."""
         body = await read_body(request, MAX_OPERATOR_BYTES)
         wanted = decode_asked(body, RoleRequest)
+        say_about(request, f"role={wanted.role}")
         return await carry_out(request, body, lambda on: people.set_role(person, wanted.role, on))
 
     @router.post("/v1/people/{person}/disable", openapi_extra=keyed(), responses=answers(PersonView, *_OF_PERSON))
@@ -95,7 +97,9 @@ def people_routes(fleet: Fleet) -> APIRouter:
     async def make_access(request: Request) -> Response:
         """Make a token for a program, with a role of its own. Its secret is in this answer and nowhere else."""
         wanted = decode_asked(await read_body(request, MAX_OPERATOR_BYTES), AccessRequest)
-        return answer(await run_in_threadpool(people.make_access, wanted, principal_of(request)))
+        made = await run_in_threadpool(people.make_access, wanted, principal_of(request))
+        say_about(request, f"access={made.id}, role={made.role}, person={wanted.person}".removesuffix(", person="))
+        return answer(made)
 
     @router.delete(
         "/v1/access-tokens/{access}", openapi_extra=unkeyed("A token that was taken back stays so."),

@@ -21,6 +21,7 @@ from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, operator_router
+from edgelift_fleet.api.operators import say_about
 from edgelift_fleet.api.schema import answers, answers_list, asks, takes
 from edgelift_fleet.conditions import Conditions, answered_before, keep_answer, version_of_release
 from edgelift_fleet.db import SITE
@@ -71,6 +72,7 @@ def release_routes(fleet: Fleet) -> APIRouter:
         """
         body = await read_body(request, MAX_RELEASE_BYTES)
         release = parse_release_file(body)
+        say_about(request, f"release={release.model}@{release.version}")
         return await carry_out(request, body, lambda on: _publish(fleet, release, on))
 
     @router.get("/v1/releases/{name}/{version}", responses=answers(ReleaseDetail, *_OF_RELEASE))

@@ -15,6 +15,7 @@ from edgelift_fleet.api.etags import tagged
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.listing import PageQuery, answer_page
 from edgelift_fleet.api.operator_routes import answer, operator_router
+from edgelift_fleet.api.operators import say_about
 from edgelift_fleet.api.schema import answers, answers_list, asks
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import RolloutOrder, RolloutPreview, RolloutRequest, RolloutSummary, RolloutView
@@ -58,6 +59,7 @@ def rollout_routes(fleet: Fleet) -> APIRouter:
         """
         body = await read_body(request, MAX_ORDER_BYTES)
         wanted = decode_asked(body, RolloutRequest)
+        say_about(request, f"release={wanted.release}, to={wanted.to}")
         return await carry_out(request, body, lambda on: fleet.rollouts.start(wanted, on))
 
     @router.post(

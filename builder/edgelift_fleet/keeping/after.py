@@ -15,13 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.text import clean
+from edgelift_fleet.people.audit import DONE, Deed, append
+from edgelift_fleet.people.roles import OWNER
 from edgelift_fleet.restored import Restored, note_restored
 from edgelift_fleet.rollout.ends import many, named
 from edgelift_fleet.rollout.numbers import skip_numbers
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.situation import TERMINAL
 from edgelift_fleet.rollout.story import note, set_state
-from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, RolloutRow, SightingRow
+from edgelift_fleet.tables import AccessTokenRow, DeviceRow, RolloutDeviceRow, RolloutRow, SightingRow
 
 
 class UnderWay(NamedTuple):
@@ -46,7 +48,16 @@ def settle(session: Session, backup: str, made_at: float, *, tell: bool) -> Unde
     # Who is connected, and which processes speak, is learned anew.
     session.execute(sa.update(DeviceRow).values(presence_online=False))
     session.execute(sa.delete(SightingRow))
+    _settle_people(session, backup, made_at, now)
     return _settle_rollouts(session, made_at, now)
+
+
+def _settle_people(session: Session, backup: str, made_at: float, now: float) -> None:
+    """Whoever was logged in then logs in anew: what ended since the backup must not hold again. And the log says so."""
+    session.execute(sa.delete(AccessTokenRow).where(AccessTokenRow.login.is_(True)))
+    of = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(made_at))
+    deed = Deed(OWNER, "", "restore", "", "", f"the backup {backup} of {of}")
+    append(session, deed, DONE, now)
 
 
 def _settle_rollouts(session: Session, made_at: float, now: float) -> UnderWay:

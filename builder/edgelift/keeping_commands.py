@@ -155,10 +155,16 @@ def _tell_restored(made: RestoreReport) -> None:
         f"Restored the site {made.folder} as it was on {moment(made.backup.made_at)}; its database is {made.database}."
     )
     if made.new_secrets:
+        from edgelift_fleet.site import SHARED_TOKEN, load_site
+
+        otherwise = (
+            "else every device must be enrolled again, by a token: edgelift token create"
+            if load_site(Path(made.folder)).config.tls
+            else f"or give every device the token in {made.folder}/secrets/{SHARED_TOKEN}"
+        )
         say(
-            "The backup holds no secrets: the site has new tokens. Before it serves, put the old files into its secrets/;"
-            f" or give every device the token in {made.folder}/secrets/enrolment-token: until then it is refused (401), and"
-            " goes on with what it has."
+            "The backup holds no secrets: the site has new ones. Before it serves, put the old files into its secrets/;"
+            f" {otherwise}. Until then a device is refused (401), and goes on with what it has."
         )
     if made.missing:
         say(

@@ -2,7 +2,8 @@
 
 Every command about a site takes `--site`; `reaching` gives it `--server` and `--token-file` as well, which stand
 for the site's run file and its secret, and `--why` where it changes something. Named on the command line wins over
-`$EDGELIFT_SERVER`, and `--site` over it.
+`$EDGELIFT_SERVER`, and `--site` over it. Where nothing is said and no site is at hand, it is the one where this user logged
+in last.
 """
 
 from __future__ import annotations
@@ -112,8 +113,23 @@ def whereabouts(site: Path | None = None) -> Whereabouts:
     """What was said on the command line and in the environment, the former first."""
     found = _TOLD.get(_NOWHERE).merged(site, "", None)
     if not found.server and found.site is None:
-        found = replace(found, server=os.environ.get("EDGELIFT_SERVER", ""))
+        found = replace(found, server=os.environ.get("EDGELIFT_SERVER", "") or _logged_in())
     return found
+
+
+def _logged_in() -> str:
+    """Where this user logged in last, which counts where no site is at hand; empty for nowhere.
+
+    Raises:
+        DeviceError: `bad-config` when the logins can't be read.
+    """
+    from edgelift.logins import current_login
+    from edgelift_fleet.site import SITE_FILE, default_folder
+
+    if os.environ.get("EDGELIFT_SITE") or (default_folder() / SITE_FILE).exists():
+        return ""
+    found = current_login()
+    return found.url if found is not None else ""
 
 
 def whereabouts_of(context: typer.Context) -> Whereabouts:
@@ -143,16 +159,20 @@ def connect(where: Whereabouts, *, timeout_s: float = 60.0, brief: bool = False)
         TransportError: `unreachable` when no server runs on the site.
         DeviceError: `bad-config` when a token can't be read.
     """
+    from edgelift.logins import authority_file, login_of
     from edgelift_fleet.client import Client
     from edgelift_fleet.site import default_folder, load_site
 
     ca_file, timeout_s = os.environ.get("EDGELIFT_CA_FILE", ""), _COMPLETING_S if brief else timeout_s
     if not where.server:
         site = load_site(where.site or default_folder())
-        return Client.of_site(site, token=_token(where.token_file), timeout_s=timeout_s, patient=not brief)
+        return Client.of_site(site, token=named_token(where.token_file), timeout_s=timeout_s, patient=not brief)
     if not where.server.startswith(("http://", "https://")):
         raise ContractError("malformed", f"{where.server!r} is no URL.", hint="Write it as http://host:8470.")
-    token = _token(where.token_file) or _token_of(where.site or default_folder(), where.server)
+    token, kept = named_token(where.token_file), login_of(where.server)
+    if kept is not None:
+        token, ca_file = token or kept.token, ca_file or authority_file(kept)
+    token = token or _token_of(where.site or default_folder(), where.server)
     return Client(where.server, token, ca_file=ca_file, timeout_s=timeout_s, patient=not brief)
 
 
@@ -172,12 +192,12 @@ def _token_of(folder: Path, server: str) -> str:
             raise
         raise ContractError(
             "not-found", f"No operator token for {server} was named, and no site in {folder} has one.",
-            hint="Name its file: --token-file FILE or $EDGELIFT_TOKEN_FILE; or set $EDGELIFT_TOKEN.",
+            hint=f"Log in: edgelift login {server}; or name its file: --token-file FILE or $EDGELIFT_TOKEN_FILE.",
         ) from error  # fmt: skip
 
 
-def _token(file: Path | None) -> str:
-    """The operator token that was named, not on the command line, where others can read it; empty if none was."""
+def named_token(file: Path | None) -> str:
+    """The token that was named, not on the command line, where others can read it; empty if none was."""
     named = file or (Path(name) if (name := os.environ.get("EDGELIFT_TOKEN_FILE")) else None)
     if named is None:
         return os.environ.get("EDGELIFT_TOKEN", "").strip()

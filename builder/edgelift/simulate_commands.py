@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgelift.common import JsonOption, SiteOption, open_site, print_json, seconds
+from edgelift.common import JsonOption, SiteOption, open_client, open_site, print_json, seconds
 from edgelift.output import say
-from edgelift_contract.errors import ContractError, DeviceError
+from edgelift.reach import whereabouts
+from edgelift_contract.errors import ContractError, DeviceError, TransportError
 
 if TYPE_CHECKING:
     from edgelift_fleet.simulate.engine import Simulation
+    from edgelift_fleet.simulate.http import Address
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +35,16 @@ def _simulate(
     ] = Path("plain"),
     url: Annotated[str, typer.Option("--url", help="The control plane [default: the site's own].")] = "",
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="Holds the enrolment token [default: the site's own].")
+        Path | None, typer.Option("--token-file", help="Holds an enrolment token [default: one is made for them].")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="DIR",
+            show_default=False,
+            help="Where the boards' certificates are kept, so that the same boards can come again [default: in the site].",
+        ),
     ] = None,
     lasts: Annotated[str, typer.Option("--for", help="End after this time, as 10m [default: at Ctrl-C].")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of everything that is drawn.")] = 0,
@@ -43,36 +57,81 @@ def _simulate(
     from edgelift_contract.ids import check_device_id
     from edgelift_fleet.garbage import collect_rarely
     from edgelift_fleet.simulate.engine import Simulation
-    from edgelift_fleet.simulate.http import Address
     from edgelift_fleet.simulate.profile import load_profile
 
     check_device_id(f"{prefix}-{devices:05d}")
     loaded = load_profile(profile)
     lasts_s, every_s = seconds(lasts) if lasts else None, max(0.1, seconds(every))
-    where, token = _where(url, token_file, site)
-    address = Address.of(where, token, ca_file=os.environ.get("EDGELIFT_CA_FILE", ""))
-    simulation = Simulation(address, loaded, devices, seed=seed, prefix=prefix)
-    collect_rarely()
-    asyncio.run(_live(simulation, lasts_s, every_s, quiet=as_json))
+    with _address(url, token_file, keep, site, devices) as address:
+        simulation = Simulation(address, loaded, devices, seed=seed, prefix=prefix)
+        collect_rarely()
+        asyncio.run(_live(simulation, lasts_s, every_s, quiet=as_json))
     if as_json:
         print_json(simulation.figures())
 
 
-def _where(url: str, token_file: Path | None, site: Path | None) -> tuple[str, str]:
-    """The control plane's URL and its enrolment token."""
+@contextmanager
+def _address(
+    url: str, token_file: Path | None, keep: Path | None, site: Path | None, devices: int
+) -> Iterator[Address]:
+    """Where the control plane is, and what lets the boards in.
+
+    Raises:
+        ContractError: `malformed` for a URL or a token that is none.
+        DeviceError: `bad-config` for a token that can't be read.
+        EdgeliftError: what the control plane refuses.
+    """
+    from edgelift_contract.identity import TOKEN_MARK
     from edgelift_fleet.server_file import read_server_file
+    from edgelift_fleet.simulate.http import Address
+    from edgelift_fleet.site import SHARED_TOKEN
 
     if url and not url.startswith(("http://", "https://")):
         raise ContractError("malformed", f"{url!r} is no URL.", hint="Write it as http://host:8470.")
-    here = None if url and token_file else open_site(site)
-    if token_file is not None:
-        try:
-            token = token_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DeviceError("bad-config", f"The token file {token_file} cannot be read: {error}.") from error
-    else:
-        token = here.secret("enrolment-token") if here is not None else ""
-    return url or (read_server_file(here).url if here is not None else ""), token
+    said = _read(token_file) if token_file is not None else ""
+    ca_file = os.environ.get("EDGELIFT_CA_FILE", "")
+    if url and said and not said.startswith(TOKEN_MARK):
+        yield Address.of(url, said, ca_file=ca_file)
+        return
+    where = whereabouts(site)
+    here = None if where.server or said.startswith(TOKEN_MARK) else open_site(where.site)
+    if here is not None and not here.config.tls:
+        yield Address.of(url or read_server_file(here).url, said or here.secret(SHARED_TOKEN), ca_file=ca_file)
+        return
+    with ExitStack() as stack:
+        boards = keep or (here.run / "boards" if here is not None else None)
+        if boards is None:
+            boards = Path(stack.enter_context(TemporaryDirectory(prefix="edgelift-boards-")))
+        boards.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield stack.enter_context(_certified(said, site, devices, boards))
+
+
+@contextmanager
+def _certified(said: str, site: Path | None, devices: int, boards: Path) -> Iterator[Address]:
+    """By the enrolment token that was said, or one that is made for these boards, and taken back in the end."""
+    from edgelift_contract.identity import parse_token
+    from edgelift_fleet.first_contact import pinned_authority
+    from edgelift_fleet.messages import TokenMade, TokenRequest, TokenView
+    from edgelift_fleet.simulate.http import Address
+
+    client = None if said else open_client(site)
+    made = None
+    if client is not None:
+        made = client.post("/v1/tokens", TokenRequest(devices, 1.0, {}, "edgelift simulate"), TokenMade)
+    token = parse_token(said or (made.token if made is not None else ""))
+    try:
+        yield Address.certified(token.url, token.secret, pinned_authority(token.url, token.pin), boards)
+    finally:
+        if client is not None and made is not None:
+            with suppress(TransportError):  # it ends within a day by itself
+                client.delete(f"/v1/tokens/{made.id}", TokenView)
+
+
+def _read(token_file: Path) -> str:
+    try:
+        return token_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeviceError("bad-config", f"The token file {token_file} cannot be read: {error}.") from error
 
 
 async def _live(simulation: Simulation, lasts_s: float | None, every_s: float, *, quiet: bool) -> None:

@@ -79,6 +79,7 @@ def _init(
     """Make a site: the folder in which a control plane keeps its database, blobs and secrets; and its signing keys."""
     if preset not in PRESETS:
         raise typer.BadParameter(f"{preset!r} is none of {', '.join(PRESETS)}", param_hint="--signers")
+    from edgelift_fleet.identity.files import CERTIFICATES, authority_of
     from edgelift_fleet.site import SITE_FILE, create_site, default_folder
 
     warn_of_password(database)
@@ -86,20 +87,20 @@ def _init(
     # Before anything is made: a site whose keys nobody could choose would sign nothing.
     signs = not unsigned and not (where / SITE_FILE).exists()
     said = new_passphrase("the site's signing keys") if signs else ""
-    made, new = create_site(where, database=database, blobs=blobs)
+    made, new = create_site(where, database=database, blobs=blobs, tls=True)
     if database and not new:
         check_database(made, database)
     with open_database(made) as db:
         name = db.name
+    authority = authority_of(made) if new else None
     keys = _begun(made, preset, said) if new and signs else []
-    token = made.folder / "secrets" / "enrolment-token"
     if as_json:
         print_json(
             {
                 "site": str(made.folder),
                 "new": new,
                 "database": name,
-                "enrolment_token_file": str(token),
+                "authority": str(made.folder / "secrets" / CERTIFICATES),
                 "keys": [str(path) for path in keys],
             }
         )
@@ -118,8 +119,10 @@ def _init(
         say(
             "Keep the root keys elsewhere, as on a stick in a drawer: they say who may sign, and are seldom needed"
         )
-    say(f"Devices enrol with the token in {token}")
+    assert authority is not None
+    say(f"Made its certificate authority, known by {authority.pin}")
     say(f"Next: edgelift publish RELEASE_FOLDER --site {made.folder}; edgelift serve --site {made.folder}")
+    say("Devices come by a token: edgelift token create; on the device: edgelift-agent enroll")
 
 
 def _begun(site: Site, preset: str, said: str) -> list[Path]:
@@ -177,6 +180,7 @@ def _serve(
     """Run the site's control plane until Ctrl-C or SIGTERM."""
     from edgelift_fleet.doors import Ports
     from edgelift_fleet.server import serve
+    from edgelift_fleet.site import allow_shared_token
 
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
@@ -186,6 +190,8 @@ def _serve(
     for noisy in ("alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     where = open_site(site, database, blobs)
+    if insecure:
+        allow_shared_token(where)
     _warn_of_plain(where, insecure=insecure, tls_port=tls_port)
     serve(
         where,
@@ -203,7 +209,7 @@ def _warn_of_plain(site: Site, *, insecure: bool, tls_port: int | None) -> None:
     text = "INSECURE: plain HTTP. Tokens and models can be read and altered on the way."
     if not site.config.tls and not insecure:
         text += (
-            " Devices move over to HTTPS by themselves while this runs; then: edgelift site secure."
+            " Devices move over to HTTPS by themselves while this runs; then set tls = true in site.toml."
             if tls_port is not None
             else " To let devices move over to HTTPS: --tls-port 8471 (docs/identity.md)."
         )

@@ -3,8 +3,8 @@
 site.toml            name, database; the file that makes a folder a site, written last
 edgelift.db          SQLite in WAL mode
 blobs/<sha256>       files of all releases, written once
-secrets/             enrolment-token, operator-token, broker-key, and the password of a database that has one;
-                     readable by the owner only
+secrets/             operator-token, broker-key, the site's authority, the token that devices share where they have no
+                     certificates, and the password of a database that has one; readable by the owner only
 run/                 of the running server: server.json, the broker's configuration and memory
 """
 
@@ -39,6 +39,8 @@ SCHEMA = 1
 
 #: The secret that holds the password of a database.
 OF_DATABASE = "database-password"
+#: The secret that devices of a site without certificates share.
+SHARED_TOKEN = "enrolment-token"  # noqa: S105 - its name
 
 _OURS = {SITE_FILE, "blobs", "secrets", "run"}
 
@@ -141,13 +143,14 @@ def default_folder() -> Path:
     return Path(os.environ.get("EDGELIFT_SITE") or "site")
 
 
-def create_site(folder: Path, *, database: str = "", blobs: str = "") -> tuple[Site, bool]:
+def create_site(folder: Path, *, database: str = "", blobs: str = "", tls: bool = False) -> tuple[Site, bool]:
     """Make `folder` a site; an existing one is left as it is.
 
     Args:
         folder: empty, or not there yet.
         database: URL of its database; empty for SQLite in the folder. A password in it becomes a secret.
         blobs: where its blobs are; empty for a folder of its own.
+        tls: its devices have certificates; see `SiteConfig.tls`.
 
     Returns:
         The site, and whether it is new.
@@ -168,13 +171,23 @@ def create_site(folder: Path, *, database: str = "", blobs: str = "") -> tuple[S
         for part in (folder, folder / "blobs", folder / "run", folder / "secrets"):
             part.mkdir(parents=True, exist_ok=True)
             part.chmod(0o700)
-        for name in ("enrolment-token", "operator-token", "broker-key"):
-            if not (folder / "secrets" / name).exists():
-                write_atomically(folder / "secrets" / name, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
+        for name in ("operator-token", "broker-key", *(() if tls else (SHARED_TOKEN,))):
+            _make_secret(folder, name)
         if password:
             write_atomically(folder / "secrets" / OF_DATABASE, password.encode() + b"\n", mode=0o600)
-        write_atomically(folder / SITE_FILE, _site_file(folder.name, url, blobs).encode(), mode=0o600)
+        write_atomically(folder / SITE_FILE, _site_file(folder.name, url, blobs, tls).encode(), mode=0o600)
     return load_site(folder), True
+
+
+def _make_secret(folder: Path, name: str) -> None:
+    if not (folder / "secrets" / name).exists():
+        write_atomically(folder / "secrets" / name, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
+
+
+def allow_shared_token(site: Site) -> None:
+    """Have the token that all devices share, where the site is to speak plain HTTP. Raises DeviceError: the disk's."""
+    with disk_errors("the site's secrets"):
+        _make_secret(site.folder, SHARED_TOKEN)
 
 
 def _parse(database: str) -> tuple[sa.URL, str]:
@@ -184,13 +197,15 @@ def _parse(database: str) -> tuple[sa.URL, str]:
     return take_password(parse_url(database))
 
 
-def _site_file(name: str, database: sa.URL | None, blobs: str) -> str:
+def _site_file(name: str, database: sa.URL | None, blobs: str, tls: bool) -> str:
     lines = [f"schema = {SCHEMA}", f'name = "{re.sub(r"[^A-Za-z0-9_. -]", "-", name) or "site"}"']
     if database is not None:
         text = database.set(drivername=database.get_backend_name()).render_as_string(hide_password=False)
         lines.append(f"database = {json.dumps(text, ensure_ascii=False)}")
     if blobs:
         lines.append(f"blobs = {json.dumps(blobs, ensure_ascii=False)}")
+    if tls:
+        lines.append("tls = true")
     return "\n".join(lines) + "\n"
 
 

@@ -147,7 +147,7 @@ def _make_site(made: Path, folder: Path, archive: Archive, database: str, blobs:
     manifest = archive.manifest
     kept = _config(archive)
     wanted = "" if database == IN_FOLDER else database or kept.database
-    site, _ = create_site(made, database=wanted, blobs=blobs or kept.blobs)
+    site, _ = create_site(made, database=wanted, blobs=blobs or kept.blobs, tls=kept.tls)
     for name, part in manifest.secrets.items():
         # A database that was named just now has its own password.
         if name != OF_DATABASE or not database:

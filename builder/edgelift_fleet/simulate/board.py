@@ -90,10 +90,10 @@ class SimulatedBoard:
 
     # --- what it says
 
-    def enrolment(self) -> bytes:
-        """Its introduction."""
-        facts = self.kind.facts()
-        return codec.canonical_json(EnrolRequest(schema=1, device=self.name, facts=facts, tags=self.kind.tags))
+    def enrolment(self, csr: str = "") -> bytes:
+        """Its introduction; with a request for a certificate where it needs one."""
+        facts, tags = self.kind.facts(), self.kind.tags
+        return codec.canonical_json(EnrolRequest(schema=1, device=self.name, facts=facts, tags=tags, csr=csr))
 
     def next_report(self) -> Report:
         """Its whole state under the next number."""

@@ -11,13 +11,15 @@ import asyncio
 import ssl
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
 
 from edgelift_contract.errors import DeviceError
+from edgelift_fleet.simulate.identity import towards
 
 
 @dataclass
@@ -31,12 +33,24 @@ class HttpAnswer:
 
 @dataclass(frozen=True)
 class Address:
-    """Where the control plane is, and what lets a board in."""
+    """Where the control plane is, and what lets a board in.
+
+    Attributes:
+        host: name or address.
+        port: of it.
+        token: shown as bearer: the one that all devices share, or an enrolment token's secret; empty for none.
+        tls: None for plain HTTP.
+        authorities: who may vouch for a control plane that gives its devices certificates (PEM); empty where the token
+            is all that lets a board in.
+        boards: folder of the boards' certificates, where there are `authorities`.
+    """
 
     host: str
     port: int
     token: str
     tls: ssl.SSLContext | None = None
+    authorities: str = ""
+    boards: Path | None = None
 
     @classmethod
     def of(cls, url: str, token: str, *, ca_file: str = "") -> Address:
@@ -53,11 +67,22 @@ class Address:
             raise DeviceError("bad-config", f"The CA file {ca_file!r} cannot be used: {error}.") from error
         return cls(parts.hostname or "", parts.port or (443 if secure else 80), token, tls)
 
+    @classmethod
+    def certified(cls, url: str, token: str, authorities: str, boards: Path) -> Address:
+        """Of a control plane (`https://…`) whose devices have certificates; the attributes say what is needed."""
+        parts = urlsplit(url)
+        return cls(parts.hostname or "", parts.port or 443, token, towards(authorities), authorities, boards)
+
     @property
     def head(self) -> str:
         """The headers that every request begins with."""
         name = f"[{self.host}]" if ":" in self.host else self.host
-        return f"Host: {name}:{self.port}\r\nAuthorization: Bearer {self.token}\r\n"
+        bearer = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
+        return f"Host: {name}:{self.port}\r\n{bearer}"
+
+    def by(self, tls: ssl.SSLContext) -> Address:
+        """The same, by a board's own certificate."""
+        return replace(self, token="", tls=tls)
 
 
 def source_of(address: Address, board: str) -> str:
@@ -81,6 +106,11 @@ class HttpConnection:
         self._head = address.head
         self._wire: _Wire | None = None
         self._turn = asyncio.Lock()
+
+    def readdress(self, address: Address) -> None:
+        """Go there from now on."""
+        self.close()
+        self._address, self._head = address, address.head
 
     async def ask(
         self, method: str, path: str, body: bytes = b"", headers: Sequence[str] = (), *, wait_s: float = 0.0

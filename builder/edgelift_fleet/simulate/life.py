@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from edgelift_contract import codec, routes
 from edgelift_contract.assignment import parse_assignment
 from edgelift_contract.bundle import BUNDLE_HEADER
-from edgelift_contract.enrol import BrokerAccess, EnrolReply
+from edgelift_contract.enrol import BrokerAccess
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ASSIGNMENT_HEADER, EPOCH_HEADER
 from edgelift_contract.signed import NONCE_HEADER
@@ -24,7 +25,8 @@ from edgelift_fleet.simulate.bundles import BoardBundles
 from edgelift_fleet.simulate.calls import Refused, call
 from edgelift_fleet.simulate.converging import Converging
 from edgelift_fleet.simulate.counts import Counts
-from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection, source_of
+from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection
+from edgelift_fleet.simulate.introducing import Introducing
 from edgelift_fleet.simulate.mqtt import MqttLink
 from edgelift_fleet.simulate.telling import BoardTelling
 
@@ -49,8 +51,7 @@ class Life:
         self.board, self.told = board, told
         self.on = self.linked = self.cut_off = False
         self._counts = counts
-        source = source_of(address, board.name)
-        self._asking, self._telling = (HttpConnection(address, source=source) for _ in range(2))
+        self._who = Introducing(board, address)
         self._mqtt: MqttLink | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._poll_wait_s = 30.0
@@ -113,8 +114,8 @@ class Life:
 
     def _drop_links(self) -> None:
         self.linked = False
-        self._asking.close()
-        self._telling.close()
+        self._who.asking.close()
+        self._who.telling.close()
         if self._mqtt is not None:
             self._mqtt.cut()
             self._mqtt = None
@@ -137,8 +138,7 @@ class Life:
                 await self._hearing.wait()
 
     async def _enrol(self) -> BrokerAccess | None:
-        answer = await self._call(self._asking, "POST", routes.ENROL, self.board.enrolment())
-        reply = codec.decode_json(answer.body, EnrolReply, what="enrolment reply")
+        reply = await self._who.introduce(partial(self._call, self._who.asking, "POST", routes.ENROL))
         self._poll_wait_s = reply.poll_wait_s
         self.board.trust.learn(reply.roots)
         self._counts.enrolled += 1
@@ -173,7 +173,7 @@ class Life:
             headers.append(f"{NONCE_HEADER}: {board.trust.nonce}")
         if self._bundles.heard:
             headers.append(f"{BUNDLE_HEADER}: {self._bundles.heard}")
-        answer = await self._call(self._asking, "GET", path, headers=headers, wait_s=wait_s)
+        answer = await self._call(self._who.asking, "GET", path, headers=headers, wait_s=wait_s)
         self._counts.polls += 1
         self._bundles.asked(answer.headers.get(BUNDLE_HEADER.lower(), ""))
         return answer.status != 200 or self._take(answer.body)
@@ -205,7 +205,8 @@ class Life:
         board = self.board
         board.connects += 1
         topic = routes.state_topic(board.name)
-        link = MqttLink(access, board.name, will=(topic, board.presence(online=False)), on_message=self._heard)
+        will = topic, board.presence(online=False)
+        link = MqttLink(access, board.name, will=will, on_message=self._heard, tls=self._who.tls)
         await link.connect()
         try:
             link.subscribe(routes.desired_topic(board.name), routes.bundle_topic(board.name))
@@ -293,11 +294,11 @@ class Life:
             self.switch_on()
 
     async def _blob(self, sha256: str) -> bytes:
-        return (await self._call(self._telling, "GET", routes.blob_path(sha256))).body
+        return (await self._call(self._who.telling, "GET", routes.blob_path(sha256))).body
 
     async def _bring(self, bundle: str, data: bytes) -> None:
         headers = [f"{BUNDLE_HEADER}: {bundle}"]
-        await self._call(self._telling, "PUT", routes.bundle_path(self.board.name), data, headers=headers)
+        await self._call(self._who.telling, "PUT", routes.bundle_path(self.board.name), data, headers=headers)
 
     async def _send(self, topic: str, method: str, path: str, data: bytes, *, retain: bool = False) -> None:
         if self.cut_off:
@@ -305,7 +306,7 @@ class Life:
         if self._mqtt is not None:
             await self._mqtt.publish(topic, data, retain=retain)
         else:
-            await self._call(self._telling, method, path, data)
+            await self._call(self._who.telling, method, path, data)
 
     # --- links
 

@@ -8,6 +8,7 @@ went deaf at the broker's first restart (it never subscribed again) or waited fo
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ class MqttLink:
         *,
         will: tuple[str, bytes],
         on_message: Callable[[str, bytes], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Bind.
 
@@ -43,6 +45,7 @@ class MqttLink:
             device: the board's id.
             will: topic and payload, retained.
             on_message: given the topic and the payload of whatever comes.
+            tls: shows the board's certificate; None for one who comes by a password.
         """
         self._access, self._on_message = access, on_message
         self.lost = asyncio.Event()
@@ -58,7 +61,9 @@ class MqttLink:
         )  # fmt: skip
         if access.username:
             client.username_pw_set(access.username, access.password)
-        if access.tls:
+        if access.tls and tls is not None:
+            client.tls_set_context(tls)
+        elif access.tls:
             client.tls_set()
         client.will_set(will[0], will[1], qos=1, retain=True)
         client.max_inflight_messages_set(0)

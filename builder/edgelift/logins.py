@@ -1,0 +1,122 @@
+"""Where this user is logged in: `logins.json` in the user's configuration, for its owner alone.
+
+Each login holds what a command needs to reach a control plane elsewhere: its URL, who may vouch for it, and an access
+token. The one that was made last is what commands speak to where nothing else is said and no site is at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from edgelift_contract.errors import DeviceError
+
+
+class Login(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One control plane.
+
+    Attributes:
+        url: where it is called.
+        token: an access token.
+        name: whose.
+        role: `viewer`, `operator` or `admin`.
+        authorities: who may vouch for it, PEM; empty for those that this system trusts.
+        expires_at: until when the token holds; 0 where it has no end.
+    """
+
+    url: str
+    token: str
+    name: str = ""
+    role: str = ""
+    authorities: str = ""
+    expires_at: float = 0.0
+
+
+class _File(msgspec.Struct):
+    schema: int = 1
+    logins: list[Login] = []
+
+
+def folder() -> Path:
+    """`$XDG_CONFIG_HOME/edgelift`, else `~/.config/edgelift`."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "edgelift"
+
+
+def all_logins() -> list[Login]:
+    """The newest first.
+
+    Raises:
+        DeviceError: `bad-config` for a file that can't be read, or that others may read.
+    """
+    path = folder() / "logins.json"
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise DeviceError(
+                    "bad-config", f"{path} holds secrets, and others may read it.",
+                    hint=f"chmod 600 {path}; log in anew if somebody may have.",
+                )  # fmt: skip
+            return msgspec.json.decode(file.read(), type=_File).logins
+    except FileNotFoundError:
+        return []
+    except (OSError, RuntimeError, msgspec.MsgspecError) as error:
+        raise DeviceError(
+            "bad-config", f"{path} cannot be read: {error}.", hint="Remove it, and log in anew."
+        ) from error
+
+
+def login_of(url: str) -> Login | None:
+    """The login at `url`. Raises as `all_logins`."""
+    return next((one for one in all_logins() if one.url == url.rstrip("/")), None)
+
+
+def current_login() -> Login | None:
+    """The one made last. Raises as `all_logins`."""
+    return next(iter(all_logins()), None)
+
+
+def keep_login(made: Login) -> Path:
+    """Keep a login, in the place of an older one at the same URL; gives the file. Raises as `all_logins`, or `disk-…`."""
+    return _write([made, *(one for one in all_logins() if one.url != made.url)])
+
+
+def forget_login(url: str) -> None:
+    """Forget one. Raises as `keep_login`."""
+    _write([one for one in all_logins() if one.url != url])
+
+
+def authority_file(login: Login) -> str:
+    """A file with who may vouch for its control plane; empty for those that this system trusts. Raises the disk's."""
+    from edgelift_fleet.files import disk_errors, write_atomically
+
+    if not login.authorities:
+        return ""
+    data = login.authorities.encode()
+    path = folder() / f"authority-{hashlib.sha256(data).hexdigest()[:16]}.pem"
+    if not path.exists():
+        with disk_errors("this user's logins"):
+            _make_folder()
+            write_atomically(path, data, mode=0o600)
+    return str(path)
+
+
+def _write(logins: list[Login]) -> Path:
+    from edgelift_fleet.files import disk_errors, write_atomically
+
+    path = folder() / "logins.json"
+    with disk_errors("this user's logins"):
+        _make_folder()
+        write_atomically(path, msgspec.json.encode(_File(logins=logins)), mode=0o600)
+        wanted = {Path(authority_file(one)).name for one in logins}
+        for old in folder().glob("authority-*.pem"):
+            if old.name not in wanted:
+                old.unlink(missing_ok=True)
+    return path
+
+
+def _make_folder() -> None:
+    folder().mkdir(mode=0o700, parents=True, exist_ok=True)

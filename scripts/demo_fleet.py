@@ -147,14 +147,11 @@ class FleetDemo(Demo):
 
     def start_agents(self) -> None:
         self.say("Start two agents, which really serve")
+        token = self.token(len(AGENTS), "site=barn")
         for device in AGENTS:
             self.ports[device] = free_port()
-            config = self.folder / f"{device}.toml"
-            config.write_text(self.agent_config(device, f"http://127.0.0.1:{self.port}"))
-            self.spawn(BIN / "edgelift-agent", "--config", config, "run", log=f"{device}.log")
-
-    def agent_config(self, device: str, url: str) -> str:
-        return super().agent_config(device, url).replace('tags = { demo = "" }', 'tags = { site = "barn" }')
+            self.enroll(device, token)
+            self.spawn(BIN / "edgelift-agent", "--config", self.config(device), "run", log=f"{device}.log")
 
     def start_boards(self) -> None:
         self.say(

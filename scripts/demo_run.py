@@ -1,7 +1,8 @@
 """The demo: a control plane and two agents as separate processes, requests that never stop, three releases.
 
-Every step is the command that a user would type; nothing is faked: the bad release really has wrong goldens,
-and the tampered blob really is altered between the control plane and the device. Nothing in it depends on how fast
+Every step is the command that a user would type; nothing is faked: releases are signed, devices come by a token and have
+certificates from then on, the bad release really has wrong goldens, and the tampered blob really is altered, in the
+control plane's own store: nobody between it and a device could. Nothing in it depends on how fast
 this machine is, or on which variant it measures fastest: what really went from what to what is told at the end.
 """
 
@@ -23,7 +24,7 @@ from rich.table import Table
 
 from edgelift_agent.testing.ports import free_port
 from edgelift_contract.hardware import this_machine
-from scripts.demo_parts import Load, TamperingProxy, blobs_of, derive_release, judge_figures
+from scripts.demo_parts import Load, alter, blobs_of, derive_release, judge_figures
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -49,7 +50,6 @@ class Demo:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.ports: dict[str, int] = {}
         self.loads: dict[str, Load] = {}
-        self.proxy: TamperingProxy | None = None
 
     def say(self, text: str) -> None:
         console.print(f"\n[bold cyan]▶ {text}[/]")
@@ -113,15 +113,13 @@ class Demo:
         console.print(log.read_text().rstrip(), markup=False)
 
     def start_agents(self) -> None:
-        """pi-1 takes MQTT where there is a broker; pi-2 HTTP alone, through a proxy that can tamper."""
-        self.say("Start two agents: pi-1 on MQTT, pi-2 on HTTP alone")
-        url = json.loads((self.site / "run" / "server.json").read_text())["url"]
-        self.proxy = TamperingProxy(url)
+        """pi-1 takes MQTT where there is a broker; pi-2 HTTPS alone. Both come by one token, and have certificates then."""
+        self.say("Start two agents: pi-1 on MQTT, pi-2 on HTTPS alone; a token lets them in, once each")
+        token = self.token(len(DEVICES), "demo")
         for device in DEVICES:
             self.ports[device] = free_port()  # only now: during the build somebody else might have taken it
-            config = self.folder / f"{device}.toml"
-            config.write_text(self.agent_config(device, url if device == "pi-1" else self.proxy.url))
-            self.spawn(BIN / "edgelift-agent", "--config", config, "run", log=f"{device}.log")
+            self.enroll(device, token)
+            self.spawn(BIN / "edgelift-agent", "--config", self.config(device), "run", log=f"{device}.log")
         self.wait_for("both agents", lambda: len(self.json("devices")) == 2)
         self.edgelift(
             "assign", "digits@1", "--device", "pi-1", "--device", "pi-2", "--probation", "1s",
@@ -133,12 +131,41 @@ class Demo:
         console.print("Requests are coming now, 40 a second to each agent, until the end.")
         self.wait_for("the first answers", lambda: self.answered("1", 50))
 
-    def agent_config(self, device: str, url: str) -> str:
+    def token(self, uses: int, tags: str) -> Path:
+        """A file with an enrolment token, as it would be carried to the devices."""
+        made = self.edgelift(
+            "token", "create", "--uses", str(uses), "--expires", "1h", "--tags", tags, "--site", str(self.site),
+            quiet=True,
+        )  # fmt: skip
+        console.print(f"[dim]$ edgelift token create --uses {uses} --expires 1h --tags {tags}[/]")
+        path = self.folder / "token"
+        path.touch(0o600)
+        path.write_text(made.stdout)
+        return path
+
+    def enroll(self, device: str, token: Path) -> None:
+        """The device makes its key, and gets a certificate."""
+        self.config(device).write_text(self.agent_config(device))
+        words = ["--config", str(self.config(device)), "enroll", "--token-file", str(token)]
+        shown = " ".join(words).replace(str(self.folder), "$DEMO")
+        console.print(f"[dim]$ edgelift-agent {shown}[/]")
+        done = subprocess.run(
+            [BIN / "edgelift-agent", *words], cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, check=False,
+        )  # fmt: skip
+        console.print(done.stdout.rstrip(), markup=False)
+        if done.returncode:
+            raise SystemExit(f"{device} could not be enrolled: exit code {done.returncode}")
+
+    def config(self, device: str) -> Path:
+        return self.folder / f"{device}.toml"
+
+    def agent_config(self, device: str) -> str:
         transport = "http" if device == "pi-2" else "auto"
-        token = self.site / "secrets" / "enrolment-token"
+        url = json.loads((self.site / "run" / "server.json").read_text())["url"]
         return (
-            f'device = "{device}"\nstate_dir = "{self.folder / device}"\ntags = {{ demo = "" }}\n'
-            f'[host]\nurl = "{url}"\ntoken_file = "{token}"\ntransport = "{transport}"\n'
+            f'device = "{device}"\nstate_dir = "{self.folder / device}"\n'
+            f'[host]\nurl = "{url}"\ntransport = "{transport}"\n'
             f"[serve]\nport = {self.ports[device]}\nadmin_port = 0\n"
             "keep_alive_s = 120\nrequest_timeout_s = 120\n"  # whoever asks here may be kept waiting by a busy machine
             "[telemetry]\nwindow_s = 2\npublish_interval_s = 2\nprobation_window_s = 1\n"
@@ -173,14 +200,13 @@ class Demo:
         ]  # fmt: skip
 
     def tamper(self) -> bool:
-        self.say("Alter one blob of digits@4 on its way to pi-2: it must be refused, and the host told why")
-        assert self.proxy is not None
+        self.say("Alter digits@4 in the control plane's own store: pi-2 must refuse it, and tell why")
         release = json.loads((self.release("4") / "release.json").read_text())
         # What pi-2 has already it does not fetch: altered is what no release before this one had.
-        self.proxy.tamper_with = blobs_of(self.release("4")).difference(
-            *(blobs_of(self.release(v)) for v in "123")
-        )
-        assert not any((self.folder / "pi-2" / "blobs" / blob).exists() for blob in self.proxy.tamper_with)
+        new = blobs_of(self.release("4")).difference(*(blobs_of(self.release(v)) for v in "123"))
+        assert new and not any((self.folder / "pi-2" / "blobs" / blob).exists() for blob in new)
+        for blob in new:
+            alter(self.site / "blobs" / blob)
         self.edgelift("assign", "digits@4", "--device", "pi-2", "--probation", "1s", "--site", str(self.site))
         ids = {artifact["id"] for artifact in release["artifacts"]}
         self.wait_for("pi-2's refusal", lambda: self.update("pi-2").get("artifact") in ids and self.ended("pi-2"))
@@ -188,8 +214,7 @@ class Demo:
         console.print(f"pi-2: {update['outcome']} ({update.get('code', '')}): {update.get('message', '')}")
         self.edgelift("devices", "--site", str(self.site))
         return (
-            self.proxy.tampered > 0
-            and update["outcome"] == "refused"
+            update["outcome"] == "refused"
             and update.get("code") == "digest-mismatch"
             and self.serving("pi-2") == "2"
         )
@@ -256,8 +281,6 @@ class Demo:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-        if self.proxy is not None:
-            self.proxy.close()
 
 
 def run(demo: Demo) -> dict:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from tests.fleet.identity.sites import enroll
 from tests.simulators.device import Device
 from tests.simulators.releases import write_release
 from tests.waiting import until
@@ -68,15 +69,16 @@ def site(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def devices(site: Path, tmp_path: Path) -> Iterator[dict[str, Device]]:
     url = json.loads((site / "run" / "server.json").read_text())["url"]
-    token = (site / "secrets" / "enrolment-token").read_text().strip()
+    token = edgelift("token", "create", "--uses", "2", "--site", str(site)).stdout
     made = {}
     try:
         for name in ("pi-1", "pi-2"):
-            device = made[name] = Device(tmp_path / name, url, token, name=name)
+            device = made[name] = Device(tmp_path / name, url, "", name=name)
             text = device.config.read_text().replace("[host]", 'tags = { hall = "2" }\n[host]', 1)
             if name == "pi-2":
                 text = text.replace("[serve]", 'transport = "http"\n[serve]')
             device.config.write_text(text)
+            assert enroll(device, token).returncode == 0
             device.start()
         yield made
     finally:
@@ -129,10 +131,11 @@ def test_without_its_broker_an_mqtt_device_goes_on_over_http(site: Path, devices
 def test_the_windows_of_a_probation_come_with_its_commit(site: Path, tmp_path: Path) -> None:
     """A window lasts an hour here: the host, which believes a commit only by windows, would wait for it in vain."""
     running = json.loads((site / "run" / "server.json").read_text())
-    token = (site / "secrets" / "enrolment-token").read_text().strip()
+    token = edgelift("token", "create", "--site", str(site)).stdout
     slow = "[telemetry]\nwindow_s = 3600\nprobation_window_s = 3600\npublish_interval_s = 3600\n"
-    device = Device(tmp_path / "pi-3", running["url"], token, name="pi-3", extra=slow)
+    device = Device(tmp_path / "pi-3", running["url"], "", name="pi-3", extra=slow)
     device.config.write_text(device.config.read_text().replace("[host]", 'tags = { hall = "3" }\n[host]', 1))
+    assert enroll(device, token).returncode == 0
     device.start()
     ended = threading.Event()
 

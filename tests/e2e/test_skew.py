@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 from tests.fleet.conftest import Server, environment
+from tests.fleet.identity.sites import plain
 from tests.simulators.device import Device
 from tests.simulators.released import environment_of, unpack_release, why_not_here
 from tests.simulators.releases import write_release
@@ -88,8 +89,9 @@ def edgelift(env: dict[str, str], *arguments: object) -> None:
 
 
 def make_site(folder: Path, env: dict[str, str], toys: dict[str, Path]) -> Path:
-    """By that release's own command."""
+    """By that release's own command; its devices have no certificates, as those of the older release."""
     edgelift(env, "init", folder)
+    plain(folder)
     for release in toys.values():
         edgelift(env, "publish", release, "--site", folder)
     return folder

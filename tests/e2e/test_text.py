@@ -12,6 +12,7 @@ import pytest
 import requests
 from tests.builder import files
 from tests.fleet.conftest import Server, edgelift
+from tests.fleet.identity.sites import enroll, make_token
 from tests.simulators.device import Device
 from tests.waiting import LONG_S, until
 
@@ -42,7 +43,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_a_text_is_answered_by_a_text(server: Server, tmp_path: Path) -> None:
-    device = Device(tmp_path / "pi-1", server.url, server.token).start("--real-runtimes")
+    device = Device(tmp_path / "pi-1", server.url, "")
+    assert enroll(device, make_token(server)).returncode == 0
+    device.start("--real-runtimes")
     try:
         until(lambda: json.loads(edgelift("devices", "--site", server.site, "--json").stdout), "enrolled")
         done = edgelift("assign", "weather@1", "--device", "pi-1", "--probation", "0s", "--site", server.site)

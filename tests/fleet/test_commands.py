@@ -116,7 +116,7 @@ def test_a_new_site_and_a_server_tell_of_themselves_in_json(tmp_path: Path) -> N
     site = tmp_path / "site"
     made = [json.loads(edgelift("init", site, "--json").stdout) for _ in range(2)]
     assert [one["new"] for one in made] == [True, False]
-    assert made[0]["site"] == str(site) and Path(made[0]["enrolment_token_file"]).is_file()
+    assert made[0]["site"] == str(site) and Path(made[0]["authority"]).is_file()
 
 
 def written(text: str) -> list[list[str]]:

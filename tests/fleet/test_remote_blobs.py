@@ -19,6 +19,7 @@ from edgelift_fleet.remote_blobs import RemoteBlobs, open_blobs
 from edgelift_fleet.site import create_site
 from edgelift_fleet.testing import simulated_fleet
 from tests.fleet.conftest import Server, edgelift
+from tests.fleet.identity.sites import plain
 from tests.fleet.s3 import S3
 from tests.fleet.s3 import s3 as s3
 from tests.fleet.s3 import s3_server as s3_server
@@ -44,6 +45,7 @@ def test_a_release_is_published_to_s3_and_devices_fetch_it(
 ) -> None:
     site = tmp_path / "site"
     assert edgelift("init", site, "--blobs", place).returncode == 0
+    plain(site)
     assert f'blobs = "{place}"' in (site / "site.toml").read_text()
     done = edgelift("publish", releases["digits@1"], "--site", site)
     assert "Signed and published digits@1" in done.stdout, done.stderr

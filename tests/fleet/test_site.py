@@ -32,9 +32,16 @@ def test_init_makes_a_site_whose_secrets_are_secret(tmp_path: Path) -> None:
     made = edgelift("init", tmp_path / "site")
     assert made.returncode == 0, made.stderr
     secrets = list((tmp_path / "site" / "secrets").iterdir())
-    assert {p.name for p in secrets} == {"enrolment-token", "operator-token", "broker-key", "online-key"}
+    assert {p.name for p in secrets} == {
+        "operator-token",
+        "broker-key",
+        "online-key",
+        "authority-key",
+        "authority",
+    }
     assert {stat.S_IMODE(p.stat().st_mode) for p in secrets} == {0o600}
-    assert len({p.read_text() for p in secrets}) == 4
+    assert len({p.read_text() for p in secrets}) == 5
+    assert load_site(tmp_path / "site").config.tls
     before = {p.name: p.read_text() for p in secrets}
     again = edgelift("init", tmp_path / "site")
     assert again.returncode == 0 and "exists already; nothing was changed" in again.stdout

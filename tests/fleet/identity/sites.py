@@ -17,13 +17,20 @@ from edgelift_agent.link.bounded import Watch, make_session
 from edgelift_contract.identity import EnrolToken, dump_token, parse_token
 from edgelift_fleet.client import Client
 from edgelift_fleet.messages import TokenMade, TokenRequest
-from edgelift_fleet.site import load_site, write_config
+from edgelift_fleet.site import allow_shared_token, load_site, write_config
 
 
 def secure(site: Path) -> None:
     """From now on its devices have certificates."""
     loaded = load_site(site)
     write_config(loaded.folder, msgspec.structs.replace(loaded.config, tls=True))
+
+
+def plain(site: Path) -> None:
+    """Its devices share a token, as on a site of an older release."""
+    loaded = load_site(site)
+    write_config(loaded.folder, msgspec.structs.replace(loaded.config, tls=False))
+    allow_shared_token(loaded)
 
 
 def operator(server: Server) -> Client:

@@ -21,7 +21,7 @@ from benchmarks.fleets.goosebit import measure_goosebit
 from benchmarks.fleets.rolling import boards, told_and_done, wait, waiting_pct
 from benchmarks.fleets.serving import Serving, databases, has_broker, serving
 from benchmarks.fleets.storing import BATCH, over_http, over_mqtt, queries_p95_ms
-from benchmarks.polls import measure_polls, pin_server
+from benchmarks.polls import Shown, measure_polls, pin_server
 from edgelift_fleet.garbage import collect_rarely
 from edgelift_fleet.telemetry.keeper import FOLD_AT
 
@@ -33,11 +33,13 @@ NAMES = (
 )  # fmt: skip
 
 
-def measure(devices: int, database: str, seconds: float, *, signed: bool = True) -> list[dict[str, Any]]:
+def measure(
+    devices: int, database: str, seconds: float, *, signed: bool = True, certified: bool = True
+) -> list[dict[str, Any]]:
     """The runs of one size and database: one for each transport; what the transport doesn't touch stands in both."""
     with (
         tempfile.TemporaryDirectory(prefix="edgelift-fleet-") as folder,
-        serving(Path(folder), database, signed=signed) as server,
+        serving(Path(folder), database, signed=signed, certified=certified) as server,
     ):
         pin_server(server.pid)
         transports = ["mqtt", "http"] if has_broker() else ["http"]
@@ -60,7 +62,8 @@ def measure(devices: int, database: str, seconds: float, *, signed: bool = True)
 
 def _polled(server: Serving, devices: int, seconds: float) -> dict[str, Any]:
     names = [f"bench-{n + 1:05d}" for n in range(devices)]
-    found = measure_polls(server.url, server.token, names, CLIENTS, seconds)
+    shown = Shown(server.boards, server.site / "secrets" / "authority") if server.certified else None
+    found = measure_polls(server.url, server.token, names, CLIENTS, seconds, shown=shown)
     return {name: found[name] for name in ("polls_per_s", "poll_p99_ms", "body_polls_per_s")}
 
 
@@ -123,6 +126,7 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="sqlite")
     parser.add_argument("--seconds", type=float, default=5.0, help="that each rate is measured over")
     parser.add_argument("--unsigned", action="store_true", help="on a site that signs nothing")
+    parser.add_argument("--plain", action="store_true", help="over plain HTTP, by a token that all boards share")
     parser.add_argument("--no-goosebit", action="store_true", help="without the comparison")
     parsed = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way out that ends every server
@@ -132,7 +136,9 @@ def main() -> None:
     runs: list[dict[str, Any]] = []
     for database in databases(parsed.database):
         for devices in sizes:
-            runs += measure(devices, database, parsed.seconds, signed=not parsed.unsigned)
+            runs += measure(
+                devices, database, parsed.seconds, signed=not parsed.unsigned, certified=not parsed.plain
+            )
             write(parsed.json, {"runs": runs})  # what there is, should a later one fail
     figures: dict[str, Any] = {"runs": runs, **top(runs)}
     figures |= {"growth": growth(runs, runs[0]["transport"]), "growth_http": growth(runs, "http")}

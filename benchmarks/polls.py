@@ -11,12 +11,15 @@ import json
 import os
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,8 +33,27 @@ _PATIENCE_S = 60.0
 _CLIENT = "--client"
 
 
+#: Connections that are held at most where each shows a device's certificate; one shows one alone.
+_LINKS = 512
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Certificates: `boards` has a file for each device, `authorities` vouch for the server."""
+
+    boards: Path
+    authorities: Path
+
+
 def measure_polls(
-    url: str, token: str, devices: Sequence[str], clients: int, seconds: float, *, core: int | None = _CLIENT_CORE
+    url: str,
+    token: str,
+    devices: Sequence[str],
+    clients: int,
+    seconds: float,
+    *,
+    core: int | None = _CLIENT_CORE,
+    shown: Shown | None = None,
 ) -> dict[str, Any]:
     """Poll for `devices` in turns, first with what they know already (304), then without (200 with the body).
 
@@ -42,16 +64,23 @@ def measure_polls(
         clients: connections at once, each with one poll under way.
         seconds: for each of the two.
         core: the client's; None leaves it anywhere.
+        shown: certificates, where devices are known by them: then each of some hundred devices has a connection of its
+            own, and `clients` of them have a poll under way.
 
     Returns:
         `polls_per_s`, `poll_p50_ms`, `poll_p99_ms`, and the same with `body_` before them; `clients`.
     """
     host = urlsplit(url)
-    known = [_etag(host.hostname or "", host.port or 80, poll_request(token, one)) for one in devices]
+    links = list(devices[:_LINKS]) if shown is not None else []
+    devices = links or devices
+    known = [
+        _etag(host.hostname or "", host.port or 80, poll_request(token, one), _context(shown, one))
+        for one in devices
+    ]
     matching = [poll_request(token, one, etag) for one, etag in zip(devices, known, strict=True)]
     whole = [poll_request(token, one) for one in devices]
-    found = measure_requests(url, matching, clients, seconds, core=core)
-    bodies = measure_requests(url, whole, clients, seconds, core=core)
+    found = measure_requests(url, matching, clients, seconds, core=core, shown=shown, links=links)
+    bodies = measure_requests(url, whole, clients, seconds, core=core, shown=shown, links=links)
     return {"clients": clients, **found, **{f"body_{name}": value for name, value in bodies.items()}}
 
 
@@ -59,7 +88,7 @@ def poll_request(token: str, device: str, etag: str = "") -> bytes:
     """A poll as an agent sends it, without a wait."""
     headers = [
         f"GET /v1/devices/{device}/desired HTTP/1.1", "Host: bench", "User-Agent: bench", "Accept: */*",
-        f"Authorization: Bearer {token}", f"Edgelift-Epoch: boot-of-{device}",
+        *([f"Authorization: Bearer {token}"] if token else ()), f"Edgelift-Epoch: boot-of-{device}",
         f"Edgelift-Nonce: {hashlib.md5(device.encode(), usedforsecurity=False).hexdigest()}",
     ]  # fmt: skip
     if etag:
@@ -68,9 +97,18 @@ def poll_request(token: str, device: str, etag: str = "") -> bytes:
 
 
 def measure_requests(
-    url: str, requests: Sequence[bytes], clients: int, seconds: float, *, core: int | None = _CLIENT_CORE
+    url: str,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    *,
+    core: int | None = _CLIENT_CORE,
+    shown: Shown | None = None,
+    links: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Send ready-made requests to any server for a while; gives `polls_per_s`, `poll_p50_ms`, `poll_p99_ms`.
+
+    Of `links`, the devices of the requests, each has a connection that shows its certificate, and its own request alone.
 
     Raises:
         RuntimeError: an answer was neither 200 nor 304.
@@ -78,7 +116,8 @@ def measure_requests(
     host = urlsplit(url)
     order = {
         "host": host.hostname, "port": host.port or 80, "clients": clients, "seconds": seconds, "core": core,
-        "requests": [one.decode("latin-1") for one in requests],
+        "requests": [one.decode("latin-1") for one in requests], "links": list(links),
+        "boards": str(shown.boards) if shown else "", "authorities": str(shown.authorities) if shown else "",
     }  # fmt: skip
     ran = subprocess.run(
         [sys.executable, str(Path(__file__)), _CLIENT],
@@ -110,8 +149,24 @@ def on_every_core() -> Iterator[None]:
         os.sched_setaffinity(0, mine)
 
 
-def _etag(host: str, port: int, request: bytes) -> str:
-    with socket.create_connection((host, port), timeout=_PATIENCE_S) as link:
+def _context(shown: Shown | None, device: str) -> ssl.SSLContext | None:
+    """TLS that shows a device's certificate."""
+    if shown is None:
+        return None
+    context = ssl.create_default_context(cafile=shown.authorities)
+    context.check_hostname = False
+    context.load_cert_chain(shown.boards / f"{device}.pem")
+    return context
+
+
+def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> socket.socket:
+    made = socket.create_connection((host, port), timeout=_PATIENCE_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return tls.wrap_socket(made) if tls is not None else made
+
+
+def _etag(host: str, port: int, request: bytes, tls: ssl.SSLContext | None) -> str:
+    with _connect(host, port, tls) as link:
         link.sendall(request)
         head = b""
         while b"\r\n\r\n" not in head:
@@ -125,11 +180,10 @@ def _etag(host: str, port: int, request: bytes) -> str:
 class _Connection:
     """One client: a request under way at a time."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.sock = socket.create_connection((host, port), timeout=_PATIENCE_S)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        self.sock = _connect(host, port, tls)
         self.sock.setblocking(False)
-        self.sent_at, self.buffer = 0.0, b""
+        self.sent_at, self.buffer, self.number = 0.0, b"", 0
 
     def send(self, request: bytes) -> None:
         self.sent_at = time.perf_counter()
@@ -137,7 +191,10 @@ class _Connection:
 
     def receive(self) -> bool:
         """Is the answer whole now?"""
-        piece = self.sock.recv(262144)
+        try:
+            piece = self.sock.recv(262144)
+        except ssl.SSLWantReadError:
+            return False  # half a record, or a ticket
         if not piece:
             raise RuntimeError("the server closed a connection")
         self.buffer += piece
@@ -162,16 +219,29 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
     if order["core"] is not None:
         os.sched_setaffinity(0, {order["core"]})
     requests = [one.encode("latin-1") for one in order["requests"]]
-    connections = [_Connection(order["host"], order["port"]) for _ in range(order["clients"])]
+    links = order["links"]
+    shown = Shown(Path(order["boards"]), Path(order["authorities"])) if links else None
+    connections = [
+        _Connection(order["host"], order["port"], _context(shown, one)) for one in links or [""] * order["clients"]
+    ]
     poller = select.epoll()
     by_number = {one.sock.fileno(): one for one in connections}
     for number in by_number:
         poller.register(number, select.EPOLLIN)
-    began = time.perf_counter()
+    idle = deque(enumerate(connections))
     turn = 0
-    for one in connections:
-        one.send(requests[turn % len(requests)])
+
+    def send() -> None:
+        """The next connection's next request: its own, where it shows a certificate."""
+        nonlocal turn
+        at, one = idle.popleft()
+        one.number = at
+        one.send(requests[at if links else turn % len(requests)])
         turn += 1
+
+    began = time.perf_counter()
+    for _ in range(min(order["clients"], len(connections))):
+        send()
     took: list[float] = []
     warm_at, until = began + min(1.0, order["seconds"] / 5), began + order["seconds"]
     while (now := time.perf_counter()) < until:
@@ -181,8 +251,8 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
                 now = time.perf_counter()
                 if now > warm_at:
                     took.append(now - one.sent_at)
-                one.send(requests[turn % len(requests)])
-                turn += 1
+                idle.append((one.number, one))
+                send()
     took.sort()
     lasted = until - warm_at
     return {

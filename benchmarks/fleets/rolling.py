@@ -10,7 +10,6 @@ from benchmarks.fleets.serving import PATIENCE_S, Serving
 from edgelift_contract.assignment import Policy
 from edgelift_fleet.messages import RolloutRequest, RolloutView
 from edgelift_fleet.simulate.engine import Simulation
-from edgelift_fleet.simulate.http import Address
 from edgelift_fleet.simulate.profile import BoardClass, Profile
 
 
@@ -23,7 +22,7 @@ def profile(transport: str) -> Profile:
 @contextmanager
 def boards(server: Serving, devices: int, transport: str) -> Iterator[Simulation]:
     """A simulated fleet, connected whole, in a thread of this process."""
-    made = Simulation(Address.of(server.url, server.token), profile(transport), devices, prefix="bench")
+    made = Simulation(server.address, profile(transport), devices, prefix="bench")
     loop, until = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(made.run(until)), daemon=True)
     thread.start()

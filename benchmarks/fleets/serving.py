@@ -1,5 +1,6 @@
 """`edgelift serve` as a process on a site of its own, kept off the client's core, with what it costs."""
 
+import functools
 import json
 import os
 import shutil
@@ -18,10 +19,14 @@ from tests.fleet.releases import make_release
 from tests.fleet.trust.sites import sign
 
 from benchmarks.polls import on_every_core
+from edgelift_contract.identity import parse_token
 from edgelift_fleet.client import Client
 from edgelift_fleet.db import Database
+from edgelift_fleet.first_contact import pinned_authority
+from edgelift_fleet.messages import TokenMade, TokenRequest
 from edgelift_fleet.registry import publish
-from edgelift_fleet.site import create_site, load_site
+from edgelift_fleet.simulate.http import Address
+from edgelift_fleet.site import SHARED_TOKEN, create_site, load_site
 from edgelift_fleet.tables import SlotStateRow, TelemetryEpochRow, TelemetryPendingRow
 
 ROOT = Path(__file__).parents[2]
@@ -36,13 +41,28 @@ class Serving:
     def __init__(self, site: Path, process: subprocess.Popen[bytes], database: Path | str) -> None:
         info = json.loads((site / "run" / "server.json").read_text())
         self.site, self.url, self.pid = site, info["url"], process.pid
-        self.token = (site / "secrets" / "enrolment-token").read_text().strip()
         self._process, self._database = psutil.Process(process.pid), database
+        self.certified = load_site(site).config.tls
+        #: Where the boards' certificates are.
+        self.boards = site.parent / "boards"
 
     def client(self) -> Client:
-        return Client(
-            self.url, (self.site / "secrets" / "operator-token").read_text().strip(), timeout_s=PATIENCE_S
-        )
+        return Client.of_site(load_site(self.site), timeout_s=PATIENCE_S)
+
+    @property
+    def token(self) -> str:
+        """That all devices share; a site with certificates has none."""
+        return "" if self.certified else load_site(self.site).secret(SHARED_TOKEN)
+
+    @functools.cached_property
+    def address(self) -> Address:
+        """For boards."""
+        if not self.certified:
+            return Address.of(self.url, self.token)
+        made = self.client().post("/v1/tokens", TokenRequest(uses=1_000_000, days=1), TokenMade)
+        token = parse_token(made.token)
+        self.boards.mkdir(exist_ok=True)
+        return Address.certified(token.url, token.secret, pinned_authority(token.url, token.pin), self.boards)
 
     def cpu_s(self) -> float:
         spent = self._process.cpu_times()
@@ -92,10 +112,10 @@ def databases(wanted: str) -> list[str]:
 
 
 @contextmanager
-def serving(folder: Path, database: str, *, signed: bool = True) -> Iterator[Serving]:
+def serving(folder: Path, database: str, *, signed: bool = True, certified: bool = True) -> Iterator[Serving]:
     """A control plane with `digits@1` … `digits@4`, on SQLite or a PostgreSQL of its own; with a broker if there is one.
 
-    It signs what its boards are given, unless it is not `signed`.
+    It signs what its boards are given, unless it is not `signed`; they have certificates, unless they are not `certified`.
     """
     with ExitStack() as stack:
         url = ""
@@ -107,7 +127,7 @@ def serving(folder: Path, database: str, *, signed: bool = True) -> Iterator[Ser
             with on_every_core():
                 url = postgres.start().database()
         site = folder / "site"
-        made, _ = create_site(site, database=url)
+        made, _ = create_site(site, database=url, tls=certified)
         with closing(Database(made.database)) as db:
             db.migrate()
             for version in VERSIONS:

@@ -12,7 +12,8 @@ from edgelift_contract.enrol import EnrolReply, EnrolRequest
 from edgelift_contract.histogram import HistogramData
 from edgelift_contract.report import DeviceFacts
 from edgelift_contract.telemetry import Batch, Item, Window
-from edgelift_fleet.simulate.http import Address, HttpConnection
+from edgelift_fleet.simulate.http import HttpAnswer
+from edgelift_fleet.simulate.introducing import Introducing
 from edgelift_fleet.simulate.mqtt import MqttLink
 from edgelift_fleet.simulate.noise import draw_latencies
 
@@ -24,13 +25,17 @@ class Source:
     """One device's endless telemetry: a minute after the other, each with its sixty requests."""
 
     def __init__(self, number: int) -> None:
-        self.device = f"store-{number:03d}"
+        self.device = self.name = f"store-{number:03d}"
         self._rng = np.random.default_rng(number)
         self._epoch = f"bench-{time.time_ns()}"
         # Minutes of the last month: what is older the control plane might forget at once.
         self._seq, self._at = 0, time.time() - 25 * 86400
         self._head, self._tail = self._around()
         self._items = [self._template(draw_latencies(self._rng, 60, 1000.0, 0.25)) for _ in range(20)]
+
+    def enrolment(self, csr: str = "") -> bytes:
+        """Its introduction."""
+        return codec.canonical_json(EnrolRequest(schema=1, device=self.device, facts=FACTS, csr=csr))
 
     def batch(self, windows: int) -> bytes:
         """The next windows. Made of ready texts: the client's core is not what is measured."""
@@ -56,12 +61,14 @@ class Source:
         return codec.canonical_json(Item(333333333, window=window))
 
 
-async def enrol(connection: HttpConnection, device: str) -> EnrolReply:
-    body = codec.canonical_json(EnrolRequest(schema=1, device=device, facts=FACTS))
-    answer = await connection.ask("POST", routes.ENROL, body)
-    if answer.status != 200:
-        raise SystemExit(f"{device} could not enrol: {answer.status} {answer.body[:300]!r}")
-    return codec.decode_json(answer.body, EnrolReply, what="enrolment reply")
+async def enrol(who: Introducing, device: str) -> EnrolReply:
+    async def send(body: bytes) -> HttpAnswer:
+        answer = await who.asking.ask("POST", routes.ENROL, body)
+        if answer.status != 200:
+            raise SystemExit(f"{device} could not enrol: {answer.status} {answer.body[:300]!r}")
+        return answer
+
+    return await who.introduce(send)
 
 
 async def over_http(
@@ -71,15 +78,15 @@ async def over_http(
 
     async def one(number: int) -> int:
         source, stored = Source(first + number), 0
-        connection = HttpConnection(Address.of(server.url, server.token), patience_s=PATIENCE_S)
-        await enrol(connection, source.device)
+        who = Introducing(source, server.address, patience_s=PATIENCE_S)
+        await enrol(who, source.device)
         while time.monotonic() < until:
             path = routes.telemetry_path(source.device)
-            answer = await connection.ask("POST", path, source.batch(windows))
+            answer = await who.asking.ask("POST", path, source.batch(windows))
             if answer.status != 200:
                 raise SystemExit(f"telemetry was refused: {answer.status} {answer.body[:300]!r}")
             stored += windows
-        connection.close()
+        who.asking.close()
         return stored
 
     began = time.monotonic()
@@ -116,18 +123,18 @@ async def over_mqtt(server: Serving, seconds: float, *, clients: int, first: int
 
 
 async def _link(server: Serving, source: Source) -> MqttLink:
-    connection = HttpConnection(Address.of(server.url, server.token), patience_s=PATIENCE_S)
+    who = Introducing(source, server.address, patience_s=PATIENCE_S)
     for _ in range(100):  # a broker reads its list of users a moment after the enrolment
-        access = (await enrol(connection, source.device)).broker
+        access = (await enrol(who, source.device)).broker
         assert access is not None
         will = routes.state_topic(source.device), b""
-        link = MqttLink(access, source.device, will=will, on_message=lambda *_: None)
+        link = MqttLink(access, source.device, will=will, on_message=lambda *_: None, tls=who.tls)
         try:
             await link.connect()
         except OSError:
             await asyncio.sleep(0.3)
             continue
-        connection.close()
+        who.asking.close()
         return link
     raise SystemExit(f"{source.device} is not let into the broker")
 

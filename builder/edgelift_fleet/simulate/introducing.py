@@ -7,7 +7,6 @@ from typing import Protocol
 
 from edgelift_contract import codec
 from edgelift_contract.enrol import EnrolReply
-from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection, source_of
 from edgelift_fleet.simulate.identity import BoardIdentity
 
@@ -19,6 +18,15 @@ class Send(Protocol):
         """Its answer; raises OSError to try again, `Refused` for good."""
 
 
+class Introduced(Protocol):
+    """Whoever is introduced."""
+
+    name: str
+
+    def enrolment(self, csr: str = "") -> bytes:
+        """Its introduction; with a request for a certificate where it needs one."""
+
+
 class Introducing:
     """Of one board.
 
@@ -27,10 +35,13 @@ class Introducing:
         tls: shows the board's certificate; None while it has none.
     """
 
-    def __init__(self, board: SimulatedBoard, address: Address) -> None:
+    def __init__(self, board: Introduced, address: Address, *, patience_s: float = 60.0) -> None:
+        """Bind; `patience_s` as of `HttpConnection`."""
         self._board, self._address = board, address
         source = source_of(address, board.name)
-        self.asking, self.telling = (HttpConnection(address, source=source) for _ in range(2))
+        self.asking, self.telling = (
+            HttpConnection(address, patience_s=patience_s, source=source) for _ in range(2)
+        )
         self.tls: ssl.SSLContext | None = None
         self._identity: BoardIdentity | None = None
         if address.boards is not None:

@@ -220,4 +220,10 @@ def _ready(site: Site, running: Running, *, as_json: bool) -> None:
     if as_json:
         print_json({"url": running.url, "broker": running.broker, "site": str(site.folder), "pid": os.getpid()})
         return
+    if not _signs(site):
+        make_console(to_errors=True).print(
+            "UNSIGNED: devices run whatever this control plane says, or who took it over. Let it sign: edgelift keys begin"
+            f" --site {site.folder}",
+            style="bold red", markup=False,
+        )  # fmt: skip
     say(f"Serving {running.url} · broker {running.broker} · site {site.folder} · pid {os.getpid()}")

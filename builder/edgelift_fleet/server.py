@@ -39,6 +39,7 @@ from edgelift_fleet.site import Site
 from edgelift_fleet.telemetry.keeper import Keeper
 from edgelift_fleet.telemetry.retention import ages_of
 from edgelift_fleet.telemetry.warming import Warming
+from edgelift_fleet.tls_buffers import keep_tls_buffers_small
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def serve(
         db = Database(site.database)
         stack.callback(db.close)
         prepare_message_types()  # before the first thread
+        keep_tls_buffers_small()
         db.migrate()
         fleet = Fleet(site, db, secure=site.config.tls and not insecure)
         stack.enter_context(fleet.identities.known)

@@ -42,14 +42,20 @@ QUICK = Profile(
 
 
 @contextmanager
-def living(server: Server, devices: int, profile: Profile = QUICK) -> Iterator[Simulation]:
-    """A simulation in a thread of its own."""
-    made = Simulation(Address.of(server.url, server.token), profile, devices)
+def living(
+    server: Server, devices: int, profile: Profile = QUICK, address: Address | None = None,
+    *, connected: int | None = None,
+) -> Iterator[Simulation]:  # fmt: skip
+    """A simulation in a thread of its own; begun once so many boards are `connected`, by default all."""
+    made = Simulation(address or Address.of(server.url, server.token), profile, devices)
     loop, until = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(made.run(until)))
     thread.start()
     try:
-        wait_until(lambda: made.figures().connected == devices, what="every board's link")
+        wait_until(
+            lambda: made.figures().connected == (devices if connected is None else connected),
+            what="every board's link",
+        )
         yield made
     finally:
         loop.call_soon_threadsafe(until.set)

@@ -20,6 +20,7 @@ from edgelift_fleet.simulate.counts import Counts, Figures
 from edgelift_fleet.simulate.http import Address
 from edgelift_fleet.simulate.life import Life
 from edgelift_fleet.simulate.profile import BoardClass, Profile, Spell
+from edgelift_fleet.tls_buffers import keep_tls_buffers_small
 
 #: Boards that may be enrolling at once: a fleet that is switched on is no attack.
 _STARTING = 64
@@ -47,6 +48,7 @@ class Simulation:
             prefix: of the boards' ids, as in `sim-00001`.
         """
         prepare_message_types()
+        keep_tls_buffers_small()
         raise_descriptors(3 * devices + 200)
         self.profile, self._seed = profile, seed
         self.counts = Counts()

@@ -11,7 +11,7 @@ from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection, so
 from edgelift_fleet.simulate.identity import BoardIdentity
 
 
-class Send(Protocol):
+class Introduce(Protocol):
     """Sends an introduction."""
 
     async def __call__(self, body: bytes, /) -> HttpAnswer:
@@ -48,14 +48,14 @@ class Introducing:
             self._identity = BoardIdentity(address.boards, board.name, address.authorities)
             self._show(self._identity.context())
 
-    async def introduce(self, send: Send) -> EnrolReply:
+    async def introduce(self, send: Introduce) -> EnrolReply:
         """Say who this is; ask for a certificate where it has none, or its own one ends soon. Raises as `send`."""
         reply = await self._said(send, certify=self._identity is not None and self.tls is None)
         if reply.certify and self.tls is not None:
             reply = await self._said(send, certify=True)
         return reply
 
-    async def _said(self, send: Send, *, certify: bool) -> EnrolReply:
+    async def _said(self, send: Introduce, *, certify: bool) -> EnrolReply:
         own = self._identity
         csr = own.request() if certify and own is not None else ""
         reply = codec.decode_json(

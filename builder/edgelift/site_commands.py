@@ -17,6 +17,7 @@ from edgelift import (
     export_command,
     keeping_commands,
     key_commands,
+    login_commands,
     release_commands,
     rollout_commands,
     rollout_start,
@@ -53,6 +54,7 @@ def register(app: typer.Typer) -> None:
     export_command.register(app)
     keeping_commands.register(app)
     key_commands.register(app)
+    login_commands.register(app)
     rollout_commands.register(app, rollout_start.start)
     simulate_commands.register(app)
     telemetry_commands.register(app)

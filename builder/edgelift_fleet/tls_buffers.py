@@ -14,4 +14,4 @@ def keep_tls_buffers_small() -> None:
     asyncio gives each one a buffer of 256 KiB and fills it with zeros, so that it is resident: a thousand boards that wait
     in a long poll took 300 MB (measured, Python 3.11). Reading by 16 KiB costs a large upload some calls more.
     """
-    sslproto.SSLProtocol.max_size = RECORD_BYTES
+    sslproto.SSLProtocol.max_size = RECORD_BYTES  # type: ignore[attr-defined]  # not in its stubs

@@ -1,0 +1,128 @@
+"""`edgelift login`: from a machine that has no site, by a pin, a name and a password; kept for this user alone."""
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.fleet.conftest import Server, edgelift, make_site
+from tests.fleet.identity.sites import operator, secure
+
+from edgelift_fleet.first_contact import offered_authorities
+from edgelift_fleet.messages import AccessMade, AccessRequest, PersonRequest, PersonView
+
+pytestmark = pytest.mark.fleet
+
+PASSWORD = "a battery, and a staple"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]) -> Iterator[Server]:
+    site = make_site(tmp_path_factory.mktemp("login") / "site", releases)
+    secure(site)
+    made = Server(site, "--broker", "none").start()
+    operator(made).post("/v1/people", PersonRequest("ann", "operator", PASSWORD), PersonView)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> dict[str, str]:
+    """Whoever works there has no site; what is kept goes into a folder of the test's."""
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    return {"XDG_CONFIG_HOME": str(tmp_path / "config"), "EDGELIFT_SITE": "", "HOME": str(tmp_path)}
+
+
+def pin_of(server: Server) -> str:
+    return next(iter(offered_authorities(server.url)))
+
+
+def log_in(server: Server, laptop: dict[str, str], *more: object) -> None:
+    password = Path(laptop["HOME"]) / "password"
+    done = edgelift(
+        "login",
+        server.url,
+        "--name",
+        "ann",
+        "--pin",
+        pin_of(server),
+        "--password-file",
+        password,
+        *more,
+        env=laptop,
+    )
+    assert done.returncode == 0 and "as ann (operator)" in done.stdout, done.stderr
+
+
+def test_commands_work_from_a_machine_without_the_site(
+    server: Server, laptop: dict[str, str], tmp_path: Path
+) -> None:
+    log_in(server, laptop)
+    kept = tmp_path / "config" / "edgelift" / "logins.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600 and PASSWORD not in kept.read_text()
+    assert "digits@1" in edgelift("releases", env=laptop).stdout
+    assert "digits@1" in edgelift("releases", "--server", server.url, env=laptop).stdout
+    assert edgelift("token", "create", env=laptop).stdout.startswith("edgelift1.")
+    refused = edgelift("user", "list", env=laptop)
+    assert refused.returncode == 1 and "(role-too-low)" in refused.stderr
+    (listed,) = json.loads(edgelift("login", "--json", env=laptop).stdout)
+    assert (listed["url"], listed["name"], listed["role"]) == (server.url, "ann", "operator")
+
+
+def test_a_logout_ends_the_token_and_forgets_it(server: Server, laptop: dict[str, str], tmp_path: Path) -> None:
+    log_in(server, laptop)
+    kept = tmp_path / "config" / "edgelift" / "logins.json"
+    (before,) = json.loads(kept.read_text())["logins"]
+    assert edgelift("logout", env=laptop).returncode == 0
+    assert not json.loads(kept.read_text())["logins"] and not list(kept.parent.glob("authority-*"))
+    (tmp_path / "token").write_text(before["token"])
+    env = {**laptop, "EDGELIFT_CA_FILE": str(server.site / "secrets" / "authority")}
+    over = edgelift("releases", "--server", server.url, "--token-file", tmp_path / "token", env=env)
+    assert over.returncode == 1 and "(not-authorised)" in over.stderr
+    assert "edgelift login" in edgelift("releases", env=laptop).stderr
+
+
+def test_an_access_token_stands_for_name_and_password(
+    server: Server, laptop: dict[str, str], tmp_path: Path
+) -> None:
+    made = operator(server).post("/v1/access-tokens", AccessRequest("viewer"), AccessMade)
+    (tmp_path / "token").write_text(made.token)
+    done = edgelift("login", server.url, "--pin", pin_of(server), "--token-file", tmp_path / "token", env=laptop)
+    assert done.returncode == 0 and "(viewer)" in done.stdout, done.stderr
+    assert "digits@1" in edgelift("releases", env=laptop).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ((), "malformed"),  # nobody is there who could compare the pin
+        (("--pin", "00" * 32), "tls-failed"),
+        (("--name", "ann", "--pin", "{pin}", "--password-file", "{wrong}"), "not-authorised"),
+        (("--pin", "{pin}", "--token-file", "{wrong}"), "not-authorised"),
+        (("--pin", "{pin}", "--name", "ann", "--password-file", "{none}"), "not-found"),
+        (("--ca-file", "{wrong}", "--name", "ann"), "tls-failed"),
+    ],
+)
+def test_what_is_not_right_logs_nobody_in(
+    server: Server, laptop: dict[str, str], tmp_path: Path, words: tuple[str, ...], code: str
+) -> None:
+    (tmp_path / "wrong").write_text("not the right one\n")
+    named = {"pin": pin_of(server), "wrong": tmp_path / "wrong", "none": tmp_path / "none"}
+    done = edgelift("login", server.url, *(word.format(**named) for word in words), env=laptop)
+    assert done.returncode == 1 and f"({code})" in done.stderr, done.stderr
+    assert not (tmp_path / "config" / "edgelift" / "logins.json").exists()
+
+
+def test_a_password_is_not_sent_in_the_clear(laptop: dict[str, str]) -> None:
+    done = edgelift("login", "http://127.0.0.1:9", "--name", "ann", env=laptop)
+    assert done.returncode == 1 and "speaks no TLS" in done.stderr
+
+
+def test_logins_that_others_may_read_are_refused(server: Server, laptop: dict[str, str], tmp_path: Path) -> None:
+    log_in(server, laptop)
+    (tmp_path / "config" / "edgelift" / "logins.json").chmod(0o644)
+    done = edgelift("releases", env=laptop)
+    assert done.returncode == 1 and "(bad-config)" in done.stderr and "chmod 600" in done.stderr

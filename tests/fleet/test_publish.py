@@ -142,10 +142,10 @@ def test_a_wrong_release_leaves_nothing_behind(made, tmp_path: Path, wrong: str)
 
 def test_a_full_disk_leaves_nothing_behind(made, tmp_path: Path) -> None:
     site, _ = made
-    make_release(tmp_path / "r", "1", size_bytes=400_000)
+    make_release(tmp_path / "r", "1", size_bytes=1_500_000)
 
-    def limit() -> None:  # a file may not grow over 256 KB: what a full disk looks like, without filling one
-        resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, 256 * 1024))
+    def limit() -> None:  # a file may not grow over 1 MB: what a full disk looks like, without filling one
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
     result = subprocess.run(
         [sys.executable, "-c", "from edgelift.cli import main; main()", "publish", str(tmp_path / "r"),

@@ -317,6 +317,7 @@ def of_people(refused: Refused) -> None:
     refused("add_person", "bad-id", body={**EXAMPLES["PersonRequest"], "name": "site"})
     for name in ("set_password", "set_role", "disable_person", "enable_person", "remove_person"):
         refused(name, "not-found", person="nobody")
+        refused(name, "bad-id", person="Nobody")
     refused("make_access", "not-found", body={"role": "viewer", "person": "nobody"})
     refused("revoke_access", "not-found")
     refused("audit", "bad-id", query="?after=x")

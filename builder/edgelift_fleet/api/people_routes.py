@@ -26,7 +26,7 @@ from edgelift_fleet.messages.people import (
 _LOST = "Its secret is kept nowhere, so that the answer can't be given again: who lost it makes another."
 #: A key is kept beside a quick digest of its request, by which a password could be guessed.
 _SECRET = "What is kept of a request for its key must not help to guess the password in it."  # noqa: S105 - a sentence
-_OF_PERSON = ("not-found", *KEYED)
+_OF_PERSON = ("bad-id", "not-found", *KEYED)
 
 
 def people_routes(fleet: Fleet) -> APIRouter:
@@ -51,7 +51,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/people/{person}/password", openapi_extra=unkeyed(_SECRET, asks(PasswordRequest)),
-        responses=answers(PersonView, "not-found"),
+        responses=answers(PersonView, "bad-id", "not-found"),
     )  # fmt: skip
     async def set_password(person: str, request: Request) -> Response:
         """Give a person another password. Whoever is logged in by the old one is out."""

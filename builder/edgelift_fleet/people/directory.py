@@ -21,7 +21,14 @@ from edgelift_fleet.people.access import create_access, list_access, revoke_acce
 from edgelift_fleet.people.audit import Audit
 from edgelift_fleet.people.known import KnownTokens
 from edgelift_fleet.people.logins import Logins
-from edgelift_fleet.people.persons import add_person, end_tokens, get_person, list_people, view_of_person
+from edgelift_fleet.people.persons import (
+    add_person,
+    check_name,
+    end_tokens,
+    get_person,
+    list_people,
+    view_of_person,
+)
 from edgelift_fleet.people.roles import Principal
 from edgelift_fleet.tables import PersonRow
 
@@ -53,7 +60,12 @@ class People:
             return view_of_person(add_person(session, wanted.name, wanted.role, digest, self._now()))
 
     def set_password(self, name: str, password: str) -> PersonView:
-        """Give one another password; whoever is logged in by the old one is out. Raises ContractError `not-found`."""
+        """Give one another password; whoever is logged in by the old one is out.
+
+        Raises:
+            ContractError: `bad-id`, `not-found`; `malformed` for a password that is none.
+        """
+        check_name(name)
         digest = self.logins.digest(password)
         with self._db.write(SITE) as session:
             row = get_person(session, name)
@@ -64,7 +76,7 @@ class People:
         return made
 
     def set_role(self, name: str, role: str, on: Conditions) -> PersonView:
-        """Give one another role. Raises ContractError `not-found`, and what `on` refuses."""
+        """Give one another role. Raises ContractError `bad-id`, `not-found`, and what `on` refuses."""
 
         def change(row: PersonRow) -> None:
             row.role = role
@@ -80,6 +92,7 @@ class People:
         return self._change(name, change, on)
 
     def _change(self, name: str, change: Callable[[PersonRow], None], on: Conditions) -> PersonView:
+        check_name(name)
         with self._db.write(SITE) as session:
             on.begin(session)
             row = get_person(session, name)
@@ -93,6 +106,7 @@ class People:
 
     def remove(self, name: str, on: Conditions) -> PersonRemoved:
         """Remove one, and all tokens that are theirs. Raises as `set_role`."""
+        check_name(name)
         with self._db.write(SITE) as session:
             on.begin(session)
             row = get_person(session, name)

@@ -66,7 +66,7 @@ class Logins:
         if person is None or not right or person.disabled:
             await run_in_threadpool(self._refused, deed, "" if person is None else person.name)
             raise TransportError("not-authorised", "The name or the password is wrong.")
-        made = await run_in_threadpool(self._make, person.name, asked.hours, deed)
+        made = await run_in_threadpool(self._make, person, asked.hours, deed)
         self._tries.succeeded(asked.name, deed.address)
         return made
 
@@ -94,12 +94,12 @@ class Logins:
         except EdgeliftError as error:  # what is told is that the password was wrong
             log.warning("a failed login was not logged code=%s %s", error.code, error.message)
 
-    def _make(self, name: str, hours: float, deed: Deed) -> LoggedIn:
-        """The token and its entry, or neither."""
-        now = self._now()
+    def _make(self, judged: PersonRow, hours: float, deed: Deed) -> LoggedIn:
+        """The token and its entry, or neither; not for a password that was changed while it was judged."""
+        now, name = self._now(), judged.name
         with self._db.write(SITE) as session:
             person = session.get(PersonRow, name)
-            if person is None or person.disabled:
+            if person is None or person.disabled or person.password != judged.password:
                 raise TransportError("not-authorised", "The name or the password is wrong.")
             who = Principal(name, person.role, "login")
             row, secret = create_access(

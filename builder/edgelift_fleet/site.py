@@ -240,7 +240,7 @@ def load_site(folder: Path, *, database: str = "", blobs: str = "") -> Site:
         raise ContractError(
             "not-found",
             f"There is no site in {folder}.",
-            hint="Make one with: edgelift init DIR; name yours with --site DIR or $EDGELIFT_SITE; or log in: edgelift login URL.",
+            hint="Make one: edgelift init DIR; name yours with --site DIR or $EDGELIFT_SITE; or log in: edgelift login URL.",
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DeviceError("bad-config", f"{path} cannot be read: {error}.") from error

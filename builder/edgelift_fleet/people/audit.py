@@ -64,7 +64,7 @@ def append(session: Session, deed: Deed, outcome: str, now: float, *, ends: int 
     ).first()
     number, before = (last[0], last[1]) if last else (0, BEGINNING)
     entry = AuditEntry(
-        number=number + 1, at=round(now, 3), who=deed.who.name, role=deed.who.role[:16], address=deed.address[:64],
+        number=number + 1, at=round(now, 3), who=deed.who.name, role=deed.who.role[:16], address=_text(deed.address, 64),
         operation=deed.operation[:64], method=_text(deed.method, 16), path=_text(deed.path, _MAX_PATH),
         about=_text(deed.about, _MAX_ABOUT), why=_text(deed.why, MAX_WHY), outcome=outcome, ends=ends,
     )  # fmt: skip

@@ -19,8 +19,8 @@ from edgelift_contract import codec
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.manifest import Provenance, SourceSignature
 
-#: To be run in an environment of their own: `pip install -e '.[oms]' pytest` beside what constraints.txt has.
-LACKING = "the extra [oms] is not installed: it needs a newer pydantic than constraints.txt has"
+#: `scripts/test-oms` has an environment of their own for those that need it.
+LACKING = "the extra [oms] is not installed: scripts/test-oms has an environment for it"
 
 
 class Signer:
@@ -40,7 +40,7 @@ class Signer:
     def sign(self, model: Path, signature: Path) -> None:
         library: Any = pytest.importorskip(
             "model_signing",
-            reason="the extra [oms] is not installed: its pydantic is newer than constraints.txt has",
+            reason=LACKING,
         )
         hashing = library.hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=True)
         config = library.signing.Config().use_elliptic_key_signer(private_key=self.private)

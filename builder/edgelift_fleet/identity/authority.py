@@ -138,7 +138,7 @@ class Authority:
         return _issued(made)
 
     def issue_own(
-        self, name: str, names: Iterable[str], now: float, *, client: bool = False
+        self, name: str, names: Iterable[str], now: float, *, client: bool = False, days: float = SERVER_DAYS
     ) -> tuple[Issued, bytes]:
         """A certificate and a new key (PEM) for one of the control plane's own: its server, or itself at a broker.
 
@@ -147,12 +147,13 @@ class Authority:
             names: host names and addresses by which it is reached.
             now: seconds since 1970.
             client: it is for one who calls, not for one who is called.
+            days: how long it holds.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         builder = (
-            _builder(subject, self._certificate.subject, key.public_key(), now + SERVER_DAYS * 86400)
+            _builder(subject, self._certificate.subject, key.public_key(), now + days * 86400)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)

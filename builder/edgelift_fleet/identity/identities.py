@@ -17,6 +17,7 @@ from edgelift_contract.identity import Certified, EnrolToken, dump_token
 from edgelift_fleet.conditions import Conditions, version_of_device
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import add_tags, get_device
+from edgelift_fleet.files import disk_errors
 from edgelift_fleet.identity.authority import DEVICE_DAYS, Authority, pin_of
 from edgelift_fleet.identity.files import CERTIFICATES, KEY, authority_of, certificates_of, has_authority
 from edgelift_fleet.identity.issuing import (
@@ -95,14 +96,19 @@ class Identities:
             name: a device's, or its own.
             folder: where its certificate lies for a moment: Python's `ssl` reads it from a file alone.
         """
-        made, key = self.authority.issue_own(name, (), self._now(), client=True)
         context = ssl.create_default_context(cadata=self.certificates())
         context.check_hostname = False  # a broker of ours, on this machine
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
+        self.certify(context, name, folder)
+        return context
+
+    def certify(self, context: ssl.SSLContext, name: str, folder: Path) -> None:
+        """Have a context of `client`'s show a new certificate from its next connection on; raises as `authority`."""
+        made, key = self.authority.issue_own(name, (), self._now(), client=True)
+        context.load_verify_locations(cadata=self.certificates())
+        with disk_errors("a certificate of the server's own"), tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(made.pem.encode() + key)
             file.flush()
             context.load_cert_chain(file.name)
-        return context
 
     def show(self, secret: str) -> Shown:
         """A token that was shown; raises as `check_token`."""

@@ -28,6 +28,7 @@ class KnownIdentities:
         self._revoked: set[str] = set()
         self._devices: set[str] = set()
         self._shown: set[str] = set()
+        self._out: set[str] = set()
         self._number = 0
         self._lock = threading.Lock()
         self._subscribers: list[Callable[[set[str]], None]] = []
@@ -50,6 +51,10 @@ class KnownIdentities:
     def has(self, device: str) -> bool:
         """Has the device shown a certificate that holds, so that no shared token speaks for it any more?"""
         return device in self._devices
+
+    def is_out(self, device: str) -> bool:
+        """Was what the device had taken back, and nothing given since?"""
+        return device in self._out
 
     def was_shown(self, peer: Peer) -> bool:
         """Has this certificate been shown before?"""
@@ -104,9 +109,11 @@ class KnownIdentities:
                 if revoked_at:
                     self._revoked.add(serial)
                     self._devices.discard(device)
+                    self._out.add(device)
                     gone.add(device)
                     continue
                 gone.discard(device)
+                self._out.discard(device)
                 if shown_at:
                     self._devices.add(device)
                     self._shown.add(serial)

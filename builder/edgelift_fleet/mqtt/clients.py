@@ -31,6 +31,8 @@ class BrokerAddress:
         username, password: ours.
         tls: is it asked over TLS?
         ca: file of the certificates that vouch for it; empty for the system's.
+        name: of our certificate, which the broker takes for our user and client id; empty where we show none.
+        context: by which it is shown.
     """
 
     host: str
@@ -39,6 +41,8 @@ class BrokerAddress:
     password: str = ""
     tls: bool = False
     ca: str = ""
+    name: str = ""
+    context: ssl.SSLContext | None = None
 
 
 def make_client(address: BrokerAddress, name: str, *, five: bool = True) -> paho.Client:
@@ -72,7 +76,9 @@ class _Failures:
 
 
 def tls_of(address: BrokerAddress) -> ssl.SSLContext | None:
-    """What vouches for the broker: `ca`, else the system's authorities; None where it is asked in the clear."""
+    """What vouches for the broker: what the address says, else the system's; None for in the clear."""
+    if address.context is not None:
+        return address.context
     return ssl.create_default_context(cafile=address.ca or None) if address.tls else None
 
 

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -22,7 +23,7 @@ from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.mqtt.clients import BrokerAddress, begin, can_share, end, make_client, tls_of
 from edgelift_fleet.mqtt.probe import answers
 from edgelift_fleet.mqtt.publisher import WINDOW, Publisher
-from edgelift_fleet.mqtt.reception import Reception
+from edgelift_fleet.mqtt.reception import Admits, Reception
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class BrokerConnection:
 
     def __init__(
         self, fleet: Fleet, address: BrokerAddress, *, on_flood: Callable[[str], None] = lambda _: None,
-        probe: tuple[str, str] = ("", ""), shared: bool = False,
+        probe: BrokerAddress | None = None, shared: bool = False, admits: Admits | None = None,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -46,16 +47,21 @@ class BrokerConnection:
             fleet: whose messages.
             address: of the broker.
             on_flood: told of a device that sends more than is stored.
-            probe: user and password by which is asked whether the broker lets newcomers in.
+            probe: as whom is asked whether the broker lets newcomers in; None for nobody.
             shared: telemetry is left to `sharing`, where the broker can share it.
+            admits: see `Reception`.
         """
-        self._fleet, self._address, self._probe, self._shared = fleet, address, probe, shared
+        self._fleet, self._address, self._shared = fleet, address, shared
+        self._probe = probe or replace(address, username="", password="")
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._run, name="broker-connection", daemon=True)
         self._client: paho.Client | None = None
         self._changing, self._over = threading.RLock(), False  # the client is changed by one thread at a time
         self._reception = Reception(
-            fleet.inbox, on_flood=on_flood, on_room=lambda: self._work.put(self._have_handed_out_again)
+            fleet.inbox,
+            on_flood=on_flood,
+            on_room=lambda: self._work.put(self._have_handed_out_again),
+            admits=admits,
         )
         self._publisher = Publisher(fleet.revisions.all, fleet.sealing)
         self._made_at, self._probed_at, self._probe_answered = 0.0, -_PROBED_S, False
@@ -71,9 +77,8 @@ class BrokerConnection:
         if not self.connected.is_set():
             return "disconnected"
         if time.monotonic() - self._probed_at > _PROBED_S:
-            self._probe_answered = answers(
-                self._address.host, self._address.port, *self._probe, tls=tls_of(self._address)
-            )
+            who = self._probe
+            self._probe_answered = answers(who.host, who.port, who.username, who.password, tls=tls_of(who))
             self._probed_at = time.monotonic()
         return "connected" if self._probe_answered else "full"
 
@@ -109,7 +114,7 @@ class BrokerConnection:
             self.connected.clear()
 
     def _connect(self, *, five: bool) -> None:
-        name = self._address.username or f"edgelift-host-{self._fleet.site.config.name}"
+        name = self._address.name or self._address.username or f"edgelift-host-{self._fleet.site.config.name}"
         client = make_client(self._address, name, five=five)
         client.max_inflight_messages_set(2 * WINDOW)  # the publisher bounds it
         client.on_connect, client.on_disconnect, client.on_message = self._on_connect, self._gone, self._came

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,6 +19,7 @@ from edgelift_fleet.identity.tls import ServerTls
 from edgelift_fleet.mqtt.access import HOST_USER, PROBE_USER, password_of
 from edgelift_fleet.mqtt.clients import BrokerAddress
 from edgelift_fleet.mqtt.connection import BrokerConnection
+from edgelift_fleet.mqtt.foreign import ForeignBroker
 from edgelift_fleet.mqtt.mosquitto import Broker, ByCertificate, find_mosquitto
 from edgelift_fleet.mqtt.sharing import Sharing
 from edgelift_fleet.tables import DeviceRow
@@ -57,7 +59,7 @@ def messaging(fleet: Fleet, choice: str, *, host: str, port: int, tls: ServerTls
             yield f"mosquitto on {broker.host}:{broker.tls_port if fleet.secure else broker.port}"
     else:
         address = parse_broker(choice)
-        with _other_broker(fleet, address):
+        with _certified(fleet, address, tls) if _by_certificate(fleet, address) else _other_broker(fleet, address):
             yield f"{address.host}:{address.port}"
 
 
@@ -119,7 +121,7 @@ def _own_broker(fleet: Fleet, program: str, host: str, port: int, tls: ServerTls
             tls.subscribe(broker.renewed)
         near = "127.0.0.1" if host in _WILDCARDS or fleet.secure else host
         address = BrokerAddress(near, broker.port, HOST_USER, broker.password(HOST_USER))
-        probe = (PROBE_USER, broker.password(PROBE_USER))
+        probe = replace(address, username=PROBE_USER, password=broker.password(PROBE_USER))
         with BrokerConnection(fleet, address, on_flood=broker.shut_out, probe=probe) as connection:
             _offer(fleet, connection)
             if not connection.connected.wait(_LOGIN_S):
@@ -147,9 +149,37 @@ def _other_broker(fleet: Fleet, address: BrokerAddress) -> Iterator[None]:
     ):
         _offer(fleet, connection)
         if fleet.lead.leads and not connection.connected.wait(5):
-            log.warning("the broker %s:%d is not reached yet; HTTP carries everything", address.host, address.port)
+            _not_reached(address)
         fleet.broker_access = access
         yield
+
+
+def _by_certificate(fleet: Fleet, address: BrokerAddress) -> bool:
+    """Whoever names neither a user nor who vouches for the broker means one that the site's authority vouches for."""
+    return fleet.secure and address.tls and not address.username and not address.ca
+
+
+@contextmanager
+def _certified(fleet: Fleet, address: BrokerAddress, tls: ServerTls | None) -> Iterator[None]:
+    """A broker of the user's own that knows everybody by certificates of the site's authority."""
+
+    def access(device: str, _reached_by: str, *, certified: bool = False) -> BrokerAccess | None:
+        return BrokerAccess(address.host, address.port, device, tls=True) if certified else None
+
+    with ForeignBroker(fleet.identities, fleet.site.run, address) as broker:
+        if tls is not None:
+            tls.subscribe(broker.renewed)
+        # Telemetry is not shared: all servers of a site have one name in their certificates.
+        with BrokerConnection(fleet, broker.address, probe=broker.probe, admits=broker.admits) as connection:
+            _offer(fleet, connection)
+            if fleet.lead.leads and not connection.connected.wait(5):
+                _not_reached(address)
+            fleet.broker_access = access
+            yield
+
+
+def _not_reached(address: BrokerAddress) -> None:
+    log.warning("the broker %s:%d is not reached yet; HTTP carries everything", address.host, address.port)
 
 
 def _offer(fleet: Fleet, connection: BrokerConnection) -> None:

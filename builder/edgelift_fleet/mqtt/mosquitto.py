@@ -23,24 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelift_contract.errors import DeviceError
-from edgelift_contract.telemetry import MAX_BATCH_BYTES
 from edgelift_fleet.descriptors import descriptors_limit, places_for
 from edgelift_fleet.files import disk_errors, write_atomically
 from edgelift_fleet.identity.identities import Identities
+from edgelift_fleet.mqtt import conf
 from edgelift_fleet.mqtt.access import ACL, HOST_USER, PROBE_USER, password_of
 from edgelift_fleet.mqtt.passwords import Passwords
 from edgelift_fleet.mqtt.revocations import Revocations, take_over
 
 log = logging.getLogger(__name__)
 
-#: A batch is the largest message there is.
-MAX_PACKET_BYTES = MAX_BATCH_BYTES + 4096
-#: What mosquitto may take of the memory, bytes: beyond, whoever publishes is turned away and sends it again later.
-MEMORY_BYTES = 512 << 20
-#: What it keeps for a client that is away for a moment, bytes: the server's, above all.
-_QUEUED_BYTES = 64 << 20
-#: Connections that it has open at most.
-_MAX_CONNECTIONS = 65_536
 #: How long it may take to listen, seconds; one that ends before that is noticed at once.
 _START_S = 30.0
 _STOP_S = 3.0
@@ -51,49 +43,6 @@ _PORTS = range(20_000, 30_000)
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 #: A broker that stayed up this long has recovered: the next restart is quick again, seconds.
 _STEADY_S = 30.0
-
-_CONFIG = """\
-# Written by edgelift at every start; changes are lost.
-per_listener_settings true
-persistence true
-persistence_location memory/
-autosave_interval 60
-max_packet_size {packet}
-memory_limit {memory}
-max_queued_messages 100000
-max_queued_bytes {queued}
-max_inflight_messages 0
-set_tcp_nodelay true
-persistent_client_expiration 7d
-connection_messages false
-log_dest stderr
-log_type error
-log_type warning
-log_type notice
-{user}
-listener {port} {host}
-use_username_as_clientid true
-allow_anonymous false
-password_file passwords
-acl_file acl
-max_connections {connections}
-"""
-
-#: Whoever has a certificate of the site's authority: its name is the user's, and what it may do follows from that.
-_BY_CERTIFICATE = """\
-listener {port} {host}
-certfile tls.pem
-keyfile tls.pem
-cafile authorities.pem
-crlfile revoked.pem
-tls_version tlsv1.2
-require_certificate true
-use_identity_as_username true
-use_username_as_clientid true
-allow_anonymous false
-acl_file acl
-max_connections {connections}
-"""
 
 # Sets the death signal, then becomes mosquitto under the same process id. A fork hook in this process
 # (`preexec_fn`) would not be safe beside its threads.
@@ -149,7 +98,7 @@ class Broker:
         self.tls_port = 0
         self._program, self._folder, self._key = str(Path(program).absolute()), folder, key
         self.host, self.port = host, port
-        self._passwords = Passwords(folder / "passwords", key, (HOST_USER, PROBE_USER, *users), tell=self._tell)
+        self._passwords = Passwords(folder / conf.PASSWORDS, key, (HOST_USER, PROBE_USER, *users), tell=self._tell)
         self._lock = threading.Lock()
         self._listens = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -203,16 +152,16 @@ class Broker:
 
     def _write_certificates(self, secured: ByCertificate) -> None:
         with disk_errors("the broker's certificates"):
-            write_atomically(self._folder / "tls.pem", secured.certificate.read_bytes(), mode=0o600)
+            write_atomically(self._folder / conf.CERTIFICATE, secured.certificate.read_bytes(), mode=0o600)
             authorities = secured.identities.certificates().encode()
-            write_atomically(self._folder / "authorities.pem", authorities, mode=0o600)
+            write_atomically(self._folder / conf.AUTHORITIES, authorities, mode=0o600)
 
     def __enter__(self) -> Broker:
         self._prepare()
         if self._secured is not None:
             self._write_certificates(self._secured)
             self._revocations = Revocations(
-                self._secured.identities, self._folder / "revoked.pem", tell=self._tell, end=self._end_session
+                self._secured.identities, self._folder / conf.REVOKED, tell=self._tell, end=self._end_session
             )
             self._revocations.__enter__()
         self._thread.start()
@@ -235,16 +184,14 @@ class Broker:
             self._folder.chmod(0o700)
             self._choose_ports()
             self._passwords.write()
-            write_atomically(self._folder / "acl", ACL.encode(), mode=0o600)
-            connections = places_for(descriptors_limit(), _MAX_CONNECTIONS)
+            write_atomically(self._folder / conf.ACCESS, ACL.encode(), mode=0o600)
+            connections = places_for(descriptors_limit(), conf.MAX_CONNECTIONS)
             alone = self._secured is not None and self._secured.alone
-            config = _CONFIG.format(
-                port=self.port, host=_LOOPBACK if alone else self.host, packet=MAX_PACKET_BYTES, memory=MEMORY_BYTES,
-                queued=_QUEUED_BYTES, connections=connections, user="user root" if os.geteuid() == 0 else "",
-            )  # fmt: skip
+            text = conf.head(" at every start", user="root" if os.geteuid() == 0 else "")
+            text += conf.by_password(_LOOPBACK if alone else self.host, self.port, connections)
             if self._secured is not None:
-                config += _BY_CERTIFICATE.format(port=self.tls_port, host=self.host, connections=connections)
-            write_atomically(self._folder / "mosquitto.conf", config.encode(), mode=0o600)
+                text += conf.by_certificate(self.host, self.tls_port, connections)
+            write_atomically(self._folder / conf.CONF, text.encode(), mode=0o600)
 
     def _choose_ports(self) -> None:
         """The port that was asked for is the devices': of TLS where none comes without a certificate."""
@@ -309,7 +256,7 @@ class Broker:
 
     def _run_once(self) -> None:
         # Below its own folder every name is ours, whatever the path to it holds.
-        command = [self._program, "-c", "mosquitto.conf"]
+        command = [self._program, "-c", conf.CONF]
         with (self._folder / "log").open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", "-c", _LAUNCHER, str(os.getpid()), *command],

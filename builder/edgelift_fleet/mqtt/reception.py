@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import paho.mqtt.client as paho
 
@@ -35,20 +35,29 @@ _KINDS: dict[str, Literal["report", "telemetry", "presence"]] = {
 }  # fmt: skip
 
 
+class Admits(Protocol):
+    """Is what comes from a device taken?"""
+
+    def __call__(self, device: str, *, retained: bool) -> bool:
+        """Is it? `retained` says that the broker kept the message from before."""
+
+
 class Reception:
     """Takes messages from a broker's client. Safe to use from several threads."""
 
     def __init__(
-        self, inbox: Inbox[Message], *, on_flood: Callable[[str], None], on_room: Callable[[], None]
-    ) -> None:
+        self, inbox: Inbox[Message], *, on_flood: Callable[[str], None], on_room: Callable[[], None],
+        admits: Admits | None = None,
+    ) -> None:  # fmt: skip
         """Bind.
 
         Args:
             inbox: where to.
             on_flood: told of a device that has too much waiting, once each time.
             on_room: called when messages that were not taken could be: the broker is to hand them out again.
+            admits: asked of each message; a report or telemetry that is not admitted is dropped. None admits all.
         """
-        self._inbox, self._on_flood, self._on_room = inbox, on_flood, on_room
+        self._inbox, self._on_flood, self._on_room, self._admits = inbox, on_flood, on_room, admits
         self._lock = threading.Lock()
         self._waiting: dict[str, tuple[int, int]] = {}
         self._flooding: set[str] = set()
@@ -66,6 +75,10 @@ class Reception:
         kind, data = _KINDS.get(rest), bytes(message.payload)
         topic, number, qos = message.topic, message.mid, message.qos
         if kind is None or not data:  # or a retained message that someone cleared
+            client.ack(number, qos)
+            return
+        admitted = self._admits is None or self._admits(device, retained=message.retain)
+        if not admitted and kind != "presence":  # that it has gone is the broker's own word, under its name
             client.ack(number, qos)
             return
         if not self._make_room(device, len(data)):

@@ -29,11 +29,12 @@ from edgelift_fleet.identity.identities import Identities
 from edgelift_fleet.mqtt import conf
 from edgelift_fleet.mqtt.access import ACL, HOST_USER, PROBE_USER, password_of
 from edgelift_fleet.mqtt.passwords import Passwords
+from edgelift_fleet.mqtt.probe import answers
 from edgelift_fleet.mqtt.revocations import Revocations, take_over
 
 log = logging.getLogger(__name__)
 
-#: How long it may take to listen, seconds; one that ends before that is noticed at once.
+#: How long it may take to answer, seconds; one that ends before that is noticed at once.
 _START_S = 30.0
 _STOP_S = 3.0
 _LOOPBACK = "127.0.0.1"
@@ -100,7 +101,7 @@ class Broker:
         self.host, self.port = host, port
         self._passwords = Passwords(folder / conf.PASSWORDS, key, (HOST_USER, PROBE_USER, *users), tell=self._tell)
         self._lock = threading.Lock()
-        self._listens = False
+        self._answers = False
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping, self._up = threading.Event(), threading.Event()
         self._failed: Exception | None = None
@@ -134,8 +135,8 @@ class Broker:
         """Have mosquitto read its files again."""
         with self._lock:
             process = self._process
-            # Not before it listens: what starts mosquitto would end by that signal.
-            if self._listens and process is not None and process.poll() is None:
+            # Not before it answers: it, and what starts it, would end by that signal.
+            if self._answers and process is not None and process.poll() is None:
                 process.send_signal(signal.SIGHUP)
 
     def _end_session(self, device: str) -> None:
@@ -265,27 +266,26 @@ class Broker:
         with self._lock:
             self._process = process
         try:
-            self._wait_listening(process)
+            self._wait_answering(process)
             with self._lock:
-                self._listens = True
+                self._answers = True
             self._passwords.tell_again()  # what changed after it had read its files
             self._up.set()
             while process.poll() is None and not self._stopping.wait(0.2):
                 pass
         finally:
             with self._lock:
-                self._listens = False
+                self._answers = False
             self._end(process)
 
-    def _wait_listening(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_answering(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_S
+        host = _LOOPBACK if self._secured is not None and self._secured.alone else self._reachable
         while process.poll() is None and time.monotonic() < deadline and not self._stopping.is_set():
-            try:
-                host = _LOOPBACK if self._secured is not None and self._secured.alone else self._reachable
-                with socket.create_connection((host, self.port), timeout=1):
-                    return
-            except OSError:
-                time.sleep(0.02)
+            # An answer, not a connection: it listens before it has a handler for the signal, which would end it.
+            if answers(host, self.port, PROBE_USER, self.password(PROBE_USER)):
+                return
+            time.sleep(0.02)
         raise DeviceError("internal", f"mosquitto did not start: {self._last_words()}")
 
     @property

@@ -53,7 +53,7 @@ class Caller:
         self.granted: dict[int, list[int]] = {}
         self.acked: set[int] = set()
         self.refused = self.connected = self.gone = False
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name)
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, reconnect_on_failure=False)
         self.client.tls_set_context(tls)
         if will:
             self.client.will_set(will, b"{}", qos=1, retain=True)

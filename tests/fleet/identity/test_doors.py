@@ -54,9 +54,9 @@ def link(server: Server) -> str:
     return found.transport if found is not None and found.online else ""
 
 
-def tried(server: Server) -> str:
+def tried(server: Server, name: str = "pi-1") -> str:
     """The release that the device fetched last; nothing on it can load these."""
-    update = next((one.update for one in detail(server).device.slots if one.slot == "digits"), None)
+    update = next((one.update for one in detail(server, name).device.slots if one.slot == "digits"), None)
     return f"{update.model}@{update.version}" if update is not None and update.code == "load-failed" else ""
 
 

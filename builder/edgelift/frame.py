@@ -15,14 +15,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgelift import broker_commands, build_commands, site_commands, target_commands
+from edgelift import authority_commands, broker_commands, build_commands, site_commands, target_commands
 from edgelift.completion import answer
 from edgelift.output import say, say_error
 from edgelift.reach import reach_all
 from edgelift_contract import EdgeliftError, __version__
 
 #: Commands about the folder itself, on the machine where it is; all others speak to the control plane's API.
-LOCAL = {"init", "serve", "simulate", "backup", "restore", "keys begin", "broker config"}
+LOCAL = {
+    "init", "serve", "simulate", "backup", "restore", "keys begin", "broker config", "authority show", "authority rotate",
+    "authority finish", "authority make",
+}  # fmt: skip
 #: Commands that change nothing: they are not asked why.
 READS = {
     "latency", "gauges", "releases show", "release show", "devices show", "device show", "rollout list", "rollout show",
@@ -53,6 +56,7 @@ build_commands.register(app)
 target_commands.register(app)
 site_commands.register(app)
 broker_commands.register(app)
+authority_commands.register(app)
 reach_all(app, local=LOCAL, reads=READS)
 
 

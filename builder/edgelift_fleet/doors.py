@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -88,16 +87,17 @@ class Doors:
         self.places = places
         with ExitStack() as stack:
 
-            def begin(listener: socket.socket, context: ssl.SSLContext | None) -> str:
+            def begin(listener: socket.socket, tls: ServerTls | None) -> str:
+                context = (lambda: tls.context) if tls is not None else None
                 server = HttpServer(app, listener, places=places, grace_s=grace_s, tls=context)
                 self._servers.append(stack.enter_context(server))
-                return _url("https" if context else "http", self._ports.host, listener)
+                return _url("https" if tls is not None else "http", self._ports.host, listener)
 
             if self._beside is not None and tls is not None:
-                self.tls_url = begin(self._beside, tls.context)
+                self.tls_url = begin(self._beside, tls)
                 self.url = begin(self._first, None)
             else:
-                self.url = begin(self._first, tls.context if tls is not None else None)
+                self.url = begin(self._first, tls)
             yield
 
     def outside(self, names: Sequence[str]) -> str:
@@ -109,8 +109,8 @@ class Doors:
         name = next((one for one in names if one not in ("localhost", "127.0.0.1", "::1")), "127.0.0.1")
         return f"{scheme}://{f'[{name}]' if ':' in name else name}:{rest.rpartition(':')[2]}"
 
-    def end(self, devices: Collection[str]) -> None:
-        """End all connections of these devices; from any thread."""
+    def end(self, devices: Collection[str] | None) -> None:
+        """End all connections of these devices, of all that have a certificate for None; from any thread."""
         for server in self._servers:
             server.end(devices)
 

@@ -97,6 +97,8 @@ def serve(
         stack.enter_context(doors.open(make_app(fleet), places=places, grace_s=_GRACE_S, tls=tls))
         fleet.url = doors.outside(own_names(ports.host, site.config.names))
         fleet.identities.known.subscribe(doors.end)
+        if tls is not None:
+            tls.watch(lambda: doors.end(None))  # they come again, if they still may
         stack.callback(fleet.parked.close)
         fleet.load = lambda: _load(fleet, doors, descriptors)
         running = Running(doors.url, os.getpid(), words, db.name, doors.tls_url)

@@ -237,6 +237,7 @@ class Link:
     def _ask(self, *, at_once: bool) -> None:
         """One round: enrol if need be, wait for what MQTT does if it is there, ask over HTTP."""
         is_due = self._trust.wants_roots() or time.monotonic() >= self._introduce_at
+        is_due |= self._http.number != self._called  # it was enrolled again: the broker knows it by that, too
         if is_due or not self.enrolled.is_set():
             self._enrol()
         mqtt, wait_s = self._mqtt, self._poll_wait_s

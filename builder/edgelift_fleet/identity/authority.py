@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -36,10 +38,15 @@ CA_DAYS, DEVICE_DAYS, SERVER_DAYS = 7300, 90, 90
 _SINCE = datetime(2020, 1, 1, tzinfo=timezone.utc)
 #: Longest request for a certificate that is read, bytes: one for P-256 has 400.
 MAX_CSR_BYTES = 4096
-#: A serial number has 20 bytes at most, and must be positive (RFC 5280, 4.1.2.2).
-_SERIAL_BITS = 159
+#: A serial number has 20 bytes at most, and must be positive (RFC 5280, 4.1.2.2): 31 bits say whose, the others are random.
+_RANDOM_BITS = 128
+_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----\n?", re.DOTALL)
 
 _UTC = timezone.utc
+
+
+class _Foreign(DeviceError):
+    """A key is another certificate's."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +87,28 @@ class Authority:
         )
         usage = _usage(sign_certificates=True)
         made = (
-            _builder(subject, subject, key.public_key(), now + CA_DAYS * 86400)
+            _builder(subject, subject, key.public_key(), now + CA_DAYS * 86400, "")
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, SHA256())
         )
         return cls(key, made)
+
+    @classmethod
+    def load_all(cls, keys: bytes, certificates: Iterable[str]) -> list[Authority]:
+        """Those of the certificates (PEM) whose key is among `keys` (PEM, one after the other), in their order.
+
+        Raises:
+            DeviceError: `bad-config` for what can't be read.
+        """
+        found = []
+        for certificate in certificates:
+            for key in _KEY.findall(keys):
+                with suppress(_Foreign):
+                    found.append(cls.load(key, certificate.encode()))
+                    break
+        return found
 
     @classmethod
     def load(cls, key: bytes, certificate: bytes) -> Authority:
@@ -101,7 +123,7 @@ class Authority:
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise DeviceError("bad-config", f"The site's authority can't be read: {error}.") from error
         if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != public.public_key():
-            raise DeviceError("bad-config", "The key of the site's authority does not belong to its certificate.")
+            raise _Foreign("bad-config", "The key of the site's authority does not belong to its certificate.")
         return cls(private, public)
 
     @property
@@ -113,6 +135,16 @@ class Authority:
     def key(self) -> bytes:
         """Its private key, as PEM."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    @property
+    def not_after(self) -> float:
+        """Until when it holds, seconds since 1970."""
+        return self._certificate.not_valid_after_utc.timestamp()
+
+    @property
+    def mark(self) -> str:
+        """What the serials of all that it makes begin with: by it a certificate on record tells whose it is."""
+        return f"{int(self.pin[:8], 16) >> 1:08x}"
 
     @property
     def pin(self) -> str:
@@ -129,7 +161,7 @@ class Authority:
         """
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
         made = (
-            _builder(subject, self._certificate.subject, key_of(csr, device), now + days * 86400)
+            _builder(subject, self._certificate.subject, key_of(csr, device), now + days * 86400, self.mark)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -153,7 +185,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         builder = (
-            _builder(subject, self._certificate.subject, key.public_key(), now + days * 86400)
+            _builder(subject, self._certificate.subject, key.public_key(), now + days * 86400, self.mark)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -218,8 +250,10 @@ def key_digest(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> str
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: object, until: float) -> x509.CertificateBuilder:
-    serial = secrets.randbits(_SERIAL_BITS) | 1
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: object, until: float, mark: str
+) -> x509.CertificateBuilder:
+    serial = (int(mark or "0", 16) << _RANDOM_BITS) + secrets.randbits(_RANDOM_BITS) | 1
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -1,7 +1,7 @@
 """The authority's files in a site, and the server's own certificate, made anew before it ends.
 
-secrets/authority-key      the newest authority's key (PEM), for the owner alone
-secrets/authority          certificates (PEM) of all that are trusted, the newest first
+secrets/authority-key      the newest authority's key (PEM), for the owner alone; while it is changed the old one's, too
+secrets/authority          certificates (PEM) of all that are trusted, the newest first; what counts while it is changed
 run/tls.pem                the server's certificate and key, made at each start
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from edgelift_contract.errors import DeviceError
 from edgelift_fleet.files import disk_errors, write_atomically
@@ -22,24 +22,51 @@ KEY, CERTIFICATES = "authority-key", "authority"
 _ONE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
-def authority_of(site: Site) -> Authority:
-    """The site's newest authority, made where there is none.
+def authorities_of(site: Site) -> list[Authority]:
+    """The site's authorities whose keys are here, the newest first; one is made where there is none.
 
     Raises:
-        DeviceError: `bad-config` when it can't be read, or what the disk refuses.
+        DeviceError: `bad-config` when one can't be read, or the newest's key is another's; what the disk refuses.
+    """
+    if not (site.folder / "secrets" / CERTIFICATES).exists():
+        made = Authority.make(site.config.name, time.time())
+        keep_authorities(site, [made])
+        return [made]
+    certificates, keys = certificates_of(site), site.secret(KEY).encode()
+    found = Authority.load_all(keys, certificates)
+    if not found or found[0].certificate != certificates[0]:
+        Authority.load(keys, certificates[0].encode())  # which says what is wrong
+        raise DeviceError("bad-config", f"{site.folder / 'secrets' / KEY} holds another authority's key.")
+    return found
+
+
+def authority_of(site: Site) -> Authority:
+    """The newest; raises as `authorities_of`."""
+    return authorities_of(site)[0]
+
+
+def keep_authorities(site: Site, found: Sequence[Authority]) -> None:
+    """Write down that these are trusted, the newest first. Raises DeviceError: the disk's.
+
+    The certificates say what counts. Keys come before they are needed and go after that: a power cut in between leaves
+    one that is no use.
     """
     folder = site.folder / "secrets"
-    if not (folder / CERTIFICATES).exists() and not (folder / KEY).exists():
-        made = Authority.make(site.config.name, time.time())
-        with disk_errors("the site's authority"):
-            # The certificate last: a key alone is begun anew, and nobody has trusted it yet.
-            write_atomically(folder / KEY, made.key, mode=0o600)
-            write_atomically(folder / CERTIFICATES, made.certificate.encode(), mode=0o600)
-        return made
-    if not (folder / CERTIFICATES).exists():
-        (folder / KEY).unlink()
-        return authority_of(site)
-    return Authority.load(site.secret(KEY).encode(), certificates_of(site)[0].encode())
+    keys = b"".join(one.key for one in found)
+    with disk_errors("the site's authority"):
+        kept = (folder / KEY).read_bytes() if has_authority(site) and (folder / KEY).exists() else b""
+        write_atomically(folder / KEY, keys + kept, mode=0o600)
+        write_atomically(folder / CERTIFICATES, "".join(one.certificate for one in found).encode(), mode=0o600)
+        write_atomically(folder / KEY, keys, mode=0o600)
+
+
+def stamp_of(site: Site) -> tuple[int, int] | None:
+    """What changes when who is trusted does, and by its second part when that was, in ns; None where nobody is."""
+    try:
+        found = (site.folder / "secrets" / CERTIFICATES).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def has_authority(site: Site) -> bool:
@@ -49,13 +76,18 @@ def has_authority(site: Site) -> bool:
 
 def certificates_of(site: Site) -> list[str]:
     """Certificates of the authorities that are trusted, the newest first. Raises DeviceError `bad-config`."""
-    found = _ONE.findall(site.secret(CERTIFICATES))
+    found = parted(site.secret(CERTIFICATES))
     if not found:
         raise DeviceError(
             "bad-config", f"{site.folder / 'secrets' / CERTIFICATES} holds no certificate.",
             hint="Take it from a backup of the site.",
         )  # fmt: skip
-    return [one.rstrip("\n") + "\n" for one in found]
+    return found
+
+
+def parted(certificates: str) -> list[str]:
+    """Certificates (PEM) that stand one after the other."""
+    return [one.rstrip("\n") + "\n" for one in _ONE.findall(certificates)]
 
 
 def own_names(host: str, more: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -18,8 +19,15 @@ from edgelift_fleet.conditions import Conditions, version_of_device
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import add_tags, get_device
 from edgelift_fleet.files import disk_errors
-from edgelift_fleet.identity.authority import DEVICE_DAYS, Authority, pin_of
-from edgelift_fleet.identity.files import CERTIFICATES, KEY, authority_of, certificates_of, has_authority
+from edgelift_fleet.identity.authority import DEVICE_DAYS, Authority
+from edgelift_fleet.identity.files import (
+    CERTIFICATES,
+    KEY,
+    authorities_of,
+    certificates_of,
+    has_authority,
+    stamp_of,
+)
 from edgelift_fleet.identity.issuing import (
     REPLACED,
     Applicant,
@@ -49,21 +57,42 @@ class Identities:
     Attributes:
         known: at hand, for every request.
         port: where HTTPS is answered beside plain HTTP; 0 where there is no plain HTTP.
+        on_changed: called when others are trusted than before, ahead of any certificate by them.
     """
 
     def __init__(self, site: Site, db: Database, now: Callable[[], float] = time.time) -> None:
         self._site, self._db, self._now = site, db, now
-        self._authority: Authority | None = None
+        self._authorities: list[Authority] = []
+        self._stamp: tuple[int, int] | None = None
+        self._reading = threading.Lock()
         self.known = KnownIdentities(db, now)
         self.port = 0
+        self.on_changed: Callable[[], object] = lambda: None
 
     @property
     def authority(self) -> Authority:
         """The newest; made for a site that never had one. Raises DeviceError: `bad-config`, the disk's."""
-        if self._authority is None:
-            self._refuse_lost()
-            self._authority = authority_of(self._site)
-        return self._authority
+        return self._all()[0]
+
+    @property
+    def shown(self) -> Authority:
+        """Whose certificates the control plane shows: the oldest, which every device trusts. Raises as `authority`."""
+        return self._all()[-1]
+
+    def _all(self) -> list[Authority]:
+        """Those whose keys are here, as the files say now."""
+        with self._reading:
+            stamp = stamp_of(self._site)
+            if not self._authorities or stamp not in (None, self._stamp):
+                self._refuse_lost()
+                self._authorities = authorities_of(self._site)
+                changed, self._stamp = self._stamp is not None, stamp or stamp_of(self._site)
+            else:
+                changed = False
+            found = self._authorities
+        if changed:
+            self.on_changed()
+        return found
 
     def _refuse_lost(self) -> None:
         """Devices that trust one authority must not be met by another, as after a restore without the site's secrets."""
@@ -74,7 +103,8 @@ class Identities:
         if devices:
             raise DeviceError(
                 "bad-config", f"The site's authority is missing, and {devices} devices have certificates of it.",
-                hint=f"Put {KEY} and {CERTIFICATES} back into {self._site.folder / 'secrets'}.",
+                hint=f"Put {KEY} and {CERTIFICATES} back into {self._site.folder / 'secrets'}. If they are gone for good:"
+                " edgelift authority make --again.",
             )  # fmt: skip
 
     def certificates(self) -> str:
@@ -87,7 +117,7 @@ class Identities:
         now = self._now()
         with self._db.read() as session:
             serials = revoked_serials(session, more, now)
-        return self.authority.revocations(serials, now)
+        return b"".join(one.revocations(serials, now) for one in self._all())
 
     def client(self, name: str, folder: Path) -> ssl.SSLContext:
         """TLS by which the control plane calls a broker as `name`, which only a certificate of its authority can name.
@@ -103,7 +133,7 @@ class Identities:
 
     def certify(self, context: ssl.SSLContext, name: str, folder: Path) -> None:
         """Have a context of `client`'s show a new certificate from its next connection on; raises as `authority`."""
-        made, key = self.authority.issue_own(name, (), self._now(), client=True)
+        made, key = self.shown.issue_own(name, (), self._now(), client=True)
         context.load_verify_locations(cadata=self.certificates())
         with disk_errors("a certificate of the server's own"), tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(made.pem.encode() + key)
@@ -116,10 +146,20 @@ class Identities:
             return check_token(session, secret, self._now())
 
     def offers(self, peer: Peer | None, *, plain: bool) -> bool:
-        """Should a device ask for a certificate: it has none and may have one, or a third of its own one's time is left?"""
+        """Should a device ask for a certificate: it has none and may have one, a third of its own one's time is left, or
+        who is trusted has changed?
+        """
         if peer is None:
             return bool(self.port) if plain else True
-        return peer.not_after - self._now() < DEVICE_DAYS * 86400 / 3
+        return peer.not_after - self._now() < DEVICE_DAYS * 86400 / 3 or self._is_old(peer)
+
+    def _is_old(self, peer: Peer) -> bool:
+        """Was its certificate made by another authority than the newest, or before who is trusted changed last?"""
+        if not peer.serial.startswith(self.authority.mark):
+            return True
+        changed_at = self._stamp[1] / 1e9 if self._stamp is not None else 0.0
+        # A second is what the end of a certificate is cut by; a change in the future is a clock's fault.
+        return peer.not_after - DEVICE_DAYS * 86400 + 1.0 < changed_at <= self._now()
 
     def give(self, device: str, csr: str, by: Shown | Peer | None, address: str, *, plain: bool) -> Certified:
         """A certificate for a device that asks for one.
@@ -164,7 +204,7 @@ class Identities:
 
     def make_token(self, wanted: TokenRequest, url: str) -> TokenMade:
         """A token for devices that are to call `url`. Raises ContractError as `create_token`; as `authority`."""
-        pin = pin_of(certificates_of(self._site)[0]) if self.authority else ""
+        pin = self.shown.pin  # whom a device meets when it comes
         with self._db.write(SITE) as session:
             row, secret = create_token(
                 session, uses=wanted.uses, days=wanted.days, tags=wanted.tags, note=wanted.note, now=self._now()

@@ -32,7 +32,7 @@ Keep secret      {certificate}: it holds the broker's key
 
 Write the folder again (the same command; it remembers its options), bring it here, and have mosquitto read it by SIGHUP
   - after edgelift device remove or replace: {revoked} names what holds no more
-  - after edgelift authority rotate and finish: {authorities} and {certificate} change
+  - after edgelift authority rotate and finish; then stop and start it: whom it trusts it reads only once
   - before {until}
 """
 
@@ -84,7 +84,7 @@ def write_folder(folder: Path, identities: Identities, plan: BrokerPlan) -> floa
     for word in (at, plan.host, *plan.names):
         if not word or any(not char.isprintable() or char.isspace() for char in word):
             raise ContractError("malformed", f"{word!r} can't stand in a mosquitto's configuration.")
-    made, key = identities.authority.issue_own(plan.names[0], plan.names, time.time(), days=BROKER_DAYS)
+    made, key = identities.shown.issue_own(plan.names[0], plan.names, time.time(), days=BROKER_DAYS)
     text = conf.head(", by edgelift broker config", at=at)
     text += conf.by_certificate(plan.host, plan.port, conf.MAX_CONNECTIONS, at=at)
     readme = _README.format(

@@ -146,16 +146,28 @@ class Broker:
         take_over(self._reachable, self.tls_port, device, tls)
 
     def renewed(self) -> None:
-        """The server's certificate was renewed: newcomers are to see the new one. Raises DeviceError: the disk's."""
-        if self._secured is not None:
-            self._write_certificates(self._secured)
+        """The server's certificate was renewed: newcomers are to see the new one. Raises EdgeliftError."""
+        if self._secured is None:
+            return
+        if not self._write_certificates(self._secured):
             self._tell()
+            return
+        log.info("others vouch for devices now: mosquitto is started again")
+        if self._revocations is not None:
+            self._revocations.write()
+        with self._lock:
+            if self._process is not None:
+                self._process.terminate()
 
-    def _write_certificates(self, secured: ByCertificate) -> None:
+    def _write_certificates(self, secured: ByCertificate) -> bool:
+        """Whether others may vouch for devices than before: that mosquitto reads only once."""
         with disk_errors("the broker's certificates"):
             write_atomically(self._folder / conf.CERTIFICATE, secured.certificate.read_bytes(), mode=0o600)
             authorities = secured.identities.certificates().encode()
-            write_atomically(self._folder / conf.AUTHORITIES, authorities, mode=0o600)
+            path = self._folder / conf.AUTHORITIES
+            changed = not path.exists() or path.read_bytes() != authorities
+            write_atomically(path, authorities, mode=0o600)
+        return changed
 
     def __enter__(self) -> Broker:
         self._prepare()

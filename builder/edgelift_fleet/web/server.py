@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -66,7 +66,7 @@ class HttpServer:
         places: int,
         grace_s: int,
         allowance: Allowance | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         """Bind.
 
@@ -76,7 +76,7 @@ class HttpServer:
             places: connections at once; half of them for one address.
             grace_s: how long answers that are under way may take at the end, seconds.
             allowance: what a client may take.
-            tls: speak TLS by this, and nothing else.
+            tls: speak TLS by this, asked for with each connection, and nothing else.
         """
         allowance = allowance or Allowance()
         self.places = places
@@ -98,16 +98,18 @@ class HttpServer:
         """Connections that are open."""
         return len(self._connections)
 
-    def end(self, devices: Collection[str]) -> None:
-        """End all connections of these devices, whatever is under way; from any thread."""
+    def end(self, devices: Collection[str] | None) -> None:
+        """End all connections of these devices, or of all, whatever is under way; from any thread."""
         if (loop := self._server.loop) is not None:
             with suppress(RuntimeError):  # it has stopped
                 loop.call_soon_threadsafe(self._end, devices)
 
-    def _end(self, devices: Collection[str]) -> None:
+    def _end(self, devices: Collection[str] | None) -> None:
         for doing in ("new", "idle", "parked", "busy"):
             for connection in self._connections.those(doing):
-                if isinstance(connection, GuestProtocol) and connection.device in devices:
+                if not isinstance(connection, GuestProtocol) or not connection.device:
+                    continue
+                if devices is None or connection.device in devices:
                     connection.cut()
 
     def __enter__(self) -> HttpServer:
@@ -128,7 +130,7 @@ class HttpServer:
 
 
 def _doorway(
-    tls: ssl.SSLContext, make: Any, places: Places[Connected], handshake_s: float, **options: Any
+    tls: Callable[[], ssl.SSLContext], make: Any, places: Places[Connected], handshake_s: float, **options: Any
 ) -> Doorway:
     """What uvicorn makes for each connection of a server that speaks TLS."""
-    return Doorway(tls, functools.partial(make, **options), places, handshake_s)
+    return Doorway(tls(), functools.partial(make, **options), places, handshake_s)

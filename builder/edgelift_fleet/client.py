@@ -22,6 +22,7 @@ from requests.adapters import BaseAdapter
 
 from edgelift_contract import codec
 from edgelift_contract.errors import CODES, ContractError, DeviceError, EdgeliftError, TransportError
+from edgelift_contract.proxies import proxy_for
 from edgelift_fleet.server_file import read_server_file
 from edgelift_fleet.site import Site
 
@@ -65,7 +66,9 @@ class Client:
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
         self._delays_s = RETRY_DELAYS_S if patient else ()
         self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the environment would see the token
+        self._session.trust_env = False  # over plain HTTP a proxy of the environment would see the token
+        if proxy := proxy_for(self._url):
+            self._session.proxies = {"https": proxy}
         self._session.headers.update({"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
         self._ca_file = ca_file
         self._session.verify = ca_file or True

@@ -27,6 +27,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from edgelift_agent.system.standby import begin
 from edgelift_contract.errors import TransportError
+from edgelift_contract.proxies import proxy_for
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +153,22 @@ def make_session(
     class Secure(HTTPSConnection):
         response_class = _Final
 
+        def _new_conn(self) -> socket:
+            made = super()._new_conn()
+            watch.holds(made)  # while a proxy takes its time, too
+            return made
+
+        def connect(self) -> None:
+            super().connect()
+            try:
+                vet(self.sock)
+            except BaseException:
+                self.close()
+                raise
+
         def request(self, *args: Any, **options: Any) -> None:
             if self.sock is None:
                 self.connect()
-                vet(self.sock)
             watch.holds(self.sock)
             super().request(*args, **options)
 
@@ -165,13 +178,19 @@ def make_session(
     class SecurePool(HTTPSConnectionPool):
         ConnectionCls = Secure
 
+    pools = {"http": PlainPool, "https": SecurePool}
+    # Which name it is called by says nothing here: see `identity`.
+    by_tls: dict[str, Any] = {} if tls is None else {"ssl_context": tls, "assert_hostname": False}
+
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            if tls is not None:
-                # Which name it is called by says nothing here: see `identity`.
-                options |= {"ssl_context": tls, "assert_hostname": False}
-            super().init_poolmanager(*args, **options)
-            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+            super().init_poolmanager(*args, **(options | by_tls))
+            self.poolmanager.pool_classes_by_scheme = pools
+
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            manager = super().proxy_manager_for(proxy, **(options | by_tls))
+            manager.pool_classes_by_scheme = pools
+            return manager
 
         def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
             if tls is None:
@@ -187,6 +206,11 @@ def make_session(
 
 
 class _Session(requests.Session):
+    def merge_environment_settings(self, url: Any, _proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """The environment's proxy, for HTTPS alone; of the environment nothing else counts."""
+        proxy = proxy_for(str(url))
+        return super().merge_environment_settings(url, {"https": proxy} if proxy else {}, stream, verify, cert)
+
     def get_redirect_target(self, _response: Any) -> None:
         """None: asked for the next request, requests would read a redirect's whole body, however long it is."""
         return

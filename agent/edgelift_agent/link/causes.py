@@ -31,6 +31,8 @@ def failed_connection(error: BaseException, host: str) -> TransportError:
     """
     chain = list(_chain(error))
     code, cause, hint = next((found for one in chain if (found := _cause(one)) is not None), _unknown(chain))
+    if any(isinstance(one, urllib3.ProxyError) for one in chain):
+        host, hint = f"{host}, by the proxy of HTTPS_PROXY,", "Check HTTPS_PROXY and NO_PROXY."
     if code == "timed-out":
         return TransportError(code, f"{host} did not answer in time: {cause}.", hint=hint)
     return TransportError(code, f"{host} cannot be reached: {cause}.", hint=hint)
@@ -67,6 +69,8 @@ def _cause(error: BaseException) -> tuple[str, str, str] | None:
         return "unreachable", "the connection was refused", "Does the control plane run, at this port?"
     if isinstance(error, (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)):
         return "unreachable", "the connection was cut before an answer came", ""
+    if isinstance(error, OSError) and str(error).startswith("Tunnel connection failed"):  # http.client's words
+        return "unreachable", f"the proxy answered {str(error).partition(': ')[2]}", ""
     if isinstance(error, OSError) and error.errno in _NO_ROUTE:
         return "unreachable", _NO_ROUTE[error.errno], "Check the network."
     return None

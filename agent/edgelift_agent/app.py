@@ -99,6 +99,7 @@ class Agent:
         identity = DeviceIdentity(
             IdentityFiles(state_dir, disk), self.degraded, config.device, config.host.url, lambda: self.trust.floor
         )
+        self.identity = identity
         self._token = Token(config, self.degraded, needed=not identity.has_files)
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
         self.state = StateFolder(state_dir, disk, self.degraded)
@@ -298,7 +299,9 @@ class Agent:
                 self._admin_unix,
                 {
                     "GET /status": lambda _: on_worker(self.status),
-                    "GET /doctor": lambda _: examine_self(self.config, self._token, self.machine, self.degraded),
+                    "GET /doctor": lambda _: examine_self(
+                        self.config, self._token, self.machine, self.degraded, self.identity
+                    ),
                     "POST /import": lambda a: self.importing.take(Path(str(a.get("folder", "")))),
                     "POST /rollback": lambda a: on_worker(lambda: updater.roll_back(_slot(a))),
                     "POST /pin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=True)),
@@ -335,6 +338,7 @@ class Agent:
             "admin_port": self._admin_tcp.getsockname()[1] if self._admin_tcp is not None else 0,
             "retired_generations": self.serving.reaper.pending,
             "trust": self.trust.shown(),
+            "identity": self.identity.shown(),
         }
 
     def _assigned(self, opened: Opened) -> None:

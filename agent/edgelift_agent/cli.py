@@ -155,6 +155,7 @@ def _status(parsed: argparse.Namespace) -> None:
     for fault in report.get("degraded", []):
         _print(f"degraded: {fault['message']} ({fault['part']}: {fault['code']})")
     _print(f"trust: {_trust(status.get('trust', {}))}")
+    _print(f"certificate: {_certificate(status.get('identity', {}))}")
     rows = [("SLOT", "STATE", "SERVES", "GEN", "SINCE", "LAST UPDATE")]
     rows += [_row(name, slot) for name, slot in report.get("slots", {}).items()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -172,6 +173,13 @@ def _trust(trust: dict[str, Any]) -> str:
     heard = f"last fresh answer {_minute(trust['heard_at'])}" if trust["heard_at"] else "no fresh answer yet"
     floor = f", no earlier than {_minute(trust['floor'])}" if trust["floor"] else ""
     return f"{', '.join(roots)}; {heard}{floor}"
+
+
+def _certificate(identity: dict[str, Any]) -> str:
+    if not identity:
+        return "none; this device shows the token that all share"
+    ends = " and ".join(_day(end) for end in identity["authorities"])
+    return f"until {_day(identity['until'])}, by {identity['url']}; the site's authority until {ends}"
 
 
 def _day(seconds: float) -> str:

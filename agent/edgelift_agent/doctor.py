@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -28,6 +30,8 @@ CLOCK_LIMIT_S = 60.0
 HOT_C, TOO_HOT_C = 75.0, 80.0
 #: A root that ends sooner is to be renewed, seconds.
 ROOT_SOON_S = 30 * 86400.0
+#: A certificate that has so little time left was to be renewed two weeks ago, seconds.
+CERTIFICATE_SOON_S = 14 * 86400.0
 #: What of `Degraded` is about whom to trust.
 _TRUST_PARTS = frozenset({"trust", "roots", "freshness", "assignment", "assignment over MQTT"})
 
@@ -81,8 +85,9 @@ def examine(config: Config, board: Board | None = None) -> list[Finding]:
         lambda: check_disk(config, agent),
         lambda: check_devices(agent),
         lambda: check_host(config, agent),
-        lambda: check_clock(config),
+        lambda: check_clock(config, agent),
         lambda: check_trust(agent),
+        lambda: check_certificate(agent),
         lambda: check_broker(config, agent),
         lambda: check_server(config, agent),
         lambda: check_temperature(readings),
@@ -202,14 +207,21 @@ def check_host(config: Config, agent: RunningAgent) -> Finding:
     return Finding("host", "ok" if trial["answers"] else "fail", trial["message"], trial["hint"])
 
 
-def check_clock(config: Config) -> Finding:
+def check_clock(config: Config, agent: RunningAgent) -> Finding:
     """How far is our clock from the host's, by its Date header?"""
     import requests  # late: see above
 
-    session = requests.Session()
-    session.trust_env = False
+    from edgelift_agent.link.bounded import Watch, make_session
+
+    # Nothing secret is asked, and a wrong clock is what may keep a certificate from being believed.
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    session = make_session(Watch(), anyone)
+    url = agent.status.get("identity", {}).get("url") or config.host.url
     try:
-        answer = session.get(f"{config.host.url}/v1/health", timeout=5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of urllib3, for that
+            answer = session.get(f"{url}/v1/health", timeout=5, verify=False)
         theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (requests.RequestException, KeyError, ValueError):
         return Finding("clock", "warn", "The host's time is not known.", "Reach the host first.")
@@ -246,6 +258,33 @@ def check_trust(agent: RunningAgent) -> Finding:
             "Renew it on the host, or nothing new can be installed then.",
         )  # fmt: skip
     return Finding("trust", "ok", text)
+
+
+def check_certificate(agent: RunningAgent) -> Finding:
+    """Until when does this device's certificate hold, and the site's authority?"""
+    if not agent.status:
+        return Finding("certificate", "warn", "Not known while the agent can't be asked.", "See agent above.")
+    fault = next((one for one in agent.status["report"].get("degraded", []) if one["part"] == "certificate"), None)
+    if fault is not None:
+        return Finding("certificate", "fail", fault["message"], "Enrol this device again: edgelift-agent enroll.")
+    identity = agent.status.get("identity")
+    if not identity:
+        advice = "Enrol it: edgelift token create on the host, then edgelift-agent enroll."
+        return Finding("certificate", "warn", "None: this device shows the token that all share.", advice)
+    now, until, ends = time.time(), identity["until"], identity["authorities"]
+    authority = f"the site's authority until {_date(max(ends, default=0.0))}"
+    if until and until - now < CERTIFICATE_SOON_S:
+        said = "ended" if until <= now else "ends"
+        advice = "The agent renews it by itself: is the host reached? And is this clock right?"
+        return Finding("certificate", "warn", f"It {said} on {_date(until)}; {authority}.", advice)
+    if ends and max(ends) - now < ROOT_SOON_S:
+        advice = "Change it on the host: edgelift authority rotate."
+        return Finding("certificate", "warn", f"It holds until {_date(until)}; {authority}.", advice)
+    return Finding("certificate", "ok", f"holds until {_date(until)}; {authority}")
+
+
+def _date(moment: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(moment)) if moment else "?"
 
 
 def check_broker(config: Config, agent: RunningAgent) -> Finding:

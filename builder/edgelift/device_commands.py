@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ from edgelift_contract.ids import check_device_id
 if TYPE_CHECKING:
     from edgelift_contract.assignment import Policy
     from edgelift_fleet.client import Client
-    from edgelift_fleet.messages import DeviceDetail, IdentityEnded, Quantiles, SwapView
+    from edgelift_fleet.messages import DeviceDetail, IdentityEnded, IdentityView, Quantiles, SwapView
 
 
 def register(app: typer.Typer) -> None:
@@ -131,6 +132,22 @@ def _mend(
         say(f"{device}: what was assigned to {', '.join(done.lost)} is lost: assign it again, edgelift assign.")
 
 
+def _identity(found: IdentityView) -> str:
+    until = time.strftime("%Y-%m-%d", time.gmtime(found.not_after))
+    words = {
+        "valid": f"holds until {until}", "expired": f"ended on {until}; its agent renews it by itself",
+        "removed": "was taken back: the device was removed", "replaced": "was taken back: another board may enrol",
+    }  # fmt: skip
+    text = f"certificate {found.serial[:16]}: {words.get(found.state, found.state)}; made {ago(found.issued_at)}"
+    text += f" for {found.address or 'an unknown address'}" + (f" by token {found.token}" if found.token else "")
+    text += "" if found.shown_at else "; it was never shown"
+    if found.contested_at:
+        text += (
+            f". CONTESTED: {found.contested_by or 'an unknown address'} wanted to be it {ago(found.contested_at)}"
+        )
+    return text
+
+
 def _show_device(found: DeviceDetail) -> None:
     device = found.device
     say(
@@ -146,6 +163,8 @@ def _show_device(found: DeviceDetail) -> None:
         )
     for line in faults_in_words(device):
         say(line)
+    if found.identity is not None:
+        say(_identity(found.identity))
     if found.dropped:
         gone = ", ".join(f"{number} {what}" for what, number in found.dropped.items())
         say(f"More than is kept of one device: the oldest {gone} are gone.")

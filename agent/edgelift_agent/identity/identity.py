@@ -164,15 +164,35 @@ class DeviceIdentity:
         Raises:
             DeviceError: the disk's, `state-damaged` for a certificate that is none; what was kept before counts on.
         """
+        from edgelift_agent.identity.keys import end_of  # late, as above
+
         key = self._kept.next_key()
         if key is None:
             return None
+        try:
+            until = end_of(given.certificate)
+        except ValueError as error:
+            raise DeviceError("state-damaged", f"The certificate that came is none: {error}.") from error
         file = self._kept.keep_next(key, given.certificate)
         context = self.context(given.authorities)
         self._kept.load(context, file)
         self._wanted = False
-        self._next = HostFile(url=secured(called, given.port), authorities=given.authorities)
+        self._next = HostFile(url=secured(called, given.port), authorities=given.authorities, until=until)
         return Way(self._next.url, context, self.vet, -1)
+
+    def shown(self) -> dict[str, Any]:
+        """What `edgelift-agent status` shows of it: the control plane's URL, until when its certificate holds (0: not
+        known), and until when those do who may vouch for the control plane; empty without one.
+        """
+        way = self.way()
+        try:
+            host = self._kept.host() if way is not None else None
+        except DeviceError:
+            host = None
+        if way is None:
+            return {}
+        ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in way.tls.get_ca_certs()]
+        return {"url": way.url, "until": host.until if host is not None else 0.0, "authorities": sorted(ends)}
 
     def settle(self) -> None:
         """The control plane was called by the new certificate: it counts from now on. Raises DeviceError: the disk's."""

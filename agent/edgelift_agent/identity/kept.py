@@ -31,6 +31,7 @@ class HostFile(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         url: of the control plane, HTTPS.
         authorities: who may vouch for it (PEM), the newest first.
+        until: until when this device's certificate holds, seconds since 1970; 0 in a file of an earlier release.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -38,6 +39,7 @@ class HostFile(msgspec.Struct, frozen=True, kw_only=True):
     schema: Schema = 1
     url: Annotated[str, Meta(max_length=500)]
     authorities: Certificates
+    until: float = 0.0
 
 
 class IdentityFiles:

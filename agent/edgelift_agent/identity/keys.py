@@ -20,6 +20,11 @@ def new_key() -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def end_of(certificate: str) -> float:
+    """Until when a certificate (PEM) holds, seconds since 1970. Raises ValueError for what is none."""
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
+
+
 def request_for(device: str, key: bytes) -> str:
     """A request (PEM) for a certificate of that name, signed by the key. Raises ValueError for what is no such key."""
     private = load_pem_private_key(key, None)

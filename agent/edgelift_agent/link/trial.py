@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypedDict
 
 from edgelift_agent.config import Config
-from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.link.http import Calling, HttpTransport
 from edgelift_contract.errors import EdgeliftError
 
 #: Longest wait for the answer, seconds.
@@ -21,11 +21,14 @@ class HostTrial(TypedDict):
     hint: str
 
 
-def try_host(config: Config, token: str | Callable[[], str]) -> HostTrial:
-    """Ask for the assignment once, over a connection of its own."""
-    url = config.host.url
+def try_host(
+    config: Config, token: str | Callable[[], str], way: Callable[[], Calling | None] = lambda: None
+) -> HostTrial:
+    """Ask for the assignment once, over a connection of its own; `way` as `HttpTransport` has it."""
+    asked = HttpTransport(config.host.url, token, config.device, timeout_s=TIMEOUT_S, way=way)
+    url = asked.url
     try:
-        HttpTransport(url, token, config.device, timeout_s=TIMEOUT_S).poll(None, 0.0)
+        asked.poll(None, 0.0)
     except EdgeliftError as error:
         if error.code in ("not-found", "malformed"):
             return HostTrial(answers=True, message=f"{url} answers; this device has not enrolled yet", hint="")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelift_agent.config import Config
+from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.link.token import Token
 from edgelift_agent.link.trial import try_host
 from edgelift_agent.parts.this_machine import ThisMachine
@@ -16,7 +17,9 @@ from edgelift_agent.system.access import group_names, refused_devices, user_name
 from edgelift_agent.system.degraded import Degraded
 
 
-def examine_self(config: Config, token: Token, machine: ThisMachine, degraded: Degraded) -> dict[str, Any]:
+def examine_self(
+    config: Config, token: Token, machine: ThisMachine, degraded: Degraded, identity: DeviceIdentity
+) -> dict[str, Any]:
     """JSON for `GET /doctor`; asks the host once, so it may take some seconds."""
     facts = machine.facts()
     return {
@@ -26,6 +29,6 @@ def examine_self(config: Config, token: Token, machine: ThisMachine, degraded: D
         "runtimes": facts.runtimes,
         "disk_free_bytes": facts.disk_free_bytes,
         "readings": machine.health.gauges(),
-        "host": try_host(config, token),
+        "host": try_host(config, token, identity.way),
         "degraded": degraded.reasons(),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
+from msgspec.structs import replace
 
 from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import Assignment
@@ -95,7 +96,9 @@ def operator_routes(fleet: Fleet) -> APIRouter:
     def device(device: str) -> Response:
         """One device: also its latency by version from merged histograms, its swaps, history and events."""
         with fleet.db.read() as session:
-            return tagged(overview.device_detail(session, fleet.seen, device), version_of_device(session, device))
+            found = overview.device_detail(session, fleet.seen, device)
+            found = replace(found, identity=fleet.identities.view(session, device))
+            return tagged(found, version_of_device(session, device))
 
     @router.post(
         "/v1/devices/{device}/assign",

@@ -42,7 +42,7 @@ from edgelift_fleet.identity.issuing import (
 )
 from edgelift_fleet.identity.known import KnownIdentities
 from edgelift_fleet.identity.tokens import Shown, check_token, create_token, view_of
-from edgelift_fleet.messages.identity import IdentityEnded, TokenMade, TokenRequest, TokenView
+from edgelift_fleet.messages.identity import IdentityEnded, IdentityView, TokenMade, TokenRequest, TokenView
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import EnrolTokenRow, IdentityRow
 
@@ -195,6 +195,19 @@ class Identities:
         with self._db.write(SITE) as session:
             note_shown(session, peer, self._now())
         self.known.look()
+
+    def view(self, session: Session, device: str) -> IdentityView | None:
+        """What a device is known by; None for one that never had a certificate."""
+        row = newest_of(session, device)
+        if row is None:
+            return None
+        state = "expired" if self._now() >= row.not_after else "valid"
+        if row.revoked_at:
+            state = REPLACED if row.why == REPLACED else REMOVED
+        return IdentityView(
+            state, row.serial, row.issued_at, row.not_after, row.shown_at, row.address, row.token,
+            row.contested_by, row.contested_at,
+        )  # fmt: skip
 
     def tag(self, device: str, shown: Shown) -> None:
         """Give a device the tags of the token that it came by. Raises as `add_tags`."""

@@ -11,6 +11,7 @@ from edgelift_contract.bounds import Word
 from edgelift_contract.report import DeviceFacts, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent
 from edgelift_fleet.messages.asked import ReleaseText, SelectorText, TagFilters, TagKeys, TagsToSet
+from edgelift_fleet.messages.identity import IdentityView
 from edgelift_fleet.messages.telemetry import SwapView, VersionLatency
 
 
@@ -149,7 +150,8 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 
 class DeviceDetail(msgspec.Struct, frozen=True):
     """Everything about a device. Histories are newest first. `dropped`: of what it had more than is kept of one device, the
-    oldest so many went: `updates`, `windows`, `sums`, `gauges`, `notes`, `outboxes`.
+    oldest so many went: `updates`, `windows`, `sums`, `gauges`, `notes`, `outboxes`. `identity`: None for one that
+    never had a certificate.
     """
 
     device: DeviceSummary
@@ -162,6 +164,7 @@ class DeviceDetail(msgspec.Struct, frozen=True):
     events: list[DeviceEvent]
     windows_received: int
     dropped: dict[str, int] = {}
+    identity: IdentityView | None = None
 
 
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

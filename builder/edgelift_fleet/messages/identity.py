@@ -64,10 +64,12 @@ class IdentityView(msgspec.Struct, frozen=True):
     """What a device is known by.
 
     Attributes:
-        state: `valid`, `expired`, `revoked` or `replaced`.
-        serial: of its certificate.
+        state: `valid`, `expired`, `removed` or `replaced`.
+        serial: of its newest certificate.
         issued_at, not_after: when it was made, and until when it holds.
+        shown_at: when it was first shown; 0 for never.
         address: where it was sent.
+        token: the one that it came by; empty for a renewal.
         contested_by, contested_at: who else wanted to be this device last, and when; empty and 0 for nobody.
     """
 
@@ -75,6 +77,8 @@ class IdentityView(msgspec.Struct, frozen=True):
     serial: str
     issued_at: float
     not_after: float
+    shown_at: float
     address: str
+    token: str = ""
     contested_by: str = ""
     contested_at: float = 0.0

@@ -37,6 +37,7 @@ def test_status_and_doctor_say_who_signs_until_when_and_when_they_last_did(
     host.assign("pi-1", toy=host.publish("1", ToyModelFile()))
     device.start()
     host.wait_for("pi-1", lambda r: r.revision_applied == 1)
+    assert "certificate: none; this device shows the token that all share" in command("status")
     assert "trust: nobody; what is assigned is taken unsigned" in command("status")
     assert json.loads(command("status", "--json"))["trust"] == {}
     assert doctor(device).state == "warn" and "takes what the host says" in doctor(device).message

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.fleet.conftest import Server
+from tests.fleet.conftest import Server, edgelift
 from tests.fleet.identity.sites import another_pin, as_device, enroll, make_token, operator, secure
 from tests.simulators.device import Device
 
+from edgelift_agent.config import load_config
+from edgelift_agent.doctor import RunningAgent, check_certificate, check_clock, check_host
 from edgelift_fleet.messages import (
     AssignReply,
     AssignRequest,
@@ -78,6 +80,19 @@ def test_a_device_enrols_takes_releases_and_is_put_out(
     device.start()
     wait_until(lambda: link(server) == "mqtt", what="the device, over MQTT")
     assert detail(server).device.tags == {"hall": "2"}
+    known = detail(server).identity
+    assert (
+        known is not None and known.state == "valid" and known.shown_at and known.token and not known.contested_at
+    )
+    found = RunningAgent(load_config(device.config))
+    identity = found.status["identity"]
+    assert (
+        identity["url"] == server.url
+        and identity["until"] == known.not_after
+        and len(identity["authorities"]) == 1
+    )
+    assert check_certificate(found).state == "ok" and check_host(load_config(device.config), found).state == "ok"
+    assert check_clock(load_config(device.config), found).state == "ok"
 
     publish(server, releases["digits@1"])
     operator(server).post("/v1/devices/pi-1/assign", AssignRequest("digits@1"), AssignReply)
@@ -102,6 +117,8 @@ def test_a_device_enrols_takes_releases_and_is_put_out(
     # Put out: its connections end, over both links, and it does not come back; what it serves goes on.
     ended = operator(server).post("/v1/devices/pi-1/remove", {}, IdentityEnded)
     assert ended.ended == 1
+    shown = edgelift("device", "show", "pi-1", "--site", server.site)
+    assert "was taken back: the device was removed" in shown.stdout, shown.stdout
     wait_until(lambda: "identity-revoked" in device.log.read_text(), what="the device to be told")
     wait_until(lambda: not link(server), what="it to be gone")
     gone = as_device(device, authorities(server)).get(f"{server.url}/v1/devices/pi-1/desired")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift.common import DatabaseOption, JsonOption, SiteOption, open_database, open_site, print_json
-from edgelift.output import say, show_table
+from edgelift.output import say
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:
@@ -40,14 +40,10 @@ def _show(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonO
     if as_json:
         print_json({"authorities": found, "left": left})
         return
-    rows = [
-        (
-            one.pin[:16], time.strftime("%Y-%m-%d", time.gmtime(one.not_after)), str(one.devices),
-            " and ".join(word for word, holds in (("signs", one.signs), ("is shown", one.shown)) if holds),
-        )
-        for one in found
-    ]  # fmt: skip
-    show_table(("authority", "until", "devices", "it"), rows)
+    for one in found:
+        does = " and ".join(word for word, holds in (("signs", one.signs), ("is shown", one.shown)) if holds)
+        until = time.strftime("%Y-%m-%d", time.gmtime(one.not_after))
+        say(f"{one.pin}: {does}; holds until {until}; {one.devices} devices have certificates of it")
     if left:
         say(f"{len(left)} devices have shown no certificate of the new one yet: {named(left)}")
     elif len(found) > 1:

@@ -152,7 +152,8 @@ def _authorities(url: str, pin: str, ca_file: Path | None) -> str:
         return pinned_authority(url, pin.strip().lower().replace(":", ""))
     if is_trusted_here(url):
         return ""
-    offered, certificate = next(iter(offered_authorities(url).items()))
+    # While it is changed, the newest is not the one whose certificate is shown yet.
+    offered, certificate = next(reversed(offered_authorities(url).items()))
     say(f"{url} is vouched for by an authority that this machine does not know:\n  {offered}", to_errors=True)
     if not sys.stdin.isatty():
         raise ContractError(

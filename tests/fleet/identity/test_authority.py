@@ -13,6 +13,7 @@ from tests.simulators.device import Device
 
 from edgelift_contract.identity import parse_token
 from edgelift_fleet.files import write_atomically
+from edgelift_fleet.first_contact import offered_authorities
 from edgelift_fleet.identity import files
 from edgelift_fleet.identity.authority import Authority
 from edgelift_fleet.identity.files import authorities_of, authority_of, certificates_of, keep_authorities
@@ -81,6 +82,9 @@ def test_it_is_changed_and_no_device_is_lost_but_who_is_left_behind(
     assert counts(server) == [0, 2] and "(conflict)" in refused(server, "rotate")
     again = parse_token(make_token(server)).pin
     assert again == parse_token(token).pin != made["pin"], "a device that comes now meets the old one"
+    said = edgelift("authority", "show", "--site", server.site).stdout
+    assert f"{made['pin']}: signs;" in said and f"{again}: is shown;" in said and "pi-1, pi-2" in said
+    assert [*offered_authorities(server.url)] == [made["pin"], again]
     there.stop()
     there.start()
     wait_until(lambda: counts(server) == [1, 1], what="the device to have shown a certificate of the new one")

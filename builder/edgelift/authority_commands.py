@@ -50,11 +50,13 @@ def _show(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonO
         say("All devices have certificates of the new one. Next: edgelift authority finish")
 
 
-def _rotate(site: SiteOption = None, as_json: JsonOption = False) -> None:
+def _rotate(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonOption = False) -> None:
     """Begin to change the authority: another is made and trusted beside it; devices learn it within a day."""
     from edgelift_fleet.identity.changing import rotate
 
-    made = rotate(open_site(site))
+    where = open_site(site, database)
+    with open_database(where) as db:
+        made = rotate(where, db)
     if as_json:
         print_json(made)
         return

@@ -19,6 +19,8 @@ from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.identity.authority import Authority
 from edgelift_fleet.identity.files import authorities_of, certificates_of, has_authority, keep_authorities
 from edgelift_fleet.identity.issuing import REPLACED, revoke
+from edgelift_fleet.people.audit import DONE, Deed, append
+from edgelift_fleet.people.roles import OWNER
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import EnrolTokenRow, IdentityRow
 
@@ -69,7 +71,7 @@ def states(site: Site, db: Database) -> tuple[list[AuthorityState], list[str]]:
     return made, sorted(left)
 
 
-def rotate(site: Site, now: float | None = None) -> AuthorityChange:
+def rotate(site: Site, db: Database) -> AuthorityChange:
     """Make another authority, trusted beside the one that is there.
 
     Raises:
@@ -81,8 +83,10 @@ def rotate(site: Site, now: float | None = None) -> AuthorityChange:
         raise ContractError(
             "conflict", "The authority is being changed already.", hint="Finish that: edgelift authority finish."
         )
-    made = Authority.make(site.config.name, time.time() if now is None else now)
-    keep_authorities(site, [made, *found])
+    made = Authority.make(site.config.name, time.time())
+    with db.write(SITE) as session:
+        _log(session, "authority-rotate", made)
+        keep_authorities(site, [made, *found])
     return AuthorityChange(made.pin, [])
 
 
@@ -105,7 +109,8 @@ def finish(site: Site, db: Database, *, force: bool) -> AuthorityChange:
                 " --force.",
             )  # fmt: skip
         tokens = _let_go(session, left)
-    keep_authorities(site, found[:1])
+        _log(session, "authority-finish", found[0])
+        keep_authorities(site, found[:1])
     return AuthorityChange(found[0].pin, left, tokens)
 
 
@@ -115,11 +120,12 @@ def make_again(site: Site, db: Database) -> AuthorityChange:
     Raises:
         DeviceError: the disk's.
     """
+    made = Authority.make(site.config.name, time.time())
     with db.write(SITE) as session:
         left = sorted(_enrolled(session))
         tokens = _let_go(session, left)
-    made = Authority.make(site.config.name, time.time())
-    keep_authorities(site, [made])
+        _log(session, "authority-make", made)
+        keep_authorities(site, [made])
     return AuthorityChange(made.pin, left, tokens)
 
 
@@ -133,6 +139,10 @@ def enrolled(db: Database) -> list[str]:
     """The devices that have a certificate."""
     with db.read() as session:
         return sorted(_enrolled(session))
+
+
+def _log(session: Session, operation: str, authority: Authority) -> None:
+    append(session, Deed(OWNER, "", operation, "", "", f"the authority {authority.pin}"), DONE, time.time())
 
 
 def _known(site: Site) -> list[Authority]:

@@ -93,6 +93,8 @@ def test_it_is_changed_and_no_device_is_lost_but_who_is_left_behind(
 
     done = authority(server, "finish", "--force")
     assert (done["left"], done["tokens"], counts(server)) == (["pi-2"], 2, [1])
+    log = edgelift("audit", "--site", server.site).stdout
+    assert "authority-rotate" in log and "authority-finish" in log
     wait_until(lambda: parse_token(make_token(server)).pin == made["pin"], what="the server to show the new one's")
     wait_until(lambda: link(server) == "mqtt", what="the device, which trusts the new one")
     lost = enroll(away, token, "--again")

@@ -39,6 +39,8 @@ _MALFORMED = "is no token: that is one line of visible ASCII characters"
 _CREDENTIAL = "edgelift-token"
 #: More than any header may have.
 _MAX_TOKEN_BYTES = 65536
+#: Longest configuration that is read, bytes: a person writes some hundred lines.
+_MAX_BYTES = 256 * 1024
 #: What says another thing of a file that is only read.
 _TOKEN_CODES = {errno.ENOENT: "not-found", errno.EACCES: "not-allowed", errno.EPERM: "not-allowed"}
 
@@ -155,7 +157,13 @@ def load_config(path: Path) -> Config:
     """
     try:
         # TOML is UTF-8, whatever the locale; some editors put a mark before it.
-        text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise DeviceError(
+                "bad-config", f"{path} has more than {_MAX_BYTES} bytes.", hint="See docs/configuration.md."
+            )
+        text = data.removeprefix(codecs.BOM_UTF8).decode()
         config = codec.convert(tomllib.loads(text.replace("\r\n", "\n")), Config, what=f"configuration {path}")
     except ContractError as error:
         raise DeviceError("bad-config", error.message, hint=error.hint or "See docs/configuration.md.") from error

@@ -20,7 +20,11 @@ from typing import Any, Literal
 
 from edgelift_agent.admin import ask
 from edgelift_agent.config import Config, read_token
+from edgelift_agent.identity.identity import DeviceIdentity
+from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_agent.system.board import Board
+from edgelift_agent.system.clock import SystemClock
+from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.hardware import this_machine
@@ -198,13 +202,20 @@ def check_host(config: Config, agent: RunningAgent) -> Finding:
     if agent.seen:
         trial = agent.seen["host"]
     else:
+        identity = _identity(config)
         try:
-            token = read_token(config)
+            token = "" if identity.has_files else read_token(config)
         except EdgeliftError as error:
             advice = "Run this with sudo." if agent.forbidden else "Start the agent: systemd hands it its token."
             return Finding("host", "warn", f"Not tried: {error.message}", advice)
-        trial = try_host(config, token)
+        trial = try_host(config, token, identity.way)
     return Finding("host", "ok" if trial["answers"] else "fail", trial["message"], trial["hint"])
+
+
+def _identity(config: Config) -> DeviceIdentity:
+    """By what the host is called; where this device has a certificate, by that alone."""
+    kept = IdentityFiles(Path(config.state_dir), Disk())
+    return DeviceIdentity(kept, Degraded(SystemClock()), config.device, config.host.url, lambda: 0.0)
 
 
 def check_clock(config: Config, agent: RunningAgent) -> Finding:

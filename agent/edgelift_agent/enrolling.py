@@ -127,23 +127,25 @@ def _authority(token: EnrolToken) -> str:
             body = read_body(answer, _MAX_BYTES, what=f"The answer of {url}")
     except (OSError, ValueError) as error:
         raise failed_connection(error, token.url) from error
-    text = _offered(body)
-    for one in _ONE.findall(text):
-        with suppress(ValueError):
-            if hashlib.sha256(ssl.PEM_cert_to_DER_cert(one)).hexdigest() == token.pin:
-                return str(one)
+    if found := pinned(body, token.pin):
+        return found
     raise TransportError(
         "tls-failed", f"Who answers at {token.url} is not the site that made this token.",
         hint="Look at the address in the way, and whether the token is of this site.",
     )  # fmt: skip
 
 
-def _offered(body: bytes) -> str:
-    """The certificates in the answer; none in what is no such answer."""
+def pinned(body: bytes, pin: str) -> str:
+    """The certificate of this digest in an answer to `GET /v1/authority`; empty where it isn't there."""
     try:
-        return codec.decode_json(body, Authorities, what="authorities", limit_bytes=_MAX_BYTES).certificates
+        text = codec.decode_json(body, Authorities, what="authorities", limit_bytes=_MAX_BYTES).certificates
     except ContractError:
         return ""
+    for one in _ONE.findall(text):
+        with suppress(ValueError):
+            if hashlib.sha256(ssl.PEM_cert_to_DER_cert(one)).hexdigest() == pin:
+                return str(one)
+    return ""
 
 
 def read_token(file: Path | None) -> str:

@@ -42,11 +42,12 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         ContractError: `not-found`, `too-large` or `malformed`.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ContractError("not-found", f"The plan {str(path)!r} cannot be read: {error.strerror}.") from error
     if len(data) > _MAX_BYTES:
-        raise ContractError("too-large", f"The plan {str(path)!r} has {len(data)} bytes; at most {_MAX_BYTES}.")
+        raise ContractError("too-large", f"The plan {str(path)!r} has more than {_MAX_BYTES} bytes.")
     try:
         found = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # a number of too many digits is Python's own ValueError

@@ -28,6 +28,8 @@ from edgelift_fleet.site import Site
 
 #: Waits between the tries of one call, seconds: two in all, which a restart of the server takes.
 RETRY_DELAYS_S = (0.1, 0.3, 0.6, 1.0)
+#: Most that an answer may have that is read whole, and a refusal, bytes: who answers may be somebody on the way.
+MAX_ANSWER_BYTES, _MAX_REFUSAL_BYTES = 256 << 20, 1 << 20
 
 T = TypeVar("T")
 
@@ -145,7 +147,7 @@ class Client:
         """GET `path`, whose answer is a file; raises as `get`."""
         response = self._send("GET", path, None)
         if response.status_code >= 300:
-            raise _refusal(response.status_code, response.content)
+            raise read_refusal(response.status_code, response.content)
         return response.content
 
     def pieces(self, path: str) -> Iterator[bytes]:
@@ -153,7 +155,7 @@ class Client:
         response = self._send("GET", path, None, stream=True)
         with response:
             if response.status_code >= 300:
-                raise _refusal(response.status_code, response.content)
+                raise read_refusal(response.status_code, next(response.iter_content(_MAX_REFUSAL_BYTES), b""))
             try:
                 yield from response.iter_content(1 << 18)
             except requests.exceptions.RequestException as error:
@@ -167,7 +169,7 @@ class Client:
         response = self._send("GET", path, None, stream=True)
         with response:
             if response.status_code >= 300:
-                raise _refusal(response.status_code, response.content)
+                raise read_refusal(response.status_code, next(response.iter_content(_MAX_REFUSAL_BYTES), b""))
             try:
                 yield from (line for line in response.iter_lines(1 << 16) if line)
             except requests.exceptions.RequestException as error:
@@ -195,17 +197,18 @@ class Client:
                     raise
                 time.sleep(delay_s)
         if response.status_code >= 300:
-            raise _refusal(response.status_code, response.content)
+            raise read_refusal(response.status_code, response.content)
         return response
 
     def _send(
         self, method: str, path: str, body: bytes | _Told | None, *, key: str = "", stream: bool = False
     ) -> requests.Response:
         try:
-            return self._session.request(
+            response = self._session.request(
                 method, self._url + path, data=body, headers={"Idempotency-Key": key} if key else None,
-                timeout=self._timeout_s, allow_redirects=False, stream=stream,
+                timeout=self._timeout_s, allow_redirects=False, stream=True,
             )  # fmt: skip
+            return response if stream else _whole(response)
         except requests.exceptions.SSLError as error:
             raise TransportError(
                 "tls-failed",
@@ -233,10 +236,30 @@ class Client:
             ) from error
 
 
+def _whole(response: requests.Response) -> requests.Response:
+    """The answer with its body, as it would come without `stream`, but for its bound. Raises ContractError `too-large`."""
+    body = bytearray()
+    with response:
+        for piece in response.iter_content(1 << 16):
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise ContractError(
+                    "too-large", f"The server's answer has more than {MAX_ANSWER_BYTES} bytes.",
+                    hint="Ask for less: a page, a shorter time.",
+                )  # fmt: skip
+    response._content = bytes(body)
+    return response
+
+
 def _decoded(response: requests.Response, kind: type[T]) -> T:
+    return read_answer(response.content, kind)
+
+
+def read_answer(body: bytes, kind: type[T]) -> T:
+    """The body of an answer as `kind`. Raises ContractError `malformed`."""
     try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.MsgspecError as error:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ContractError("malformed", f"The server's answer is not understood: {error}.") from error
 
 
@@ -308,7 +331,8 @@ class _Reply(msgspec.Struct):
     missing: list[str] = []
 
 
-def _refusal(status: int, data: bytes) -> EdgeliftError:
+def read_refusal(status: int, data: bytes) -> EdgeliftError:
+    """What the server refused with; something may answer in its place, in any words."""
     try:
         reply = msgspec.json.decode(data, type=_Reply)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

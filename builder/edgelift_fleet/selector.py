@@ -21,6 +21,7 @@ MAX_LENGTH = MAX_SELECTOR
 MAX_TERMS = 100
 MAX_DEPTH = 32
 _WORDS = ("and", "or", "not")
+_LONGEST_WORD = 3
 #: What was a selector before there was a language: any text after `=` is the value, spaces and all.
 _PLAIN_TAG = re.compile(r"^tag:(?P<key>[^=~\s]+)=(?P<value>[^()\"':]*)\Z", re.DOTALL)
 
@@ -165,7 +166,7 @@ def _run(text: str, start: int) -> tuple[_Token, int]:
             parts.append(text[at + 1 : end])
             at, plain = end + 1, False
             continue
-        if sign == "(" and plain and "".join(parts).lower() in _WORDS:
+        if sign == "(" and at - start <= _LONGEST_WORD and plain and text[start:at].lower() in _WORDS:
             break
         nested += (sign == "(") - (sign == ")")
         if nested < 0:

@@ -42,6 +42,8 @@ OF_DATABASE = "database-password"
 #: The secret that devices of a site without certificates share.
 SHARED_TOKEN = "enrolment-token"  # noqa: S105 - its name
 
+#: Longest `site.toml` that is read, bytes.
+_MAX_BYTES = 256 * 1024
 _OURS = {SITE_FILE, "blobs", "secrets", "run"}
 
 
@@ -232,7 +234,11 @@ def load_site(folder: Path, *, database: str = "", blobs: str = "") -> Site:
     folder = folder.absolute()
     path = folder / SITE_FILE
     try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise DeviceError("bad-config", f"{path} has more than {_MAX_BYTES} bytes.")
+        data = tomllib.loads(text.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n"))
         config = codec.convert(data, SiteConfig, what=f"file {path}")
     except ContractError as error:
         raise DeviceError("bad-config", error.message, hint=error.hint) from error

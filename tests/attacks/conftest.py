@@ -5,12 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.attacks.board import ONLINE, SETTINGS, WAYS, Board
 from tests.simulators.file_server import FileServer
 
 from edgelift_agent.system.disk import SHARED_MEMORY
+
+if TYPE_CHECKING:
+    from tests.attacks.who import SecureSite
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +53,12 @@ def online(request: pytest.FixtureRequest, folder: Path, server: FileServer) -> 
 def alone(folder: Path, server: FileServer) -> Board:
     """One board, over HTTP."""
     return Board(folder, server)
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory, mosquitto_program: str) -> Iterator[SecureSite]:
+    """A control plane whose devices have certificates: one for all attacks on who a device is."""
+    from tests.attacks.who import SecureSite  # late: the others need no control plane
+
+    with SecureSite(tmp_path_factory.mktemp("secure")) as made:
+        yield made

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from edgelift_agent.identity.kept import HostFile, IdentityFiles
 from edgelift_agent.system.degraded import Degraded
-from edgelift_contract.errors import DeviceError
+from edgelift_contract.errors import DeviceError, TransportError
 from edgelift_contract.identity import Certified
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,12 @@ class DeviceIdentity:
         return self._kept.stamp() is not None
 
     def way(self) -> Way | None:
-        """The way to the control plane by this device's certificate; None while it has none, or it can't be read."""
+        """The way to the control plane by this device's certificate; None while it has none.
+
+        Raises:
+            TransportError: it has one that can't be read now. There is no other way then: who goes back to plain HTTP and
+                the old token for a damaged file would do so for whoever damages it.
+        """
         with self._lock:
             stamp = self._kept.stamp()
             if stamp is not None and stamp == self._stamp and self._way is not None:
@@ -92,6 +97,8 @@ class DeviceIdentity:
                 self._read(stamp)
             except DeviceError as error:
                 self._degraded.begin(PART, error.code, str(error))
+                if self._way is None:
+                    raise TransportError(error.code, error.message, hint=error.hint) from error
             else:
                 self._degraded.end(PART)
             return self._way
@@ -116,7 +123,7 @@ class DeviceIdentity:
         context.verify_flags |= _NO_CHECK_TIME
         try:
             context.load_verify_locations(cadata=authorities)
-        except (ssl.SSLError, ValueError) as error:
+        except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: text that is not ASCII
             raise DeviceError(
                 "state-damaged", f"Who may vouch for the control plane can't be read: {error}."
             ) from error

@@ -37,7 +37,7 @@ class HostFile(msgspec.Struct, frozen=True, kw_only=True):
     SCHEMA: ClassVar[int] = 1
 
     schema: Schema = 1
-    url: Annotated[str, Meta(max_length=500)]
+    url: Annotated[str, Meta(max_length=500, pattern=r"^https://[^\s?#@]+\Z")]
     authorities: Certificates
     until: float = 0.0
 

@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-import msgspec
-
 from edgelift_agent.link.http import Calling, HttpTransport
 from edgelift_agent.link.mqtt import MAX_PACKET_BYTES, MqttTransport
 from edgelift_agent.link.telling import Telling
@@ -347,7 +345,7 @@ class Link:
     def _on_assignment_of(self, data: bytes) -> None:
         data, signed = self._trust.open(data)
         revision = parse_assignment(data, device=self._device).revision
-        data = codec.canonical_json(msgspec.json.decode(data))  # a proxy may write JSON its own way
+        data = codec.recoded(data, what="assignment")
         with self._judged:
             known, held = self._revision, self._held
         if known is not None and (revision < known or (revision == known and codec.digest(data) != held)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
 
 from edgelift_agent.config import Config
-from edgelift_agent.identity.identity import DeviceIdentity
+from edgelift_agent.identity.identity import DeviceIdentity, Way
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.link import Link
 from edgelift_agent.link.mqtt import MqttTransport
@@ -21,9 +22,11 @@ from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_contract import __version__
-from edgelift_contract.enrol import EnrolReply, EnrolRequest
+from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
 from edgelift_contract.fitting import fit
 from edgelift_contract.report import DeviceFacts, Report, dump_report
+
+log = logging.getLogger(__name__)
 
 
 class Voice(Protocol):
@@ -38,6 +41,14 @@ class Voice(Protocol):
 
     def report(self, sequence: int) -> Report:
         """The device's state; on the worker's thread."""
+
+
+def broker_by(way: Way | None, offered: BrokerAccess) -> BrokerAccess | None:
+    """The broker that the host offers; None for one in the clear, where this device has a certificate to be known by."""
+    if way is None or offered.tls:
+        return offered
+    log.warning("the broker speaks no TLS, and this device has a certificate: HTTPS carries everything")
+    return None
 
 
 class HostLink:
@@ -118,13 +129,16 @@ class HostLink:
         if reply.broker is None or host.transport == "http":
             return None
         way = self._identity.way()
+        broker = broker_by(way, reply.broker)
+        if broker is None:
+            return None
         made = MqttTransport(
-            reply.broker,
+            broker,
             self._config.device,
             self._voice.epoch,
             timeout_s=host.timeout_s,
             keepalive_s=host.mqtt_keepalive_s,
-            tls=way.tls if way is not None and not reply.broker.password else None,
+            tls=way.tls if way is not None and not broker.password else None,
         )
         made.on_bundle = self.bundles.asked
         return made

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edgelift_agent.artifact.carried import CarriedFolder, Carrying
 from edgelift_agent.config import Config
 from edgelift_agent.parts.state_folder import StateFolder
@@ -85,7 +83,7 @@ class Importing:
         carried = CarriedFolder(folder)
         opened = self._trust.carried(carried.signed(self._device))
         assignment = parse_assignment(opened.assignment, device=self._device)
-        data = codec.canonical_json(msgspec.json.decode(opened.assignment))
+        data = codec.recoded(opened.assignment, what="assignment")
         held = self._is_held(assignment, data)
         with Carrying(carried, self._state.store, reserve_bytes=self._reserve_bytes) as bringing:
             self._bring(bringing, assignment)

@@ -16,7 +16,8 @@ from edgelift_contract.ids import check_device_id
 from edgelift_fleet.api.device_routes import DeviceRoute
 from edgelift_fleet.api.errors import fault, note_undeclared, refusal, refusal_of
 from edgelift_fleet.api.guard import Guard
-from edgelift_fleet.api.polls import Polls
+from edgelift_fleet.api.polls import Polls, caller_of
+from edgelift_fleet.suspicions import SUSPICIONS, is_suspicious
 
 
 class DeviceSide:
@@ -51,6 +52,8 @@ class DeviceSide:
             return  # nobody is there to be answered
         except EdgeliftError as error:
             note_undeclared(route, method, scope["path"], error.code)
+            if is_suspicious(error.code, enrols=route.path == routes_.ENROL):
+                SUSPICIONS.note(caller_of(scope).address, error.code, error.message)
             made = refusal_of(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, and the next request is answered
             made = refusal(*fault(method, scope["path"], error))

@@ -25,8 +25,10 @@ from edgelift_contract.replies import ErrorReply
 from edgelift_fleet.api.allowed import allowed_methods
 from edgelift_fleet.api.declared import is_declared, sentence, status_of_code
 from edgelift_fleet.api.head import OnlyHeaders
+from edgelift_fleet.api.limits import connection_of
 from edgelift_fleet.api.misasked import explain
 from edgelift_fleet.messages import Problem
+from edgelift_fleet.suspicions import SUSPICIONS
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,11 @@ def add_error_handlers(app: FastAPI, methods: Mapping[str, Collection[str]]) -> 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, EdgeliftError)
         note_undeclared(request.scope.get("route"), request.method, request.url.path, error.code)
+        if error.code == "not-authorised" and connection_of(request.scope).certificate:
+            address = request.client.host if request.client else ""
+            SUSPICIONS.note(
+                address, error.code, f"A device asked for what operators may: {request.url.path[:200]}."
+            )
         members = getattr(error, "members", None)
         return _again(problem(request, status_of(error), error.code, error.message, error.hint, members), error)
 

@@ -8,11 +8,13 @@ import functools
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 from starlette.types import Scope
 
 from edgelift_contract.errors import TransportError
 from edgelift_fleet.api.limits import Bearer, connection_of
+from edgelift_fleet.identity.authority import key_digest
 from edgelift_fleet.identity.issuing import Peer, refuse_other
 from edgelift_fleet.identity.known import KnownIdentities
 from edgelift_fleet.identity.tokens import looks_like_token
@@ -84,4 +86,6 @@ def read_peer(certificate: bytes) -> Peer:
     read = x509.load_der_x509_certificate(certificate)
     names = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     name = str(names[0].value) if len(names) == 1 else ""
-    return Peer(name, f"{read.serial_number:040x}", read.not_valid_after_utc.timestamp())
+    key = read.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey)  # the authority signs no others
+    return Peer(name, f"{read.serial_number:040x}", read.not_valid_after_utc.timestamp(), key_digest(key))

@@ -182,7 +182,6 @@ class Identities:
             if error.code in ("already-enrolled", "identity-revoked"):
                 with self._db.write(SITE) as session:
                     contest(session, device, address, now)
-                log.warning("refused device=%s address=%s code=%s %s", device, address, error.code, error.message)
             raise
         log.info("certified device=%s address=%s by=%s", device, address, _said(by))
         self.known.look()

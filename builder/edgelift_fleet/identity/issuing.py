@@ -33,11 +33,13 @@ class Peer:
         device: whom it names.
         serial: in hexadecimal.
         not_after: until when it holds, seconds since 1970.
+        public_key: SHA-256 of its key.
     """
 
     device: str
     serial: str
     not_after: float
+    public_key: str
 
 
 def refuse_other(peer: Peer, device: str) -> None:
@@ -79,7 +81,7 @@ def issue(session: Session, authority: Authority, asking: Applicant, now: float)
         _judge(newest, asking, key)
     new = newest is None or bool(newest.revoked_at)
     if new and isinstance(asking.by, Shown):
-        spend_token(session, asking.by)
+        spend_token(session, asking.by, now)
     made = authority.issue_device(asking.device, asking.csr, now)
     number = next_number(session)
     if newest is not None:
@@ -103,7 +105,11 @@ def _judge(newest: IdentityRow, asking: Applicant, key: str) -> None:
             "identity-revoked", f"{asking.device} was taken out of this site.",
             hint=f"To let it in again: edgelift device replace {asking.device}.",
         )  # fmt: skip
-    renews = isinstance(asking.by, Peer) and asking.by.serial == newest.serial
+    # By the key as well, not by the serial alone: of two certificates for one key, as an answer that was lost or a request
+    # that somebody sent again leaves behind, a device may hold the one before the newest.
+    renews = isinstance(asking.by, Peer) and (
+        asking.by.serial == newest.serial or asking.by.public_key == newest.public_key
+    )
     if newest.public_key != key and not renews:
         raise TransportError(
             "already-enrolled",
@@ -128,14 +134,24 @@ def newest_of(session: Session, device: str) -> IdentityRow | None:
 
 
 def note_shown(session: Session, peer: Peer, now: float) -> None:
-    """A certificate was shown; one that is not known here, as on a site that was restored, is from now on."""
+    """A certificate was shown; one that is not known here, as on a site that was restored, is from now on.
+
+    Raises:
+        TransportError: `identity-expired` for one that is not known and has ended: nobody here can tell whether it was
+            taken back.
+    """
     row = session.get(IdentityRow, peer.serial)
+    if row is None and now >= peer.not_after:
+        raise TransportError(
+            "identity-expired", f"The certificate of {peer.device} has ended, and is not on record here: it isn't renewed.",
+            hint="Enrol it anew: edgelift token create, then edgelift-agent enroll --again.",
+        )  # fmt: skip
     if row is None:
         log.warning("a certificate that is not on record device=%s serial=%s", peer.device, peer.serial)
         row = IdentityRow(
             serial=peer.serial,
             device=peer.device,
-            public_key="",
+            public_key=peer.public_key,
             issued_at=now,
             not_after=peer.not_after,
             number=0,

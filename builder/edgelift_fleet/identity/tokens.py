@@ -74,24 +74,30 @@ def check_token(session: Session, secret: str, now: float) -> Shown:
     row = session.get(EnrolTokenRow, name)
     if row is None or not hmac.compare_digest(row.digest, _digest(rest)):
         raise TransportError("not-authorised", "The enrolment token is not one of this site's.")
-    gone = "it was taken back" if row.revoked_at else "it has expired" if now >= row.expires_at else ""
-    if gone:
-        raise TransportError("token-spent", f"The enrolment token {name} holds no more: {gone}.", hint=_HINT)
+    _refuse_gone(row, now)
     return Shown(name, msgspec.json.decode(row.tags, type=dict[str, str]))
 
 
-def spend_token(session: Session, shown: Shown) -> None:
+def spend_token(session: Session, shown: Shown, now: float) -> None:
     """One more device came by it; inside a write transaction, which the database lets nobody else share.
 
     Raises:
-        TransportError: `token-spent` when as many have come as may.
+        TransportError: `token-spent` when as many have come as may, or it was taken back since it was shown.
     """
     row = session.get(EnrolTokenRow, shown.token, with_for_update=True)
+    if row is not None:
+        _refuse_gone(row, now)
     if row is None or row.used >= row.uses:
         raise TransportError(
             "token-spent", f"The enrolment token {shown.token} was used as often as it may be.", hint=_HINT
         )
     row.used += 1
+
+
+def _refuse_gone(row: EnrolTokenRow, now: float) -> None:
+    gone = "it was taken back" if row.revoked_at else "it has expired" if now >= row.expires_at else ""
+    if gone:
+        raise TransportError("token-spent", f"The enrolment token {row.id} holds no more: {gone}.", hint=_HINT)
 
 
 def view_of(row: EnrolTokenRow, now: float) -> TokenView:

@@ -88,10 +88,17 @@ def parse_broker(text: str) -> BrokerAddress:
             hint="Write auto, none or mqtt://user:password@host:port.",
         )
     ca = options.get("ca", [""])[-1]
-    if ca and not Path(ca).is_file():
+    if ca and not _is_file(ca):
         raise DeviceError("bad-config", f"There is no file {ca} with the broker's certificates.")
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     return BrokerAddress(parts.hostname, port, user, password, tls, ca)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _shown(text: str) -> str:

@@ -181,6 +181,8 @@ class Profile(_Strict, frozen=True, kw_only=True):
 
 
 SHIPPED = Path(__file__).parent / "profiles"
+#: Longest profile that is read, bytes.
+_MAX_BYTES = 256 * 1024
 
 
 def load_profile(path: Path) -> Profile:
@@ -194,7 +196,12 @@ def load_profile(path: Path) -> Profile:
     if not path.exists() and path.parent == Path() and shipped.exists():
         path = shipped
     try:
-        profile = codec.convert(tomllib.loads(path.read_text("utf-8-sig")), Profile, what=f"profile {path}")
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ContractError("too-large", f"The profile {path} has more than {_MAX_BYTES} bytes.")
+        read = tomllib.loads(text.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n"))
+        profile = codec.convert(read, Profile, what=f"profile {path}")
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
         raise ContractError("not-found", f"There is no profile {path}.", hint=f"Shipped ones: {known}.") from None

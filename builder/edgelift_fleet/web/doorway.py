@@ -12,6 +12,7 @@ import logging
 import ssl
 from collections.abc import Callable
 
+from edgelift_fleet.suspicions import SUSPICIONS
 from edgelift_fleet.web.places import Places
 from edgelift_fleet.web.protocol import Connected, GuestProtocol
 
@@ -28,15 +29,15 @@ class Doorway(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._early = b""
+        self._early, self._address = b"", ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find a place, and begin the handshake."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        address = peer[0] if isinstance(peer, tuple) else ""
-        has_place, goes = self._places.come(self, address, self._loop.time())
+        self._address = peer[0] if isinstance(peer, tuple) else ""
+        has_place, goes = self._places.come(self, self._address, self._loop.time())
         if goes is not None:
             goes.give_way()
         if not has_place:
@@ -51,6 +52,9 @@ class Doorway(asyncio.Protocol):
             )
         except (OSError, asyncio.CancelledError) as error:  # what TLS raises is an OSError
             log.debug("no TLS: %s", error)
+            if isinstance(error, ssl.SSLCertVerificationError):
+                what = f"A certificate was shown that this site's authority did not sign: {error.verify_message}."
+                SUSPICIONS.note(self._address, "tls-failed", what)
             transport.abort()
             return
         finally:

@@ -20,7 +20,7 @@ from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.testing.faults import FaultyDisk
-from edgelift_contract.errors import DeviceError
+from edgelift_contract.errors import DeviceError, TransportError
 from edgelift_contract.identity import Certified
 
 
@@ -133,7 +133,9 @@ def test_files_that_cant_be_read_are_told_and_what_is_known_goes_on(tmp_path: Pa
     else:
         device.write_bytes({"empty": b"", "torn": good[: len(good) // 2], "another": key() + good}[spoil])
     fresh = DeviceIdentity(IdentityFiles(tmp_path, Disk()), degraded, "pi-1", "", lambda: 0.0)
-    assert fresh.way() is None
+    with pytest.raises(TransportError) as caught:  # not back to plain HTTP and an old token
+        fresh.way()
+    assert caught.value.code == "state-damaged" or spoil == "folder"
     assert [one.part for one in degraded.reasons()] == ["certificate"]
     assert running.way() == known
     device.rmdir() if spoil == "folder" else device.unlink()
@@ -149,6 +151,15 @@ def test_nobody_but_the_sites_authority_vouches(tmp_path: Path) -> None:
         session.get("https://127.0.0.1:9/", timeout=1)  # nobody is there; a library would load others by now
     assert way.tls.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
     assert way.tls.verify_mode == ssl.CERT_REQUIRED and not way.tls.check_hostname
+
+
+@pytest.mark.parametrize(
+    "authorities", ["", "ä", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_who_may_vouch_must_be_certificates(authorities: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        DeviceIdentity.context(authorities)
+    assert caught.value.code == "state-damaged"
 
 
 class Shown:

@@ -63,7 +63,7 @@ def all_logins() -> list[Login]:
             return msgspec.json.decode(file.read(), type=_File).logins
     except FileNotFoundError:
         return []
-    except (OSError, RuntimeError, msgspec.MsgspecError) as error:
+    except (OSError, RuntimeError, ValueError, msgspec.MsgspecError) as error:
         raise DeviceError(
             "bad-config", f"{path} cannot be read: {error}.", hint="Remove it, and log in anew."
         ) from error

@@ -35,10 +35,15 @@ def offered_authorities(url: str, *, timeout_s: float = 20.0) -> dict[str, str]:
             body = answer.raw.read(_MAX_BYTES + 1, decode_content=False)
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise TransportError("unreachable", f"The control plane at {url} cannot be reached: {error}.") from error
+    return read_authorities(body, url)
+
+
+def read_authorities(body: bytes, url: str) -> dict[str, str]:
+    """The authorities in an answer of `url`. Returns and raises as `offered_authorities`."""
     try:
         found = msgspec.json.decode(body, type=Authorities).certificates if len(body) <= _MAX_BYTES else ""
         pins = {_pin_of(one): one for one in _ONE.findall(found)}
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         pins = {}
     if not pins:
         raise TransportError("server-error", f"What answers at {url} is no control plane with certificates.")

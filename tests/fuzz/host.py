@@ -14,10 +14,12 @@ from edgelift_agent.identity.keys import new_key, request_for
 from edgelift_contract import codec
 from edgelift_contract.bundle import BundleAbout, pack, unpack
 from edgelift_contract.errors import ContractError
+from edgelift_contract.identity import Authorities
 from edgelift_contract.manifest import dump_manifest
 from edgelift_contract.release import Release, ReleaseArtifact
 from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.client import read_answer, read_refusal
+from edgelift_fleet.first_contact import read_authorities
 from edgelift_fleet.identity.authority import Authority, key_of, pin_of
 from edgelift_fleet.intake import _KINDS, Intake, Message, enrolment_of
 from edgelift_fleet.messages import AssignManyRequest, DeviceDetail, DeviceSearch, RolloutRequest, TokenRequest
@@ -188,6 +190,9 @@ PARSERS = [
            (f"{_FLEET}.client:read_answer",)),
     Parser("refusal of a command", said("ErrorReply"), lambda data, _: str(read_refusal(404, data)),
            (f"{_FLEET}.client:read_refusal",)),
+    Parser("authorities of a site",
+           lambda: [codec.canonical_json(Authorities(schema=1, certificates=_authority().certificate))],
+           lambda data, _: read_authorities(data, "https://farm"), (f"{_FLEET}.first_contact:read_authorities",)),
     Parser("a broker's address", lambda: [b"mqtts://user:password@farm:8883"],
            lambda data, _: parse_broker(data.decode("utf-8", "replace"))),
     Parser("selector", lambda: [b'(tag:hall=2 or id:"pi-1") and not class:arm64-*', b"all"],

@@ -63,6 +63,7 @@ REASONS = {
     "edgelift_fleet.trust.online": _HELD,
     "edgelift_fleet.trust.expiring": _HELD,
     "edgelift_fleet.trust.shape": "custom of targets, in `Image.load`'s metadata once its signature held",
+    "edgelift.logins": "a person's own file, which nobody else may write",
     "edgelift.telemetry_export": "lines of its own server's answer, one at a time",
 }  # fmt: skip
 

@@ -31,7 +31,8 @@ ANY = Policy(probation_s=0.1, probation_min_requests=0, max_latency_ratio=0, all
 def toys(folder: Path) -> dict[str, Path]:
     found = {}
     for version in "123":
-        slot, blobs = toy_artifact(version, ToyModelFile(scale=int(version)))
+        # Of a class that both have: the simulated devices are of this one, and the real one takes it.
+        slot, blobs = toy_artifact(version, ToyModelFile(scale=int(version)), hardware_class="x86-64-avx2")
         write_release(folder / version, [blobs[slot.artifact]], blobs)
         found[f"toy@{version}"] = folder / version
     return found

@@ -24,6 +24,7 @@ from edgelift_fleet.identity.authority import Authority, key_of, pin_of
 from edgelift_fleet.intake import _KINDS, Intake, Message, enrolment_of
 from edgelift_fleet.messages import AssignManyRequest, DeviceDetail, DeviceSearch, RolloutRequest, TokenRequest
 from edgelift_fleet.messages.trust import ImageRoles
+from edgelift_fleet.mqtt.broker_folder import PLAN, BrokerPlan, kept_plan
 from edgelift_fleet.mqtt.messaging import parse_broker
 from edgelift_fleet.release_folder import judge_manifest, parse_release_file
 from edgelift_fleet.selector import parse_selector
@@ -203,6 +204,8 @@ PARSERS = [
     Parser("plan", lambda: [_PLAN], in_file("plan.toml", _plan), ("edgelift.plan_file:read_plan_file",), 150),
     Parser("words of a plan", lambda: [b'release=digits@2;to=all;waves=["1","100%"];soak=5m'], _words,
            ("edgelift.plan_file:_value",)),
+    Parser("a broker's folder", lambda: [codec.canonical_json(BrokerPlan(["broker.farm"], at="/etc/mosquitto"))],
+           in_file(PLAN, lambda file: kept_plan(file.parent)), (f"{_FLEET}.mqtt.broker_folder:kept_plan",)),
     Parser("signed metadata that is published", _roles, _metadata, (f"{_FLEET}.trust.image:Image.load",), 150),
     Parser("a key's file", _key_files, in_file("key", lambda file: read_key_file(_private(file))),
            (f"{_FLEET}.trust.key_files:read_key_file",)),

@@ -37,6 +37,9 @@ Write the folder again (the same command; it remembers its options), bring it he
 """
 
 
+_MAX_PLAN_BYTES = 64 * 1024
+
+
 class BrokerPlan(msgspec.Struct, frozen=True):
     """How the broker is reached.
 
@@ -63,9 +66,10 @@ def kept_plan(folder: Path) -> BrokerPlan | None:
                     "conflict", f"{folder} is not empty and is no broker's.", hint="Name a new folder."
                 )
             return None
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_PLAN_BYTES + 1)
     try:
-        return codec.decode_json(data, BrokerPlan, what=f"file {path}", limit_bytes=64 * 1024)
+        return codec.decode_json(data, BrokerPlan, what=f"file {path}", limit_bytes=_MAX_PLAN_BYTES)
     except ContractError as error:
         raise DeviceError(
             "bad-config", error.message, hint=f"Remove {path} and name the options again."

@@ -19,7 +19,9 @@ from edgelift_contract.errors import ContractError, DeviceError
 if TYPE_CHECKING:
     from edgelift_fleet.messages import PersonView
 
-NameArgument = Annotated[str, typer.Argument(help="The person's name: a-z, 0-9, . _ and -.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="The person's name: a-z, 0-9, . _ and -, a letter or a digit first.")
+]
 RoleOption = Annotated[
     str, typer.Option("--role", help="viewer: reads; operator: changes too; admin: everything.")
 ]

@@ -26,6 +26,6 @@ IN_PATH: Mapping[str, dict[str, Any]] = {
     "bundle": _text(BUNDLE_ID_PATTERN, "0f" * 16, "A bundle's id."),
     "token": _text("^[0-9a-f]{8}$", "0a1b2c3d", "An enrolment token's id."),
     "access": _text("^[0-9a-f]{8}$", "0a1b2c3d", "An access token's id."),
-    "person": _text("^[a-z0-9._-]{1,64}$", "maria", "A person's name."),
+    "person": _text("^[a-z0-9][a-z0-9._-]{0,63}$", "maria", "A person's name."),
     "code": _text("^[a-z0-9-]{1,64}$", "not-found", "A refusal's code."),
 }

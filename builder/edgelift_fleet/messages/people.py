@@ -10,7 +10,7 @@ from msgspec import Meta
 from edgelift_contract.bounds import Line
 
 _Role = Literal["viewer", "operator", "admin"]
-_Name = Annotated[str, Meta(pattern=r"^[a-z0-9._-]{1,64}\Z")]
+_Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 _Password = Annotated[str, Meta(min_length=10, max_length=256)]
 
 

@@ -12,7 +12,8 @@ from edgelift_fleet.messages.people import PersonView
 from edgelift_fleet.people.roles import SITE_OWNER
 from edgelift_fleet.tables import AccessTokenRow, PersonRow
 
-_NAME = re.compile(r"[a-z0-9._-]{1,64}\Z")
+#: Not `..`, which no URL can have as a segment: nobody could shut that person out.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 MAX_PEOPLE = 10_000
 
 
@@ -21,7 +22,8 @@ def check_name(name: str) -> str:
     if not _NAME.match(name) or name == SITE_OWNER:
         raise ContractError(
             "bad-id", f"{name[:64]!r} is no name of a person.",
-            hint=f"Write 1 to 64 of a-z, 0-9, . _ and -; {SITE_OWNER!r} is who holds the site's own token.",
+            hint="Write 1 to 64 of a-z, 0-9, . _ and -, a letter or a digit first;"
+            f" {SITE_OWNER!r} is who holds the site's own token.",
         )  # fmt: skip
     return name
 

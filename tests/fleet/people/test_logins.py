@@ -41,6 +41,13 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+@pytest.mark.parametrize("name", [".", "..", "-x", "_", "Maria", "site"])
+def test_a_name_that_no_url_or_command_can_name_is_none(api: Api, name: str) -> None:
+    asked = {"name": name, "role": "viewer", "password": PASSWORD}
+    assert api.http.post("/v1/people", json=asked).json()["code"] in ("malformed", "bad-id")
+    assert api.get("/v1/people") == []
+
+
 @both_engines
 def test_a_person_s_life(api: Api, site: Path, engine: str) -> None:
     assert (

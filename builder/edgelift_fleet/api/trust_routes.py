@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 
 from edgelift_contract.signed import DIRECTOR, IMAGE
 from edgelift_fleet.api.asked import decode_asked
-from edgelift_fleet.api.conditional import KEYED, carry_out, keyed
+from edgelift_fleet.api.conditional import KEYED, carry_out, keyed, needing
 from edgelift_fleet.api.limits import read_body
 from edgelift_fleet.api.operator_routes import answer, operator_router
+from edgelift_fleet.api.operators import principal_of
 from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.conditions import Conditions
 from edgelift_fleet.db import SITE
@@ -26,6 +27,8 @@ from edgelift_fleet.trust.store import newest, put, unsigned
 MAX_BROUGHT_BYTES = 16 << 20
 #: Roles of the control plane's own; nobody else signs them.
 OWN = ("snapshot", "timestamp")
+#: Roles that say who may sign; all others say what is genuine, as whoever publishes does.
+_SIGNERS = ("root", "targets")
 
 
 def trust_routes(fleet: Fleet) -> APIRouter:
@@ -56,15 +59,19 @@ def trust_routes(fleet: Fleet) -> APIRouter:
         return answer(ImageRoles(roles, top.body.decode(), retired))
 
     @router.put(
-        "/v1/trust/image", openapi_extra=keyed(asks(ImageRoles)),
+        "/v1/trust/image", openapi_extra=needing("operator", keyed(asks(ImageRoles))),
         responses=answers(
             ImageChanged, "not-found", "not-signed", "metadata-wrong", "changed-meanwhile", "conflict", *KEYED
         ),
     )  # fmt: skip
     async def bring_image(request: Request) -> Response:
-        """Bring metadata that was signed elsewhere, each role as its next version; all of it is taken, or none."""
+        """Bring metadata that was signed elsewhere, each role as its next version; all of it is taken, or none. What says
+        who may sign (`root`, `targets`, the director's root) needs the role admin.
+        """
         body = await read_body(request, MAX_BROUGHT_BYTES)
         wanted = decode_asked(body, ImageRoles)
+        if wanted.director or any(role in wanted.roles for role in _SIGNERS):
+            principal_of(request).require("admin")
         return await carry_out(request, body, lambda on: _bring(fleet, wanted, on))
 
     @router.post(

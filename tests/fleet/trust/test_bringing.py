@@ -9,6 +9,8 @@ from tests.fleet.in_process import Api, api_of
 from tests.fleet.trust.sites import KEY, listed_of, sign, standing
 from tuf.api.metadata import Delegations
 
+from edgelift_fleet.messages.people import AccessRequest
+from edgelift_fleet.people.roles import OWNER
 from edgelift_fleet.site import load_site
 from edgelift_fleet.trust.image import Image
 from edgelift_fleet.trust.key_files import new_private, signer_of
@@ -85,6 +87,24 @@ def test_what_does_not_follow_from_what_stands_is_refused_whole(
     good.sign([KEY])
     assert bring(api, good)[0] == 200
     assert set(api.get("/v1/trust/image")["roles"]) > {"root", "targets", "builder", "model.digits"}
+
+
+def test_an_operator_brings_what_is_genuine_and_an_admin_who_may_sign(api: Api, releases: dict[str, Path]) -> None:
+    image, now = standing(api), time.time()
+    image.list_release(listed_of(releases["digits@1"]), now)
+    image.sign([KEY])
+    roles = {role: data.decode() for role, data in image.files().items()}
+    made = api.fleet.people.make_access(AccessRequest(role="operator"), OWNER)
+    mine = {"Authorization": f"Bearer {made.token}"}
+    for signers in (
+        {"roles": {**roles, "root": "{}"}},
+        {"roles": {"targets": "{}"}},
+        {"roles": {}, "director": "{}"},
+    ):
+        refused = api.http.put("/v1/trust/image", json=signers, headers=mine)
+        assert (refused.status_code, refused.json()["code"]) == (403, "role-too-low")
+    taken = api.http.put("/v1/trust/image", json={"roles": roles}, headers=mine)
+    assert taken.status_code == 200 and not {"root", "targets"} & set(taken.json()["versions"])
 
 
 def test_the_control_planes_own_roles_are_brought_by_nobody(api: Api) -> None:

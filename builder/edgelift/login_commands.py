@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift.common import JsonOption, print_json
-from edgelift.logins import Login, all_logins, authority_file, forget_login, keep_login, login_of
+from edgelift.logins import Login, all_logins, authority_file, forget_login, keep_login, login_of, plain_url
 from edgelift.output import say, show_table
 from edgelift.reach import named_token
 from edgelift_contract.errors import ContractError, EdgeliftError
@@ -68,7 +68,7 @@ def _login(
     if not url:
         _list(as_json=as_json)
         return
-    url = url.rstrip("/")
+    url = plain_url(url)
     _check(url, insecure=insecure)
     authorities = _authorities(url, pin, ca_file) if url.startswith("https://") else ""
     token = named_token(token_file)
@@ -130,8 +130,6 @@ def _until(moment: float) -> str:
 def _check(url: str, *, insecure: bool) -> None:
     if url.startswith("https://"):
         return
-    if not url.startswith("http://"):
-        raise ContractError("malformed", f"{url!r} is no URL.", hint="Write it as https://host:8470.")
     if not insecure:
         raise ContractError(
             "malformed", f"{url} speaks no TLS: what you type can be read on the way.",

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
-from edgelift_contract.errors import DeviceError
+from edgelift_contract.errors import ContractError, DeviceError
 
 
 class Login(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,6 +47,28 @@ def folder() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "edgelift"
 
 
+def plain_url(url: str) -> str:
+    """A control plane's URL in the one way in which its login is kept: scheme and host in small letters, no `/` at its end.
+
+    Raises:
+        ContractError: `malformed` for what is no URL of http or https, or holds a name, a password, a query or a fragment:
+            it would be shown wherever the URL is, and a name in it takes the place of the token.
+    """
+    try:
+        read = urlsplit(url)
+        good = read.scheme in ("http", "https") and bool(read.hostname) and read.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ContractError("malformed", f"{url!r} is no URL.", hint="Write it as https://host:8470.")
+    if "@" in read.netloc or "?" in url or "#" in url:
+        raise ContractError(
+            "malformed", "The URL holds more than where the control plane is: a name, a query or a fragment.",
+            hint="Write it as https://host:8470, and who logs in as --name.",
+        )  # fmt: skip
+    return f"{read.scheme}://{read.netloc.lower()}{read.path.rstrip('/')}"
+
+
 def all_logins() -> list[Login]:
     """The newest first.
 
@@ -70,8 +93,9 @@ def all_logins() -> list[Login]:
 
 
 def login_of(url: str) -> Login | None:
-    """The login at `url`. Raises as `all_logins`."""
-    return next((one for one in all_logins() if one.url == url.rstrip("/")), None)
+    """The login at `url`. Raises as `all_logins` and `plain_url`."""
+    wanted = plain_url(url)
+    return next((one for one in all_logins() if one.url == wanted), None)
 
 
 def current_login() -> Login | None:

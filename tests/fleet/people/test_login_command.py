@@ -9,6 +9,8 @@ import pytest
 from tests.fleet.conftest import Server, edgelift, make_site
 from tests.fleet.identity.sites import operator, secure
 
+from edgelift.logins import plain_url
+from edgelift_contract.errors import ContractError
 from edgelift_fleet.first_contact import offered_authorities
 from edgelift_fleet.messages import AccessMade, AccessRequest, PersonRequest, PersonView
 
@@ -119,6 +121,24 @@ def test_what_is_not_right_logs_nobody_in(
 def test_a_password_is_not_sent_in_the_clear(laptop: dict[str, str]) -> None:
     done = edgelift("login", "http://127.0.0.1:9", "--name", "ann", env=laptop)
     assert done.returncode == 1 and "speaks no TLS" in done.stderr
+
+
+def test_a_control_plane_has_one_url() -> None:
+    for url in ("https://hall.example:8470", "HTTPS://Hall.Example:8470/", "https://hall.example:8470//"):
+        assert plain_url(url) == "https://hall.example:8470"
+    assert plain_url("http://[::1]:8470/Fleet/") == "http://[::1]:8470/Fleet"
+    for url in ("", "https://", "hall:8470", "ftp://hall", "https://hall:99999", "https://[::1"):
+        with pytest.raises(ContractError, match="is no URL"):
+            plain_url(url)
+    for url in (
+        "https://ann:secret@hall:8470",
+        "https://ann@hall",
+        "https://hall/?token=secret",
+        "https://hall/#",
+    ):
+        with pytest.raises(ContractError, match="holds more than where") as refused:
+            plain_url(url)
+        assert "secret" not in str(refused.value)
 
 
 def test_logins_that_others_may_read_are_refused(server: Server, laptop: dict[str, str], tmp_path: Path) -> None:

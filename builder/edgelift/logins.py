@@ -6,8 +6,11 @@ token. The one that was made last is what commands speak to where nothing else i
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -105,12 +108,14 @@ def current_login() -> Login | None:
 
 def keep_login(made: Login) -> Path:
     """Keep a login, in the place of an older one at the same URL; gives the file. Raises as `all_logins`, or `disk-…`."""
-    return _write([made, *(one for one in all_logins() if one.url != made.url)])
+    with _alone():
+        return _write([made, *(one for one in all_logins() if one.url != made.url)])
 
 
 def forget_login(url: str) -> None:
     """Forget one. Raises as `keep_login`."""
-    _write([one for one in all_logins() if one.url != url])
+    with _alone():
+        _write([one for one in all_logins() if one.url != url])
 
 
 def authority_file(login: Login) -> str:
@@ -126,6 +131,22 @@ def authority_file(login: Login) -> str:
             _make_folder()
             write_atomically(path, data, mode=0o600)
     return str(path)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else changes the logins meanwhile: of two at once one would be forgotten, and its token hold on."""
+    from edgelift_fleet.files import disk_errors
+
+    with disk_errors("this user's logins"):
+        _make_folder()
+        lock = os.open(folder() / "logins.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with disk_errors("this user's logins"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write(logins: list[Login]) -> Path:

@@ -3,13 +3,14 @@
 import json
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.fleet.conftest import Server, edgelift, make_site
 from tests.fleet.identity.sites import operator, secure
 
-from edgelift.logins import plain_url
+from edgelift.logins import Login, all_logins, keep_login, plain_url
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.first_contact import offered_authorities
 from edgelift_fleet.messages import AccessMade, AccessRequest, PersonRequest, PersonView
@@ -139,6 +140,15 @@ def test_a_control_plane_has_one_url() -> None:
         with pytest.raises(ContractError, match="holds more than where") as refused:
             plain_url(url)
         assert "secret" not in str(refused.value)
+
+
+def test_logins_that_end_at_once_are_all_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    urls = [f"https://hall-{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(urls)) as pool:
+        for done in [pool.submit(keep_login, Login(url, "token")) for url in urls]:
+            done.result()
+    assert sorted(one.url for one in all_logins()) == urls
 
 
 def test_logins_that_others_may_read_are_refused(server: Server, laptop: dict[str, str], tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def _address(
         EdgeliftError: what the control plane refuses.
     """
     from edgelift_contract.identity import TOKEN_MARK
+    from edgelift_fleet.files import disk_errors
     from edgelift_fleet.server_file import read_server_file
     from edgelift_fleet.simulate.http import Address
     from edgelift_fleet.site import SHARED_TOKEN
@@ -102,7 +103,8 @@ def _address(
         boards = keep or (here.run / "boards" if here is not None else None)
         if boards is None:
             boards = Path(stack.enter_context(TemporaryDirectory(prefix="edgelift-boards-")))
-        boards.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with disk_errors(f"the folder of the boards' certificates, {boards}"):
+            boards.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield stack.enter_context(_certified(said, site, devices, boards))
 
 

@@ -31,6 +31,7 @@ from edgelift_fleet.simulate.http import Address
 from edgelift_fleet.simulate.profile import BoardClass, Profile, ReleaseFault, load_profile
 from edgelift_fleet.testing import FleetSimulator, wait_until
 from tests.fleet.conftest import Server, edgelift, environment
+from tests.fleet.identity.sites import secure
 
 QUICK = Profile(
     schema=1, window_s=0.2, publish_s=0.2, retry_first_s=0.1, retry_most_s=0.5,
@@ -241,6 +242,13 @@ def test_a_profile_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, co
 def test_without_a_server_the_command_says_so(site: Path) -> None:
     done = edgelift("simulate", "--site", site, "-n", "1")
     assert done.returncode == 1 and "(unreachable)" in done.stderr
+
+
+def test_a_keep_that_is_no_folder_is_told(site: Path, tmp_path: Path) -> None:
+    secure(site)
+    (tmp_path / "kept").write_text("")
+    done = edgelift("simulate", "--site", site, "-n", "1", "--keep", tmp_path / "kept")
+    assert done.returncode == 1 and "(disk-error)" in done.stderr and "kept" in done.stderr
 
 
 def test_simulated_boards_bring_their_bundles_over_both_links(mqtt_server: Server) -> None:

@@ -70,6 +70,7 @@ class Operators(HTTPBearer):
         deed = deed_of(request, who)
         try:
             who.require(extra[LEAST])
+            _judge_reason(deed.why)
         except ContractError as refused:
             if logged:
                 await _noted(self._people.audit.refuse, deed, refused.code)
@@ -145,7 +146,7 @@ def is_logged(method: str, extra: Mapping[str, Any]) -> bool:
 
 
 def deed_of(request: HTTPConnection, who: Principal) -> Deed:
-    """A request as it is logged: no query, no body, no header but the reason. Raises ContractError `malformed`."""
+    """A request as it is logged: no query, no body, no header but the reason."""
     scope = request.scope
     about = ", ".join(f"{name}={value}" for name, value in request.path_params.items())
     address = request.client.host if request.client else ""
@@ -154,13 +155,15 @@ def deed_of(request: HTTPConnection, who: Principal) -> Deed:
 
 
 def _reason(request: HTTPConnection) -> str:
-    given = request.headers.get(REASON, "")
-    read = clean(unquote(given, errors="replace"))
+    return clean(unquote(request.headers.get(REASON, ""), errors="replace"))
+
+
+def _judge_reason(read: str) -> None:
+    """Only of whoever may come in: one that is too long must keep no refusal out of the log."""
     if len(read) > MAX_WHY:
         raise ContractError(
             "malformed", f"The {REASON} has {len(read)} characters; at most {MAX_WHY} are kept.", hint="Say less."
         )
-    return read
 
 
 def say_about(request: Request, about: str) -> None:

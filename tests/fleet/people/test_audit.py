@@ -98,7 +98,18 @@ def test_a_reason_is_bounded(api: Api) -> None:
     refused = api.http.post("/v1/assign", json={}, headers={"Edgelift-Reason": "x" * 501})
     assert refused.json()["code"] == "malformed" and "500" in refused.json()["error"]
     assert api.http.post("/v1/assign", json={}, headers={"Edgelift-Reason": "%ff%0a"}).status_code == 400
-    assert entries(api)[0]["why"] == "� "
+    assert [(one["outcome"], one["why"]) for one in entries(api)][:2] == [
+        ("malformed", "x" * 500),
+        ("begun", "� "),
+    ]
+
+
+def test_a_reason_that_is_too_long_hides_no_refusal(api: Api) -> None:
+    token = api.fleet.people.make_access(AccessRequest(role="viewer"), OWNER).token
+    for shown, code in ((token, "role-too-low"), ("nonsense", "not-authorised")):
+        mine = {"Authorization": f"Bearer {shown}", "Edgelift-Reason": "x" * 501}
+        assert api.http.post("/v1/assign", json={}, headers=mine).json()["code"] == code
+    assert [one["outcome"] for one in entries(api)] == ["role-too-low", "not-authorised"]
 
 
 def test_a_change_that_can_t_be_logged_is_not_made(api: Api) -> None:

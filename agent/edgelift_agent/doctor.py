@@ -218,6 +218,12 @@ def _identity(config: Config) -> DeviceIdentity:
     return DeviceIdentity(kept, Degraded(SystemClock()), config.device, config.host.url, lambda: 0.0)
 
 
+def _called(config: Config) -> str:
+    """Where the control plane is called; by a device with a certificate as that says. Raises as `DeviceIdentity.way`."""
+    way = _identity(config).way()
+    return way.url if way is not None else config.host.url
+
+
 def check_clock(config: Config, agent: RunningAgent) -> Finding:
     """How far is our clock from the host's, by its Date header?"""
     import requests  # late: see above
@@ -228,13 +234,13 @@ def check_clock(config: Config, agent: RunningAgent) -> Finding:
     anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     session = make_session(Watch(), anyone)
-    url = agent.status.get("identity", {}).get("url") or config.host.url
     try:
+        url = agent.status.get("identity", {}).get("url") or _called(config)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of urllib3, for that
             answer = session.get(f"{url}/v1/health", timeout=5, verify=False)
         theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (requests.RequestException, KeyError, ValueError):
+    except (requests.RequestException, EdgeliftError, KeyError, ValueError):
         return Finding("clock", "warn", "The host's time is not known.", "Reach the host first.")
     finally:
         session.close()

@@ -201,7 +201,7 @@ def choose(change: Change, how: Signing) -> list[KeyFile]:
     if not chosen and not how.signers:
         where = ", ".join(map(str, how.named)) or how.folder or "no folder"
         raise ContractError(
-            "not-found", f"No key of those who must sign this is in {where}.",
+            "not-found", f"Who must sign this has no key in {where}.",
             hint="Name one: --key FILE, or their folder: $EDGELIFT_KEYS; or write it into a file that is carried to them:"
             " --to-sign FILE.",
         )  # fmt: skip

@@ -28,7 +28,7 @@ ServerOption = Annotated[
     str,
     typer.Option(
         "--server", metavar="URL", show_default=False,
-        help="A control plane elsewhere, as http://host:8470 [default: $EDGELIFT_SERVER or the site's own].",
+        help="A control plane elsewhere, as https://host:8470 [default: $EDGELIFT_SERVER or the site's own].",
     ),
 ]  # fmt: skip
 TokenFileOption = Annotated[
@@ -168,7 +168,7 @@ def connect(where: Whereabouts, *, timeout_s: float = 60.0, brief: bool = False)
         site = load_site(where.site or default_folder())
         return Client.of_site(site, token=named_token(where.token_file), timeout_s=timeout_s, patient=not brief)
     if not where.server.startswith(("http://", "https://")):
-        raise ContractError("malformed", f"{where.server!r} is no URL.", hint="Write it as http://host:8470.")
+        raise ContractError("malformed", f"{where.server!r} is no URL.", hint="Write it as https://host:8470.")
     token, kept = named_token(where.token_file), login_of(where.server)
     if kept is not None:
         token, ca_file = token or kept.token, ca_file or authority_file(kept)

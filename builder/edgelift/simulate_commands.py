@@ -88,7 +88,7 @@ def _address(
     from edgelift_fleet.site import SHARED_TOKEN
 
     if url and not url.startswith(("http://", "https://")):
-        raise ContractError("malformed", f"{url!r} is no URL.", hint="Write it as http://host:8470.")
+        raise ContractError("malformed", f"{url!r} is no URL.", hint="Write it as https://host:8470.")
     said = _read(token_file) if token_file is not None else ""
     ca_file = os.environ.get("EDGELIFT_CA_FILE", "")
     if url and said and not said.startswith(TOKEN_MARK):

@@ -23,6 +23,7 @@ from requests.adapters import BaseAdapter
 from edgelift_contract import codec
 from edgelift_contract.errors import CODES, ContractError, DeviceError, EdgeliftError, TransportError
 from edgelift_contract.proxies import proxy_for
+from edgelift_fleet.causes import cause_of
 from edgelift_fleet.server_file import read_server_file
 from edgelift_fleet.site import Site
 
@@ -160,7 +161,7 @@ class Client:
                 yield from response.iter_content(1 << 18)
             except requests.exceptions.RequestException as error:
                 raise TransportError(
-                    "cut-short", f"The server at {self._url} broke off its answer: {_cause(error)}.",
+                    "cut-short", f"The server at {self._url} broke off its answer: {cause_of(error)}.",
                     hint="Run it again: what is there already is not fetched again.",
                 ) from error  # fmt: skip
 
@@ -174,7 +175,7 @@ class Client:
                 yield from (line for line in response.iter_lines(1 << 16) if line)
             except requests.exceptions.RequestException as error:
                 raise TransportError(
-                    "unreachable", f"The server at {self._url} broke off its answer: {_cause(error)}."
+                    "unreachable", f"The server at {self._url} broke off its answer: {cause_of(error)}."
                 ) from error
 
     def _call(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
@@ -212,8 +213,9 @@ class Client:
         except requests.exceptions.SSLError as error:
             raise TransportError(
                 "tls-failed",
-                f"The server at {self._url} is not trusted: {_cause(error)}.",
-                hint="Name the file with its CA's certificate in EDGELIFT_CA_FILE.",
+                f"The server at {self._url} is not trusted: {cause_of(error)}.",
+                hint="Compare its authority with what edgelift authority show says there, and log in again; one of your own:"
+                " EDGELIFT_CA_FILE.",
             ) from error
         except requests.exceptions.ConnectTimeout as error:
             raise TransportError("timed-out", f"The server at {self._url} did not answer in time.") from error
@@ -222,10 +224,10 @@ class Client:
                 "timed-out", f"The server at {self._url} did not answer in time.{_maybe_done(key)}"
             ) from error
         except requests.exceptions.RequestException as error:
-            refused = "refused" in _cause(error).lower()
+            refused = "refused" in cause_of(error).lower()
             raise TransportError(
                 "unreachable",
-                f"The server at {self._url} cannot be reached: {_cause(error)}.{'' if refused else _maybe_done(key)}",
+                f"The server at {self._url} cannot be reached: {cause_of(error)}.{'' if refused else _maybe_done(key)}",
                 hint="Start it: edgelift serve.",
             ) from error
         except OSError as error:  # requests names a CA file that can't be read only so
@@ -296,19 +298,6 @@ class BlobsMissing(ContractError):
 def _maybe_done(key: str) -> str:
     """What bears a key changes something."""
     return " The command may have been carried out: check before you repeat it." if key else ""
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason in words, without the wrapping of three libraries."""
-    inner: BaseException | None = error
-    seen = 0
-    while inner is not None and seen < 10:
-        if isinstance(inner, OSError) and inner.strerror and not isinstance(inner, requests.RequestException):
-            return inner.strerror
-        reason = getattr(inner, "reason", None)
-        inner = next((a for a in (reason, *inner.args) if isinstance(a, BaseException)), inner.__cause__)
-        seen += 1
-    return str(error)
 
 
 def segment(text: str) -> str:

@@ -13,6 +13,8 @@ import urllib3
 
 from edgelift_contract.errors import TransportError
 from edgelift_contract.identity import AUTHORITY, Authorities
+from edgelift_contract.proxies import proxy_for
+from edgelift_fleet.causes import cause_of
 
 _ONE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 _MAX_BYTES = 64 * 1024
@@ -28,13 +30,15 @@ def offered_authorities(url: str, *, timeout_s: float = 20.0) -> dict[str, str]:
     """
     where = url.rstrip("/") + AUTHORITY
     try:
-        with warnings.catch_warnings(), requests.Session() as session:
+        with warnings.catch_warnings(), _session(url) as session:
             # That nobody vouches for who answers is the point of it.
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
             answer = session.get(where, timeout=timeout_s, allow_redirects=False, stream=True, verify=False)
             body = answer.raw.read(_MAX_BYTES + 1, decode_content=False)
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise TransportError("unreachable", f"The control plane at {url} cannot be reached: {error}.") from error
+        raise TransportError(
+            "unreachable", f"The control plane at {url} cannot be reached: {cause_of(error)}."
+        ) from error
     return read_authorities(body, url)
 
 
@@ -72,13 +76,24 @@ def is_trusted_here(url: str, *, timeout_s: float = 20.0) -> bool:
         TransportError: `unreachable`.
     """
     try:
-        with requests.Session() as session:
+        with _session(url) as session:
             session.get(url.rstrip("/") + AUTHORITY, timeout=timeout_s, allow_redirects=False, stream=True)
     except requests.exceptions.SSLError:
         return False
     except (requests.exceptions.RequestException, OSError) as error:
-        raise TransportError("unreachable", f"The control plane at {url} cannot be reached: {error}.") from error
+        raise TransportError(
+            "unreachable", f"The control plane at {url} cannot be reached: {cause_of(error)}."
+        ) from error
     return True
+
+
+def _session(url: str) -> requests.Session:
+    """As `Client` calls: by the environment's proxy, and by no other word of the environment's."""
+    made = requests.Session()
+    made.trust_env = False
+    if proxy := proxy_for(url):
+        made.proxies = {"https": proxy}
+    return made
 
 
 def _pin_of(certificate: str) -> str:

@@ -30,7 +30,7 @@ def test_what_stands_ends_and_nothing_of_it_comes_back(secure: SecureSite) -> No
         assert ended_by_the_host(connection.sock)
         assert other.client.is_connected()
     after = secure.record(board.name)
-    assert after.pop("identity")["state"] == "revoked" and before.pop("identity")["state"] == "valid"
+    assert after.pop("identity")["state"] == "removed" and before.pop("identity")["state"] == "valid"
     assert after == before
     refuses_all(secure, board)
     assert not enters(secure, board, access) and enters(secure, neighbour, access)

@@ -24,10 +24,11 @@ class HostTrial(TypedDict):
 def try_host(
     config: Config, token: str | Callable[[], str], way: Callable[[], Calling | None] = lambda: None
 ) -> HostTrial:
-    """Ask for the assignment once, over a connection of its own; `way` as `HttpTransport` has it."""
-    asked = HttpTransport(config.host.url, token, config.device, timeout_s=TIMEOUT_S, way=way)
-    url = asked.url
+    """Ask for the assignment once, over a connection of its own; `way` and `token` as of `HttpTransport`."""
+    url = config.host.url
     try:
+        asked = HttpTransport(url, token, config.device, timeout_s=TIMEOUT_S, way=way)
+        url = asked.url
         asked.poll(None, 0.0)
     except EdgeliftError as error:
         if error.code in ("not-found", "malformed"):

@@ -82,13 +82,11 @@ class Operators(HTTPBearer):
     async def _principal(self, request: HTTPConnection) -> Principal:
         given = bearer_of(request.scope)
         if not given:
-            raise TransportError(
-                "not-authorised", "This needs the operator token as bearer token; none was given.", hint=_NO_TOKEN
-            )
+            raise TransportError("not-authorised", "This needs a token as bearer; none was given.", hint=_NO_TOKEN)
         if hmac.compare_digest(given.encode("latin-1"), self._site_token):
             return OWNER
         if not looks_like_access(given):
-            raise TransportError("not-authorised", "The token is not this site's operator token.", hint=_NO_TOKEN)
+            raise TransportError("not-authorised", "The token is none of this site's.", hint=_NO_TOKEN)
         found = self._people.known.at_hand(given)
         if found is None:
             found = await run_in_threadpool(self._people.known.look_up, given)

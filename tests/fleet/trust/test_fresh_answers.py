@@ -60,7 +60,8 @@ class Board:
         self.ask("PUT", routes.report_path("pi-1"), said)
 
     def nonces(self) -> list[str]:
-        return [nonce_of(data) for data in self.heard if is_signed(data)]
+        """Of what was signed, each time anew; what is retained comes again with each connection."""
+        return [nonce_of(data) for data in dict.fromkeys(self.heard) if is_signed(data)]
 
 
 def nonce_of(data: bytes) -> str:

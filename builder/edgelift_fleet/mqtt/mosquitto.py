@@ -8,6 +8,7 @@ only its owner may enter, and the kernel drops the death signal when a process c
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import random
@@ -270,10 +271,12 @@ class Broker:
     def _run_once(self) -> None:
         # Below its own folder every name is ours, whatever the path to it holds.
         command = [self._program, "-c", conf.CONF]
-        with (self._folder / "log").open("wb") as output:
+        with (self._folder / "log").open("wb") as output, (self._folder / "running").open("wb") as running:
+            self._wait_alone(running.fileno())
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", "-c", _LAUNCHER, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=self._folder,
+                pass_fds=(running.fileno(),),
             )  # fmt: skip
         with self._lock:
             self._process = process
@@ -289,6 +292,21 @@ class Broker:
             with self._lock:
                 self._answers = False
             self._end(process)
+
+    def _wait_alone(self, running: int) -> None:
+        """Until the mosquitto before has ended, which holds the lock as long as it lives: one whose server was killed may
+        still be writing what it remembers.
+        """
+        deadline = time.monotonic() + _START_S
+        while not self._stopping.is_set():
+            try:
+                fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    log.warning("the mosquitto before does not end: another is started beside it")
+                    return
+                time.sleep(0.02)
 
     def _wait_answering(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_S

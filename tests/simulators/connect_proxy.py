@@ -6,13 +6,14 @@ import contextlib
 import socket
 import ssl
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from tests.simulators.certificates import Certificate
 
 
-class _Relay:
+class _Relay(ABC):
     """Listens, and joins each connection with another. A context."""
 
     def __init__(self) -> None:
@@ -49,8 +50,9 @@ class _Relay:
             threading.Thread(target=_pump, args=(near, far), daemon=True).start()
             _pump(far, near)
 
+    @abstractmethod
     def join(self, client: socket.socket) -> tuple[socket.socket, socket.socket]:
-        raise NotImplementedError
+        """The client, and whom it is joined with."""
 
 
 class ConnectProxy(_Relay):

@@ -112,13 +112,13 @@ def test_a_reason_that_is_too_long_hides_no_refusal(api: Api) -> None:
     assert [one["outcome"] for one in entries(api)] == ["role-too-low", "not-authorised"]
 
 
-def test_a_change_that_can_t_be_logged_is_not_made(api: Api) -> None:
+def test_a_change_that_can_t_be_logged_is_not_made(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api.boards.add("pi-1")
 
     def refuse(_deed: Deed) -> int:
         raise TransportError("busy", "The database is away.")
 
-    api.fleet.people.audit.begin = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(api.fleet.people.audit, "begin", refuse)
     assert api.http.post("/v1/devices/pi-1/tags", json={"set": {"a": "b"}}).json()["code"] == "busy"
     assert "a" not in api.get("/v1/devices")[0]["tags"]
 

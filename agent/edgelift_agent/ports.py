@@ -22,6 +22,20 @@ class Opened(NamedTuple):
     signed: Mapping[str, Vouched]
 
 
+class Committed(NamedTuple):
+    """What this device committed to.
+
+    Attributes:
+        floors: model → the highest release counter that it ever committed.
+        installed: slot → id of the artifact that it runs; empty for none.
+        before: slot → id of the artifact that it ran before that one; empty for none.
+    """
+
+    floors: Mapping[str, int] = {}
+    installed: Mapping[str, str] = {}
+    before: Mapping[str, str] = {}
+
+
 class BlobSource(Protocol):
     """Where blobs come from."""
 

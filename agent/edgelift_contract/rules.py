@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterable, Sequence
 from math import sqrt
 
+from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import Manifest
 from edgelift_contract.release import ReleaseArtifact
 from edgelift_contract.report import DeviceFacts
+from edgelift_contract.signed import Vouched
 
 #: Requests of the old generation below which its share of failures says nothing.
 MIN_COMPARED = 20
@@ -87,11 +89,30 @@ def admit(manifest: Manifest, facts: DeviceFacts, *, floor: int, allow_older: bo
             f"{name} needs {manifest.runtime} {manifest.runtime_range}; this device has {version}.",
         )
     if manifest.release_counter < floor and not allow_older:
-        raise ContractError(
-            "older-release",
-            f"{name} has release counter {manifest.release_counter}; this device already ran {floor}.",
-            hint="To go back on purpose, roll the release back rather than assign it.",
-        )
+        raise older_release(name, manifest.release_counter, floor)
+
+
+def may_go_back(wanted: SlotAssignment, signed: Vouched | None, before: str) -> bool:
+    """May a slot get a release below the counter that this device has run, where two must sign?
+
+    The control plane's word is not enough: who stole its key could choose among all that was ever listed, the release with
+    a known hole too. What a roll-back needs is what the slot ran just before.
+
+    Args:
+        wanted: what the control plane assigned.
+        signed: what both repositories say of it; None where nobody signs, and the control plane alone decides.
+        before: id of the artifact that the slot ran before the one that it runs; empty for none.
+    """
+    return wanted.policy.allow_older and (signed is None or signed.allow_older or wanted.artifact == before)
+
+
+def older_release(name: str, counter: int, floor: int) -> ContractError:
+    """What to say of a release (`digits@2`) with a counter below `floor`."""
+    return ContractError(
+        "older-release", f"{name} has release counter {counter}; this device has run {floor}.",
+        hint="To go back on purpose, assign it with --allow-older; where a device did not run it just before, the builders"
+        " must allow that too: edgelift release allow-older.",
+    )  # fmt: skip
 
 
 def fails_as_often(errors: int, requests: int, old_errors: int, old_requests: int) -> bool:

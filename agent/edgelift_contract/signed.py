@@ -53,16 +53,28 @@ class Genuine(msgspec.Struct, frozen=True, kw_only=True):
     release_counter: Count
 
 
+class Listing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the image repository alone says of a target, beside what is genuine of it.
+
+    Attributes:
+        allow_older: the builders let devices go back to it that have run a higher release counter.
+    """
+
+    allow_older: bool = False
+
+
 class Vouched(msgspec.Struct, frozen=True, kw_only=True):
     """What was signed of one artifact, beside its digest.
 
     Attributes:
         manifest_bytes: the length of its manifest.
         said: what it is.
+        allow_older: see `Listing`.
     """
 
     manifest_bytes: Bytes
     said: Genuine
+    allow_older: bool = False
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift.common import DatabaseOption, JsonOption, ReleaseArgument, SiteOption, open_registry, print_json
+from edgelift.going_back_command import allow_older
 from edgelift.output import ago, say, show_table
 from edgelift_contract.ids import parse_release
 
@@ -51,6 +52,8 @@ def _show(
         say(
             f"Its source came signed, which was verified when it was built: {one.signer}, model sha256:{one.model_sha256}"
         )
+    if found.allow_older:
+        say("The builders let devices go back to it that have run a newer one.")
     for line in _uses(found.uses):
         say(line)
 
@@ -132,4 +135,5 @@ def _tell(release: ReleaseView) -> None:
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "show": _show, "retire": _retire, "unretire": _unretire, "delete": _delete,
+    "allow-older": allow_older,
 }  # fmt: skip

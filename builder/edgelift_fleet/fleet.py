@@ -29,6 +29,7 @@ from edgelift_fleet.rollout.orders import Rollouts
 from edgelift_fleet.scrub import damaged_blobs
 from edgelift_fleet.site import Site
 from edgelift_fleet.telemetry.cohorts import AskedCohorts
+from edgelift_fleet.trust.going_back import may_go_back_to
 from edgelift_fleet.trust.handing import Handing
 from edgelift_fleet.trust.online import online_signer
 from edgelift_fleet.trust.sealing import Sealing
@@ -101,7 +102,7 @@ class Fleet:
         self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)
         self.mending = Mending(db, self.changes.announce)
-        self.rollouts = Rollouts(db, self.seen, wake=self.work.set)
+        self.rollouts = Rollouts(db, self.seen, wake=self.work.set, may_go_back=may_go_back_to)
         self.broker_access: BrokerAccessOf = _no_broker
         self.damaged: Callable[[], set[str]] = lambda: damaged_blobs(site.blobs)
         self.url = ""

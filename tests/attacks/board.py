@@ -23,7 +23,7 @@ from edgelift_agent.artifact.carried import CarriedFolder
 from edgelift_agent.link.http import HttpTransport
 from edgelift_agent.link.mqtt import MAX_PACKET_BYTES
 from edgelift_agent.parts.trust import Trust
-from edgelift_agent.ports import Opened
+from edgelift_agent.ports import Committed, Opened
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_contract import routes
@@ -55,7 +55,7 @@ class Board:
 
     Attributes:
         signer: its site; a thief may change it in any way.
-        floors, installed: what was committed here.
+        floors, installed, before: what was committed here.
         serves: the assignment that was taken last.
     """
 
@@ -66,6 +66,7 @@ class Board:
         self.degraded = Degraded(self.clock)
         self.floors: dict[str, int] = {}
         self.installed: dict[str, str] = {}
+        self.before: dict[str, str] = {}
         self.revision, self.serves = 0, b""
         self.begin({"1970": 90.0, "2038": 2_147_483_647.0}.get(clock))
         if clock == "jumping back":
@@ -91,7 +92,7 @@ class Board:
         facts = DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
         return Trust(
             self.state, Disk(), self.clock, self.degraded, DEVICE, lambda: facts,
-            lambda: (self.floors, self.installed),
+            lambda: Committed(self.floors, self.installed, self.before),
         )  # fmt: skip
 
     def says(self, manifest: bytes = MANIFEST, said: Genuine = SAID, **wanted: Any) -> None:

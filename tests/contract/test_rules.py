@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelift_contract import ContractError
+from edgelift_contract.assignment import Policy, SlotAssignment
 from edgelift_contract.release import ReleaseArtifact
 from edgelift_contract.report import DeviceFacts
-from edgelift_contract.rules import admit, choose, in_range
+from edgelift_contract.rules import admit, choose, in_range, may_go_back
+from edgelift_contract.signed import Genuine, Vouched
 from tests.contract.manifests import manifest
 
 
@@ -65,6 +67,17 @@ def test_the_floor_holds_unless_going_back_is_meant() -> None:
         admit(manifest(release_counter=2), PI5, floor=3)
     assert caught.value.code == "older-release"
     admit(manifest(release_counter=2), PI5, floor=3, allow_older=True)
+
+
+def test_going_back_takes_two_where_two_sign() -> None:
+    said = Genuine(hardware_class="arm64-neon", runtime="onnxruntime", model="toy", version="1", release_counter=1)
+    signed, allowed = Vouched(manifest_bytes=9, said=said), Vouched(manifest_bytes=9, said=said, allow_older=True)
+    ordered = SlotAssignment("a" * 64, 9, "toy", "1", policy=Policy(allow_older=True))
+    assert not may_go_back(ordered, signed, "") and not may_go_back(ordered, signed, "b" * 64)
+    assert may_go_back(ordered, signed, "a" * 64) and may_go_back(ordered, allowed, "")
+    assert may_go_back(ordered, None, "")  # where nobody signs the control plane alone decides
+    unordered = SlotAssignment("a" * 64, 9, "toy", "1")
+    assert not any(may_go_back(unordered, one, "a" * 64) for one in (signed, allowed, None))
 
 
 @pytest.mark.parametrize(

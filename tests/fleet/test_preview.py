@@ -176,6 +176,20 @@ def test_an_older_release_needs_the_word(desk: Desk) -> None:
     assert desk.ask("all", "digits@3").refusals == []  # who serves it already goes nowhere
 
 
+def test_who_goes_back_by_the_word_is_told_of_the_builders(desk: Desk) -> None:
+    desk.add("pi-1", "pi-2")
+    desk.serves("pi-1", "3")
+    word = Policy(probation_s=0, probation_min_requests=0, allow_older=True)
+
+    def notes(signed: bool | None) -> list[str]:
+        desk.rollouts = Rollouts(desk.db, LastSeen(), wake=lambda: None, may_go_back=lambda *_: signed)
+        return [one for one in desk.ask(policy=word).cautions if "allow-older" in one]
+
+    (note,) = notes(False)
+    assert note.startswith("pi-1 ran a newer release") and note.endswith("edgelift release allow-older digits@2.")
+    assert notes(True) == notes(None) == []
+
+
 def test_two_rollouts_of_one_slot(desk: Desk) -> None:
     desk.add("pi-1", "pi-2", "pi-3")
     made = desk.rollouts.start(request("ids:pi-1,pi-2"))

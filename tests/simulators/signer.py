@@ -158,10 +158,10 @@ class Signer:
     def roots(self) -> dict[str, bytes]:
         return {"image": self.image.sign("root"), "director": self.director.sign("root")}
 
-    def list_artifact(self, manifest: bytes, said: Genuine) -> str:
-        """Have the builder list an artifact as genuine; its path."""
+    def list_artifact(self, manifest: bytes, said: Genuine, **beside: Any) -> str:
+        """Have the builder list an artifact as genuine, and say that beside; its path."""
         path = target_path(digest(manifest), said)
-        self.image.signed("builder").targets[path] = target(path, manifest, msgspec.to_builtins(said))
+        self.image.signed("builder").targets[path] = target(path, manifest, msgspec.to_builtins(said) | beside)
         return path
 
     def direct(self, assignment: Assignment, artifacts: Iterable[tuple[bytes, Genuine]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.trust.trusted import TrustedFile, first
@@ -37,7 +38,7 @@ class FourArtifacts:
         self.file = TrustedFile(folder / "trust.json", Disk())
         self.file.write(first({name: data.decode() for name, data in self.signer.roots().items()}))
         facts = DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
-        self._verifier = Verifier(self.file, SystemClock(), DEVICE, lambda: facts, lambda: ({}, {}))
+        self._verifier = Verifier(self.file, SystemClock(), DEVICE, lambda: facts, Committed)
 
     def signed(self) -> bytes:
         """Another revision, signed for what the device asked last: by both repositories' keys."""

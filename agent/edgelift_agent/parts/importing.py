@@ -132,9 +132,6 @@ def import_offline(config: Config, folder: Path) -> dict[str, Any]:
     try:
         journal, machine = state.journal, ThisMachine(state_dir, degraded, None, None)
 
-        def committed() -> tuple[dict[str, int], dict[str, str]]:
-            return dict(journal.meta.floors), {slot: row.artifact for slot, row in journal.slots.items()}
-
         def accept(opened: Opened) -> None:
             wanted = parse_assignment(opened.assignment, device=config.device)
             signed = {**signed_of(journal.meta), **opened.signed}
@@ -149,7 +146,7 @@ def import_offline(config: Config, folder: Path) -> dict[str, Any]:
         def tell(kind: str, message: str, code: str) -> None:
             state.queue.add([DeviceEvent(at=clock.now(), kind=kind, code=code, message=message)])
 
-        trust = Trust(state_dir, disk, clock, degraded, config.device, machine.facts, committed)
+        trust = Trust(state_dir, disk, clock, degraded, config.device, machine.facts, state.committed)
         importing = Importing(config.device, trust, state, config.update.disk_reserve_bytes, accept, tell)
         return importing.take(folder)
     finally:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from edgelift_agent.artifact.store import Store
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk, mapped_errors
 from edgelift_agent.telemetry import queue
@@ -85,10 +86,14 @@ class StateFolder:
         self.journal.look_again()
         self.queue.mend()
 
-    def committed(self) -> tuple[dict[str, int], dict[str, str]]:
-        """Floors of release counters by model, and the artifact that each slot runs."""
-        slots = {slot: row.artifact for slot, row in list(self.journal.slots.items())}
-        return dict(self.journal.meta.floors), slots
+    def committed(self) -> Committed:
+        """As it stands now; also asked from other threads than the journal's."""
+        rows = list(self.journal.slots.items())
+        return Committed(
+            floors=dict(self.journal.meta.floors),
+            installed={slot: row.artifact for slot, row in rows},
+            before={slot: row.previous for slot, row in rows},
+        )
 
     def _keep_lock(self) -> None:
         """Lock the folder, again where another has its name by now: the lock on the one before keeps nobody out."""

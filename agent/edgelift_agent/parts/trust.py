@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelift_agent.ports import Opened
+from edgelift_agent.ports import Committed, Opened
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
@@ -40,7 +40,7 @@ class Trust:
 
     def __init__(
         self, state_dir: Path, disk: Disk, clock: Clock, degraded: Degraded, device: str,
-        facts: Callable[[], DeviceFacts], committed: Callable[[], tuple[Mapping[str, int], Mapping[str, str]]],
+        facts: Callable[[], DeviceFacts], committed: Callable[[], Committed],
     ) -> None:  # fmt: skip
         """Read what is trusted; what can't be read is said, and then nothing is taken until it can."""
         self._path, self._disk, self._clock, self._degraded = state_dir / FILE, disk, clock, degraded

@@ -12,11 +12,14 @@ from contextlib import suppress
 import msgspec
 from tuf.api.metadata import TargetFile
 
+from edgelift_agent.ports import Committed
 from edgelift_contract import codec
 from edgelift_contract.assignment import Assignment, SlotAssignment
+from edgelift_contract.codec import T
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_contract.report import DeviceFacts
-from edgelift_contract.signed import Genuine, Vouched, target_path
+from edgelift_contract.rules import may_go_back, older_release
+from edgelift_contract.signed import Genuine, Listing, Vouched, target_path
 
 #: What the image repository says of a path; None where it names none.
 Find = Callable[[str], TargetFile | None]
@@ -24,7 +27,7 @@ Find = Callable[[str], TargetFile | None]
 
 def judge(
     assignment: Assignment, directed: Mapping[str, TargetFile], image: Find, *, facts: DeviceFacts,
-    floors: Mapping[str, int], installed: Mapping[str, str],
+    committed: Committed,
 ) -> dict[str, Vouched]:  # fmt: skip
     """Let an assignment pass that both repositories stand behind, for hardware like this.
 
@@ -33,8 +36,7 @@ def judge(
         directed: the director's targets, by path.
         image: asks the image repository.
         facts: of this device, as measured here.
-        floors: model → the highest release counter that this device ever committed.
-        installed: slot → the artifact that it runs: what stays is not installed anew, and need not be listed any more.
+        committed: by this device: what a slot runs already is not installed anew, and need not be listed any more.
 
     Returns:
         Artifact → what was signed of it: of all that aren't installed, and of those that are as far as both still say so.
@@ -46,21 +48,19 @@ def judge(
     signed: dict[str, Vouched] = {}
     for slot, wanted in assignment.slots.items():
         found = by_artifact.get(wanted.artifact)
-        if installed.get(slot) == wanted.artifact:
+        if committed.installed.get(slot) == wanted.artifact:
             if found is not None:
                 with suppress(EdgeliftError):  # a disk may damage it: then it is to be fetched again
-                    said = _agreed(slot, wanted, found, image(found.path))
-                    signed.setdefault(wanted.artifact, Vouched(manifest_bytes=found.length, said=said))
+                    signed.setdefault(wanted.artifact, _agreed(slot, wanted, found, image(found.path)))
             continue
         if found is None:
             raise ContractError("not-agreed", f"The director's targets lack what it assigns to the slot {slot!r}.")
-        said = _agreed(slot, wanted, found, image(found.path))
-        _suits(slot, wanted, said, facts, floors)
-        signed[wanted.artifact] = Vouched(manifest_bytes=found.length, said=said)
+        agreed = signed[wanted.artifact] = _agreed(slot, wanted, found, image(found.path))
+        _suits(slot, wanted, agreed, facts, committed)
     return signed
 
 
-def _agreed(slot: str, wanted: SlotAssignment, directed: TargetFile, listed: TargetFile | None) -> Genuine:
+def _agreed(slot: str, wanted: SlotAssignment, directed: TargetFile, listed: TargetFile | None) -> Vouched:
     """What both say, when it is the same."""
     name = f"{wanted.model}@{wanted.version} for the slot {slot!r}"
     if listed is None:
@@ -68,7 +68,7 @@ def _agreed(slot: str, wanted: SlotAssignment, directed: TargetFile, listed: Tar
             "not-genuine", f"The image repository does not list {name}.",
             hint="Publish it again, or assign another release.",
         )  # fmt: skip
-    said, told = _said(listed, "image repository"), _said(directed, "director")
+    said, told = _said(listed, Genuine, "image repository"), _said(directed, Genuine, "director")
     path = target_path(wanted.artifact, said)
     same = (
         said == told
@@ -79,33 +79,29 @@ def _agreed(slot: str, wanted: SlotAssignment, directed: TargetFile, listed: Tar
     )
     if not same:
         raise ContractError("not-agreed", f"Director and image repository don't say the same of {name}.")
-    return said
+    allow_older = _said(listed, Listing, "image repository").allow_older
+    return Vouched(manifest_bytes=listed.length, said=said, allow_older=allow_older)
 
 
-def _said(target: TargetFile, who: str) -> Genuine:
+def _said(target: TargetFile, kind: type[T], who: str) -> T:
     try:
-        return msgspec.convert(target.custom, Genuine)
+        return msgspec.convert(target.custom, kind)
     except msgspec.ValidationError as error:
-        raise codec.misread(error, Genuine, target.custom, what=f"{who}'s target") from error
+        raise codec.misread(error, kind, target.custom, what=f"{who}'s target") from error
 
 
 def _sha256(target: TargetFile) -> str:
     return str(target.hashes.get("sha256", ""))
 
 
-def _suits(
-    slot: str, wanted: SlotAssignment, said: Genuine, facts: DeviceFacts, floors: Mapping[str, int]
-) -> None:
+def _suits(slot: str, wanted: SlotAssignment, agreed: Vouched, facts: DeviceFacts, committed: Committed) -> None:
+    said = agreed.said
     name = f"{said.model}@{said.version} for the slot {slot!r}"
     if said.hardware_class not in (facts.accepts or [facts.hardware_class]):
         raise ContractError(
             "wrong-hardware-class",
             f"{name} is signed for {said.hardware_class}; this device is {facts.hardware_class}.",
         )
-    floor = floors.get(said.model, 0)
-    if said.release_counter < floor and not wanted.policy.allow_older:
-        raise ContractError(
-            "older-release",
-            f"{name} has release counter {said.release_counter}; this device has run {floor}.",
-            hint="To go back on purpose, assign it with --allow-older.",
-        )
+    floor = committed.floors.get(said.model, 0)
+    if said.release_counter < floor and not may_go_back(wanted, agreed, committed.before.get(slot, "")):
+        raise older_release(name, said.release_counter, floor)

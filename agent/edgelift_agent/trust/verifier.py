@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import Targets
 
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.trust.fetchers import LOCAL, BundleFetcher
 from edgelift_agent.trust.judgement import judge
@@ -72,7 +73,7 @@ class Verifier:
 
     def __init__(
         self, file: TrustedFile, clock: Clock, device: str, facts: Callable[[], DeviceFacts],
-        committed: Callable[[], tuple[Mapping[str, int], Mapping[str, str]]],
+        committed: Callable[[], Committed],
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -81,7 +82,7 @@ class Verifier:
             clock: of this device.
             device: its id.
             facts: the machine, as measured here.
-            committed: floors of release counters by model, and the artifact that each slot runs.
+            committed: what it committed to.
         """
         self._file, self._clock, self._device = file, clock, device
         self._facts, self._committed = facts, committed
@@ -167,11 +168,10 @@ class Verifier:
         assignment = self._assignment(said, files)
         image = self._repository(IMAGE, folder, files, now)
         image.refresh()
-        floors, installed = self._committed()
         targets = {path: found for path, found in said.targets.items() if path != ASSIGNMENT}
         signed = judge(
             parse_assignment(assignment, device=self._device), targets, image.target, facts=self._facts(),
-            floors=floors, installed=installed,
+            committed=self._committed(),
         )  # fmt: skip
         return assignment, signed, director.root_version
 

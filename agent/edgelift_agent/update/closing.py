@@ -107,7 +107,7 @@ class Closing:
             self._journal.save_slot(slot, row)
         model, counter = self._steps.release_counter(desired.artifact)
         floors = self._journal.meta.floors
-        floors[model] = max(0 if desired.policy.allow_older else floors.get(model, 0), counter)
+        floors[model] = max(floors.get(model, 0), counter)  # whoever orders a device back never lowers it
         self._journal.save_meta()
         update.outcome = "committed"
         self._journal.save_update(slot, update)

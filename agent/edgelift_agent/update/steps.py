@@ -79,10 +79,16 @@ class Steps:
         fetcher.files(manifest, in_flight.cancelled)
         return StepResult(_learned(update, fetch_ms=_ms(started)), fetcher.fetched_bytes)
 
-    def verify(self, update: UpdateRow, floors: dict[str, int], signed: Vouched | None) -> StepResult:
+    def verify(self, update: UpdateRow, floors: dict[str, int], signed: Vouched | None, before: str) -> StepResult:
         """VERIFYING: hash everything, and judge whether this device may install it.
 
         What was signed is the manifest, by digest and length; all files are held against what stands in it.
+
+        Args:
+            update: the slot's.
+            floors: model → the highest release counter ever committed.
+            signed: what both repositories say of it; None where nobody signs.
+            before: id of the artifact that the slot ran before the one that it runs; empty for none.
         """
         desired = update.desired
         self._check_signed(update, signed)
@@ -95,8 +101,8 @@ class Steps:
                 f"The assignment says {desired.model}@{desired.version}, the manifest"
                 f" {manifest.model}@{manifest.version}.",
             )
-        floor = floors.get(manifest.model, 0)
-        rules.admit(manifest, self._facts(), floor=floor, allow_older=desired.policy.allow_older)
+        allow_older = rules.may_go_back(desired, signed, before)
+        rules.admit(manifest, self._facts(), floor=floors.get(manifest.model, 0), allow_older=allow_older)
         return StepResult(_learned(update, verify_ms=_ms(started)))
 
     def _check_signed(self, update: UpdateRow, signed: Vouched | None) -> None:

@@ -35,6 +35,7 @@ from edgelift_fleet.release_folder import MAX_RELEASE_BYTES, parse_release_file
 from edgelift_fleet.release_list import list_releases, release_views
 from edgelift_fleet.retiring import delete, retire, unretire
 from edgelift_fleet.tables import ArtifactRow, ReleaseRow
+from edgelift_fleet.trust.going_back import may_go_back_to
 from edgelift_fleet.unnamed import mark
 from edgelift_fleet.uses import release_uses
 
@@ -81,7 +82,9 @@ def release_routes(fleet: Fleet) -> APIRouter:
         with fleet.db.read() as session:
             row = get_release_row(session, f"{name}@{version}")
             uses, signatures = release_uses(session, row), _signatures(fleet, session, row)
-            found = ReleaseDetail(_view(fleet, session, row), uses, signatures)
+            view = _view(fleet, session, row)
+            allowed = may_go_back_to(session, row.model, {one.id for one in view.artifacts})
+            found = ReleaseDetail(view, uses, signatures, allow_older=allowed is True)
             return tagged(found, version_of_release(row))
 
     @router.post(

@@ -57,11 +57,18 @@ class ReleaseUses(msgspec.Struct, frozen=True):
 
 
 class ReleaseDetail(msgspec.Struct, frozen=True):
-    """A release, and what names it: it can be deleted when nothing does. `signatures`: those that its sources came with."""
+    """A release, and what names it: it can be deleted when nothing does.
+
+    Attributes:
+        release, uses: what it has, and what names it.
+        signatures: those that its sources came with.
+        allow_older: the builders let devices go back to it that have run a newer one.
+    """
 
     release: ReleaseView
     uses: ReleaseUses
     signatures: list[SourceSignature] = []
+    allow_older: bool = False
 
 
 class RetireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

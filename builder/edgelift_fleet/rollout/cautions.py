@@ -85,6 +85,16 @@ def speak_as_one(doubled: Sequence[str]) -> list[str]:
     return [f"{text} Give each an id of its own; see: edgelift devices --duplicate."]
 
 
+def go_back_alone(devices: Sequence[str], release: str) -> list[str]:
+    """What to know of devices that ran a newer release, where the builders did not let them go back to this one."""
+    if not devices:
+        return []
+    text = (
+        f"{named(devices)} ran a newer release, and will refuse this one unless it is what they ran just before."
+    )
+    return [f"{text} The builders can allow it: edgelift release allow-older {release}."]
+
+
 def _download(plan: Plan) -> str:
     past = "an update that has begun goes on past the end of the window."
     if not plan.bandwidth_bytes_s:

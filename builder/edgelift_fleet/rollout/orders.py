@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+from sqlalchemy.orm import Session
 
 from edgelift_contract import codec
 from edgelift_fleet.conditions import FREE, Conditions, version_of_rollout
@@ -22,19 +24,29 @@ from edgelift_fleet.rollout.view import ALL, Asked, view
 from edgelift_fleet.selector import short
 from edgelift_fleet.tables import RolloutRow
 
+#: Do the builders let devices go back to these artifacts of a model? None where nobody signs.
+MayGoBack = Callable[[Session, str, Collection[str]], bool | None]
+
+
+def _nobody_signs(*_: object) -> None:
+    return None
+
 
 class Rollouts:
     """The rollouts of a site, for operators; what follows from them is the controller's business."""
 
-    def __init__(self, db: Database, seen: LastSeen, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, db: Database, seen: LastSeen, *, wake: Callable[[], None], may_go_back: MayGoBack = _nobody_signs
+    ) -> None:
         """Bind.
 
         Args:
             db: of the site.
             seen: when devices were last heard of.
             wake: called when there is something for the controller to do.
+            may_go_back: what the builders signed of that.
         """
-        self._db, self._seen, self._wake = db, seen, wake
+        self._db, self._seen, self._wake, self._may_go_back = db, seen, wake, may_go_back
 
     def start(self, request: RolloutRequest, on: Conditions = FREE) -> RolloutView:
         """Begin a rollout, on these conditions.
@@ -78,7 +90,9 @@ class Rollouts:
         plan, now = to_plan(to_keep(request), request.policy.probation_s), time.time()
         with self._db.read() as session:
             found = look_ahead(session, request, self._seen, now)
-        return preview(found, request, plan, now)
+            ids = {one.id for one in found.artifacts.values()}
+            barred = bool(found.going_back) and self._may_go_back(session, found.release.model, ids) is False
+        return preview(found, request, plan, now, barred=barred)
 
     def command(
         self, name: str, command: Command, order: RolloutOrder, *, who: str = "operator", on: Conditions = FREE

@@ -29,7 +29,7 @@ from edgelift_fleet.messages import (
     RolloutRequest,
 )
 from edgelift_fleet.registry import get_offered
-from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, begins_late, cautions, speak_as_one
+from edgelift_fleet.rollout.cautions import NOTHING_YET, Lately, begins_late, cautions, go_back_alone, speak_as_one
 from edgelift_fleet.rollout.forecast import draw_waves, ends
 from edgelift_fleet.rollout.members import ids_of
 from edgelift_fleet.rollout.observe import rollout_id
@@ -57,6 +57,7 @@ class Outlook:
         unknown: ids that the selector names and nobody has.
         lately: what they served before.
         doubled: ids under which several devices speak.
+        going_back: devices that ran a newer release and would be told an older one on purpose.
     """
 
     release: Release
@@ -70,6 +71,7 @@ class Outlook:
     unknown: Sequence[str] = field(default=())
     lately: Lately = NOTHING_YET
     doubled: Sequence[str] = field(default=())
+    going_back: Sequence[str] = field(default=())
 
     def suited(self) -> list[Member]:
         """The members that would get something."""
@@ -88,11 +90,11 @@ def look_ahead(session: Session, request: RolloutRequest, seen: LastSeen, now: f
     ids = {member.device for member in members}
     artifacts, unsuited = _choices(session, release, request.release, ids)
     running = _running(session, slot, artifacts)
-    older = [] if request.policy.allow_older else _older(session, release, artifacts.keys() - running)
+    older, allowed = _older(session, release, artifacts.keys() - running), request.policy.allow_older
     return Outlook(
-        release, slot, members, artifacts, unsuited, running, older, _elsewhere(session, slot, ids),
+        release, slot, members, artifacts, unsuited, running, () if allowed else older, _elsewhere(session, slot, ids),
         unknown_ids(session, request.to), _lately(session, slot, artifacts.keys(), request.gate_before_s or 3600.0, now),
-        sorted(ids & seen.sightings.doubled()),
+        sorted(ids & seen.sightings.doubled()), older if allowed else (),
     )  # fmt: skip
 
 
@@ -130,8 +132,18 @@ def refusals(found: Outlook, to: str) -> list[ContractError]:
     return made
 
 
-def preview(found: Outlook, request: RolloutRequest, plan: Plan, now: float) -> RolloutPreview:
-    """What would happen, for people and `--json`. Pure."""
+def preview(
+    found: Outlook, request: RolloutRequest, plan: Plan, now: float, *, barred: bool = False
+) -> RolloutPreview:
+    """What would happen, for people and `--json`. Pure.
+
+    Args:
+        found: what is known of it.
+        request: what was asked for.
+        plan: that of the request.
+        now: seconds since 1970.
+        barred: the builders have not let devices go back to this release.
+    """
     suited = found.suited()
     waves = draw_waves(plan, suited, found.members)
     changed = [member for member in suited if member.device not in found.running]
@@ -167,6 +179,7 @@ def preview(found: Outlook, request: RolloutRequest, plan: Plan, now: float) -> 
         cautions=[
             *begins_late(plan, now),
             *speak_as_one(found.doubled),
+            *go_back_alone(found.going_back if barred else (), request.release),
             *cautions(plan, request.policy, waves, suited, {m.device for m in changed}, found.lately),
         ],
     )  # fmt: skip

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from securesystemslib.signer import CryptoSigner, Key
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.trust.image import DAYS, Holders, Image, expires
+from edgelift_fleet.trust.image import DAYS, Holders, Image, expires, goes_back
 
 #: Roles of the control plane's key, and where they stand.
 ONLINE = {"image": ("snapshot", "timestamp"), "director": ("targets", "snapshot", "timestamp")}
@@ -123,7 +123,11 @@ class Change:
         for name in sorted(self.image.changed - {"root", "targets"}):
             now: Targets = self.image.roles[name].signed
             then: dict[str, Any] = before[name].signed.targets if name in before else {}
-            yield from (_line("genuine", path, one) for path, one in now.targets.items() if then.get(path) != one)
+            yield from (
+                _line(_becomes(then.get(path), one), path, one)
+                for path, one in now.targets.items()
+                if then.get(path) != one
+            )
             yield from (_line("no more", path, one) for path, one in then.items() if path not in now.targets)
             again += now.targets == then
         if again:
@@ -160,6 +164,13 @@ def _roles(root: Root) -> str:
 
 def _names(keys: Iterable[Key]) -> str:
     return ", ".join(key.keyid[:12] for key in keys)
+
+
+def _becomes(then: TargetFile | None, now: TargetFile) -> str:
+    """In words, what is different of an artifact that is listed."""
+    if then is not None and goes_back(then) != goes_back(now):
+        return "devices may go back to it" if goes_back(now) else "devices may not go back to it any more"
+    return "genuine"
 
 
 def _line(what: str, path: str, target: Any) -> str:

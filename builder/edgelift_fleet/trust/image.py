@@ -38,7 +38,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization.json import JSONSerializer
 
 from edgelift_contract.errors import ContractError
-from edgelift_contract.signed import Genuine, target_path
+from edgelift_contract.signed import Genuine, Listing, target_path
 
 #: How long each role holds, days. Root and targets: the next time that somebody must come with the key.
 DAYS = {"root": 365, "targets": 365, "builder": 365, "snapshot": 7, "timestamp": 7}
@@ -67,6 +67,14 @@ class Holders:
 def expires(now: float, days: float) -> datetime:
     """`days` from now, to the second, as metadata has it."""
     return datetime.fromtimestamp(int(now), timezone.utc) + timedelta(days=days)
+
+
+def goes_back(target: TargetFile) -> bool:
+    """May devices go back to it though they have run a higher release counter? As the repository lists it."""
+    custom = target.custom
+    return (
+        isinstance(custom, dict) and custom.get("allow_older") is True
+    )  # whoever signs is shown it before it is judged
 
 
 class Image:
@@ -149,8 +157,9 @@ class Image:
         path = target_path(one.artifact, one.said)
         name = self._bins(model).get_role_for_target(path)
         found = TargetFile(one.manifest_bytes, {"sha256": one.artifact}, path)
-        found.unrecognized_fields["custom"] = msgspec.to_builtins(one.said)
         listed: Targets = self.roles[name].signed
+        beside = Listing(allow_older=path in listed.targets and goes_back(listed.targets[path]))
+        found.unrecognized_fields["custom"] = msgspec.to_builtins(one.said) | msgspec.to_builtins(beside)
         if listed.targets.get(path) != found:
             listed.targets[path] = found
             self.touch(name, now)
@@ -163,6 +172,30 @@ class Image:
             for path in [path for path in listed.targets if path.rpartition("/")[2] in gone]:
                 del listed.targets[path]
                 self.touch(name, now)
+
+    def allow_older(self, model: str, artifacts: Iterable[str], now: float, *, allowed: bool = True) -> None:
+        """Let devices go back to these artifacts of a model though they have run a higher release counter; or no more.
+
+        Raises:
+            ContractError: `not-genuine` for one that is not listed.
+        """
+        wanted = set(artifacts)
+        for name in self._bins(model).get_roles() if f"model.{model}" in self.roles else ():
+            listed: Targets = self.roles[name].signed
+            for path, target in listed.targets.items():
+                if (artifact := path.rpartition("/")[2]) not in wanted:
+                    continue
+                wanted.remove(artifact)
+                if goes_back(target) != allowed:
+                    said = msgspec.convert(target.custom, Genuine)
+                    beside = msgspec.to_builtins(Listing(allow_older=allowed))
+                    target.unrecognized_fields["custom"] = msgspec.to_builtins(said) | beside
+                    self.touch(name, now)
+        if wanted:
+            raise ContractError(
+                "not-genuine", f"The image repository does not list the artifact {min(wanted)[:16]} of {model}.",
+                hint="Publish its release again, which lists it.",
+            )  # fmt: skip
 
     def _begin_model(self, model: str, now: float) -> None:
         holders = self.builders()
@@ -192,6 +225,11 @@ class Image:
     def bin_role(model: str, path: str) -> str:
         """The role that is to list a path of a model."""
         return SuccinctRoles(["-"], 1, BITS, f"bin.{model}").get_role_for_target(path)
+
+    @staticmethod
+    def bin_names(model: str) -> list[str]:
+        """The roles that list the artifacts of a model, where there is such a model."""
+        return list(SuccinctRoles(["-"], 1, BITS, f"bin.{model}").get_roles())
 
     def bins(self, role: str) -> list[str]:
         """The names of the bins of `model.M`."""

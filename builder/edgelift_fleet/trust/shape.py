@@ -11,13 +11,13 @@ from tuf.api.metadata import DelegatedRole, Metadata, Root, SuccinctRoles, Targe
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import MAX_MANIFEST_BYTES
-from edgelift_contract.signed import Genuine, target_path
+from edgelift_contract.signed import Genuine, Listing, target_path
 from edgelift_fleet.trust.change import ONLINE
 from edgelift_fleet.trust.image import BITS, DAYS, Holders, Image
 
 #: How much longer than we would say it a role may hold, days: whoever signed it may have had another clock.
 _SLACK_DAYS = 30
-_Custom = msgspec.json.Decoder(Genuine)
+_Custom, _Beside = msgspec.json.Decoder(Genuine), msgspec.json.Decoder(Listing)
 
 
 def check_targets(signed: Targets) -> None:
@@ -125,7 +125,8 @@ def _bin(signed: Targets, _: str, __: Holders) -> bool:
 def _listed_rightly(role: str, path: str, target: TargetFile) -> bool:
     artifact = path.rpartition("/")[2]
     try:
-        said = _Custom.decode(msgspec.json.encode(target.unrecognized_fields.get("custom")))
+        custom = msgspec.json.encode(target.unrecognized_fields.get("custom"))
+        said, _ = _Custom.decode(custom), _Beside.decode(custom)
     except msgspec.MsgspecError:
         return False
     return (

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from tests.simulators.signer import Signer, digest, moment, new_key, public
 
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.trust.trusted import TrustedFile, first
 from edgelift_agent.trust.verifier import Verifier
@@ -47,6 +48,7 @@ class Board:
         self.file.write(first({name: data.decode() for name, data in self.signer.roots().items()}))
         self.floors: dict[str, int] = {}
         self.installed: dict[str, str] = {}
+        self.before: dict[str, str] = {}
         self.revision = 0
         self.manifest, self.said = MANIFEST, SAID
         self.wanted: dict[str, Any] = {}
@@ -59,7 +61,7 @@ class Board:
             self.clock,
             "pi-1",
             lambda: facts,
-            lambda: (self.floors, self.installed),
+            lambda: Committed(self.floors, self.installed, self.before),
         )
 
     def assignment(self) -> Assignment:
@@ -358,8 +360,8 @@ def test_what_both_do_not_stand_behind_is_refused(tmp_path: Path, name: str) -> 
     board.passes()
 
 
-def test_going_back_on_purpose_is_allowed(board: Board) -> None:
-    board.floors["digits"] = 8
+def test_going_back_on_purpose_is_allowed_to_what_ran_just_before(board: Board) -> None:
+    board.floors["digits"], board.before["digits"] = 8, digest(MANIFEST)
     directs(board, policy=Policy(allow_older=True))
     board.verifier.open(board.signer.bundle())
 

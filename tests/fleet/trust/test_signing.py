@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tests.fleet.trust.worlds import NOW, Clock, listed
 
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.trust.trusted import TrustedFile, first
 from edgelift_agent.trust.verifier import Verifier
@@ -71,7 +72,7 @@ def verifier_of(site: Site, tmp_path: Path) -> Verifier:
     file = TrustedFile(tmp_path / "trust.json", Disk())
     file.write(first({name: data.decode() for name, data in site.roots().items()}))
     facts = DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
-    return Verifier(file, Clock(), "pi-1", lambda: facts, lambda: ({}, {}))
+    return Verifier(file, Clock(), "pi-1", lambda: facts, Committed)
 
 
 @pytest.mark.parametrize("preset", [(1, 1), (3, 2)])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.trust.trusted import TrustedFile, first
 from edgelift_agent.trust.verifier import Verifier
@@ -111,7 +112,7 @@ class World:
             first({"director": self.roots[max(self.roots)].decode(), "image": self.image["root"].body.decode()})
         )
         facts = DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
-        return Verifier(file, Clock(), "pi-1", lambda: facts, lambda: ({}, {}))
+        return Verifier(file, Clock(), "pi-1", lambda: facts, Committed)
 
     def hand(self, nonce: str, artifacts: list[Listed], issued_at: int = int(NOW)) -> bytes:
         """What a device is given."""

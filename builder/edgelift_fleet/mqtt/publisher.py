@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from typing import Protocol
 
 import paho.mqtt.client as paho
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Messages that the broker has not confirmed yet.
 WINDOW = 256
+#: So many devices' assignments are signed in one go: what must be known of them is one question.
+_AT_ONCE = 64
 #: All that a broker retains has come when nothing more did for so long, seconds; what comes later is published twice.
 _QUIET_S = 0.5
 #: … and it is not waited for any longer than this.
@@ -31,11 +34,15 @@ _PATIENCE_S = 20.0
 ALL_DESIRED = f"{routes.ROOT}/+/down/desired"
 
 
+#: Gives what is published in an assignment's place, of a device: its id, the assignment.
+Seal = Callable[[str, bytes], bytes]
+
+
 class Seals(Protocol):
     """What becomes of an assignment before it is published."""
 
-    def seal(self, device: str, body: bytes) -> bytes:
-        """What is published in the assignment's place."""
+    def sealing(self, devices: Collection[str]) -> Seal:
+        """For these devices, of which all that must be known is asked for at once."""
 
     def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> Collection[str]:
         """Devices for which what is retained says what is wanted."""
@@ -44,9 +51,9 @@ class Seals(Protocol):
 class Plain:
     """Nothing."""
 
-    def seal(self, device: str, body: bytes) -> bytes:  # noqa: ARG002 - it is the same for all
+    def sealing(self, devices: Collection[str]) -> Seal:  # noqa: ARG002 - it is the same for all
         """As it is."""
-        return body
+        return lambda _, body: body
 
     def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> set[str]:
         """Those where it is the same."""
@@ -141,29 +148,32 @@ class Publisher:
                 if self._closed:
                     return
                 assert found is not None
-                client, topic, body, retain = found
-                self._under_way += 1
-            try:
-                client.publish(topic, self._sealed(topic, body) if retain else body, qos=1, retain=retain)
-            except Exception:
-                log.exception("a fault while publishing on %s", topic)
-                self.confirmed()
+                client, bodies, retain = found
+                self._under_way += len(bodies)
+            seal = self._seals.sealing([one for one, body in bodies.items() if body]) if retain else None
+            for device, body in bodies.items():
+                self._publish(client, device, body, seal)
 
-    def _sealed(self, topic: str, body: bytes) -> bytes:
-        device, _ = routes.split_topic(topic) or ("", "")
-        return self._seals.seal(device, body) if body else body
+    def _publish(self, client: paho.Client, device: str, body: bytes, seal: Seal | None) -> None:
+        topic = routes.bundle_topic(device) if seal is None else routes.desired_topic(device)
+        try:
+            sealed = seal(device, body) if seal is not None and body else body
+            client.publish(topic, sealed, qos=1, retain=seal is not None)
+        except Exception:
+            log.exception("a fault while publishing on %s", topic)
+            self.confirmed()
 
-    def _next(self) -> tuple[paho.Client, str, bytes, bool] | None:
-        client = self._client
-        if client is None or self._under_way >= WINDOW:
+    def _next(self) -> tuple[paho.Client, dict[str, bytes], bool] | None:
+        """What some devices are to be told next, and whether that is retained."""
+        client, room = self._client, min(WINDOW - self._under_way, _AT_ONCE)
+        if client is None or room <= 0:
             return None
         if self._comparing:
             self._compare(client)
-        for queue in (self._changes, self._differing):
-            for device in queue:
-                return client, routes.desired_topic(device), queue.pop(device), True
-        for device in self._bells:
-            return client, routes.bundle_topic(device), self._bells.pop(device), False
+        for queue in (self._changes, self._differing, self._bells):
+            if queue:
+                some = {device: queue.pop(device) for device in list(islice(queue, room))}
+                return client, some, queue is not self._bells
         return None
 
     def _compare(self, client: paho.Client) -> None:

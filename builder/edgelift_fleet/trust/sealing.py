@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -35,15 +35,25 @@ class Sealing:
     def __init__(self, db: Database, handing: Callable[[], Handing | None]) -> None:
         self._db, self._handing = db, handing
 
-    def seal(self, device: str, body: bytes) -> bytes:
-        """The assignment, signed; as it is for an agent that asks for no signature, and where nothing is signed.
+    def sealing(self, devices: Collection[str]) -> Callable[[str, bytes], bytes]:
+        """Signs the assignments of these devices; for agents that ask for no signature, and where none is, as they are.
 
         One that can't be signed now, or is too large for a broker, is published unsigned: a device that takes nothing
         unsigned asks over HTTP then, and is told there what is wrong.
         """
         handing = self._handing()
-        nonce = self._nonces([device]).get(device, "") if handing else ""
-        if handing is None or not nonce:
+        if handing is None:
+            return lambda _, body: body
+        try:
+            nonces = self._nonces(devices)
+        except EdgeliftError as error:
+            log.warning("not signed for the broker devices=%d code=%s %s", len(devices), error.code, error)
+            nonces = {}
+        return lambda device, body: self._sealed(handing, device, body, nonces.get(device, ""))
+
+    @staticmethod
+    def _sealed(handing: Handing, device: str, body: bytes, nonce: str) -> bytes:
+        if not nonce:
             return body
         try:
             sealed = handing.hand(device, body, nonce)

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from securesystemslib.signer import CryptoSigner
 from tests.fleet.conftest import edgelift
 from tests.fleet.trust.worlds import NOW, World, key, listed
 
+from edgelift_contract.assignment import Assignment, dump_assignment
 from edgelift_contract.errors import DeviceError, EdgeliftError
-from edgelift_contract.signed import unpack_signed
+from edgelift_contract.signed import is_signed, unpack_signed
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.remote_blobs import open_blobs
 from edgelift_fleet.site import Site, create_site
@@ -250,3 +252,27 @@ def test_what_a_broker_retains_is_signed_anew_once_a_root_is_new(
         put(session, "image", {"root": world.image["root"]})
         put(session, "director", world.director)
     assert sealing.standing(body, {"pi-1": retained}) == set()
+
+
+def test_what_is_known_of_many_devices_is_one_question(signing: tuple[Database, World], made: Site) -> None:
+    db, world = signing
+    names = [f"pi-{number}" for number in range(1, 5)]
+    with db.write(SITE) as session:
+        for name in names:
+            nonce = "" if name == "pi-4" else "ab" * 16  # an agent that asks for no signature
+            session.add(DeviceRow(id=name, enrolled_at=NOW, facts="{}", nonce=nonce))
+    handing = Handing(db, open_blobs(made), lambda _: world.online)
+    bodies = {name: dump_assignment(Assignment(schema=1, device=name, revision=1, slots={})) for name in names}
+    asked: list[str] = []
+    sa.event.listen(db.engine, "before_cursor_execute", lambda _c, _cur, text, *_: asked.append(text))
+    seal = Sealing(db, lambda: handing).sealing(names)
+    sealed = {name: seal(name, body) for name, body in bodies.items()}
+    assert sum("device.nonce" in text for text in asked) == 1
+    assert [name for name in names if is_signed(sealed[name])] == names[:3] and sealed["pi-4"] == bodies["pi-4"]
+
+
+def test_what_can_not_be_signed_now_is_published_as_a_bell(tmp_path: Path, made: Site) -> None:
+    (tmp_path / "fleet.db").write_bytes(b"no database " * 1000)
+    with contextlib.closing(Database(tmp_path / "fleet.db")) as db:
+        handing = Handing(db, open_blobs(made), lambda _: key())
+        assert Sealing(db, lambda: handing).sealing(["pi-1"])("pi-1", b"{}") == b"{}"

@@ -18,7 +18,7 @@ from edgelift_fleet.first_contact import offered_authorities, pinned_authority
 from edgelift_fleet.messages import RolloutRequest, RolloutView, TokenView
 from edgelift_fleet.simulate.http import Address, HttpConnection
 from edgelift_fleet.testing import wait_until
-from edgelift_fleet.tls_buffers import RECORD_BYTES, keep_tls_buffers_small
+from edgelift_fleet.tls_buffers import BUFFER_BYTES, keep_tls_buffers_small
 
 pytestmark = pytest.mark.fleet
 
@@ -96,4 +96,4 @@ def test_a_tls_connection_has_a_buffer_of_one_record(server: Server) -> None:
         connection.close()
         return size
 
-    assert asyncio.run(buffer()) == RECORD_BYTES
+    assert asyncio.run(buffer()) == BUFFER_BYTES

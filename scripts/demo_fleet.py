@@ -20,7 +20,7 @@ import psutil
 from edgelift_agent.testing.ports import free_port
 from edgelift_contract.hardware import this_machine
 from scripts.demo_parts import Load, derive_release
-from scripts.demo_run import BIN, SOURCE, TARGETS, Demo, console
+from scripts.demo_stage import BIN, SOURCE, TARGETS, Stage, console
 
 BOARDS = 300
 #: Where mosquitto may be.
@@ -81,7 +81,7 @@ for_s = 20
 """
 
 
-class FleetDemo(Demo):
+class FleetDemo(Stage):
     """Everything below one temporary folder."""
 
     def __init__(self, folder: Path, *, sqlite: bool = False) -> None:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgelift_agent.admin.server import AdminServer
 from edgelift_agent.artifact.loading import Loader
-from edgelift_agent.artifact.preflight import Preflight
 from edgelift_agent.config import Config
 from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_agent.link.token import Token
+from edgelift_agent.parts.administration import Administration
 from edgelift_agent.parts.bundle_files import BundleFiles
+from edgelift_agent.parts.events import Events
 from edgelift_agent.parts.host_link import HostLink
 from edgelift_agent.parts.importing import Importing
 from edgelift_agent.parts.self_examination import examine_self
@@ -28,9 +27,10 @@ from edgelift_agent.parts.serving import Serving
 from edgelift_agent.parts.state_folder import StateFolder
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.parts.trust import Trust
+from edgelift_agent.parts.updating import make_updater
+from edgelift_agent.parts.upkeep import Upkeep
 from edgelift_agent.ports import Opened, Runtime
 from edgelift_agent.system import systemd
-from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.board import Board
 from edgelift_agent.system.clock import Clock, SystemClock
 from edgelift_agent.system.degraded import Degraded
@@ -38,23 +38,14 @@ from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.health import boot_id
 from edgelift_agent.system.memory import limit_arenas, settle
 from edgelift_agent.system.recent_log import RecentLog
-from edgelift_agent.system.sockets import bind_admin, bind_tcp
 from edgelift_agent.telemetry.windows import Telemetry
-from edgelift_agent.update.exchange import Exchange
-from edgelift_agent.update.steps import Steps
-from edgelift_agent.update.updater import Updater
-from edgelift_agent.worker import Timer, Worker
+from edgelift_agent.worker import Worker
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_contract.report import DeviceFacts, Report
-from edgelift_contract.telemetry import DeviceEvent
 
 log = logging.getLogger(__name__)
 
-#: A process that lived this long did not die of what it serves, seconds.
-STABLE_AFTER_S = 60.0
-#: How often to look whether the processor is throttled, where the board tells, seconds.
-THROTTLE_SAMPLE_S = 10.0
 #: How often to look after what could not be opened or read, seconds.
 LOOK_AGAIN_S = 10.0
 #: A candidate is tried with what the device has left over: requests and programs beside the agent come first.
@@ -108,71 +99,33 @@ class Agent:
             state_dir, disk, self.clock, self.degraded, config.device, self.machine.facts, self.state.committed
         )
         self.host = HostLink(
-            config, self._token, self.state.queue, self.clock, self, self.worker.post, self._note_duplicate,
-            self._make_bundle, self._note_bundle, self._note_skew, self.trust, identity,
+            config, self._token, self.state.queue, self.clock, self, self.worker.post, self._make_bundle,
+            self._note_bundle, self.trust, identity, self.degraded,
         )  # fmt: skip
+        self.events = Events(self.state.queue, self.clock, self.worker.post, self.host.uplink.want_batch)
         self._loader = Loader(self.state.store, self.machine.runtimes, self.machine.kernels)
-        self.updater = self._make_updater(preflight_module, preflight_nice)
+        self.updater = make_updater(
+            config, self.state, self.trust, self.machine, self.host, self.serving, self._loader, self.worker,
+            self.clock, self.degraded, self._committed,
+            preflight_module=preflight_module, preflight_nice=preflight_nice,
+        )  # fmt: skip
         self.telemetry = Telemetry(
             self.serving.recorder, self.state.queue, self.clock, config.telemetry,
             gauges=self.machine.health.gauges, wanted=self.host.uplink.want_batch, device=config.device,
         )  # fmt: skip
+        self.upkeep = Upkeep(
+            self.worker, self.clock, self.state, self.trust, self.serving, self.machine, self.host,
+            self.telemetry, self.events,
+        )  # fmt: skip
         reserve_bytes = config.update.disk_reserve_bytes
         self.importing = Importing(
-            config.device, self.trust, self.state, reserve_bytes, self._imported, self._note
+            config.device, self.trust, self.state, reserve_bytes, self._imported, self.events.tell
         )
-        self._windows_timer: Timer | None = None
-        self._open_admin(state_dir, disk)
-
-    def _make_updater(self, preflight_module: str, preflight_nice: int) -> Updater:
-        limits, store, serving = self.config.update, self.state.store, self.serving
-        steps = Steps(
-            store=store,
-            source=self.host.http,
-            preflight=Preflight(
-                self.machine.kernels,
-                timeout_s=limits.preflight_timeout_s,
-                nice=preflight_nice,
-                module=preflight_module,
-            ),
-            facts=self.machine.facts,
-            available_memory_bytes=lambda: (
-                limits.memory_available_bytes or self.machine.health.available_memory_bytes()
-            ),
-            reserve_bytes=limits.disk_reserve_bytes,
-            must_be_signed=self.trust.must_be_signed,
-        )
-        exchange = Exchange(store, self._loader, serving.slots, serving.reaper, serving.recorder, self.clock)
-        return Updater(
-            self.config.device,
-            self.state.journal,
-            steps,
-            exchange,
-            self.state.queue,
-            self.degraded,
-            self.clock,
-            self.worker,
-            # The host believes a commit by what it sees itself: the window goes with the report, not a minute later.
-            on_committed=lambda: self.worker.post(self.telemetry.close_window),
-            retry_delays=self.host.retry_delays,
-            again_delays=self._again_delays,
-        )
-
-    def _again_delays(self) -> Iterator[float]:
-        # What stopped an update on this machine ends less often than a link's trouble: begin where those end.
-        longest_s = self.config.update.retry_cap_s
-        return delays(longest_s, 60 * longest_s)
-
-    def _open_admin(self, state_dir: Path, disk: Disk) -> None:
-        """Bind the administrator's sockets; inference goes on without what can't be bound."""
-        self.admin = AdminServer()
-        self._admin_tcp: socket.socket | None = None
-        self._admin_unix: list[socket.socket] = []
-        try:
-            self._admin_tcp = bind_tcp("127.0.0.1", self.config.serve.admin_port, 16)
-            self._admin_unix = bind_admin(admin_socket(state_dir), 16, disk)
-        except DeviceError as error:
-            self.degraded.begin("admin", error.code, str(error))
+        self.admin = Administration(
+            config, disk, self.degraded, self._on_worker, self.updater, self.importing, status=self.status,
+            examine=lambda: examine_self(config, self._token, self.machine, self.degraded, identity),
+            metrics=lambda: self.serving.metrics(self.machine.health.gauges(), self.degraded.reasons()),
+        )  # fmt: skip
 
     @property
     def epoch(self) -> str:
@@ -227,24 +180,17 @@ class Agent:
         return BundleFiles(self.config, self._log, sources, lambda: secrets, self.clock.now).make(bundle)
 
     def _note_bundle(self, bundle: str) -> None:
-        self._note("bundle-brought", f"The host asked for bundle {bundle} and has it.")
-
-    def _note(self, kind: str, message: str, code: str = "") -> None:
-        def note() -> None:
-            self._emit(kind, message, code)
-            self.host.uplink.want_batch()
-
-        self.worker.post(note)
+        self.events.tell("bundle-brought", f"The host asked for bundle {bundle} and has it.")
 
     def _start(self) -> None:
         self.machine.health.check_clock(self.clock.now())
         self.updater.start(boot_id() or "boot")
         self.host.http.epoch = self.epoch
         starts = self.updater.starts
-        self._emit("agent-started", f"start {starts}")
+        self.events.add("agent-started", f"start {starts}")
         self.serving.start()
-        self._start_admin()
-        self._start_timers()
+        self.admin.start()
+        self.upkeep.start(self._look_again_s, self.updater.mark_stable)
         self.degraded.on_change = lambda: self.worker.post(self.host.uplink.want_report)
         self._tell_revision()  # before anything can come: what is held already is no news
         self.host.link.start(
@@ -258,68 +204,6 @@ class Agent:
             self.serving.server.port,
             self.config.device,
         )
-
-    def _start_timers(self) -> None:
-        worker = self.worker
-        self._windows_timer = worker.every(self.telemetry.interval_s, self.telemetry.close_window)
-        worker.when(self.host.uplink.due_in_s, self.host.uplink.push)
-        worker.when(self.host.telling.due_in_s, self.host.tell_held)
-        self._sample_throttling()
-        if self.machine.health.tells_throttling:
-            worker.every(lambda: THROTTLE_SAMPLE_S, self._sample_throttling)
-        worker.once(STABLE_AFTER_S, self.updater.mark_stable)
-        worker.every(lambda: self._look_again_s, self._look_around)
-        beat = systemd.watchdog_interval_s()
-        if beat is not None:
-            worker.every(lambda: beat, lambda: systemd.notify("WATCHDOG=1"))
-
-    def _look_around(self) -> None:
-        self.state.look_again()
-        self.trust.look_again()
-        self.serving.look_again()
-        self.machine.health.check_clock(self.clock.now())
-        self.machine.health.check_descriptors()
-
-    def _emit(self, kind: str, message: str, code: str = "") -> None:
-        self.state.queue.add([DeviceEvent(at=self.clock.now(), kind=kind, message=message, code=code)])
-
-    def _sample_throttling(self) -> None:
-        now = self.machine.health.throttled()
-        if now != self.serving.recorder.throttled:
-            self.serving.recorder.throttled = now
-            self._emit(
-                *(("throttled", "The processor is slowed down.") if now else ("unthrottled", "Full speed again."))
-            )
-            self.host.uplink.want_batch()
-
-    def _start_admin(self) -> None:
-        updater, on_worker = self.updater, self._on_worker
-        if self._admin_unix:
-            self.admin.add(
-                self._admin_unix,
-                {
-                    "GET /status": lambda _: on_worker(self.status),
-                    "GET /doctor": lambda _: examine_self(
-                        self.config, self._token, self.machine, self.degraded, self.identity
-                    ),
-                    "POST /import": lambda a: self.importing.take(Path(str(a.get("folder", "")))),
-                    "POST /rollback": lambda a: on_worker(lambda: updater.roll_back(_slot(a))),
-                    "POST /pin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=True)),
-                    "POST /unpin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=False)),
-                },
-            )
-        if self._admin_tcp is not None:
-            self.admin.add(
-                [self._admin_tcp],
-                {
-                    "GET /health": lambda _: {"live": True, "degraded": self.degraded.reasons()},
-                    "GET /metrics": lambda _: self._metrics(),
-                },
-            )
-        self.admin.start()
-
-    def _metrics(self) -> str:
-        return self.serving.metrics(self.machine.health.gauges(), self.degraded.reasons())
 
     def _on_worker(self, action: Callable[[], Any]) -> Any:
         value = self.worker.call(action, ANSWER_WITHIN_S)
@@ -335,11 +219,15 @@ class Agent:
             "transport": self.host.link.transport,
             "waiting_items": self.state.queue.waiting(),
             "port": self.serving.server.port,
-            "admin_port": self._admin_tcp.getsockname()[1] if self._admin_tcp is not None else 0,
+            "admin_port": self.admin.port,
             "retired_generations": self.serving.reaper.pending,
             "trust": self.trust.shown(),
             "identity": self.identity.shown(),
         }
+
+    def _committed(self) -> None:
+        # The host believes a commit by what it sees itself: the window goes with the report, not a minute later.
+        self.worker.post(self.telemetry.close_window)
 
     def _assigned(self, opened: Opened) -> None:
         self.updater.accept(opened.assignment, opened.signed)
@@ -353,28 +241,13 @@ class Agent:
         if self.updater.seen is not None:
             self.host.link.seen(*self.updater.seen)
 
-    def _note_duplicate(self, begins: bool) -> None:
-        if begins:
-            text = f"Another device speaks as {self.config.device!r}: a cloned card, or one id given twice."
-            self.degraded.begin("identity", "duplicate-device", text)
-        else:
-            self.degraded.end("identity")
-
-    def _note_skew(self, text: str) -> None:
-        if text:
-            self.degraded.begin("host", "version-skew", text)
-        else:
-            self.degraded.end("host")
-
     def _tick(self) -> float | None:
         due_s = self.updater.tick()
         if self.updater.take_changed():
             self.host.uplink.want_report()
             if self.updater.ended:
                 self.host.uplink.want_batch()
-            if self._windows_timer is not None:
-                due = self.clock.monotonic() + self.telemetry.interval_s()
-                self._windows_timer.due = min(self._windows_timer.due, due)
+            self.upkeep.hasten_window()
         return due_s
 
     def _once_done(self) -> bool:
@@ -392,12 +265,3 @@ class Agent:
         self.serving.close()
         self.state.close()
         logging.getLogger("edgelift_agent").removeHandler(self._log)
-
-
-def _slot(arguments: dict[str, Any]) -> str:
-    return str(arguments.get("slot", ""))
-
-
-def admin_socket(state_dir: Path) -> Path:
-    """Where the agent of a state folder listens for its administrator."""
-    return state_dir / "run" / "admin.sock"

@@ -20,6 +20,7 @@ from edgelift_agent.parts.bundles import Bundles
 from edgelift_agent.parts.trust import Trust
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_contract import __version__
 from edgelift_contract.enrol import BrokerAccess, EnrolReply, EnrolRequest
@@ -69,16 +70,15 @@ class HostLink:
         clock: Clock,
         voice: Voice,
         post: Callable[[Callable[[], None]], None],
-        on_duplicate: Callable[[bool], None],
         make_bundle: Callable[[str], bytes],
         on_bundle_brought: Callable[[str], None],
-        on_skew: Callable[[str], None],
         trust: Trust,
         identity: DeviceIdentity,
+        degraded: Degraded,
     ) -> None:
         """Bind; nothing is sent before `link.start`."""
         self._config, self._voice, self._trust, self._reports = config, voice, trust, 0
-        self._identity = identity
+        self._identity, self._degraded = identity, degraded
         host = config.host
         self.http = HttpTransport(
             host.url, token, config.device, timeout_s=host.timeout_s, on_refused=token.refused,
@@ -93,10 +93,10 @@ class HostLink:
             device=config.device,
             poll_interval_s=host.poll_interval_s,
             retry_delays=self.retry_delays,
-            on_duplicate=on_duplicate,
+            on_duplicate=self._note_duplicate,
             telling=self.telling,
             bundle_heard=lambda: self.bundles.heard,
-            on_skew=on_skew,
+            on_skew=self._note_skew,
             trust=trust,
             identity=identity,
         )
@@ -151,6 +151,19 @@ class HostLink:
         if self._trust.asks_by_report:
             report = msgspec.structs.replace(report, asks_fresh=True)
         return dump_report(report)
+
+    def _note_duplicate(self, begins: bool) -> None:
+        if begins:
+            text = f"Another device speaks as {self._config.device!r}: a cloned card, or one id given twice."
+            self._degraded.begin("identity", "duplicate-device", text)
+        else:
+            self._degraded.end("identity")
+
+    def _note_skew(self, text: str) -> None:
+        if text:
+            self._degraded.begin("host", "version-skew", text)
+        else:
+            self._degraded.end("host")
 
     def tell_held(self) -> None:
         """Report which assignment is held, where that was kept back for a while."""

@@ -1,0 +1,103 @@
+"""What the administrator may ask and order: the sockets for it, and what each route does."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgelift_agent.admin.server import AdminServer
+from edgelift_agent.config import Config
+from edgelift_agent.parts.importing import Importing
+from edgelift_agent.system.degraded import Degraded
+from edgelift_agent.system.disk import Disk
+from edgelift_agent.system.sockets import bind_admin, bind_tcp
+from edgelift_agent.update.updater import Updater
+from edgelift_contract.errors import DeviceError
+
+#: Runs a question or an order on the worker's thread, and gives its answer.
+OnWorker = Callable[[Callable[[], Any]], Any]
+
+
+class Administration:
+    """The administrator's server, bound to one agent."""
+
+    def __init__(
+        self,
+        config: Config,
+        disk: Disk,
+        degraded: Degraded,
+        on_worker: OnWorker,
+        updater: Updater,
+        importing: Importing,
+        *,
+        status: Callable[[], Any],
+        examine: Callable[[], Any],
+        metrics: Callable[[], str],
+    ) -> None:
+        """Bind the sockets; nothing is answered before `start`. Inference goes on without what can't be bound.
+
+        Args:
+            config: of the agent.
+            disk: for the socket's folder.
+            degraded: told what can't be bound.
+            on_worker: where orders are carried out.
+            updater: carries them out.
+            importing: takes what was carried here.
+            status: on the worker's thread.
+            examine: for `doctor`; from any thread, and may take some seconds.
+            metrics: from any thread.
+        """
+        self._degraded, self._on_worker, self._updater, self._importing = degraded, on_worker, updater, importing
+        self._status, self._examine, self._metrics = status, examine, metrics
+        self._server = AdminServer()
+        self._tcp: socket.socket | None = None
+        self._unix: list[socket.socket] = []
+        try:
+            self._tcp = bind_tcp("127.0.0.1", config.serve.admin_port, 16)
+            self._unix = bind_admin(Path(config.state_dir) / "run" / "admin.sock", 16, disk)
+        except DeviceError as error:
+            degraded.begin("admin", error.code, str(error))
+
+    @property
+    def port(self) -> int:
+        """Of the metrics; 0 where it could not be bound."""
+        return int(self._tcp.getsockname()[1]) if self._tcp is not None else 0
+
+    def start(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            DeviceError: `internal` when the server did not come up, `no-memory`.
+        """
+        updater, on_worker = self._updater, self._on_worker
+        if self._unix:
+            self._server.add(
+                self._unix,
+                {
+                    "GET /status": lambda _: on_worker(self._status),
+                    "GET /doctor": lambda _: self._examine(),
+                    "POST /import": lambda a: self._importing.take(Path(str(a.get("folder", "")))),
+                    "POST /rollback": lambda a: on_worker(lambda: updater.roll_back(_slot(a))),
+                    "POST /pin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=True)),
+                    "POST /unpin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=False)),
+                },
+            )
+        if self._tcp is not None:
+            self._server.add(
+                [self._tcp],
+                {
+                    "GET /health": lambda _: {"live": True, "degraded": self._degraded.reasons()},
+                    "GET /metrics": lambda _: self._metrics(),
+                },
+            )
+        self._server.start()
+
+    def stop(self) -> None:
+        """Take no more connections."""
+        self._server.stop()
+
+
+def _slot(arguments: dict[str, Any]) -> str:
+    return str(arguments.get("slot", ""))

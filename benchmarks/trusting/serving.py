@@ -112,11 +112,8 @@ def _served(folder: Path) -> Iterator[Server]:
         assignment, blobs = toy_artifact(str(number), ToyModelFile(scale=number))
         write_release(folder / str(number), [blobs[assignment.artifact]], blobs)
         _run("publish", folder / str(number), "--site", site)
-    server = Server(site).start()
-    try:
+    with Server(site) as server:
         yield server
-    finally:
-        server.stop()
 
 
 def _enrolled(server: Server, folder: Path, name: str) -> float:

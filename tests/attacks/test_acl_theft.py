@@ -16,7 +16,7 @@ from tests.fleet.conftest import engine as engine
 from tests.fleet.conftest import releases as releases
 from tests.fleet.conftest import site as site
 from tests.fleet.identity.brokers import Caller, OwnBroker, by_certificate
-from tests.fleet.identity.sites import enroll, make_token, operator, secure
+from tests.fleet.identity.sites import enroll, link, make_token, operator, secure
 from tests.fleet.identity.test_doors import publish, tried
 from tests.simulators.device import Device
 
@@ -25,7 +25,7 @@ from edgelift_contract import routes
 from edgelift_fleet.db import Database
 from edgelift_fleet.identity.identities import Identities
 from edgelift_fleet.identity.tls import ServerTls
-from edgelift_fleet.messages import AssignReply, AssignRequest, DeviceSummary
+from edgelift_fleet.messages import AssignReply, AssignRequest
 from edgelift_fleet.mqtt.mosquitto import Broker, ByCertificate
 from edgelift_fleet.site import Site, create_site, load_site
 from edgelift_fleet.testing import wait_until
@@ -174,7 +174,7 @@ def test_the_neighbour_updates_on_beside_it(
         for one in devices.values():
             assert enroll(one, make_token(server)).returncode == 0
         devices[NEIGHBOUR].start()
-        wait_until(lambda: link(server) == "mqtt", what="the neighbour, over MQTT")
+        wait_until(lambda: link(server, NEIGHBOUR) == "mqtt", what="the neighbour, over MQTT")
         pem = devices[THIEF].state / "identity" / "device.pem"
         port = int((site / "run" / "broker" / "tls-port").read_text())
         tls = by_certificate(pem, site / "secrets" / "authority")
@@ -187,14 +187,9 @@ def test_the_neighbour_updates_on_beside_it(
             publish(server, releases["digits@1"])
             operator(server).post(f"/v1/devices/{NEIGHBOUR}/assign", AssignRequest("digits@1"), AssignReply)
             wait_until(lambda: tried(server, NEIGHBOUR) == "digits@1", what="digits@1 to be fetched and tried")
-            assert not thief.messages and link(server) == "mqtt"
+            assert not thief.messages and link(server, NEIGHBOUR) == "mqtt"
         finally:
             thief.close()
     finally:
         devices[NEIGHBOUR].stop()
         server.stop()
-
-
-def link(server: Server) -> str:
-    found = operator(server).get("/v1/devices", list[DeviceSummary])
-    return next((one.transport for one in found if one.device == NEIGHBOUR and one.online), "")

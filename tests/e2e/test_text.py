@@ -35,11 +35,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     for arguments in (["init", tmp_path / "site"], ["publish", tmp_path / "release", "--site", tmp_path / "site"]):
         done = edgelift(*arguments)
         assert done.returncode == 0, done.stderr
-    server = Server(tmp_path / "site", "--broker", "none").start()
-    try:
+    with Server(tmp_path / "site", "--broker", "none") as server:
         yield server
-    finally:
-        server.stop()
 
 
 def test_a_text_is_answered_by_a_text(server: Server, tmp_path: Path) -> None:

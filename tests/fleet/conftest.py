@@ -50,7 +50,7 @@ def environment() -> dict[str, str]:
 
 
 class Server:
-    """`edgelift serve` as a process of its own."""
+    """`edgelift serve` as a process of its own. As a context it is started, and stopped at the end."""
 
     def __init__(
         self, site: Path, *options: str, env: dict[str, str] | None = None, descriptors: int | None = None
@@ -76,6 +76,12 @@ class Server:
         self.ready_line = self.process.stdout.readline().decode()
         assert self.ready_line.startswith("Serving "), self.log.read_text()[-3000:]
         return self
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def info(self) -> dict:
@@ -156,21 +162,15 @@ def make_site(folder: Path, releases: dict[str, Path], database: str = "") -> Pa
 @pytest.fixture
 def server(site: Path) -> Iterator[Server]:
     """A server without a broker."""
-    made = Server(site, "--broker", "none").start()
-    try:
+    with Server(site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
 def mqtt_server(site: Path, mosquitto_program: str) -> Iterator[Server]:
     """A server with a mosquitto of its own."""
-    made = Server(site).start()
-    try:
+    with Server(site) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -37,11 +37,8 @@ def put_back(backup: Path, folder: Path, *options: str) -> RestoreReport:
 @pytest.fixture
 def lasting(site: Path, mosquitto_program: str) -> Iterator[Server]:
     """A server whose devices find it again at the same ports, whatever folder is under it."""
-    made = Server(site, "--port", str(free_port()), "--mqtt-port", str(free_port())).start()
-    try:
+    with Server(site, "--port", str(free_port()), "--mqtt-port", str(free_port())) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

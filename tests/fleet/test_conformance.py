@@ -55,11 +55,8 @@ class Host:
 
 @pytest.fixture(scope="module")
 def real(idle_site: Path) -> Iterator[Server]:
-    made = Server(idle_site, "--broker", "none").start()
-    try:
+    with Server(idle_site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(params=["toy", "real"])

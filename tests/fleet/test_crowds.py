@@ -27,11 +27,8 @@ DESCRIPTORS = 400
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     site, _ = create_site(tmp_path / "site")
-    made = Server(site.folder, "--broker", "none", descriptors=DESCRIPTORS).start()
-    try:
+    with Server(site.folder, "--broker", "none", descriptors=DESCRIPTORS) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

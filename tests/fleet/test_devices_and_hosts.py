@@ -50,11 +50,8 @@ def devices(tmp_path: Path) -> Iterator[list[Device]]:
 @pytest.fixture
 def server_that_keeps_its_port(site: Path) -> Iterator[Server]:
     """A server that can be started again where its devices look for it: no outgoing connection takes such a port."""
-    made = Server(site, "--broker", "none", "--port", str(free_port())).start()
-    try:
+    with Server(site, "--broker", "none", "--port", str(free_port())) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def turns(pattern: str, *, every_s: float = 1.0):

@@ -204,11 +204,8 @@ def test_what_a_device_may_send_at_once_and_in_the_long_run() -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site, _ = create_site(tmp_path_factory.mktemp("fair") / "site")
-    made = Server(site.folder, "--broker", "none").start()
-    try:
+    with Server(site.folder, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 def large_batch(device: str, seq: int) -> bytes:

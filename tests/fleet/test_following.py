@@ -23,11 +23,8 @@ COMMAND = (sys.executable, "-c", "from edgelift.cli import main; main()")
 @pytest.fixture
 def lasting(site: Path) -> Iterator[Server]:
     """A server that comes back at its old port."""
-    made = Server(site, "--broker", "none", "--port", str(free_port())).start()
-    try:
+    with Server(site, "--broker", "none", "--port", str(free_port())) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -154,11 +154,8 @@ AT_ONCE = Policy(probation_s=0.5, probation_min_requests=0, max_latency_ratio=0)
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]) -> Iterator[Server]:
-    made = Server(make_site(tmp_path_factory.mktemp("gates") / "site", releases), "--broker", "none").start()
-    try:
+    with Server(make_site(tmp_path_factory.mktemp("gates") / "site", releases), "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

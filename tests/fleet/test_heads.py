@@ -18,11 +18,8 @@ HOST = b"Host: x\r\n"
 
 @pytest.fixture(scope="module")
 def server(idle_site: Path) -> Iterator[Server]:
-    made = Server(idle_site, "--broker", "none").start()
-    try:
+    with Server(idle_site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 def answers(server: Server, *pieces: bytes) -> list[tuple[int, dict]]:

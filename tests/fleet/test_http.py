@@ -26,11 +26,8 @@ pytestmark = pytest.mark.fleet
 
 @pytest.fixture(scope="module")
 def shared(idle_site: Path) -> Iterator[Server]:
-    made = Server(idle_site, "--broker", "none").start()
-    try:
+    with Server(idle_site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -27,11 +27,8 @@ EPOCHS = ["", "\0", "a b", "ü", "x" * 129]
 
 @pytest.fixture(scope="module")
 def server(idle_site: Path) -> Iterator[Server]:
-    made = Server(idle_site, "--broker", "none").start()
-    try:
+    with Server(idle_site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 def report(path: str = "sequence", value: Any = 1) -> dict[str, Any]:

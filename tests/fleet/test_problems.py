@@ -22,11 +22,8 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture(scope="module")
 def server(idle_site: Path) -> Iterator[Server]:
-    made = Server(idle_site, "--broker", "none").start()
-    try:
+    with Server(idle_site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 def ask(server: Server, method: str, path: str, token: str = "", **headers: str) -> requests.Response:

@@ -31,11 +31,8 @@ pytestmark = pytest.mark.fleet
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]) -> Iterator[Server]:
-    made = Server(make_site(tmp_path_factory.mktemp("rollouts") / "site", releases), "--broker", "none").start()
-    try:
+    with Server(make_site(tmp_path_factory.mktemp("rollouts") / "site", releases), "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

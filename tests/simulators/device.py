@@ -22,7 +22,7 @@ PATIENT = "keep_alive_s = 3600.0\nrequest_timeout_s = 3600.0"
 
 
 class Device:
-    """An agent below `folder`; start and stop it as often as needed."""
+    """An agent below `folder`; start and stop it as often as needed. As a context it does not outlive that."""
 
     def __init__(
         self,
@@ -81,6 +81,13 @@ class Device:
                 break
             time.sleep(0.02)
         raise AssertionError(f"the agent did not come up:\n{self.log.read_text()}")
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.stop()
 
     @property
     def url(self) -> str:

@@ -16,7 +16,7 @@ from tests.waiting import LONG_S
 from edgelift_agent.link.bounded import Watch, make_session
 from edgelift_contract.identity import EnrolToken, dump_token, parse_token
 from edgelift_fleet.client import Client
-from edgelift_fleet.messages import TokenMade, TokenRequest
+from edgelift_fleet.messages import DeviceSummary, TokenMade, TokenRequest
 from edgelift_fleet.site import allow_shared_token, load_site, write_config
 
 
@@ -36,6 +36,12 @@ def plain(site: Path) -> None:
 def operator(server: Server) -> Client:
     """Whoever runs it."""
     return Client(server.url, server.operator, ca_file=str(server.site / "secrets" / "authority"))
+
+
+def link(server: Server, name: str = "pi-1") -> str:
+    """What a device comes by now; empty while it isn't there."""
+    found = operator(server).get("/v1/devices", list[DeviceSummary])
+    return next((one.transport for one in found if one.device == name and one.online), "")
 
 
 def make_token(server: Server, **wanted: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.fleet.conftest import Server, edgelift
-from tests.fleet.identity.sites import enroll, make_token, operator, secure
+from tests.fleet.identity.sites import enroll, link, make_token, secure
 from tests.simulators.device import Device
 
 from edgelift_contract.identity import parse_token
@@ -17,7 +17,6 @@ from edgelift_fleet.first_contact import offered_authorities
 from edgelift_fleet.identity import files
 from edgelift_fleet.identity.authority import Authority
 from edgelift_fleet.identity.files import authorities_of, authority_of, certificates_of, keep_authorities
-from edgelift_fleet.messages import DeviceSummary
 from edgelift_fleet.site import create_site, load_site, write_config
 from edgelift_fleet.testing import wait_until
 
@@ -28,27 +27,15 @@ pytestmark = pytest.mark.fleet
 def server(site: Path, mosquitto_program: str) -> Iterator[Server]:
     secure(site)
     write_config(site, msgspec.structs.replace(load_site(site).config, seen_flush_s=0.3))
-    made = Server(site).start()
-    try:
+    with Server(site) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
 def devices(server: Server, tmp_path: Path) -> Iterator[tuple[Device, Device]]:
-    made = [Device(tmp_path / name, server.url, "none", name=name) for name in ("pi-1", "pi-2")]
-    try:
-        yield made[0], made[1]
-    finally:
-        for one in made:
-            if one.process is not None:
-                one.stop()
-
-
-def link(server: Server, name: str = "pi-1") -> str:
-    found = operator(server).get("/v1/devices", list[DeviceSummary])
-    return next((one.transport for one in found if one.device == name and one.online), "")
+    one, two = (Device(tmp_path / name, server.url, "none", name=name) for name in ("pi-1", "pi-2"))
+    with one, two:
+        yield one, two
 
 
 def authority(server: Server, *words: str) -> Any:

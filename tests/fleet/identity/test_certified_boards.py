@@ -26,11 +26,8 @@ pytestmark = pytest.mark.fleet
 @pytest.fixture
 def server(site: Path, mosquitto_program: str) -> Iterator[Server]:
     secure(site)
-    made = Server(site).start()
-    try:
+    with Server(site) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def address(server: Server, boards: Path, uses: int) -> Address:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 from tests.fleet.conftest import Server, edgelift
-from tests.fleet.identity.sites import another_pin, as_device, enroll, make_token, operator, secure
+from tests.fleet.identity.sites import another_pin, as_device, enroll, link, make_token, operator, secure
 from tests.simulators.device import Device
 
 from edgelift_agent.config import load_config
@@ -17,7 +17,6 @@ from edgelift_fleet.messages import (
     AssignReply,
     AssignRequest,
     DeviceDetail,
-    DeviceSummary,
     IdentityEnded,
     TokenView,
 )
@@ -29,31 +28,18 @@ pytestmark = pytest.mark.fleet
 @pytest.fixture
 def server(site: Path, mosquitto_program: str) -> Iterator[Server]:
     secure(site)
-    made = Server(site).start()
-    try:
+    with Server(site) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
 def device(server: Server, tmp_path: Path) -> Iterator[Device]:
-    made = Device(tmp_path / "pi-1", server.url, "none")
-    try:
+    with Device(tmp_path / "pi-1", server.url, "none") as made:
         yield made
-    finally:
-        if made.process is not None:
-            made.stop()
 
 
 def detail(server: Server, name: str = "pi-1") -> DeviceDetail:
     return operator(server).get(f"/v1/devices/{name}", DeviceDetail)
-
-
-def link(server: Server) -> str:
-    """What the device comes by now; empty while it isn't there."""
-    found = {one.device: one for one in operator(server).get("/v1/devices", list[DeviceSummary])}.get("pi-1")
-    return found.transport if found is not None and found.online else ""
 
 
 def tried(server: Server, name: str = "pi-1") -> str:

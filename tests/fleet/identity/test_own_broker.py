@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.fleet.conftest import Server, edgelift
 from tests.fleet.identity.brokers import OwnBroker, by_certificate
-from tests.fleet.identity.sites import enroll, make_token, operator, secure
+from tests.fleet.identity.sites import enroll, link, make_token, operator, secure
 from tests.simulators.certificates import make_certificate
 from tests.simulators.device import Device
 
-from edgelift_fleet.messages import DeviceSummary, IdentityEnded, ServerHealth
+from edgelift_fleet.messages import IdentityEnded, ServerHealth
 from edgelift_fleet.mqtt.probe import connect_packet
 from edgelift_fleet.testing import wait_until
 
@@ -31,26 +31,14 @@ def broker(site: Path, tmp_path: Path, mosquitto_program: str) -> Iterator[OwnBr
 
 @pytest.fixture
 def server(site: Path, broker: OwnBroker) -> Iterator[Server]:
-    made = Server(site, "--broker", f"mqtts://localhost:{broker.port}").start()
-    try:
+    with Server(site, "--broker", f"mqtts://localhost:{broker.port}") as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
 def device(server: Server, tmp_path: Path) -> Iterator[Device]:
-    made = Device(tmp_path / "pi-1", server.url, "none")
-    try:
+    with Device(tmp_path / "pi-1", server.url, "none") as made:
         yield made
-    finally:
-        if made.process is not None:
-            made.stop()
-
-
-def link(server: Server) -> str:
-    found = operator(server).get("/v1/devices", list[DeviceSummary])
-    return next((one.transport for one in found if one.device == "pi-1" and one.online), "")
 
 
 def refused(broker: OwnBroker, certificate: Path | None) -> bool:

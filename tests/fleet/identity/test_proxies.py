@@ -29,11 +29,8 @@ NAME = "fleet.test"  # which the proxy alone knows
 def server(site: Path) -> Iterator[Server]:
     secure(site)
     write_config(site, msgspec.structs.replace(load_site(site).config, names=[NAME]))
-    made = Server(site, "--broker", "none").start()
-    try:
+    with Server(site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 def port_of(server: Server) -> int:

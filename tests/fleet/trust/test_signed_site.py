@@ -19,19 +19,14 @@ pytestmark = pytest.mark.fleet
 @pytest.fixture
 def signed(site: Path, releases: dict[str, Path]) -> Iterator[Server]:
     sign(load_site(site), releases.values())
-    made = Server(site, "--broker", "none").start()
-    try:
+    with Server(site, "--broker", "none") as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture
 def device(signed: Server, tmp_path: Path) -> Iterator[Device]:
-    made = Device(tmp_path / "pi-1", signed.url, signed.token)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.stop()
+    with Device(tmp_path / "pi-1", signed.url, signed.token) as made:
+        yield made
 
 
 def detail(server: Server) -> DeviceDetail:
@@ -57,11 +52,8 @@ def test_a_device_takes_what_is_signed_for_it(signed: Server, device: Device) ->
 @pytest.fixture
 def mqtt_signed(site: Path, releases: dict[str, Path], mosquitto_program: str) -> Iterator[Server]:
     sign(load_site(site), releases.values())
-    made = Server(site).start()
-    try:
+    with Server(site) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def test_a_device_takes_what_a_broker_retains_for_it(mqtt_signed: Server, tmp_path: Path) -> None:

@@ -30,11 +30,8 @@ def signing(site: Path, releases: dict[str, Path]) -> Path:
 
 @pytest.fixture
 def server(signing: Path, mosquitto_program: str) -> Iterator[Server]:
-    made = Server(signing).start()
-    try:
+    with Server(signing) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def test_boards_take_signed_releases_over_both_links(server: Server) -> None:

@@ -54,13 +54,14 @@ import psutil, numpy, paho.mqtt.client, requests, ssl, uvicorn
 import edgelift_agent.app, edgelift_agent.cli, edgelift_agent.link.mqtt, edgelift_agent.serving.http
 from pathlib import Path
 from edgelift_agent.parts.trust import Trust
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_contract.report import DeviceFacts
 folder = Path(sys.argv[1])
 clock, facts = SystemClock(), DeviceFacts(hardware_class="arm64-neon", accepts=["arm64-neon"])
-trust = Trust(folder, Disk(), clock, Degraded(clock), "pi-1", lambda: facts, lambda: ({}, {}))
+trust = Trust(folder, Disk(), clock, Degraded(clock), "pi-1", lambda: facts, Committed)
 process, data = psutil.Process(), (folder / "bundle").read_bytes()
 before = process.memory_info().rss
 assert len(trust.open(data).signed) == int(sys.argv[2])

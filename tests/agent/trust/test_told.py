@@ -13,6 +13,7 @@ from edgelift_agent.cli import main
 from edgelift_agent.config import load_config
 from edgelift_agent.doctor import Finding, RunningAgent, check_trust
 from edgelift_agent.parts.trust import Trust
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.testing.host import ToyHost
@@ -68,7 +69,7 @@ def test_status_and_doctor_say_who_signs_until_when_and_when_they_last_did(
 @pytest.fixture
 def trust(tmp_path: Path) -> tuple[Trust, Clock]:
     clock, facts = Clock(), DeviceFacts(hardware_class="arm64-neon")
-    made = Trust(tmp_path, Disk(), clock, Degraded(clock), "pi-1", lambda: facts, lambda: ({}, {}))
+    made = Trust(tmp_path, Disk(), clock, Degraded(clock), "pi-1", lambda: facts, Committed)
     return made, clock
 
 

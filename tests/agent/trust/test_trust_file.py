@@ -14,6 +14,7 @@ from tests.simulators.signing_site import SigningSite
 from tests.waiting import until as wait
 
 from edgelift_agent.parts.trust import FRESH_PART, PART, Trust
+from edgelift_agent.ports import Committed
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
@@ -35,9 +36,7 @@ class Part:
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         self.degraded = Degraded(SystemClock())
         facts = DeviceFacts(hardware_class="arm64-neon")
-        self.trust = Trust(
-            folder, disk or Disk(), SystemClock(), self.degraded, "pi-1", lambda: facts, lambda: ({}, {})
-        )
+        self.trust = Trust(folder, disk or Disk(), SystemClock(), self.degraded, "pi-1", lambda: facts, Committed)
 
     def codes(self) -> dict[str, str]:
         return {one.part: one.code for one in self.degraded.reasons()}

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from edgelift_contract.errors import TransportError
 from edgelift_contract.manifest import Manifest
 from edgelift_contract.replies import ReportReply
 from edgelift_contract.signed import Vouched
@@ -34,6 +35,10 @@ class Committed(NamedTuple):
     floors: Mapping[str, int] = {}
     installed: Mapping[str, str] = {}
     before: Mapping[str, str] = {}
+
+
+class NotReachedYet(TransportError):
+    """Nothing was sent, for the host has not been reached; whoever tries to reach it tells why, if it fails."""
 
 
 class BlobSource(Protocol):
@@ -61,15 +66,11 @@ class Host(Protocol):
         """Deliver a report; returns once the other side has it: with its reply, None where a broker took it.
 
         Raises:
-            TransportError: it may not have arrived.
+            TransportError: it may not have arrived; `NotReachedYet` when nothing was sent.
         """
 
     def send_batch(self, data: bytes) -> None:
-        """Deliver a batch of telemetry; returns once the other side has it.
-
-        Raises:
-            TransportError: it may not have arrived.
-        """
+        """Deliver a batch of telemetry; returns once the other side has it. Raises as `send_report`."""
 
 
 class LoadedModel(Protocol):

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import socket
 import ssl
@@ -122,6 +123,22 @@ def test_an_unreadable_retained_message_is_a_failed_try_and_http_brings_the_righ
     broker.publish(routes.desired_topic("pi-1"), HTML * 4)
     wait(lambda: device.answer() == 1)  # the poll interval is an hour: what could not be read woke the doorbell
     assert lines_of(device, "code=malformed") + lines_of(device, "code=too-large") == 2
+
+
+def test_a_start_at_which_nothing_is_wrong_warns_of_nothing(host: ToyHost, tmp_path: Path) -> None:
+    away = Device(tmp_path / "away", f"http://127.0.0.1:{free_port()}", host.token).start()
+    try:
+        wait(lambda: lines_of(away, "uplink code=unreachable") > 0)
+        told = [line for line in away.log.read_text().splitlines() if "uplink code=unreachable" in line]
+        assert all("INFO" in line for line in told), told  # the link itself warns, with the reason
+    finally:
+        away.stop()
+    device = Device(tmp_path / "device", host.url, host.token).start()
+    try:
+        host.wait_for("pi-1", lambda _: True)
+        assert not re.search("WARNING|ERROR", device.log.read_text()), device.log.read_text()
+    finally:
+        device.stop()
 
 
 @pytest.mark.parametrize("trusted", [True, False])

@@ -10,10 +10,11 @@ import pytest
 from tests.waiting import LONG_S
 
 from edgelift_agent.link.uplink import Uplink
+from edgelift_agent.ports import NotReachedYet
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.telemetry.queue import TelemetryQueue
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.pacing import MOST_REST_S, REST_TIMES, rest_s
 from edgelift_contract.telemetry import DeviceEvent
 
@@ -107,6 +108,26 @@ def test_a_report_that_cannot_be_made_now_is_still_wanted(database: Database) ->
     uplink.push()
     posted.get(timeout=LONG_S)()
     assert host.reports == [b"{}"]
+    uplink.flush()
+
+
+@pytest.mark.parametrize(("error", "level"), [(NotReachedYet, "INFO"), (TransportError, "WARNING")])
+def test_that_the_host_was_not_reached_yet_is_no_warning(
+    database: Database, caplog: pytest.LogCaptureFixture, error: type[TransportError], level: str
+) -> None:
+    class Away(AnyHost):
+        def send_report(self, body: bytes) -> None:
+            raise error("unreachable", "Nobody is there.")
+
+    posted: queue.Queue[Callable[[], None]] = queue.Queue()
+    waiting = TelemetryQueue(database, Disk(), lambda: "e", Degraded(StandingClock()))
+    uplink = Uplink(Away(), waiting, StandingClock(), device="pi-1", make_report=lambda: b"{}", post=posted.put)
+    with caplog.at_level("INFO"):
+        uplink.push()
+        posted.get(timeout=LONG_S)()
+    assert [one.levelname for one in caplog.records if one.message.startswith("uplink code=unreachable")] == [
+        level
+    ]
     uplink.flush()
 
 

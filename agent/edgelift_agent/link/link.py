@@ -18,7 +18,7 @@ from typing import Protocol
 from edgelift_agent.link.http import Calling, HttpTransport
 from edgelift_agent.link.mqtt import MAX_PACKET_BYTES, MqttTransport
 from edgelift_agent.link.telling import Telling
-from edgelift_agent.ports import Opened
+from edgelift_agent.ports import NotReachedYet, Opened
 from edgelift_agent.system.backoff import after, delays
 from edgelift_contract import __version__, codec
 from edgelift_contract.assignment import parse_assignment
@@ -200,7 +200,7 @@ class Link:
 
     def _send(self, call: Callable[[HttpTransport | MqttTransport], ReportReply | None]) -> ReportReply | None:
         if not self.enrolled.is_set():
-            raise TransportError("unreachable", "The host has not been reached yet.")
+            raise NotReachedYet("unreachable", "The host has not been reached yet.")
         mqtt = self._mqtt
         if mqtt is not None and mqtt.connected.is_set():
             try:

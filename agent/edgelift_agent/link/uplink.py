@@ -10,7 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 
-from edgelift_agent.ports import Host
+from edgelift_agent.ports import Host, NotReachedYet
 from edgelift_agent.system.backoff import after, delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.standby import StandbyThreads
@@ -125,7 +125,8 @@ class Uplink:
                 wait_s = after(failed, wait_s)
             self._not_before = self._clock.monotonic() + wait_s
             code = failed.code if isinstance(failed, EdgeliftError) else "internal"
-            log.warning("uplink code=%s retry_in_s=%.1f %s", code, wait_s, failed)
+            level = logging.INFO if isinstance(failed, NotReachedYet) else logging.WARNING
+            log.log(level, "uplink code=%s retry_in_s=%.1f %s", code, wait_s, failed)
             if offer is None:
                 self.report_wanted, self._report_at = True, 0.0
         self.push()

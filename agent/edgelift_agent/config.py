@@ -184,11 +184,13 @@ def load_config(path: Path) -> Config:
             f"{path}: host.url must be http:// or https:// and a host, with a port where it isn't the usual one;"
             f" not {config.host.url!r}.",
         )
-    return config
+    scheme, mark, rest = config.host.url.partition("://")
+    host = msgspec.structs.replace(config.host, url=f"{scheme.lower()}{mark}{rest}")  # HTTPS:// is the same
+    return msgspec.structs.replace(config, host=host)
 
 
 def _is_base_url(url: str) -> bool:
-    if not url.startswith(("http://", "https://")) or re.search(r"[\s?#@]", url):
+    if not url.lower().startswith(("http://", "https://")) or re.search(r"[\s?#@]", url):
         return False  # a user's name in it would take the token's place
     try:
         parts = urlsplit(url)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from edgelift_contract.errors import ContractError, DeviceError
+
+#: Longest file of logins that is read, bytes: one login with two authorities has 3,000.
+_MOST_BYTES = 4 << 20
 
 
 class Login(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,23 +80,35 @@ def all_logins() -> list[Login]:
     """The newest first.
 
     Raises:
-        DeviceError: `bad-config` for a file that can't be read, or that others may read.
+        DeviceError: `bad-config` for what can't be read, is no regular file or too long, or that others may read.
     """
     path = folder() / "logins.json"
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                raise DeviceError(
-                    "bad-config", f"{path} holds secrets, and others may read it.",
-                    hint=f"chmod 600 {path}; log in anew if somebody may have.",
-                )  # fmt: skip
-            return msgspec.json.decode(file.read(), type=_File).logins
+        return msgspec.json.decode(_read(path), type=_File).logins
     except FileNotFoundError:
         return []
     except (OSError, RuntimeError, ValueError, msgspec.MsgspecError) as error:
         raise DeviceError(
             "bad-config", f"{path} cannot be read: {error}.", hint="Remove it, and log in anew."
         ) from error
+
+
+def _read(path: Path) -> bytes:
+    """The file's bytes. Raises OSError, ValueError for what is no file of logins, DeviceError where others may read it."""
+    # Not to wait: whoever opens a FIFO in its place would do so for ever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise ValueError("it is no regular file")
+        if mode & 0o077:
+            raise DeviceError(
+                "bad-config", f"{path} holds secrets, and others may read it.",
+                hint=f"chmod 600 {path}; log in anew if somebody may have.",
+            )  # fmt: skip
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES} bytes")
+    return data
 
 
 def login_of(url: str) -> Login | None:
@@ -126,7 +142,7 @@ def authority_file(login: Login) -> str:
         return ""
     data = login.authorities.encode()
     path = folder() / f"authority-{hashlib.sha256(data).hexdigest()[:16]}.pem"
-    if not path.exists():
+    if not path.is_file():
         with disk_errors("this user's logins"):
             _make_folder()
             write_atomically(path, data, mode=0o600)

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgelift.output import say
 from edgelift_contract.errors import ContractError, DeviceError
 
 if TYPE_CHECKING:
+    from edgelift.logins import Login
     from edgelift_fleet.client import Client
 
 ServerOption = Annotated[
@@ -43,6 +45,8 @@ WhyOption = Annotated[
     str, typer.Option("--why", metavar="TEXT", show_default=False, help="Why, kept in the audit log.")
 ]
 
+#: Longest token that is read from a file, characters; an enrolment token has some 300.
+_LONGEST_TOKEN = 65_536
 #: How long a shell may wait for names to offer, seconds, before it offers none.
 _COMPLETING_S = 0.7
 
@@ -109,9 +113,14 @@ def reach_all(app: typer.Typer, *, local: set[str], reads: set[str], group: str 
             one.callback = reaching(one.callback, changes=bool(words) and words not in reads)
 
 
+def told(site: Path | None = None) -> Whereabouts:
+    """What was said on the command line alone."""
+    return _TOLD.get(_NOWHERE).merged(site, "", None)
+
+
 def whereabouts(site: Path | None = None) -> Whereabouts:
-    """What was said on the command line and in the environment, the former first."""
-    found = _TOLD.get(_NOWHERE).merged(site, "", None)
+    """What was said on the command line, in the environment and by a login, in this order. Raises as `_logged_in`."""
+    found = told(site)
     if not found.server and found.site is None:
         found = replace(found, server=os.environ.get("EDGELIFT_SERVER", "") or _logged_in())
     return found
@@ -155,11 +164,11 @@ def connect(where: Whereabouts, *, timeout_s: float = 60.0, brief: bool = False)
         brief: for a shell that completes a word: give up soon, and try nothing twice.
 
     Raises:
-        ContractError: `not-found` where there is no site, `malformed` for a URL that is none.
+        ContractError: `not-found` where there is no site; for a URL as `plain_url`.
         TransportError: `unreachable` when no server runs on the site.
         DeviceError: `bad-config` when a token can't be read.
     """
-    from edgelift.logins import authority_file, login_of
+    from edgelift.logins import authority_file, plain_url
     from edgelift_fleet.client import Client
     from edgelift_fleet.site import default_folder, load_site
 
@@ -167,13 +176,32 @@ def connect(where: Whereabouts, *, timeout_s: float = 60.0, brief: bool = False)
     if not where.server:
         site = load_site(where.site or default_folder())
         return Client.of_site(site, token=named_token(where.token_file), timeout_s=timeout_s, patient=not brief)
-    if not where.server.startswith(("http://", "https://")):
-        raise ContractError("malformed", f"{where.server!r} is no URL.", hint="Write it as https://host:8470.")
-    token, kept = named_token(where.token_file), login_of(where.server)
+    server, token = plain_url(where.server), named_token(where.token_file)
+    kept = _login_at(server, token=token, ca_file=ca_file)
     if kept is not None:
         token, ca_file = token or kept.token, ca_file or authority_file(kept)
-    token = token or _token_of(where.site or default_folder(), where.server)
-    return Client(where.server, token, ca_file=ca_file, timeout_s=timeout_s, patient=not brief)
+    token = token or _token_of(where.site or default_folder(), server)
+    return Client(server, token, ca_file=ca_file, timeout_s=timeout_s, patient=not brief)
+
+
+def _login_at(server: str, *, token: str, ca_file: str) -> Login | None:
+    """The login there, where it is needed: for a token that nobody named, or for who may vouch for the server.
+
+    Raises:
+        DeviceError: `bad-config` when the logins can't be read and no token was named. With one they are left aside: this
+            machine may know who vouches for the server, and if not, the connection says so.
+    """
+    from edgelift.logins import login_of
+
+    if token and (ca_file or server.startswith("http://")):
+        return None
+    try:
+        return login_of(server)
+    except DeviceError as error:
+        if not token:
+            raise
+        say(f"The logins are left aside: {error}", to_errors=True)
+        return None
 
 
 def _token_of(folder: Path, server: str) -> str:
@@ -201,10 +229,19 @@ def named_token(file: Path | None) -> str:
     named = file or (Path(name) if (name := os.environ.get("EDGELIFT_TOKEN_FILE")) else None)
     if named is None:
         return os.environ.get("EDGELIFT_TOKEN", "").strip()
-    try:
-        found = named.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeviceError("bad-config", f"The token file {named} cannot be read: {error}.") from error
+    found = read_token(named)
     if not found:
         raise DeviceError("bad-config", f"The token file {named} is empty.")
     return found
+
+
+def read_token(file: Path) -> str:
+    """The token in a file, or a pipe. Raises DeviceError: `bad-config` for what can't be read, or is longer than any."""
+    try:
+        with file.open() as opened:
+            found = opened.read(_LONGEST_TOKEN + 1)
+        if len(found) > _LONGEST_TOKEN:
+            raise ValueError(f"it has more than {_LONGEST_TOKEN} characters")
+    except (OSError, ValueError) as error:  # text that is none is a ValueError, too
+        raise DeviceError("bad-config", f"The token file {file} cannot be read: {error}.") from error
+    return found.strip()

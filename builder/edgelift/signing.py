@@ -55,11 +55,10 @@ def keys_folder(site: Path | None) -> Path | None:
 
 def site_folder(site: Path | None) -> Path | None:
     """The site's folder, where it is on this machine."""
-    from edgelift.reach import whereabouts
+    from edgelift.reach import told
     from edgelift_fleet.site import SITE_FILE, default_folder
 
-    where = whereabouts(site)
-    folder = where.site or default_folder()
+    folder = told(site).site or default_folder()
     return folder if (folder / SITE_FILE).exists() else None
 
 

@@ -15,12 +15,13 @@ import typer
 
 from edgelift.common import JsonOption, SiteOption, open_client, open_site, print_json, seconds
 from edgelift.output import say
-from edgelift.reach import whereabouts
-from edgelift_contract.errors import ContractError, DeviceError, TransportError
+from edgelift.reach import read_token, whereabouts
+from edgelift_contract.errors import TransportError
 
 if TYPE_CHECKING:
     from edgelift_fleet.simulate.engine import Simulation
     from edgelift_fleet.simulate.http import Address
+    from edgelift_fleet.site import Site
 
 
 def register(app: typer.Typer) -> None:
@@ -81,21 +82,20 @@ def _address(
         DeviceError: `bad-config` for a token that can't be read.
         EdgeliftError: what the control plane refuses.
     """
+    from edgelift.logins import plain_url
     from edgelift_contract.identity import TOKEN_MARK
     from edgelift_fleet.files import disk_errors
     from edgelift_fleet.server_file import read_server_file
     from edgelift_fleet.simulate.http import Address
     from edgelift_fleet.site import SHARED_TOKEN
 
-    if url and not url.startswith(("http://", "https://")):
-        raise ContractError("malformed", f"{url!r} is no URL.", hint="Write it as https://host:8470.")
-    said = _read(token_file) if token_file is not None else ""
+    url = plain_url(url) if url else ""
+    said = read_token(token_file) if token_file is not None else ""
     ca_file = os.environ.get("EDGELIFT_CA_FILE", "")
     if url and said and not said.startswith(TOKEN_MARK):
         yield Address.of(url, said, ca_file=ca_file)
         return
-    where = whereabouts(site)
-    here = None if where.server or said.startswith(TOKEN_MARK) else open_site(where.site)
+    here = None if said.startswith(TOKEN_MARK) else _site_here(site)
     if here is not None and not here.config.tls:
         yield Address.of(url or read_server_file(here).url, said or here.secret(SHARED_TOKEN), ca_file=ca_file)
         return
@@ -129,11 +129,10 @@ def _certified(said: str, site: Path | None, devices: int, boards: Path) -> Iter
                 client.delete(f"/v1/tokens/{made.id}", TokenView)
 
 
-def _read(token_file: Path) -> str:
-    try:
-        return token_file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeviceError("bad-config", f"The token file {token_file} cannot be read: {error}.") from error
+def _site_here(site: Path | None) -> Site | None:
+    """The site that was said, or is the default; None where a control plane elsewhere was. Raises as both."""
+    where = whereabouts(site)
+    return None if where.server else open_site(where.site)
 
 
 async def _live(simulation: Simulation, lasts_s: float | None, every_s: float, *, quiet: bool) -> None:

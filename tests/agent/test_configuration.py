@@ -24,7 +24,7 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize(
     "url", ["http://", "http://:80", "http://a b", "http://[::1", "http://a:99999", "http://a:0", "http://a:x",
-            "http://a/?b", "http://a/#b", "http://user:word@a", "HTTP://a", "ftp://a", ""],
+            "http://a/?b", "http://a/#b", "http://user:word@a", "ftp://a", ""],
 )  # fmt: skip
 def test_an_address_that_none_can_be_asked_at(tmp_path: Path, url: str) -> None:
     with pytest.raises(DeviceError, match=r"host\.url") as caught:
@@ -35,6 +35,8 @@ def test_an_address_that_none_can_be_asked_at(tmp_path: Path, url: str) -> None:
 @pytest.mark.parametrize("url", [URL, "https://a.b", "http://[::1]:80", "http://a:1/below/"])
 def test_an_address_that_some_can_be_asked_at(tmp_path: Path, url: str) -> None:
     assert load_config(written(tmp_path, GOOD.replace(URL, url))).host.url == url
+    louder = url.replace("http", "HTTP").replace("HTTPs", "HTTPS")
+    assert load_config(written(tmp_path, GOOD.replace(URL, louder))).host.url == url
 
 
 SERVE, TELEMETRY, UPDATE = "", "[telemetry]\n", "[update]\n"

@@ -1,6 +1,7 @@
 """`edgelift login`: from a machine that has no site, by a pin, a name and a password; kept for this user alone."""
 
 import json
+import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,10 @@ import pytest
 from tests.fleet.conftest import Server, edgelift, make_site
 from tests.fleet.identity.sites import operator, secure
 
-from edgelift.logins import Login, all_logins, keep_login, plain_url
-from edgelift_contract.errors import ContractError
+from edgelift.logins import Login, all_logins, folder, keep_login, plain_url
+from edgelift.reach import Whereabouts, connect, read_token, whereabouts
+from edgelift.signing import site_folder
+from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_fleet.first_contact import offered_authorities
 from edgelift_fleet.messages import AccessMade, AccessRequest, PersonRequest, PersonView
 
@@ -156,3 +159,64 @@ def test_logins_that_others_may_read_are_refused(server: Server, laptop: dict[st
     (tmp_path / "config" / "edgelift" / "logins.json").chmod(0o644)
     done = edgelift("releases", env=laptop)
     assert done.returncode == 1 and "(bad-config)" in done.stderr and "chmod 600" in done.stderr
+
+
+def a_link_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def too_long(path: Path) -> None:
+    path.touch(0o600)
+    os.truncate(path, 1 << 32)
+
+
+BROKEN = {
+    "damaged": lambda path: path.write_text("{"), "a FIFO": os.mkfifo, "a folder": Path.mkdir, "a link": a_link_to_itself,
+    "a device": lambda path: path.symlink_to("/dev/zero"), "too long": too_long,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_logins_that_cannot_be_read_stop_what_needs_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("EDGELIFT_SITE", "EDGELIFT_SERVER", "EDGELIFT_TOKEN", "EDGELIFT_TOKEN_FILE", "EDGELIFT_CA_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    folder().mkdir(parents=True, mode=0o700)
+    BROKEN[how](folder() / "logins.json")
+    (tmp_path / "token").write_text("x.y")
+    for act in (all_logins, whereabouts, lambda: connect(Whereabouts(server="https://hall:1"))):
+        with pytest.raises(DeviceError) as refused:
+            act()
+        assert refused.value.code == "bad-config" and "log in anew" in refused.value.hint
+    for server in ("http://hall:1", "HTTPS://Hall:1"):  # who names a token needs no login
+        connect(Whereabouts(server=server, token_file=tmp_path / "token"))
+    assert site_folder(None) is None
+
+
+def test_who_names_server_and_token_is_served_whatever_the_logins_are(
+    server: Server, laptop: dict[str, str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "config" / "edgelift" / "logins.json"
+    kept.parent.mkdir(parents=True)
+    os.mkfifo(kept, 0o600)
+    words = (
+        "--server",
+        server.url.replace("https", "HTTPS"),
+        "--token-file",
+        server.site / "secrets/operator-token",
+    )
+    env = {**laptop, "EDGELIFT_CA_FILE": str(server.site / "secrets" / "authority")}
+    done = edgelift("releases", *words, env=env)
+    assert done.returncode == 0 and "digits@1" in done.stdout and not done.stderr, done.stderr
+    done = edgelift("releases", *words, env=laptop)  # who vouches for it stands in the logins, if anywhere
+    assert done.returncode == 1 and "(tls-failed)" in done.stderr and "left aside" in done.stderr, done.stderr
+
+
+def test_a_token_file_has_an_end(tmp_path: Path) -> None:
+    (tmp_path / "token").symlink_to("/dev/zero")
+    with pytest.raises(DeviceError, match="more than") as refused:
+        read_token(tmp_path / "token")
+    assert refused.value.code == "bad-config"

@@ -57,6 +57,7 @@ def _simulate(
     """Simulate boards: agents' side of the contract over real HTTP and MQTT, and no runtime; see docs/simulate.md."""
     from edgelift_contract.ids import check_device_id
     from edgelift_fleet.garbage import collect_rarely
+    from edgelift_fleet.simulate.counts import refuse_kept_out
     from edgelift_fleet.simulate.engine import Simulation
     from edgelift_fleet.simulate.profile import load_profile
 
@@ -68,7 +69,8 @@ def _simulate(
         collect_rarely()
         asyncio.run(_live(simulation, lasts_s, every_s, quiet=as_json))
     if as_json:
-        print_json(simulation.figures())
+        print_json(simulation.outcome())
+    refuse_kept_out(simulation.outcome())
 
 
 @contextmanager
@@ -146,5 +148,7 @@ async def _live(simulation: Simulation, lasts_s: float | None, every_s: float, *
     living = asyncio.create_task(simulation.run(until))
     while not living.done():
         await asyncio.wait([living], timeout=every_s)
-        say(progress_line(simulation.figures()), to_errors=quiet)
+        if not until.is_set():
+            say(progress_line(simulation.figures()), to_errors=quiet)
     await living
+    say(progress_line(simulation.outcome()), to_errors=quiet)

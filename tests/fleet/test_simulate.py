@@ -32,6 +32,7 @@ from edgelift_fleet.simulate.profile import BoardClass, Profile, ReleaseFault, l
 from edgelift_fleet.testing import FleetSimulator, wait_until
 from tests.fleet.conftest import Server, edgelift, environment
 from tests.fleet.identity.sites import secure
+from tests.simulators.device import free_port
 
 QUICK = Profile(
     schema=1, window_s=0.2, publish_s=0.2, retry_first_s=0.1, retry_most_s=0.5,
@@ -195,19 +196,40 @@ def broker_pid(server: Server) -> int:
     return int(wait_until(found)[0])
 
 
-def test_the_command_tells_what_happened_and_ends_on_sigterm(server: Server) -> None:
+def simulate(words: list[str], enough: Callable[[str], bool]) -> subprocess.CompletedProcess[str]:
+    """The command, told to end (SIGTERM) once a line of its standard error is enough."""
     with subprocess.Popen(
-        [sys.executable, "-c", "from edgelift.cli import main; main()", "simulate", "-n", "5", "--profile", "barn",
-         "--url", server.url, "--token-file", str(server.site / "secrets" / "enrolment-token"), "--every", "0.2s", "--json"],
+        [sys.executable, "-c", "from edgelift.cli import main; main()", "simulate", "--every", "0.2s", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        while "5 of 5 boards connected" not in process.stderr.readline():
-            assert process.poll() is None
+        lines = [process.stderr.readline()]
+        while not enough(lines[-1]):
+            assert process.poll() is None, lines
+            lines.append(process.stderr.readline())
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate()
-    assert process.returncode == 0
-    assert json.loads(out)["boards"] == 5
+        out, rest = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, "".join(lines) + rest)
+
+
+def test_the_command_tells_what_happened_and_ends_on_sigterm(server: Server) -> None:
+    token = str(server.site / "secrets" / "enrolment-token")
+    words = ["-n", "5", "--profile", "barn", "--url", server.url, "--token-file", token, "--json"]
+    done = simulate(words, lambda line: "5 of 5 boards connected" in line)
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert (told["boards"], told["connected"], told["kept_out"]) == (5, 5, {})
+    assert done.stderr.splitlines()[-1].startswith("5 of 5 boards connected"), done.stderr
+
+
+def test_a_fleet_that_nobody_answers_never_got_in(server: Server) -> None:
+    token = str(server.site / "secrets" / "enrolment-token")
+    away = f"http://127.0.0.1:{free_port()}"
+    done = simulate(
+        ["-n", "2", "--url", away, "--token-file", token, "--json"], lambda line: "links broke" in line
+    )
+    assert done.returncode == 1 and "2 of 2 boards never got in: 2 unreachable. The last link" in done.stderr
+    assert "(unreachable)" in done.stderr and json.loads(done.stdout)["connected"] == 0
 
 
 def test_shares_are_kept_as_exactly_as_whole_boards_can() -> None:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from edgelift_contract.errors import CODES, LINKS, ContractError, TransportError
+
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What a simulation did.
 
     Attributes:
         boards, connected, offline: how many there are, are linked to the host now, and are off or cut.
+        kept_out: error code → boards that the host has never let in, by what their last try ended with.
         enrolled, polls, assignments, reports, batches, windows, reconnects: how often since the start.
         running: model@version → boards that serve it now.
         updates: outcome → how many updates ended so; by_code: of those that did not commit.
@@ -26,6 +29,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     boards: int
     connected: int
     offline: int
+    kept_out: dict[str, int]
     enrolled: int
     polls: int
     assignments: int
@@ -68,6 +72,33 @@ class Counts:
         """A board's link failed or broke."""
         self.link_errors += 1
         self.last_error = f"{board}: {error}"
+
+
+def refuse_kept_out(end: Figures) -> None:
+    """A simulation in which boards never got in was not of the fleet that was asked for.
+
+    Raises:
+        TransportError, ContractError: with the code by which most of them were kept out.
+    """
+    if not end.kept_out:
+        return
+    most = max(sorted(end.kept_out), key=lambda code: end.kept_out[code])
+    reasons = ", ".join(f"{count} {code}" for code, count in sorted(end.kept_out.items()))
+    last = (
+        f" The last link broke so: {end.last_error}." if "unreachable" in end.kept_out and end.last_error else ""
+    )
+    raise (TransportError if most in LINKS else ContractError)(
+        most if most in CODES else "server-error",
+        f"{sum(end.kept_out.values())} of {end.boards} boards never got in: {reasons}.{last}",
+        hint=_HINTS.get(most, ""),
+    )
+
+
+_HINTS = {
+    "already-enrolled": "Boards of these names came before: name their certificates by --keep, or others by --prefix.",
+    "token-spent": "Name a token for so many boards, or none, and one is made for them.",
+    "timed-out": "It ended before they had an answer: let it last longer.",
+}
 
 
 def progress_line(now: Figures) -> str:

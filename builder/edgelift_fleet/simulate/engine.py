@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 
 from edgelift_contract.message_types import prepare_message_types
@@ -63,6 +64,7 @@ class Simulation:
         ]
         self._address = address
         self._tasks: set[asyncio.Task[None]] = set()
+        self._parting: Figures | None = None
 
     async def run(self, until: asyncio.Event) -> None:
         """Switch all boards on, let them live until the event is set, and switch them off with a good-bye."""
@@ -76,6 +78,7 @@ class Simulation:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._parting = self.figures()
         await asyncio.gather(*(life.switch_off(kindly=True) for life in self.lives.values()))
 
     async def _switch_on_all(self, until: asyncio.Event) -> None:
@@ -106,6 +109,7 @@ class Simulation:
         return Figures(
             boards=len(self.boards), connected=self.connected(),
             offline=sum(life.cut_off or not life.on for life in lives),
+            kept_out=dict(Counter(life.kept_out for life in lives if life.kept_out)),
             enrolled=counts.enrolled, polls=counts.polls, assignments=counts.assignments, reports=counts.reports,
             batches=counts.batches, windows=counts.windows, reconnects=counts.reconnects, running=dict(running),
             updates=dict(counts.updates), by_code=dict(counts.by_code), refused=dict(counts.refused),
@@ -114,6 +118,11 @@ class Simulation:
             seconds=round(time.monotonic() - counts.began, 1),
             cpu_s=round(time.process_time() - counts.cpu_began, 2),
         )  # fmt: skip
+
+    def outcome(self) -> Figures:
+        """What it did in all, good-bye included, and who was connected when that began; after `run`."""
+        end, parting = self.figures(), self._parting or self.figures()
+        return msgspec.structs.replace(end, connected=parting.connected, offline=parting.offline)
 
     def _told(self, life: Life) -> None:
         self.told_at[life.board.name] = time.monotonic()

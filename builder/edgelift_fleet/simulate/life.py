@@ -42,6 +42,7 @@ class Life:
     Attributes:
         on, cut_off: has it power; is its link gone.
         linked: the host can hear it now.
+        kept_out: the code that its last try to get in ended with; empty once the host has let it in.
         told: called with each assignment that is news to the board.
     """
 
@@ -50,6 +51,7 @@ class Life:
     ) -> None:
         self.board, self.told = board, told
         self.on = self.linked = self.cut_off = False
+        self.kept_out = "timed-out"
         self._counts = counts
         self._who = Introducing(board, address)
         self._mqtt: MqttLink | None = None
@@ -132,16 +134,23 @@ class Life:
                 else:
                     await self._by_polls()
             except OSError as error:
+                self._not_in("unreachable")
                 await self._broke(error, self._hearing)
             except Refused as error:  # as by a host that lost its devices: introduce yourself again
+                self._not_in(error.code)
                 self._refused(error)
                 await self._hearing.wait()
+
+    def _not_in(self, code: str) -> None:
+        if self.kept_out:
+            self.kept_out = code
 
     async def _enrol(self) -> BrokerAccess | None:
         reply = await self._who.introduce(partial(self._call, self._who.asking, "POST", routes.ENROL))
         self._poll_wait_s = reply.poll_wait_s
         self.board.trust.learn(reply.roots)
         self._counts.enrolled += 1
+        self.kept_out = ""
         return reply.broker
 
     async def _by_polls(self) -> None:

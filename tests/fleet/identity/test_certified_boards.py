@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.fleet.conftest import Server, edgelift
 from tests.fleet.identity.sites import make_token, operator, secure
-from tests.fleet.test_simulate import QUICK, living
+from tests.fleet.test_simulate import QUICK, living, simulate
 
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import TransportError
@@ -70,6 +70,18 @@ def test_the_command_makes_a_token_and_takes_it_back(server: Server) -> None:
     (token,) = operator(server).get("/v1/tokens", list[TokenView])
     assert (token.state, token.uses, token.note) == ("revoked", 2, "edgelift simulate")
     assert len(list((server.site / "run" / "boards").iterdir())) == 2
+
+
+def test_the_command_fails_when_boards_never_got_in(server: Server, tmp_path: Path) -> None:
+    with living(server, 2, QUICK, address(server, tmp_path / "a", 2)):
+        pass
+    words = ["-n", "3", "--site", str(server.site), "--keep", str(tmp_path / "b"), "--json"]
+    done = simulate(words, lambda line: line.startswith("1 of 3") and "already-enrolled" in line)
+    assert done.returncode == 1 and json.loads(done.stdout)["kept_out"] == {"already-enrolled": 2}
+    *_, last, error = done.stderr.splitlines()
+    assert last.startswith("1 of 3 boards connected")
+    said = "2 of 3 boards never got in: 2 already-enrolled. Boards of these names came before"
+    assert said in error and "(already-enrolled)" in error, error
 
 
 def test_who_answers_under_another_authority_is_told_apart(server: Server) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from edgelift_fleet.simulate.http import Address
     from edgelift_fleet.site import Site
 
+#: How long a token for simulated boards holds, seconds; and how much longer for each of them, as they come one after
+#: the other: a control plane enrols some 20 a second.
+_TOKEN_S, _ENROLMENT_S = 600.0, 0.1
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's command to `app`."""
@@ -121,13 +125,14 @@ def _certified(said: str, site: Path | None, devices: int, boards: Path) -> Iter
     client = None if said else open_client(site)
     made = None
     if client is not None:
-        made = client.post("/v1/tokens", TokenRequest(devices, 1.0, {}, "edgelift simulate"), TokenMade)
+        wanted = TokenRequest(devices, _token_days(devices), {}, "edgelift simulate")
+        made = client.post("/v1/tokens", wanted, TokenMade)
     token = parse_token(said or (made.token if made is not None else ""))
     try:
         yield Address.certified(token.url, token.secret, pinned_authority(token.url, token.pin), boards)
     finally:
         if client is not None and made is not None:
-            with suppress(TransportError):  # it ends within a day by itself
+            with suppress(TransportError):  # it ends within minutes by itself
                 client.delete(f"/v1/tokens/{made.id}", TokenView)
 
 
@@ -135,6 +140,11 @@ def _site_here(site: Path | None) -> Site | None:
     """The site that was said, or is the default; None where a control plane elsewhere was. Raises as both."""
     where = whereabouts(site)
     return None if where.server else open_site(where.site)
+
+
+def _token_days(devices: int) -> float:
+    """How long the token of so many boards holds: until all have come, and not long after a `kill -9`."""
+    return (_TOKEN_S + devices * _ENROLMENT_S) / 86400
 
 
 async def _live(simulation: Simulation, lasts_s: float | None, every_s: float, *, quiet: bool) -> None:

@@ -69,6 +69,7 @@ def test_the_command_makes_a_token_and_takes_it_back(server: Server) -> None:
     assert done.returncode == 0 and json.loads(done.stdout)["enrolled"] >= 2, done.stderr
     (token,) = operator(server).get("/v1/tokens", list[TokenView])
     assert (token.state, token.uses, token.note) == ("revoked", 2, "edgelift simulate")
+    assert 300 < token.expires_at - token.made_at < 900  # what a kill -9 leaves behind ends soon
     assert len(list((server.site / "run" / "boards").iterdir())) == 2
 
 

@@ -87,7 +87,7 @@ class Authority:
         )
         usage = _usage(sign_certificates=True)
         made = (
-            _builder(subject, subject, key.public_key(), now + CA_DAYS * 86400, "")
+            _builder(subject, subject, key.public_key(), now + CA_DAYS * 86400, _new_serial())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -151,17 +151,33 @@ class Authority:
         """SHA-256 of its certificate: whoever knows it needs nobody else to trust it."""
         return pin_of(self.certificate)
 
-    def issue_device(self, device: str, csr: str, now: float, days: float = DEVICE_DAYS) -> Issued:
+    def issue_device(
+        self,
+        device: str,
+        csr: str,
+        now: float,
+        days: float = DEVICE_DAYS,
+        *,
+        again: tuple[str, float] | None = None,
+    ) -> Issued:
         """A certificate for a device, for the key that its request names and proves to hold.
 
         Whatever else the request asks for is left out: what a certificate may be used for is said here.
+
+        Args:
+            device: whom it names.
+            csr: its request, PEM.
+            now: seconds since 1970.
+            days: how long it holds.
+            again: serial and end of one that was made for the same key: it is signed once more, and is no other.
 
         Raises:
             ContractError: as `key_of`.
         """
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
+        serial, until = again or (_new_serial(self.mark), now + days * 86400)
         made = (
-            _builder(subject, self._certificate.subject, key_of(csr, device), now + days * 86400, self.mark)
+            _builder(subject, self._certificate.subject, key_of(csr, device), until, serial)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -185,7 +201,9 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         builder = (
-            _builder(subject, self._certificate.subject, key.public_key(), now + days * 86400, self.mark)
+            _builder(
+                subject, self._certificate.subject, key.public_key(), now + days * 86400, _new_serial(self.mark)
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -250,16 +268,19 @@ def key_digest(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> str
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
+def _new_serial(mark: str = "0") -> str:
+    return f"{(int(mark, 16) << _RANDOM_BITS) + secrets.randbits(_RANDOM_BITS) | 1:040x}"
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: object, until: float, mark: str
+    subject: x509.Name, issuer: x509.Name, key: object, until: float, serial: str
 ) -> x509.CertificateBuilder:
-    serial = (int(mark or "0", 16) << _RANDOM_BITS) + secrets.randbits(_RANDOM_BITS) | 1
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)  # type: ignore[arg-type]  # one of the kinds that `key_of` lets pass
-        .serial_number(serial)
+        .serial_number(int(serial, 16))
         .not_valid_before(_SINCE)
         .not_valid_after(datetime.fromtimestamp(int(until), _UTC))
     )

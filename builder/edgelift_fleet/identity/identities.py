@@ -161,8 +161,10 @@ class Identities:
         # A second is what the end of a certificate is cut by; a change in the future is a clock's fault.
         return peer.not_after - DEVICE_DAYS * 86400 + 1.0 < changed_at <= self._now()
 
-    def give(self, device: str, csr: str, by: Shown | Peer | None, address: str, *, plain: bool) -> Certified:
-        """A certificate for a device that asks for one.
+    def give(
+        self, device: str, csr: str, by: Shown | Peer | None, address: str, *, plain: bool
+    ) -> Certified | None:
+        """A certificate for a device that asks for one; None where it has had too many of late, and its own counts on.
 
         Args:
             device: its id.
@@ -177,12 +179,15 @@ class Identities:
         authority, asking, now = self.authority, Applicant(device, csr, by, address), self._now()
         try:
             with self._db.write(SITE) as session:
-                made, _ = issue(session, authority, asking, now)
+                made = issue(session, authority, asking, now, is_due=lambda it: self.offers(it, plain=False))
         except TransportError as error:
             if error.code in ("already-enrolled", "identity-revoked"):
                 with self._db.write(SITE) as session:
                     contest(session, device, address, now)
             raise
+        if not made:
+            log.info("asks for certificates too often device=%s address=%s", device, address)
+            return None
         log.info("certified device=%s address=%s by=%s", device, address, _said(by))
         self.known.look()
         return Certified(certificate=made, authorities=self.certificates(), port=self.port if plain else 0)

@@ -8,7 +8,7 @@ certificate that has a successor. A reply that was lost is no clone: the device 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -21,6 +21,9 @@ from edgelift_fleet.tables import IdentityRow
 
 log = logging.getLogger(__name__)
 
+#: Certificates that one device gets within so long, seconds, by its certificate so far. It asks for one in two months, and
+#: at once when who is trusted changes; what asks more often would fill the table.
+MOST_OF_LATE, LATE_S = 16, 7 * 86400.0
 #: Why an identity ended so that another may begin: somebody said so.
 REPLACED = "replaced"
 
@@ -65,11 +68,13 @@ class Applicant:
     address: str
 
 
-def issue(session: Session, authority: Authority, asking: Applicant, now: float) -> tuple[str, bool]:
-    """Make a certificate for whoever may have one.
+def issue(
+    session: Session, authority: Authority, asking: Applicant, now: float, *, is_due: Callable[[Peer], bool]
+) -> str:
+    """Make a certificate for whoever may have one; the newest once more, for who asks for its key before it `is_due`.
 
     Returns:
-        It, as PEM; and whether the device is new here, so that its token's tags are its own.
+        It, as PEM; empty for a device that has renewed its own too often of late: that one counts on.
 
     Raises:
         TransportError: `already-enrolled`, `identity-revoked`, `token-spent`.
@@ -80,6 +85,14 @@ def issue(session: Session, authority: Authority, asking: Applicant, now: float)
     if newest is not None:
         _judge(newest, asking, key)
     new = newest is None or bool(newest.revoked_at)
+    if newest is not None and not new:
+        has = Peer(newest.device, newest.serial, newest.not_after, newest.public_key)
+        if has.public_key == key and not is_due(has):
+            again = has.serial, has.not_after
+            return authority.issue_device(asking.device, asking.csr, now, again=again).pem
+        if has.public_key != key and _of_late(session, asking.device, now) >= MOST_OF_LATE:
+            return ""
+        forget_ended(session, newest, now)
     if new and isinstance(asking.by, Shown):
         spend_token(session, asking.by, now)
     made = authority.issue_device(asking.device, asking.csr, now)
@@ -93,7 +106,29 @@ def issue(session: Session, authority: Authority, asking: Applicant, now: float)
             token=asking.by.token if isinstance(asking.by, Shown) else "", number=number + 1,
         )
     )  # fmt: skip
-    return made.pem, new
+    return made.pem
+
+
+def _of_late(session: Session, device: str, now: float) -> int:
+    """How many certificates were made for a device, and not taken back, within `LATE_S`."""
+    query = sa.select(sa.func.count()).select_from(IdentityRow).filter_by(device=device, revoked_at=0.0)
+    return session.scalar(query.where(IdentityRow.issued_at > now - LATE_S, IdentityRow.issued_at <= now)) or 0
+
+
+def forget_ended(session: Session, newest: IdentityRow, now: float) -> None:
+    """Forget a device's certificates that have ended, and that it can't come back with: it showed a later one, for another
+    key. One that has not ended stays on record, taken back or not: whoever shows what is not there is noted anew.
+    """
+    rows = list(session.scalars(sa.select(IdentityRow).filter_by(device=newest.device)))
+    unshown = {row.serial for row in rows if not row.shown_at}
+    for row in rows:
+        is_spent = bool(row.succeeded_by) and row.succeeded_by not in unshown and row.not_after <= now
+        if (
+            is_spent
+            and newest.serial not in (row.serial, row.succeeded_by)
+            and row.public_key != newest.public_key
+        ):
+            session.delete(row)
 
 
 def _judge(newest: IdentityRow, asking: Applicant, key: str) -> None:

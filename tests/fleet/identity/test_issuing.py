@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -20,9 +21,10 @@ from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.identity.authority import Authority
 from edgelift_fleet.identity.files import authority_of, certificates_of
 from edgelift_fleet.identity.identities import Identities
-from edgelift_fleet.identity.issuing import REPLACED, Peer, newest_of, revoke
+from edgelift_fleet.identity.issuing import LATE_S, MOST_OF_LATE, REPLACED, Peer, newest_of, revoke
 from edgelift_fleet.messages import TokenRequest
 from edgelift_fleet.site import Site, create_site
+from edgelift_fleet.tables import IdentityRow
 
 pytestmark = pytest.mark.fleet
 
@@ -50,8 +52,13 @@ class Registrar:
     def give(self, device: str, key: bytes, by: Peer | str | None) -> Peer:
         shown = self.identities.show(by) if isinstance(by, str) else by
         made = self.identities.give(device, request_for(device, key), shown, "10.0.0.7", plain=False)
+        assert made is not None
         der = x509.load_pem_x509_certificate(made.certificate.encode()).public_bytes(Encoding.DER)
         return read_peer(der)
+
+    def rows(self, device: str) -> list[str]:
+        with self.db.read() as session:
+            return list(session.scalars(sa.select(IdentityRow.serial).filter_by(device=device)))
 
     def end(self, device: str, why: str) -> None:
         with self.db.write(SITE) as session:
@@ -87,7 +94,7 @@ def test_whose_answer_was_lost_asks_again_and_is_not_counted_twice(registrar: Re
     secret, key = registrar.token(), new_key()
     before = registrar.by_token("pi-1", key, secret)
     again = registrar.by_token("pi-1", key, secret)
-    assert again.serial != before.serial
+    assert again == before  # the same, signed once more: whoever sends a request again fills no table
     assert registrar.identities.tokens()[0].used == 1
 
 
@@ -126,6 +133,80 @@ def test_renewal_after_the_end_is_for_whoever_is_on_record(registrar: Registrar)
     registrar.now = peer.not_after
     assert code(lambda: registrar.identities.known.judge(peer, renewing=False)) == "identity-expired"
     assert registrar.renew(peer, new_key()).not_after == registrar.now + 90 * 86400
+
+
+def test_a_device_that_renews_without_end_gets_no_more_for_a_while(registrar: Registrar) -> None:
+    peer = registrar.by_token("pi-1", new_key(), registrar.token())
+    for _ in range(MOST_OF_LATE - 1):
+        peer = registrar.renew(peer, new_key())
+    csr = request_for("pi-1", new_key())
+    assert registrar.identities.give("pi-1", csr, peer, "10.0.0.7", plain=False) is None
+    assert len(registrar.rows("pi-1")) == MOST_OF_LATE
+    registrar.identities.known.judge(peer, renewing=False)  # it goes on by what it has
+    registrar.now += LATE_S
+    assert registrar.renew(peer, new_key()).serial != peer.serial
+
+
+def test_what_ended_long_ago_is_forgotten_and_what_may_come_back_is_not(registrar: Registrar) -> None:
+    first = registrar.by_token("pi-1", new_key(), registrar.token())
+    peers = [first]
+    for _ in range(4):
+        registrar.identities.note(peers[-1])
+        registrar.now += 60 * 86400
+        peers.append(registrar.renew(peers[-1], new_key()))
+    # 240 days on: the first two ended on days 90 and 150. The third ended on day 210 and the newest came after the fourth.
+    assert set(registrar.rows("pi-1")) == {peer.serial for peer in peers[2:]}
+    again = started_again(registrar)
+    assert code(lambda: again.note(first)) == "identity-expired"
+    assert code(lambda: registrar.renew(first, new_key())) == "already-enrolled"
+    registrar.now += (
+        1000 * 86400
+    )  # in a store-room: its last one was never shown, and the one before may be all that it has
+    before = peers[-2]
+    registrar.identities.note(before)
+    last = registrar.renew(peers[-1], new_key())
+    assert {before.serial, peers[-1].serial, last.serial} <= set(registrar.rows("pi-1"))
+
+
+def test_an_answer_that_never_came_costs_no_device_its_way_back(registrar: Registrar) -> None:
+    """Its certificate has ended; the renewal's answers are lost, again and again, and it holds but the first one."""
+    held = registrar.by_token("pi-1", new_key(), registrar.token())
+    registrar.identities.note(held)
+    key = new_key()
+    for _ in range(5):
+        registrar.now += 100 * 86400
+        registrar.identities.note(held)
+        made = registrar.renew(held, key)
+    assert registrar.renew(held, key) == made
+    registrar.identities.note(made)
+    assert registrar.renew(made, new_key()).device == "pi-1"
+
+
+def test_what_was_taken_back_stays_on_record_until_it_has_ended(registrar: Registrar) -> None:
+    old = registrar.by_token("pi-1", new_key(), registrar.token())
+    registrar.identities.note(old)
+    registrar.end("pi-1", REPLACED)
+    peer = registrar.by_token("pi-1", new_key(), registrar.token())
+    for _ in range(3):
+        registrar.identities.note(peer)
+        registrar.now += 20 * 86400
+        peer = registrar.renew(peer, new_key())
+    assert old.serial in registrar.rows("pi-1")
+    assert code(lambda: started_again(registrar).known.judge(old, renewing=False)) == "identity-revoked"
+    for _ in range(3):
+        registrar.identities.note(peer)
+        registrar.now += 60 * 86400
+        peer = registrar.renew(peer, new_key())
+    assert old.serial not in registrar.rows("pi-1")
+    again = started_again(registrar)
+    assert code(lambda: again.note(old)) == "identity-expired"
+
+
+def started_again(registrar: Registrar) -> Identities:
+    """As a server that was started again."""
+    made = Identities(registrar.site, registrar.db, lambda: registrar.now)
+    made.known.look()
+    return made
 
 
 def test_another_key_gets_in_only_when_somebody_said_so(registrar: Registrar) -> None:

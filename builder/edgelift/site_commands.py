@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,13 +82,17 @@ def _init(
     """Make a site: the folder in which a control plane keeps its database, blobs and secrets; and its signing keys."""
     if preset not in PRESETS:
         raise typer.BadParameter(f"{preset!r} is none of {', '.join(PRESETS)}", param_hint="--signers")
+    from edgelift_fleet.identity.authority import refuse_clock
     from edgelift_fleet.identity.files import CERTIFICATES, authority_of
     from edgelift_fleet.site import SITE_FILE, create_site, default_folder
 
     warn_of_password(database)
     where = folder or site or default_folder()
-    # Before anything is made: a site whose keys nobody could choose would sign nothing.
-    signs = not unsigned and not (where / SITE_FILE).exists()
+    # Before anything is made: a site whose keys nobody could choose, or that no clock could date, would sign nothing.
+    is_new = not (where / SITE_FILE).exists()
+    if is_new:
+        refuse_clock(time.time())
+    signs = not unsigned and is_new
     said = new_passphrase("the site's signing keys") if signs else ""
     made, new = create_site(where, database=database, blobs=blobs, tls=True)
     if database and not new:

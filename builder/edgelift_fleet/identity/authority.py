@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import re
 import secrets
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from edgelift_contract.errors import ContractError, DeviceError
 CA_DAYS, DEVICE_DAYS, SERVER_DAYS = 7300, 90, 90
 #: A certificate holds from a time at which no clock of a signer can stand: boards' own may be behind.
 _SINCE = datetime(2020, 1, 1, tzinfo=timezone.utc)
+#: Nor can a clock stand after this one (2100), seconds since 1970: what it dates would hold for ever, or can't be written.
+_LATEST_S = 4_102_444_800.0
 #: Longest request for a certificate that is read, bytes: one for P-256 has 400.
 MAX_CSR_BYTES = 4096
 #: A serial number has 20 bytes at most, and must be positive (RFC 5280, 4.1.2.2): 31 bits say whose, the others are random.
@@ -79,7 +82,11 @@ class Authority:
         Args:
             name: of the site, for people.
             now: seconds since 1970.
+
+        Raises:
+            DeviceError: `clock-wrong`.
         """
+        refuse_clock(now)
         key = ec.generate_private_key(ec.SECP256R1())
         # A name of its own each: two certificates of one name and two keys would be taken for each other.
         subject = x509.Name(
@@ -172,8 +179,9 @@ class Authority:
             again: serial and end of one that was made for the same key: it is signed once more, and is no other.
 
         Raises:
-            ContractError: as `key_of`.
+            ContractError: as `key_of`. DeviceError: `clock-wrong`.
         """
+        refuse_clock(now)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
         serial, until = again or (_new_serial(self.mark), now + days * 86400)
         made = (
@@ -196,7 +204,11 @@ class Authority:
             now: seconds since 1970.
             client: it is for one who calls, not for one who is called.
             days: how long it holds.
+
+        Raises:
+            DeviceError: `clock-wrong`.
         """
+        refuse_clock(now)
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
@@ -214,18 +226,35 @@ class Authority:
         return _issued(made), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def revocations(self, serials: Iterable[str], now: float) -> bytes:
-        """A list (PEM) of certificates that hold no more, by serial in hexadecimal; brokers read it."""
-        moment = datetime.fromtimestamp(int(now), _UTC)
+        """A list (PEM) of certificates that hold no more, by serial in hexadecimal; brokers read it.
+
+        What is taken back is taken back whatever the clock says: one that can't be right is read as the nearest that can.
+        """
+        moment = datetime.fromtimestamp(min(max(now, _SINCE.timestamp()), _LATEST_S) // 1, _UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._certificate.subject)
-            .last_update(min(_SINCE, moment))
+            .last_update(_SINCE)
             .next_update(moment + timedelta(days=CA_DAYS))
         )
         for serial in serials:
             entry = x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(moment).build()
             builder = builder.add_revoked_certificate(entry)
         return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def refuse_clock(now: float) -> None:
+    """No certificate is made by a clock that can't be right: it would end in the past, or never.
+
+    Raises:
+        DeviceError: `clock-wrong`.
+    """
+    if not _SINCE.timestamp() <= now <= _LATEST_S:
+        day = time.strftime("%Y-%m-%d", time.gmtime(min(max(now, 0.0), 2.0**36)))
+        raise DeviceError(
+            "clock-wrong", f"This machine's clock says {day}: no certificate can be made by it.",
+            hint="Set the clock, or wait until the network has set it; then try again.",
+        )  # fmt: skip
 
 
 def pin_of(certificate: str) -> str:

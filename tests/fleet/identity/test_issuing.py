@@ -1,5 +1,7 @@
 """Who gets a certificate, and who doesn't."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from tests.fleet.conftest import environment
 
 from edgelift_agent.identity.keys import new_key, request_for
-from edgelift_contract.errors import EdgeliftError
+from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.identity import dump_token, parse_token
 from edgelift_fleet.api.guard import read_peer
 from edgelift_fleet.db import SITE, Database
@@ -22,6 +25,7 @@ from edgelift_fleet.identity.authority import Authority
 from edgelift_fleet.identity.files import authority_of, certificates_of
 from edgelift_fleet.identity.identities import Identities
 from edgelift_fleet.identity.issuing import LATE_S, MOST_OF_LATE, REPLACED, Peer, newest_of, revoke
+from edgelift_fleet.identity.tls import ServerTls
 from edgelift_fleet.messages import TokenRequest
 from edgelift_fleet.site import Site, create_site
 from edgelift_fleet.tables import IdentityRow
@@ -266,6 +270,31 @@ def test_odd_requests_for_certificates_are_refused() -> None:
     assert not basic.ca and list(uses) == [x509.ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
+@pytest.mark.parametrize("now", [-1.0, 0.0, 86400.0, 1_500_000_000.0, 4_300_000_000.0, 1e12])
+def test_no_certificate_is_made_by_a_clock_that_cannot_be_right(registrar: Registrar, now: float) -> None:
+    authority, key, secret = registrar.identities.authority, new_key(), registrar.token(uses=9)
+    peer = registrar.by_token("pi-1", key, registrar.token())
+    registrar.end("pi-1", "removed")
+    registrar.now = now
+    for make in (
+        lambda: Authority.make("farm", now),
+        lambda: authority.issue_own("edgelift", ["localhost"], now),
+        lambda: authority.issue_device("pi-2", request_for("pi-2", key), now),
+        lambda: ServerTls(registrar.identities, registrar.site.run, ["localhost"], lambda: now),
+    ):
+        with pytest.raises(DeviceError, match="clock says") as refused:
+            make()
+        assert refused.value.code == "clock-wrong" and "Set the clock" in refused.value.hint
+    asks = registrar.identities.give
+    if now < NOW:  # else the token has ended by then
+        assert code(
+            lambda: asks("pi-2", request_for("pi-2", key), registrar.identities.show(secret), "", plain=False)
+        ) == ("clock-wrong")
+    # What was taken back is listed all the same; by a clock that is ahead it has ended by itself.
+    (read,) = [x509.load_pem_x509_crl(registrar.identities.revocations())]
+    assert [f"{one.serial_number:040x}" for one in read] == ([peer.serial] if now < NOW else [])
+
+
 def test_the_authority_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
     site, _ = create_site(tmp_path / "site")
     made = authority_of(site)
@@ -300,3 +329,14 @@ def test_odd_tokens_are_told_apart(registrar: Registrar) -> None:
         ("edgelift1.ä", "malformed"),
     ):  # fmt: skip
         assert code(lambda text=text: parse_token(text)) == expected, text[:40]
+
+
+def test_no_site_is_made_by_such_a_clock(tmp_path: Path) -> None:
+    program = "import time; time.time = lambda: 86400.0; from edgelift.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "init", str(tmp_path / "site")],
+        capture_output=True, text=True, env={**environment(), "EDGELIFT_PASSPHRASE": "a battery, and a staple"},
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "clock says 1970-01-02" in done.stderr and "(clock-wrong)" in done.stderr
+    assert not (tmp_path / "site").exists()

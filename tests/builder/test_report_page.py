@@ -7,6 +7,7 @@ import io
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,8 +17,10 @@ from edgelift_builder.judge.worst import Moved, Worst
 from edgelift_builder.pareto import Objectives, dominates, pareto
 from edgelift_builder.report import page, pictures
 from edgelift_builder.report.pictures import Dot
+from edgelift_builder.report.progress import Bar, Lines
 from edgelift_builder.report.report import BuildReport
-from edgelift_builder.report.terminal import remarks, table
+from edgelift_builder.report.terminal import remarks, show, table
+from edgelift_contract.text import clean
 from tests.builder.conftest import BuiltFolder
 
 pytestmark = pytest.mark.builder
@@ -88,6 +91,48 @@ def test_what_users_wrote_is_escaped(report: BuildReport) -> None:
     )
     assert nasty not in text and "&lt;script&gt;" in text
     parsed(text)
+
+
+NASTY = "</td></svg>]]><script>alert(1)</script>\" onload=x ' {{ 7*7 }} \x1b[31m\x00\x9b2J\u202e\u200b\u2028\ud800"
+
+
+def spoilt(value: object) -> object:
+    """A report's parts with something hostile at the end of each text and name, the same everywhere."""
+    if isinstance(value, str):
+        return value + NASTY
+    if isinstance(value, list):
+        return [spoilt(one) for one in value]
+    if isinstance(value, dict):
+        return {key: spoilt(one) for key, one in value.items()}
+    return value
+
+
+def hostile(report: BuildReport) -> BuildReport:
+    """All that a build was given by others is hostile at once."""
+    parts = msgspec.to_builtins(report)
+    made = msgspec.convert({**spoilt(parts), "unit": report.unit}, BuildReport)
+    named = ("runtimes", "tools", "seconds")
+    return msgspec.structs.replace(
+        made, **{one: {key + NASTY: each for key, each in getattr(made, one).items()} for one in named}
+    )
+
+
+def test_nothing_hostile_in_a_report_reaches_its_page(report: BuildReport) -> None:
+    text = page.render(hostile(report))
+    found = parsed(text)  # each tag closes, and none came that is not the page's own
+    assert found.seen == parsed(page.render(report)).seen and found.outside == []
+    assert clean(text, keep="\n") == text
+    assert text.count("&lt;script&gt;") > 50 and "<script" not in text and 'onload=x "' not in text
+    assert "{{ 7*7 }}" in text  # shown, not done
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_nothing_hostile_in_a_report_reaches_the_terminal(report: BuildReport, width: int, tmp_path: Path) -> None:
+    out = io.StringIO()
+    show(Console(file=out, width=width), hostile(report), tmp_path / "a\x1b[2Jb")
+    with Lines(out).stage(NASTY), Bar(Console(file=out, width=width)) as bar, bar.stage(NASTY):
+        pass
+    assert clean(out.getvalue(), keep="\n") == out.getvalue()
 
 
 def test_why_a_candidate_was_rejected_is_told(report: BuildReport) -> None:

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.fleet
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
     ("agent", "edgelift_agent"), ("agent", "edgelift_contract"), ("builder", "edgelift_fleet"), ("builder", "edgelift"),
+    ("builder", "edgelift_builder"),
 )  # fmt: skip
 
 #: A call that turns bytes or text into objects.
@@ -26,6 +27,7 @@ DECODES = re.compile(
 
 _OWN = "its own, which only root can change; damage: tests/agent/test_damaged_store.py, test_state_database.py"
 _ROWS = "a row that this program stored; damage: tests/fleet/test_quarantine.py"
+_USER = "what a user builds from, on a machine of the user's, fed by no device and no host: tests/builder/test_bad_input.py"
 _HELD = "bytes whose signature or digest has been verified"
 #: Module, or `module:function` → why it needs no fuzzing here.
 REASONS = {
@@ -63,6 +65,15 @@ REASONS = {
     "edgelift_fleet.trust.online": _HELD,
     "edgelift_fleet.trust.expiring": _HELD,
     "edgelift_fleet.trust.shape": "custom of targets, in `Image.load`'s metadata once its signature held",
+    "edgelift_builder.cache": "its own, in the user's folder; damage: tests/builder/test_cache.py",
+    "edgelift_builder.known_bad": "shipped with it",
+    "edgelift_builder.convert": _USER,
+    "edgelift_builder.data": "samples that a child of its own reads for it",
+    "edgelift_builder.measure": "the other end of a pipe to a child that it started",
+    "edgelift_builder.optimise.tflite_plan": "what its converter wrote a moment before",
+    "edgelift_builder.recipe": _USER,
+    "edgelift_builder.source": _USER,
+    "edgelift_builder.targets": _USER,
     "edgelift.logins": "a person's own file, which nobody else may write",
     "edgelift.telemetry_export": "lines of its own server's answer, one at a time",
 }  # fmt: skip
@@ -104,6 +115,20 @@ def test_every_parser_is_fuzzed_or_has_a_reason() -> None:
     left = sorted(f"{m}:{f}" for m, f in FOUND if f"{m}:{f}" not in FUZZED and not reason(m, f))
     assert not left, left
     assert len(FOUND) > 70
+
+
+def test_a_build_s_report_is_written_and_never_read_again() -> None:
+    """No parser of report pages is fuzzed, as there is none: hostile text in them is tests/builder/test_report_page.py's."""
+    files = {"REPORT_FILE", "PAGE_FILE", "report.json", "report.html"}
+    named = set()
+    for folder, package in PACKAGES:
+        for path in (ROOT / folder / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                said = {getattr(node, name, None) for name in ("id", "attr", "name")}
+                said |= {node.value} if isinstance(node, ast.Constant) else set()
+                if said & files:
+                    named.add(path.name)
+    assert named == {"release.py", "describe.py", "page.py", "build.py"}, "who reads a report stands in the table"
 
 
 def test_what_the_table_and_the_reasons_name_is_there() -> None:

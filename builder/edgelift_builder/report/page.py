@@ -1,6 +1,7 @@
 """`report.html`: the report as one page that needs nothing else: no script, no network, pictures drawn inline.
 
-Made of the `BuildReport` alone: equal reports give equal bytes.
+Made of the `BuildReport` alone: equal reports give equal bytes. Names in it are the user's, their model's and their
+libraries': each is escaped, and what would be invisible or turn a line round is shown as `�`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import jinja2
 from edgelift_builder.recipe import FLOATS
 from edgelift_builder.report import pictures, unmeasured
 from edgelift_builder.report.report import BuildReport, CandidateReport, JudgementReport
+from edgelift_contract.text import clean
 
 PAGE_FILE = "report.html"
 
@@ -51,10 +53,16 @@ def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("edgelift_builder.report"),
         autoescape=True,
+        finalize=_harmless,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _harmless(value: object) -> object:
+    """What a template is about to show; its own markup is made of what was shown so before."""
+    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _in_order(report: BuildReport) -> list[CandidateReport]:

@@ -18,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from edgelift_contract.text import clean
+
 
 class Quiet:
     """Shows nothing: for tests and `--json`."""
@@ -51,7 +53,7 @@ class Lines:
         whole = max(self._total, self._count)
         with suppress(OSError):  # whoever read it is gone: no reason to stop building
             print(
-                f"[{self._count}/{whole}] {time.monotonic() - self._began:.0f} s  {text}",
+                f"[{self._count}/{whole}] {time.monotonic() - self._began:.0f} s  {clean(text)}",
                 file=self._stream, flush=True,
             )  # fmt: skip
         yield
@@ -81,6 +83,6 @@ class Bar:
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
         """Name the stage while it lasts; count it when done."""
-        self._bar.update(self._task, description=text)
+        self._bar.update(self._task, description=clean(text))
         yield
         self._bar.advance(self._task)

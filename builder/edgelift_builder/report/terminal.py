@@ -1,6 +1,7 @@
 """What a build says when it is done: a table, remarks below it, and where the release lies.
 
-Names, paths and sentences come from the user and their libraries: they are shown as they are, never read as markup.
+Names, paths and sentences come from the user, their model and their libraries: they are never read as markup, and what
+would move the terminal's cursor is shown as `�`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from edgelift_builder.judge import vanished
 from edgelift_builder.judge.worst import Worst
 from edgelift_builder.report import unmeasured
 from edgelift_builder.report.report import BuildReport, CandidateReport
+from edgelift_contract.text import clean
 
 
 def show(console: Console, report: BuildReport, folder: Path) -> None:
     """Print all of it; `folder` is the release's."""
     console.print(table(report, console.width))
     for line in remarks(report):
-        console.print(Text.assemble(("·", "dim"), f" {line}"), soft_wrap=True)
-    console.print(Text.assemble("Release: ", (str(folder), "bold")), soft_wrap=True)
+        console.print(Text.assemble(("·", "dim"), f" {clean(line)}"), soft_wrap=True)
+    console.print(Text.assemble("Release: ", (clean(str(folder)), "bold")), soft_wrap=True)
 
 
 def table(report: BuildReport, width: int = 160) -> Table:
@@ -36,7 +38,7 @@ def table(report: BuildReport, width: int = 160) -> Table:
     narrow = width < _WIDE
     names = _NARROW if narrow else tuple(_COLUMNS)
     made = Table(
-        title=Text(f"{report.model}@{report.version}  {report.recipe}"), title_justify="left", title_style="bold",
+        title=Text(clean(f"{report.model}@{report.version}  {report.recipe}")), title_justify="left", title_style="bold",
         box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1),
         pad_edge=not narrow,
     )  # fmt: skip
@@ -44,19 +46,22 @@ def table(report: BuildReport, width: int = 160) -> Table:
         unit = "points" if report.unit == "points" else "%"
         title = {"metric": report.metric, "lost": f"lost, {unit}", **(_SHORT if narrow else {})}.get(name, name)
         made.add_column(
-            Text(title), justify=_COLUMNS[name], no_wrap=not narrow or name not in ("variant", ""), overflow="fold"
+            Text(clean(title)),
+            justify=_COLUMNS[name],
+            no_wrap=not narrow or name not in ("variant", ""),
+            overflow="fold",
         )
     shown = ""
     for candidate in sorted(report.candidates, key=lambda c: (report.targets.index(c.target), _order(c))):
         row = dict(zip(_COLUMNS, _row(candidate), strict=True))
         if narrow and candidate.target != shown:
             shown = candidate.target
-            made.add_row(Text(shown, "bold"))
+            made.add_row(Text(clean(shown), "bold"))
         if narrow:
             row["variant"] = f"  {row['variant']}"
             row["size"] = row["size"].partition(" ÷")[0]
             row["lost"] = row["lost"].partition(" ")[0]
-        cells = (Text(row[name], "" if name else _verdict_style(candidate)) for name in names)
+        cells = (Text(clean(row[name]), "" if name else _verdict_style(candidate)) for name in names)
         made.add_row(*cells, style="" if candidate.shipped else "dim")
     return made
 

@@ -68,7 +68,7 @@ REASONS = {
     "edgelift_builder.cache": "its own, in the user's folder; damage: tests/builder/test_cache.py",
     "edgelift_builder.known_bad": "shipped with it",
     "edgelift_builder.convert": _USER,
-    "edgelift_builder.data": "samples that a child of its own reads for it",
+    "edgelift_builder.data": "samples that it stored itself, in the folder of this build",
     "edgelift_builder.measure": "the other end of a pipe to a child that it started",
     "edgelift_builder.optimise.tflite_plan": "what its converter wrote a moment before",
     "edgelift_builder.recipe": _USER,

@@ -84,8 +84,11 @@ def _list(site: SiteOption = None, as_json: JsonOption = False) -> None:
             "There are no people, but for who holds the site's own token. Add one: edgelift user add NAME --role ROLE."
         )
     else:
-        rows = [(one.name, one.role, "shut out" if one.disabled else "", ago(one.made_at)) for one in found]
-        show_table(("name", "role", "", "added"), rows)
+        rows = [
+            (one.name, one.role, "shut out" if one.disabled else "", str(one.tokens), ago(one.made_at))
+            for one in found
+        ]
+        show_table(("name", "role", "", "tokens", "added"), rows)
 
 
 def _role(
@@ -119,19 +122,21 @@ def _password(
 
 
 def _disable(name: NameArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """Shut a person out: neither the password nor any token of theirs lets anybody in."""
+    """Shut a person out: neither the password nor any token that is theirs or that they made lets anybody in."""
     made = _post(site, name, "disable", {})
-    _tell(made, f"{made.name} is shut out, within 5 s everywhere.", as_json=as_json)
+    _tell(
+        made, f"{made.name} is shut out, within 5 s everywhere{_and_tokens(made, 'are refused')}.", as_json=as_json
+    )
 
 
 def _enable(name: NameArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
     """Let a person in again."""
     made = _post(site, name, "enable", {})
-    _tell(made, f"{made.name} may log in again.", as_json=as_json)
+    _tell(made, f"{made.name} may log in again{_and_tokens(made, 'hold again')}.", as_json=as_json)
 
 
 def _remove(name: NameArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """Remove a person, and all tokens that are theirs. What they did stays in the audit log."""
+    """Remove a person, and all tokens that are theirs or that they made. What they did stays in the audit log."""
     from edgelift_fleet.client import segment
     from edgelift_fleet.messages import PersonRemoved
 
@@ -140,7 +145,11 @@ def _remove(name: NameArgument, site: SiteOption = None, as_json: JsonOption = F
     if as_json:
         print_json(made)
     else:
-        say(f"{made.name} is removed; {made.ended} tokens ended.")
+        say(f"{made.name} is removed; tokens that ended with them: {made.ended}.")
+
+
+def _and_tokens(made: PersonView, what: str) -> str:
+    return f"; tokens of programs, theirs or made by them, that {what}: {made.tokens}" if made.tokens else ""
 
 
 def _post(site: Path | None, name: str, what: str, wanted: object) -> PersonView:

@@ -72,7 +72,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
 
     @router.post("/v1/people/{person}/disable", openapi_extra=keyed(), responses=answers(PersonView, *_OF_PERSON))
     async def disable_person(person: str, request: Request) -> Response:
-        """Shut a person out: neither the password nor any token of theirs lets anybody in."""
+        """Shut a person out: neither the password nor any token that is theirs or that they made lets anybody in."""
         return await carry_out(request, b"", lambda on: people.set_disabled(person, True, on))
 
     @router.post("/v1/people/{person}/enable", openapi_extra=keyed(), responses=answers(PersonView, *_OF_PERSON))
@@ -82,7 +82,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
 
     @router.delete("/v1/people/{person}", openapi_extra=keyed(), responses=answers(PersonRemoved, *_OF_PERSON))
     async def remove_person(person: str, request: Request) -> Response:
-        """Remove a person, and all tokens that are theirs."""
+        """Remove a person, and all tokens that are theirs or that they made."""
         return await carry_out(request, b"", lambda on: people.remove(person, on))
 
     @router.get("/v1/access-tokens", responses=answers(list[AccessView]))

@@ -66,16 +66,23 @@ class PasswordRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PersonView(msgspec.Struct, frozen=True):
-    """A person. `disabled`: nobody comes in by this name."""
+    """A person.
+
+    Attributes:
+        disabled: nobody comes in by this name.
+        tokens: how many access tokens of programs are theirs or were made by them: refused while they are shut out, and
+            taken back with them.
+    """
 
     name: str
     role: str
     made_at: float
     disabled: bool
+    tokens: int = 0
 
 
 class PersonRemoved(msgspec.Struct, frozen=True):
-    """A person who is gone, and how many tokens ended with them."""
+    """A person who is gone, and how many tokens ended with them: theirs, and those that they made."""
 
     name: str
     ended: int
@@ -88,7 +95,7 @@ class AccessRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         role: at most its maker's.
         days: for how long.
         note: for people.
-        person: whose it is: it may no more than they, and ends with them; empty for nobody's.
+        person: whose it is: it may no more than they, and ends with them, as with who makes it; empty for nobody's.
     """
 
     role: _Role
@@ -110,9 +117,9 @@ class AccessView(msgspec.Struct, frozen=True):
     """An access token, without its secret.
 
     Attributes:
-        state: `open`, `expired` or `revoked`.
+        state: `open`, `expired`, `revoked`, or `shut-out` as long as whose it is or who made it is.
         person: whose it is; empty for nobody's.
-        made_by: who made it.
+        made_by: who made it; of one that was made by a token, who made that.
         used_at: when it was last used, to the hour; 0 for never.
     """
 

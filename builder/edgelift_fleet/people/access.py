@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError, TransportError
 from edgelift_fleet.messages.people import AccessView
-from edgelift_fleet.people.roles import Principal, lesser, rank
+from edgelift_fleet.people.roles import SITE_OWNER, Principal, lesser, rank
 from edgelift_fleet.tables import AccessTokenRow, PersonRow
 
 #: What one begins with; a device's enrolment token begins with something else.
@@ -55,7 +55,7 @@ def create_access(
     name, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     row = AccessTokenRow(
         id=name, digest=_digest(secret), person=person, role=role, note=note, login=login, made_at=now,
-        made_by=maker.name, expires_at=now + days * 86400, used_at=0.0, revoked_at=0.0,
+        made_by=maker.maker or maker.name, expires_at=now + days * 86400, used_at=0.0, revoked_at=0.0,
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -79,22 +79,29 @@ def check_access(session: Session, secret: str, now: float) -> tuple[Principal, 
         raise TransportError("not-authorised", "The access token is not one of this site's.", hint=_LOGIN)
     gone = "it was taken back" if row.revoked_at else "it has expired" if now >= row.expires_at else ""
     role = row.role
-    if row.person and not gone:
-        person = session.get(PersonRow, row.person)
+    for name in [] if gone else _people_of(row):
+        person = session.get(PersonRow, name)
         if person is None or person.disabled:
-            gone = f"{row.person} is not let in any more"
+            gone = f"{name} is not let in any more" if name == row.person else f"{name}, who made it, is shut out"
         else:
             role = lesser(role, person.role)
     if gone:
         raise TransportError("not-authorised", f"The access token {row.id} holds no more: {gone}.", hint=_LOGIN)
-    how = "login" if row.login else "access-token"
-    return Principal(row.person or f"token:{row.id}", role, how, row.id, row.expires_at), row.used_at
+    how, maker = "login" if row.login else "access-token", "" if row.person else row.made_by
+    return Principal(row.person or f"token:{row.id}", role, how, row.id, row.expires_at, maker), row.used_at
+
+
+def _people_of(row: AccessTokenRow) -> list[str]:
+    """With whom a token ends: whose it is, and who made it. The site's own token is no person, nor is another token."""
+    return [one for one in (row.person, row.made_by) if one and one != SITE_OWNER and ":" not in one]
 
 
 def list_access(session: Session, now: float) -> list[AccessView]:
     """Those that programs bear, the newest first; not those of people's logins."""
     query = sa.select(AccessTokenRow).where(AccessTokenRow.login.is_(False))
-    return [view_of_access(row, now) for row in session.scalars(query.order_by(AccessTokenRow.made_at.desc()))]
+    let_in = set(session.scalars(sa.select(PersonRow.name).where(PersonRow.disabled.is_(False))))
+    found = session.scalars(query.order_by(AccessTokenRow.made_at.desc()))
+    return [view_of_access(row, now, out=not let_in.issuperset(_people_of(row))) for row in found]
 
 
 def revoke_access(session: Session, name: str, now: float) -> AccessTokenRow:
@@ -108,9 +115,10 @@ def revoke_access(session: Session, name: str, now: float) -> AccessTokenRow:
     return row
 
 
-def view_of_access(row: AccessTokenRow, now: float) -> AccessView:
-    """A token as operators see it."""
-    state = "revoked" if row.revoked_at else "expired" if now >= row.expires_at else "open"
+def view_of_access(row: AccessTokenRow, now: float, *, out: bool = False) -> AccessView:
+    """A token as operators see it. `out`: a person with whom it ends is shut out."""
+    held = "shut-out" if out else "open"
+    state = "revoked" if row.revoked_at else "expired" if now >= row.expires_at else held
     return AccessView(
         row.id, state, row.role, row.person, row.note, row.made_at, row.made_by, row.expires_at, row.used_at
     )

@@ -24,6 +24,7 @@ from edgelift_fleet.people.logins import Logins
 from edgelift_fleet.people.persons import (
     add_person,
     check_name,
+    end_logins,
     end_tokens,
     get_person,
     list_people,
@@ -51,13 +52,14 @@ class People:
     def everybody(self) -> list[PersonView]:
         """All, by name."""
         with self._db.read() as session:
-            return list_people(session)
+            return list_people(session, self._now())
 
     def add(self, wanted: PersonRequest) -> PersonView:
         """Add one. Raises ContractError as `add_person`; `malformed` for a password that is none."""
         digest = self.logins.digest(wanted.password)
+        now = self._now()
         with self._db.write(SITE) as session:
-            return view_of_person(add_person(session, wanted.name, wanted.role, digest, self._now()))
+            return view_of_person(session, add_person(session, wanted.name, wanted.role, digest, now), now)
 
     def set_password(self, name: str, password: str) -> PersonView:
         """Give one another password; whoever is logged in by the old one is out.
@@ -66,12 +68,12 @@ class People:
             ContractError: `bad-id`, `not-found`; `malformed` for a password that is none.
         """
         check_name(name)
-        digest = self.logins.digest(password)
+        digest, now = self.logins.digest(password), self._now()
         with self._db.write(SITE) as session:
             row = get_person(session, name)
             row.password = digest
-            end_tokens(session, name, self._now(), logins_only=True)
-            made = view_of_person(row)
+            end_logins(session, name, now)
+            made = view_of_person(session, row, now)
         self.known.forget()
         return made
 
@@ -84,7 +86,7 @@ class People:
         return self._change(name, change, on)
 
     def set_disabled(self, name: str, disabled: bool, on: Conditions) -> PersonView:
-        """Shut one out, or let one in again. Raises as `set_role`."""
+        """Shut one out, or let one in again; tokens of programs are refused meanwhile. Raises as `set_role`."""
 
         def change(row: PersonRow) -> None:
             row.disabled = disabled
@@ -93,19 +95,20 @@ class People:
 
     def _change(self, name: str, change: Callable[[PersonRow], None], on: Conditions) -> PersonView:
         check_name(name)
+        now = self._now()
         with self._db.write(SITE) as session:
             on.begin(session)
             row = get_person(session, name)
             change(row)
             if row.disabled:
-                end_tokens(session, name, self._now(), logins_only=True)
-            made = view_of_person(row)
+                end_logins(session, name, now)
+            made = view_of_person(session, row, now)
             on.end(session, made)
         self.known.forget()
         return made
 
     def remove(self, name: str, on: Conditions) -> PersonRemoved:
-        """Remove one, and all tokens that are theirs. Raises as `set_role`."""
+        """Remove one, with all tokens that are theirs or that they made. Raises as `set_role`."""
         check_name(name)
         with self._db.write(SITE) as session:
             on.begin(session)

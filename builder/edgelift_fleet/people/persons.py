@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -55,21 +56,54 @@ def get_person(session: Session, name: str) -> PersonRow:
     return row
 
 
-def list_people(session: Session) -> list[PersonView]:
+def list_people(session: Session, now: float) -> list[PersonView]:
     """All, by name."""
-    return [view_of_person(row) for row in session.scalars(sa.select(PersonRow).order_by(PersonRow.name))]
+    found = _tokens(session, now)
+    rows = session.scalars(sa.select(PersonRow).order_by(PersonRow.name))
+    return [_view(row, found) for row in rows]
 
 
-def view_of_person(row: PersonRow) -> PersonView:
+def view_of_person(session: Session, row: PersonRow, now: float) -> PersonView:
     """A person as others see them: without what the password is known by."""
-    return PersonView(row.name, row.role, row.made_at, row.disabled)
+    return _view(row, _tokens(session, now, row.name))
 
 
-def end_tokens(session: Session, name: str, now: float, *, logins_only: bool = False) -> int:
-    """Take a person's tokens back; returns how many held."""
-    where = [AccessTokenRow.person == name, AccessTokenRow.revoked_at == 0.0, AccessTokenRow.expires_at > now]
-    if logins_only:
-        where.append(AccessTokenRow.login.is_(True))
+def _view(row: PersonRow, tokens: Counter[str]) -> PersonView:
+    return PersonView(row.name, row.role, row.made_at, row.disabled, tokens[row.name])
+
+
+def _tokens(session: Session, now: float, name: str = "") -> Counter[str]:
+    """How many programs' tokens end with whom: those that are theirs, and those that they made."""
+    whose, maker = AccessTokenRow.person, AccessTokenRow.made_by
+    where = [AccessTokenRow.login.is_(False), *_open(now), *([_of(name)] if name else [])]
+    found: Counter[str] = Counter()
+    for person, made_by, count in session.execute(
+        sa.select(whose, maker, sa.func.count()).where(*where).group_by(whose, maker)
+    ):
+        for one in {person, made_by}:
+            found[one] += count
+    return found
+
+
+def _of(name: str) -> sa.ColumnElement[bool]:
+    return sa.or_(AccessTokenRow.person == name, AccessTokenRow.made_by == name)
+
+
+def _open(now: float) -> list[sa.ColumnElement[bool]]:
+    return [AccessTokenRow.revoked_at == 0.0, AccessTokenRow.expires_at > now]
+
+
+def end_tokens(session: Session, name: str, now: float) -> int:
+    """Take back the tokens that are a person's, and those that they made; returns how many held."""
+    return _end(session, [_of(name), *_open(now)], now)
+
+
+def end_logins(session: Session, name: str, now: float) -> int:
+    """End a person's logins; returns how many held."""
+    return _end(session, [AccessTokenRow.person == name, AccessTokenRow.login.is_(True), *_open(now)], now)
+
+
+def _end(session: Session, where: list[sa.ColumnElement[bool]], now: float) -> int:
     rows = session.scalars(sa.select(AccessTokenRow).where(*where)).all()
     for row in rows:
         row.revoked_at = now

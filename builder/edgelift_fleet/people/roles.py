@@ -36,6 +36,7 @@ class Principal:
         how: by which they came: `site-token`, `login` or `access-token`.
         token: id of the access token; empty for the site's own.
         expires_at: until when it holds, seconds since 1970; 0 for ever.
+        maker: of a token that is nobody's, who answers for it and for the tokens that it makes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Principal:
     how: str
     token: str = ""
     expires_at: float = 0.0
+    maker: str = ""
 
     def require(self, least: str) -> None:
         """Refuse whoever may less than `least`. Raises ContractError `role-too-low`."""

@@ -107,18 +107,53 @@ def _role(
 
 
 def _password(
-    name: NameArgument,
+    name: Annotated[
+        str,
+        typer.Argument(help="The person's name [default: whoever is logged in, who is asked for the old one]."),
+    ] = "",
+    old_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--old-password-file",
+            metavar="FILE",
+            show_default=False,
+            help="Holds one's own old password; - for standard input [default: it is asked for].",
+        ),
+    ] = None,
     password_file: FileOption = None,
     generate: GenerateOption = False,
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a person another password. Whoever is logged in by the old one is out."""
-    from edgelift_fleet.messages import PasswordRequest
+    """Give oneself another password, or an admin a person. Whoever else is logged in by the old one is out."""
+    if name and old_file is not None:
+        raise ContractError(
+            "malformed", "The old password is asked for one's own alone.", hint="Leave out the name, or --old-password-file."
+        )  # fmt: skip
+    if name:
+        from edgelift_fleet.messages import PasswordRequest
 
-    password = _chosen(name, password_file, generate=generate)
-    made = _post(site, name, "password", PasswordRequest(password))
+        password = _chosen(name, password_file, generate=generate)
+        made = _post(site, name, "password", PasswordRequest(password))
+    else:
+        made, password = _change_own(site, old_file, password_file, generate=generate)
     _tell(made, f"{made.name} has another password.", password if generate else "", as_json=as_json)
+
+
+def _change_own(
+    site: Path | None, old_file: Path | None, file: Path | None, *, generate: bool
+) -> tuple[PersonView, str]:
+    from edgelift_fleet.messages import Me, OwnPasswordRequest, PersonView
+
+    with open_registry(site) as client:
+        name = client.get("/v1/me", Me).name
+        old = (
+            _typed(f"Old password for {name}: ", name, "--old-password-file")
+            if old_file is None
+            else _read(old_file)
+        )
+        password = _chosen(name, file, generate=generate)
+        return client.post("/v1/me/password", OwnPasswordRequest(old, password), PersonView), password
 
 
 def _disable(name: NameArgument, site: SiteOption = None, as_json: JsonOption = False) -> None:
@@ -184,17 +219,21 @@ def _chosen(name: str, file: Path | None, *, generate: bool) -> str:
         return secrets.token_urlsafe(16)
     if file is not None:
         return _read(file)
+    typed = _typed(f"New password for {name}: ", name, "--password-file", "; or have one made: --generate")
+    if typed != _typed("Again: ", name, "--password-file"):
+        raise ContractError("malformed", "The two are not the same.", hint="Try again.")
+    return typed
+
+
+def _typed(prompt: str, name: str, option: str, else_: str = "") -> str:
     if not sys.stdin.isatty():
         raise DeviceError(
             "bad-config", f"A password is needed for {name}, and nobody is here to type it.",
-            hint="Name its file: --password-file FILE; or have one made: --generate.",
+            hint=f"Name its file: {option} FILE{else_}.",
         )  # fmt: skip
     import getpass
 
-    typed = getpass.getpass(f"Password for {name}: ", stream=sys.stderr)
-    if typed != getpass.getpass("Again: ", stream=sys.stderr):
-        raise ContractError("malformed", "The two are not the same.", hint="Try again.")
-    return typed
+    return getpass.getpass(prompt, stream=sys.stderr)
 
 
 def _read(file: Path) -> str:

@@ -124,7 +124,7 @@ def test_what_takes_no_key_is_few_and_says_why(declared: Declared) -> None:
     assert all(named.values())
     assert set(named) == {
         "put_blob", "preview", "search", "search_counts", "export_assignment", "make_token", "revoke_token",
-        "login", "logout", "add_person", "set_password", "make_access", "revoke_access",
+        "login", "logout", "add_person", "set_password", "change_password", "make_access", "revoke_access",
     }  # fmt: skip
 
 

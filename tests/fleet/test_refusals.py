@@ -322,8 +322,14 @@ def of_people(refused: Refused) -> None:
     refused("revoke_access", "not-found")
     refused("audit", "bad-id", query="?after=x")
     refused("logout", "conflict")
+    refused("change_password", "conflict")
     refused.declared.ask(refused.declared.operations["add_person"], content=json.dumps(EXAMPLES["PersonRequest"]))
     refused("add_person", "conflict")
+    hers = AccessRequest(role="viewer", person=EXAMPLES["PersonRequest"]["name"])
+    mine = {"Authorization": f"Bearer {refused.declared.api.fleet.people.make_access(hers, OWNER).token}"}
+    for _ in range(NAME_FREE + 1):
+        refused("change_password", "not-authorised", headers=mine)
+    refused("change_password", "too-many-tries", headers=mine)
     for _ in range(NAME_FREE):
         refused.declared.ask(refused.declared.operations["login"], content=b'{"name": "jo", "password": ""}')
     refused("login", "not-authorised", body={"name": "jo", "password": ""})

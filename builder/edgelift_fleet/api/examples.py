@@ -73,6 +73,7 @@ EXAMPLES: Mapping[str, Any] = {
     "LoginRequest": {"name": "maria", "password": "correct horse battery staple"},
     "PersonRequest": {"name": "maria", "role": "operator", "password": "correct horse battery staple"},
     "PasswordRequest": {"password": "correct horse battery staple"},
+    "OwnPasswordRequest": {"old": "ten or more of them", "password": "correct horse battery staple"},
     "RoleRequest": {"role": "viewer"},
     "AccessRequest": {"role": "viewer", "days": 90, "note": "the dashboard in hall 2"},
     "RolloutOrder": {"why": "The night shift asked for it."},

@@ -13,7 +13,7 @@ from edgelift_fleet.api.operator_routes import answer, operator_router
 from edgelift_fleet.api.operators import deed_of, principal_of
 from edgelift_fleet.api.schema import answers, asks
 from edgelift_fleet.fleet import Fleet
-from edgelift_fleet.messages.people import LoggedIn, LoginRequest, Me
+from edgelift_fleet.messages.people import LoggedIn, LoginRequest, Me, OwnPasswordRequest, PersonView
 from edgelift_fleet.people.audit import NOBODY
 
 _MAX_LOGIN_BYTES = 4096
@@ -43,6 +43,10 @@ def login_routes(fleet: Fleet) -> APIRouter:
     return router
 
 
+#: A key is kept beside a quick digest of its request, by which a password could be guessed.
+NO_GUESS = "What is kept of a request for its key must not help to guess the password in it."
+
+
 def me_routes(fleet: Fleet) -> APIRouter:
     """For whoever has come in."""
     router = operator_router(fleet, "people", reads="viewer", changes="viewer")
@@ -52,6 +56,16 @@ def me_routes(fleet: Fleet) -> APIRouter:
         """Who the token is of, with which role, and until when it holds."""
         who = principal_of(request)
         return answer(Me(who.name, who.role, who.expires_at))
+
+    @router.post(
+        "/v1/me/password", openapi_extra=unkeyed(NO_GUESS, asks(OwnPasswordRequest)),
+        responses=answers(PersonView, "conflict", "too-many-tries"),
+    )  # fmt: skip
+    async def change_password(request: Request) -> Response:
+        """Give oneself another password, by the one that holds now. One's other logins end; who fails often must wait."""
+        asked = decode_asked(await read_body(request, _MAX_LOGIN_BYTES), OwnPasswordRequest)
+        who = principal_of(request)
+        return answer(await fleet.people.change_password(who, asked, deed_of(request, who).address))
 
     @router.post(
         "/v1/logout",

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, carry_out, keyed, unkeyed
 from edgelift_fleet.api.limits import read_body
+from edgelift_fleet.api.login_routes import NO_GUESS
 from edgelift_fleet.api.operator_routes import MAX_OPERATOR_BYTES, answer, operator_router
 from edgelift_fleet.api.operators import principal_of, say_about
 from edgelift_fleet.api.schema import answers, asks
@@ -24,8 +25,6 @@ from edgelift_fleet.messages.people import (
 )
 
 _LOST = "Its secret is kept nowhere, so that the answer can't be given again: who lost it makes another."
-#: A key is kept beside a quick digest of its request, by which a password could be guessed.
-_SECRET = "What is kept of a request for its key must not help to guess the password in it."  # noqa: S105 - a sentence
 _OF_PERSON = ("bad-id", "not-found", *KEYED)
 
 
@@ -40,7 +39,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
         return answer(people.everybody())
 
     @router.post(
-        "/v1/people", openapi_extra=unkeyed(_SECRET, asks(PersonRequest)),
+        "/v1/people", openapi_extra=unkeyed(NO_GUESS, asks(PersonRequest)),
         responses=answers(PersonView, "bad-id", "conflict"),
     )  # fmt: skip
     async def add_person(request: Request) -> Response:
@@ -50,7 +49,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
         return answer(await run_in_threadpool(people.add, wanted))
 
     @router.post(
-        "/v1/people/{person}/password", openapi_extra=unkeyed(_SECRET, asks(PasswordRequest)),
+        "/v1/people/{person}/password", openapi_extra=unkeyed(NO_GUESS, asks(PasswordRequest)),
         responses=answers(PersonView, "bad-id", "not-found"),
     )  # fmt: skip
     async def set_password(person: str, request: Request) -> Response:

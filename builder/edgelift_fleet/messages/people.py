@@ -65,6 +65,13 @@ class PasswordRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: _Password
 
 
+class OwnPasswordRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another password for oneself, with the one that holds now; what `old` says can be anything that somebody types."""
+
+    old: Line
+    password: _Password
+
+
 class PersonView(msgspec.Struct, frozen=True):
     """A person.
 

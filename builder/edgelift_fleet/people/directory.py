@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edgelift_contract.errors import ContractError
+from starlette.concurrency import run_in_threadpool
+
+from edgelift_contract.errors import ContractError, TransportError
 from edgelift_fleet.conditions import Conditions
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.messages.people import (
@@ -13,6 +15,7 @@ from edgelift_fleet.messages.people import (
     AccessRequest,
     AccessView,
     Me,
+    OwnPasswordRequest,
     PersonRemoved,
     PersonRequest,
     PersonView,
@@ -30,8 +33,10 @@ from edgelift_fleet.people.persons import (
     list_people,
     view_of_person,
 )
-from edgelift_fleet.people.roles import Principal
+from edgelift_fleet.people.roles import SITE_OWNER, Principal
 from edgelift_fleet.tables import PersonRow
+
+_FORGOTTEN = "Who has forgotten it has an admin give them another: edgelift user password NAME."
 
 
 class People:
@@ -73,6 +78,40 @@ class People:
             row = get_person(session, name)
             row.password = digest
             end_logins(session, name, now)
+            made = view_of_person(session, row, now)
+        self.known.forget()
+        return made
+
+    async def change_password(self, who: Principal, asked: OwnPasswordRequest, address: str) -> PersonView:
+        """Give oneself another password; one's other logins end. For the event loop.
+
+        Args:
+            who: asks, as a person.
+            asked: the old password and the new one.
+            address: from where, which waits after too many tries as at a login.
+
+        Raises:
+            ContractError: `conflict` for who is no person; `malformed` for a password that is none.
+            TransportError: `not-authorised` for a wrong old password; `too-many-tries`; `busy`: the database's.
+        """
+        if who.name == SITE_OWNER or ":" in who.name:
+            raise ContractError(
+                "conflict", f"{who.name} is no person, and has no password.",
+                hint="Log in: edgelift login URL; or name whose it is: edgelift user password NAME.",
+            )  # fmt: skip
+        judged, right = await self.logins.judge(who.name, asked.old, address)
+        if judged is None or not right:
+            raise TransportError("not-authorised", "The old password is wrong.", hint=_FORGOTTEN)
+        return await run_in_threadpool(self._replace_password, judged, asked.password, who.token)
+
+    def _replace_password(self, judged: PersonRow, password: str, token: str) -> PersonView:
+        digest, now = self.logins.digest(password), self._now()
+        with self._db.write(SITE) as session:
+            row = session.get(PersonRow, judged.name)
+            if row is None or row.disabled or row.password != judged.password:  # changed while it was judged
+                raise TransportError("not-authorised", "The old password is wrong.", hint=_FORGOTTEN)
+            row.password = digest
+            end_logins(session, row.name, now, but=token)
             made = view_of_person(session, row, now)
         self.known.forget()
         return made

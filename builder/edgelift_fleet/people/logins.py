@@ -32,7 +32,7 @@ AT_ONCE, MAX_WAITING = 2, 32
 
 
 class Logins:
-    """Lets people in by their passwords. `enter` is for the event loop, all else for any thread."""
+    """Lets people in by their passwords. `enter` and `judge` are for the event loop, all else for any thread."""
 
     def __init__(self, db: Database, audit: Audit, now: Callable[[], float] = time.time) -> None:
         self._db, self._audit, self._now = db, audit, now
@@ -52,23 +52,33 @@ class Logins:
             TransportError: `not-authorised` for a wrong password as for a name that nobody has; `too-many-tries`;
                 `busy`: the database's.
         """
-        self._tries.begin(asked.name, deed.address, self._now())
+        person, right = await self.judge(asked.name, asked.password, deed.address)
+        if person is None or not right:
+            await run_in_threadpool(self._refused, deed, "" if person is None else person.name)
+            raise TransportError("not-authorised", "The name or the password is wrong.")
+        return await run_in_threadpool(self._make, person, asked.hours, deed)
+
+    async def judge(self, name: str, password: str, address: str) -> tuple[PersonRow | None, bool]:
+        """Who is called so, and is it their password? Never right of who is shut out.
+
+        Raises:
+            TransportError: `too-many-tries`, by name and by address; `busy`: the database's.
+        """
+        self._tries.begin(name, address, self._now())
         if self._waiting >= MAX_WAITING:
             raise too_many(1.0)
         self._waiting += 1
         try:
-            person = await run_in_threadpool(self._find, asked.name)
+            person = await run_in_threadpool(self._find, name)
             digest = "" if person is None else person.password
             loop = asyncio.get_running_loop()
-            right = await loop.run_in_executor(self._threads(), check_password, asked.password, digest)
+            right = await loop.run_in_executor(self._threads(), check_password, password, digest)
         finally:
             self._waiting -= 1
-        if person is None or not right or person.disabled:
-            await run_in_threadpool(self._refused, deed, "" if person is None else person.name)
-            raise TransportError("not-authorised", "The name or the password is wrong.")
-        made = await run_in_threadpool(self._make, person, asked.hours, deed)
-        self._tries.succeeded(asked.name, deed.address)
-        return made
+        right = right and person is not None and not person.disabled
+        if right:
+            self._tries.succeeded(name, address)
+        return person, right
 
     def digest(self, password: str) -> str:
         """As `digest_password`, in its turn. Not for the event loop, which it would stop."""

@@ -98,9 +98,10 @@ def end_tokens(session: Session, name: str, now: float) -> int:
     return _end(session, [_of(name), *_open(now)], now)
 
 
-def end_logins(session: Session, name: str, now: float) -> int:
-    """End a person's logins; returns how many held."""
-    return _end(session, [AccessTokenRow.person == name, AccessTokenRow.login.is_(True), *_open(now)], now)
+def end_logins(session: Session, name: str, now: float, *, but: str = "") -> int:
+    """End a person's logins but the one with the id `but`; returns how many held."""
+    mine = [AccessTokenRow.person == name, AccessTokenRow.login.is_(True), AccessTokenRow.id != but]
+    return _end(session, [*mine, *_open(now)], now)
 
 
 def _end(session: Session, where: list[sa.ColumnElement[bool]], now: float) -> int:

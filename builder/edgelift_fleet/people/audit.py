@@ -83,8 +83,10 @@ class Audit:
 
     def __init__(self, db: Database, now: Callable[[], float] = time.time) -> None:
         self._db, self._now = db, now
-        #: Refusals of people who are known, and of whoever isn't: neither fills the disk, nor crowds out the other.
+        #: Refusals of people who are known, of whoever isn't, and logins that failed under a name that somebody has: none
+        #: fills the disk, or crowds out another.
         self._known, self._unknown = LogBudget(burst=200, every_s=10.0), LogBudget(burst=50, every_s=60.0)
+        self._failed = LogBudget(burst=200, every_s=10.0)
 
     def begin(self, deed: Deed) -> int:
         """Somebody is about to change something. Returns the row's number. Raises EdgeliftError: the database's."""
@@ -102,8 +104,22 @@ class Audit:
         Raises:
             EdgeliftError: the database's.
         """
+        self._refuse(deed, code, self._known if deed.who.name else self._unknown)
+
+    def refuse_login(self, deed: Deed, name: str, code: str) -> None:
+        """A login failed; as `refuse`.
+
+        Args:
+            deed: of whom nobody knows.
+            name: who it was to be; empty for a name that nobody has, which is not kept: people type passwords there.
+            code: of the refusal.
+        """
+        about = f"name={name}" if name else "a name that nobody has"
+        self._refuse(dataclasses.replace(deed, about=about), code, self._failed if name else self._unknown)
+
+    def _refuse(self, deed: Deed, code: str, budget: LogBudget) -> None:
         now = self._now()
-        left_out = (self._known if deed.who.name else self._unknown).take(now)
+        left_out = budget.take(now)
         if left_out is None:
             return
         about = f"{deed.about} (and {left_out} more that are not listed)".strip() if left_out else deed.about

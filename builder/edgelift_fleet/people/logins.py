@@ -97,10 +97,8 @@ class Logins:
             return session.get(PersonRow, name)
 
     def _refused(self, deed: Deed, name: str) -> None:
-        """A name that nobody has is not kept: people type passwords there."""
         try:
-            about = f"name={name}" if name else "a name that nobody has"
-            self._audit.refuse(replace(deed, about=about), "not-authorised")
+            self._audit.refuse_login(deed, name, "not-authorised")
         except EdgeliftError as error:  # what is told is that the password was wrong
             log.warning("a failed login was not logged code=%s %s", error.code, error.message)
 

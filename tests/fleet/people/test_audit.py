@@ -195,6 +195,26 @@ def test_refusals_do_not_fill_the_disk(api: Api) -> None:
     assert [one["about"] for one in entries(api)[-2:]] == ["", "(and 450 more that are not listed)"]
 
 
+def test_neither_strangers_nor_failed_logins_keep_the_other_out_of_the_log(api: Api) -> None:
+    api.post("/v1/people", {"name": "maria", "role": "viewer", "password": "ten or more of them"})
+    for _ in range(60):
+        api.http.post("/v1/assign", json={}, headers={"Authorization": "Bearer nonsense"})
+    api.http.post("/v1/login", json={"name": "nobody", "password": "not this one"})  # a stranger's, too
+    api.http.post("/v1/login", json={"name": "maria", "password": "not this one"})
+    found = [(one["operation"], one["about"]) for one in entries(api)[2:]]
+    assert found == [("assign_all", "")] * 50 + [("login", "name=maria")]
+    audit, nobody = (
+        Audit(api.fleet.db, lambda: 1000.0),
+        Deed(Principal("", "", ""), "", "login", "POST", "/v1/login"),
+    )
+    for _ in range(250):
+        audit.refuse_login(nobody, "maria", "not-authorised")
+    audit.refuse(nobody, "not-authorised")
+    audit.refuse(DEED, "role-too-low")
+    found = [(one["who"], one["about"]) for one in entries(api)[len(found) + 2 :]]
+    assert found == [("", "name=maria")] * 200 + [("", ""), ("maria", "")]
+
+
 def test_an_allowance_fills_by_and_by() -> None:
     allowance = LogBudget(burst=2, every_s=10.0)
     assert [allowance.take(1.0) for _ in range(4)] == [0, 0, None, None]

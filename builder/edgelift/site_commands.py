@@ -181,11 +181,20 @@ def _serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Plain HTTP: whatever is shown can be read and altered on the way.")
     ] = False,
+    behind_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--behind-proxy",
+            metavar="ADDRESS",
+            show_default=False,
+            help="A proxy stands before it, and is believed from where requests come; again for each [default: none].",
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, to standard error.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the site's control plane until Ctrl-C or SIGTERM."""
-    from edgelift_fleet.doors import Ports
+    from edgelift_fleet.doors import Ports, check_proxies
     from edgelift_fleet.server import serve
     from edgelift_fleet.site import allow_shared_token
 
@@ -197,12 +206,13 @@ def _serve(
     for noisy in ("alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     where = open_site(site, database, blobs)
+    proxies = check_proxies([*where.config.behind_proxy, *(behind_proxy or [])])
     if insecure:
         allow_shared_token(where)
     _warn_of_plain(where, insecure=insecure, tls_port=tls_port)
     serve(
         where,
-        Ports(host, port, mqtt_port, None if where.config.tls else tls_port),
+        Ports(host, port, mqtt_port, None if where.config.tls else tls_port, proxies),
         broker=broker,
         insecure=insecure,
         ready=lambda running: _ready(where, running, as_json=as_json),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,12 +27,14 @@ class Ports:
         http: port of HTTPS, and of plain HTTP on a site that speaks that.
         mqtt: of a broker of our own, over TLS, and in the clear on a site that speaks that.
         tls: on a site that speaks plain HTTP, HTTPS beside it, so that devices can move over; None for none.
+        proxies: addresses and networks of what stands before the server, which are believed whom a request came from.
     """
 
     host: str
     http: int
     mqtt: int = 0
     tls: int | None = None
+    proxies: Sequence[str] = ()
 
 
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
@@ -89,7 +92,9 @@ class Doors:
 
             def begin(listener: socket.socket, tls: ServerTls | None) -> str:
                 context = (lambda: tls.context) if tls is not None else None
-                server = HttpServer(app, listener, places=places, grace_s=grace_s, tls=context)
+                server = HttpServer(
+                    app, listener, places=places, grace_s=grace_s, tls=context, proxies=self._ports.proxies
+                )
                 self._servers.append(stack.enter_context(server))
                 return _url("https" if tls is not None else "http", self._ports.host, listener)
 
@@ -113,6 +118,19 @@ class Doors:
         """End all connections of these devices, of all that have a certificate for None; from any thread."""
         for server in self._servers:
             server.end(devices)
+
+
+def check_proxies(named: Sequence[str]) -> Sequence[str]:
+    """What may stand before a server: addresses and networks. Raises DeviceError `bad-config` for what is neither."""
+    for one in named:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as error:
+            raise DeviceError(
+                "bad-config", f"{one[:80]!r} is no address of a proxy: {error}.",
+                hint="Write --behind-proxy 127.0.0.1, or behind_proxy = [\"10.0.0.0/8\"] in site.toml.",
+            ) from error  # fmt: skip
+    return named
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -61,6 +61,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
         tls: devices have certificates and nothing but TLS is spoken; without, as on a site of an older release, the token
             that its devices share is taken too, over plain HTTP, until they have moved over.
         names: host names and addresses by which the server is reached, beside those that it finds by itself.
+        behind_proxy: addresses and networks of proxies before the server: they are believed from where a request came.
         blobs: where blobs are: a folder that several servers mount, or `s3://bucket/prefix`; empty for the site's own.
         blobs_endpoint: URL of an S3 that isn't Amazon's; empty for what $AWS_ENDPOINT_URL says.
         seen_flush_s: how often the times at which devices were last seen are written, seconds.
@@ -77,6 +78,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     database: str = ""
     tls: bool = False
     names: list[str] = []
+    behind_proxy: list[str] = []
     blobs: str = ""
     blobs_endpoint: str = ""
     seen_flush_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 5.0

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -67,6 +67,7 @@ class HttpServer:
         grace_s: int,
         allowance: Allowance | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        proxies: Sequence[str] = (),
     ) -> None:
         """Bind.
 
@@ -77,6 +78,7 @@ class HttpServer:
             grace_s: how long answers that are under way may take at the end, seconds.
             allowance: what a client may take.
             tls: speak TLS by this, asked for with each connection, and nothing else.
+            proxies: addresses and networks of what stands before it: they alone are believed whom a request came from.
         """
         allowance = allowance or Allowance()
         self.places = places
@@ -87,6 +89,8 @@ class HttpServer:
         config = uvicorn.Config(
             app, http=made, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off",
             loop="asyncio", timeout_graceful_shutdown=grace_s, backlog=_AT_ONCE,
+            # Said in any case: uvicorn's own choice is to believe everybody on this machine.
+            proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
         )  # fmt: skip
         self._server = _Server(config, self._connections, allowance)
         self._listener, self._grace_s = listener, grace_s

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.fleet.conftest import Server
+import requests
+from tests.fleet.conftest import Server, edgelift
 from tests.fleet.identity.sites import as_device, enroll, make_token, operator, secure
 from tests.simulators.balancer import Balancer
 from tests.simulators.certificates import make_certificate
@@ -16,7 +17,7 @@ from edgelift_contract.errors import TransportError
 from edgelift_contract.identity import dump_token, parse_token
 from edgelift_contract.proxies import proxy_for
 from edgelift_fleet.client import Client
-from edgelift_fleet.messages import DeviceSummary, ServerHealth
+from edgelift_fleet.messages import AuditEntry, DeviceSummary, ServerHealth
 from edgelift_fleet.site import load_site, write_config
 from edgelift_fleet.testing import wait_until
 
@@ -138,3 +139,23 @@ def test_what_ends_tls_before_the_server_serves_operators_and_no_devices(
         assert health.broker == "none"
         asked = as_device(device, own.path).get(f"{proxy.url}/v1/devices/pi-1/desired")
         assert (asked.status_code, asked.json()["code"]) == (401, "not-authorised")
+
+
+@pytest.mark.parametrize("named", [(), ("--behind-proxy", "10.9.9.9"), ("--behind-proxy", "127.0.0.1")])
+def test_only_a_proxy_that_was_named_is_believed_from_where_requests_come(
+    site: Path, named: tuple[str, ...]
+) -> None:
+    server = Server(site, "--broker", "none", *named, env={"FORWARDED_ALLOW_IPS": "*"}).start()
+    try:
+        said = {"X-Forwarded-For": "203.0.113.9"}
+        requests.post(f"{server.url}/v1/login", json={"name": "x", "password": "x"}, headers=said, timeout=30)
+        (entry,) = Client(server.url, server.operator).get("/v1/audit", list[AuditEntry])
+        assert entry.address == ("203.0.113.9" if "127.0.0.1" in named else "127.0.0.1")
+    finally:
+        server.stop()
+
+
+def test_what_is_no_address_of_a_proxy_is_told(site: Path) -> None:
+    write_config(site, msgspec.structs.replace(load_site(site).config, behind_proxy=["*"]))
+    done = edgelift("serve", "--site", site)
+    assert done.returncode == 1 and "'*' is no address of a proxy" in done.stderr and "(bad-config)" in done.stderr

@@ -61,6 +61,14 @@ class Chain:
     def __init__(self) -> None:
         self.number, self.head = 0, BEGINNING
 
+    def take(self, read: object) -> BrokenAt | None:
+        """As `add`, of the next entry as it was read: what was put in its place in the database can be anything."""
+        try:
+            entry = msgspec.convert(read, AuditEntry)
+        except msgspec.ValidationError as error:
+            return BrokenAt(self.number + 1, f"entry {self.number + 1} was altered: {error}")
+        return self.add(entry)
+
     def add(self, entry: AuditEntry) -> BrokenAt | None:
         """The next entry: None where it follows, else what is wrong with it."""
         if entry.number != self.number + 1:

@@ -84,6 +84,19 @@ def test_a_log_that_was_altered_or_cut_is_told(site: Path) -> None:
     assert "(malformed)" in run("audit", "verify", "--site", site, "--head", "x", code=1)
 
 
+def test_a_cell_of_another_kind_is_told_by_its_entry(site: Path) -> None:
+    with api_of(site) as api:
+        for number in range(3):
+            api.post("/v1/access-tokens", {"role": "viewer", "note": str(number)})
+    with closing(sqlite3.connect(site / "edgelift.db")) as db:
+        db.execute("DROP TRIGGER audit_no_update")
+        for change in ("at = 'yesterday'", "who = cast(x'ff' AS TEXT)", "ends = 1.5", "number = 'x'"):
+            db.execute(f"UPDATE audit SET {change} WHERE number = 3")
+            db.commit()
+            told = run("audit", "verify", "--site", site, code=1)
+            assert "entry 3 " in told and "The 2 entries before it are whole" in told and "(audit-broken)" in told
+
+
 def test_a_person_works_by_a_token_in_a_file(server: Server, tmp_path: Path) -> None:
     site, file = server.site, tmp_path / "token"
     password = read("user", "add", "maria", "--role", "operator", "--generate", "--site", site)["password"]

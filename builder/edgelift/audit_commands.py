@@ -56,14 +56,13 @@ def _page(client: Client, query: Query, wish: PageWish, most: int | None) -> Lis
 
 def _look(query: Query, wish: PageWish) -> Look:
     def look(client: Client, most: int | None) -> ListView:
-        page = _page(client, query, wish, most)
-        ended = {one.ends for one in page.items}
+        # What was begun and has ended is one line: that of its end, on whichever page that is.
+        page = _page(client, {**query, "joined": True}, wish, most)
         return ListView(
             noun="entries",
             head=f"{_many(page.total)}.",
             columns=_COLUMNS,
-            # What was begun and has ended on the same page is one line: that of its end.
-            rows=[_row(one) for one in page.items if one.number not in ended],
+            rows=[_row(one) for one in page.items],
             items={str(one.number): one for one in page.items},
             counts={"total": page.total},
             left=left_of(page, wish),

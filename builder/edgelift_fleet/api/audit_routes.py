@@ -24,6 +24,7 @@ class AuditQuery(PageQuery):
     since: Annotated[
         float, Field(ge=0, le=9_223_372_036, description="Only from then on, seconds since 1970.")
     ] = 0.0
+    joined: Annotated[bool, Field(description="Without what was begun and has ended: its end says it.")] = False
 
 
 def audit_routes(fleet: Fleet) -> APIRouter:
@@ -34,6 +35,8 @@ def audit_routes(fleet: Fleet) -> APIRouter:
     def audit(request: Request, asked: Annotated[AuditQuery, Query()]) -> Response:
         """Who asked for which change, when, from where and why, and what came of it; the newest first."""
         with fleet.db.read() as session:
-            return answer_page(request, list_audit(session, asked.who, asked.since, asked.wish(WHOLE_AUDIT)))
+            return answer_page(
+                request, list_audit(session, asked.who, asked.since, asked.wish(WHOLE_AUDIT), joined=asked.joined)
+            )
 
     return router

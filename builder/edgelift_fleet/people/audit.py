@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.text import clean
@@ -127,7 +127,7 @@ class Audit:
             append(session, dataclasses.replace(deed, about=about), code, now)
 
 
-def list_audit(session: Session, who: str, since: float, wish: Wish) -> Page[AuditEntry]:
+def list_audit(session: Session, who: str, since: float, wish: Wish, *, joined: bool = False) -> Page[AuditEntry]:
     """Entries, the newest first unless asked otherwise; `after` of `wish` is an entry's number.
 
     Args:
@@ -135,6 +135,7 @@ def list_audit(session: Session, who: str, since: float, wish: Wish) -> Page[Aud
         who: only theirs; empty for everybody's.
         since: only from then on, seconds since 1970; 0 for all.
         wish: which part.
+        joined: without what was begun and has ended, on whichever page its end stands.
 
     Raises:
         ContractError: `bad-id`, `malformed`.
@@ -145,6 +146,10 @@ def list_audit(session: Session, who: str, since: float, wish: Wish) -> Page[Aud
         where.append(AuditRow.who == who)
     if since:
         where.append(AuditRow.at >= since)
+    if joined:
+        end = aliased(AuditRow)
+        ended = sa.exists().where(end.ends == AuditRow.number)
+        where.append(sa.or_(AuditRow.outcome != BEGUN, ~ended))
     query = sa.select(AuditRow).where(*where).order_by(*order.clauses())
     if wish.after:
         if not (wish.after.isascii() and wish.after.isdigit() and len(wish.after) < 19):

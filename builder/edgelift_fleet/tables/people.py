@@ -54,5 +54,5 @@ class AuditRow(Base):
     about: Mapped[str] = mapped_column(sa.Text)
     why: Mapped[str] = mapped_column(sa.Text)
     outcome: Mapped[str] = mapped_column(sa.String(64))
-    ends: Mapped[int] = mapped_column(sa.BigInteger)
+    ends: Mapped[int] = mapped_column(sa.BigInteger, index=True)
     digest: Mapped[str] = mapped_column(sa.String(64))

@@ -1,5 +1,6 @@
 """The log of what people did: who, what, when, why and with what outcome; added to alone, and each entry holds the last."""
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
-from tests.fleet.conftest import both_engines
+from tests.fleet.conftest import both_engines, edgelift
 from tests.fleet.in_process import Api, api_of
 
 from edgelift_contract.errors import TransportError
@@ -132,6 +133,26 @@ def test_pages_and_filters(api: Api) -> None:
     assert [one["number"] for one in api.get("/v1/audit", who="maria")] == [4, 2]
     assert api.get("/v1/audit", since=time.time() + 3600) == []
     assert api.refused("/v1/audit", after="x") == (400, "bad-id")
+
+
+@both_engines
+def test_what_has_ended_is_one_entry_on_whichever_page_its_end_stands(api: Api) -> None:
+    audit = Audit(api.fleet.db)
+    first, second, third = (audit.begin(DEED) for _ in range(3))
+    audit.end(DEED, second, "done")
+    audit.end(DEED, first, "conflict")
+    pages = api.pages("/v1/audit?limit=1&joined=true")
+    found = [(one["number"], one["ends"], one["outcome"]) for page in pages for one in page]
+    assert found == [(5, first, "conflict"), (4, second, "done"), (third, 0, "begun")]
+    upwards = api.pages("/v1/audit?limit=2&sort=number&joined=true&who=maria")
+    assert [[one["number"] for one in page] for page in upwards] == [[3, 4], [5]]
+    # By the command, and without `joined` for a program: all of them.
+    here = ("--site", api.fleet.site.folder)
+    shown = edgelift("audit", *here, "--limit", "1", "--after", "4").stdout
+    assert "3 entries" in shown and "begun" in shown
+    shown = edgelift("audit", *here, "--limit", "2", "--after", "5").stdout
+    assert shown.count("begun") == 1 and shown.count("done") == 1
+    assert len(json.loads(edgelift("audit", *here, "--json").stdout)) == 5
 
 
 def test_rows_are_only_added(database_url: str) -> None:

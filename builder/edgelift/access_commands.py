@@ -7,18 +7,16 @@ from typing import Annotated
 import typer
 
 from edgelift.common import JsonOption, SiteOption, check_role, open_registry, print_json, seconds
+from edgelift.groups import add_group
 from edgelift.output import ago, moment, say, show_table
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(
-        help="Access tokens for programs: make, list, take back.", no_args_is_help=True, rich_markup_mode=None
-    )
-    group.command("create")(_create)
-    group.command("list")(_list)
-    group.command("revoke")(_revoke)
-    app.add_typer(group, name="access")
+    add_group(
+        app, "access", "Access tokens for programs: make, list, take back.",
+        {"create": _create, "list": _list, "revoke": _revoke},
+    )  # fmt: skip
 
 
 def _create(

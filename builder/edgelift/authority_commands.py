@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgelift.common import DatabaseOption, JsonOption, SiteOption, open_database, open_site, print_json
+from edgelift.groups import add_group
 from edgelift.output import say
+from edgelift.reach import WhyOption
 from edgelift_contract.errors import ContractError
 
 if TYPE_CHECKING:
+    from edgelift_fleet.db import Database
     from edgelift_fleet.identity.changing import AuthorityChange
+    from edgelift_fleet.site import Site
 
 _TOKENS = "Tokens that were made before hold no more: {count}. Make others: edgelift token create."
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(
-        help="The site's authority, which makes all certificates: show it, change it, make another after a loss.",
-        no_args_is_help=True, rich_markup_mode=None,
+    add_group(
+        app, "authority",
+        "The site's authority, which makes all certificates: show it, change it, make another after a loss.",
+        {"show": _show, "rotate": _rotate, "finish": _finish, "make": _make},
     )  # fmt: skip
-    group.command("show")(_show)
-    group.command("rotate")(_rotate)
-    group.command("finish")(_finish)
-    group.command("make")(_make)
-    app.add_typer(group, name="authority")
 
 
 def _show(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonOption = False) -> None:
@@ -50,13 +52,13 @@ def _show(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonO
         say("All devices have certificates of the new one. Next: edgelift authority finish")
 
 
-def _rotate(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonOption = False) -> None:
+def _rotate(
+    site: SiteOption = None, database: DatabaseOption = "", why: WhyOption = "", as_json: JsonOption = False
+) -> None:
     """Begin to change the authority: another is made and trusted beside it; devices learn it within a day."""
     from edgelift_fleet.identity.changing import rotate
 
-    where = open_site(site, database)
-    with open_database(where) as db:
-        made = rotate(where, db)
+    made = _changed(site, database, lambda where, db: rotate(where, db, why))
     if as_json:
         print_json(made)
         return
@@ -70,15 +72,13 @@ def _finish(
     ] = False,
     site: SiteOption = None,
     database: DatabaseOption = "",
+    why: WhyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """End the change of the authority: the old one is trusted no more."""
     from edgelift_fleet.identity.changing import finish
 
-    where = open_site(site, database)
-    with open_database(where) as db:
-        made = finish(where, db, force=force)
-    _tell(made, as_json=as_json)
+    _tell(_changed(site, database, lambda where, db: finish(where, db, why, force=force)), as_json=as_json)
 
 
 def _make(
@@ -88,13 +88,13 @@ def _make(
     ] = False,
     site: SiteOption = None,
     database: DatabaseOption = "",
+    why: WhyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make another authority because the old one's key is lost. Devices go on serving, and must be enrolled again."""
     from edgelift_fleet.identity.changing import enrolled, make_again
 
-    where = open_site(site, database)
-    with open_database(where) as db:
+    def change(where: Site, db: Database) -> AuthorityChange:
         if not again:
             raise ContractError(
                 "conflict",
@@ -102,8 +102,17 @@ def _make(
                 hint="A backup with secrets (edgelift restore) has the lost key. To go on: edgelift authority make"
                 " --again.",
             )
-        made = make_again(where, db)
-    _tell(made, as_json=as_json)
+        return make_again(where, db, why)
+
+    _tell(_changed(site, database, change), as_json=as_json)
+
+
+def _changed(
+    site: Path | None, database: str, change: Callable[[Site, Database], AuthorityChange]
+) -> AuthorityChange:
+    where = open_site(site, database)
+    with open_database(where) as db:
+        return change(where, db)
 
 
 def _tell(made: AuthorityChange, *, as_json: bool) -> None:

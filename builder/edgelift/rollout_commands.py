@@ -14,6 +14,7 @@ from edgelift.common import (
     print_json,
 )
 from edgelift.completion import names
+from edgelift.groups import add_group
 from edgelift.output import ago, say, show_table
 from edgelift.rollout_follow import follow, get_view
 from edgelift.rollout_list import rollouts
@@ -29,10 +30,7 @@ WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, kept
 
 def register(app: typer.Typer, start: Callable[..., None]) -> None:
     """Add this module's commands to `app`, and `start`, which stands in a module of its own."""
-    group = typer.Typer(help="Roll releases out in waves.", no_args_is_help=True, rich_markup_mode=None)
-    for name, command in {"start": start, **_COMMANDS}.items():
-        group.command(name)(command)
-    app.add_typer(group, name="rollout")
+    add_group(app, "rollout", "Roll releases out in waves.", {"start": start, **_COMMANDS})
 
 
 def _show(

@@ -12,6 +12,7 @@ import typer
 
 from edgelift.common import DeviceArgument, JsonOption, SiteOption, open_client, print_json, seconds
 from edgelift.completion import names
+from edgelift.groups import add_group
 from edgelift.output import ago, say, show_table
 from edgelift.telemetry_export import write_export
 from edgelift_contract.errors import ContractError
@@ -32,12 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("latency")(_latency)
     app.command("gauges")(_gauges)
-    group = typer.Typer(
-        help="Telemetry: take it out, sample a device.", no_args_is_help=True, rich_markup_mode=None
-    )
-    group.command("export")(_export)
-    group.command("sample")(_sample)
-    app.add_typer(group, name="telemetry")
+    add_group(app, "telemetry", "Telemetry: take it out, sample a device.", {"export": _export, "sample": _sample})
 
 
 def when(text: str, now: float) -> float:

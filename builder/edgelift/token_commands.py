@@ -10,6 +10,7 @@ import typer
 
 from edgelift.common import JsonOption, SiteOption, open_client, print_json
 from edgelift.completion import names
+from edgelift.groups import add_group
 from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError
 
@@ -18,13 +19,10 @@ _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(
-        help="Tokens by which devices enrol: make, list, take back.", no_args_is_help=True, rich_markup_mode=None
-    )
-    group.command("create")(_create)
-    group.command("list")(_list)
-    group.command("revoke")(_revoke)
-    app.add_typer(group, name="token")
+    add_group(
+        app, "token", "Tokens by which devices enrol: make, list, take back.",
+        {"create": _create, "list": _list, "revoke": _revoke},
+    )  # fmt: skip
 
 
 def _create(

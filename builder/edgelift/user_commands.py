@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift.common import JsonOption, SiteOption, check_role, open_registry, print_json
+from edgelift.groups import add_group
 from edgelift.output import ago, say, show_table
 from edgelift_contract.errors import ContractError, DeviceError
 
@@ -39,17 +40,13 @@ GenerateOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(
-        help="People who may log in: add, list, change, shut out.", no_args_is_help=True, rich_markup_mode=None
-    )
-    group.command("add")(_add)
-    group.command("list")(_list)
-    group.command("role")(_role)
-    group.command("password")(_password)
-    group.command("disable")(_disable)
-    group.command("enable")(_enable)
-    group.command("remove")(_remove)
-    app.add_typer(group, name="user")
+    add_group(
+        app, "user", "People who may log in: add, list, change, shut out.",
+        {
+            "add": _add, "list": _list, "role": _role, "password": _password,
+            "disable": _disable, "enable": _enable, "remove": _remove,
+        },
+    )  # fmt: skip
 
 
 def _add(

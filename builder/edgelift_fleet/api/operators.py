@@ -22,7 +22,7 @@ from edgelift_contract.text import clean
 from edgelift_fleet.api.guard import bearer_of
 from edgelift_fleet.api.limits import connection_of
 from edgelift_fleet.people.access import looks_like_access
-from edgelift_fleet.people.audit import DONE, MAX_WHY, NOBODY, Deed
+from edgelift_fleet.people.audit import DONE, NOBODY, Deed, check_why
 from edgelift_fleet.people.directory import People
 from edgelift_fleet.people.roles import OWNER, Principal
 
@@ -70,7 +70,9 @@ class Operators(HTTPBearer):
         deed = deed_of(request, who)
         try:
             who.require(extra[LEAST])
-            _judge_reason(deed.why)
+            check_why(
+                deed.why
+            )  # only of whoever may come in: one that is too long must keep no refusal out of the log
         except ContractError as refused:
             if logged:
                 await _noted(self._people.audit.refuse, deed, refused.code)
@@ -154,14 +156,6 @@ def deed_of(request: HTTPConnection, who: Principal) -> Deed:
 
 def _reason(request: HTTPConnection) -> str:
     return clean(unquote(request.headers.get(REASON, ""), errors="replace"))
-
-
-def _judge_reason(read: str) -> None:
-    """Only of whoever may come in: one that is too long must keep no refusal out of the log."""
-    if len(read) > MAX_WHY:
-        raise ContractError(
-            "malformed", f"The {REASON} has {len(read)} characters; at most {MAX_WHY} are kept.", hint="Say less."
-        )
 
 
 def say_about(request: Request, about: str) -> None:

@@ -19,7 +19,7 @@ from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.identity.authority import Authority
 from edgelift_fleet.identity.files import authorities_of, certificates_of, has_authority, keep_authorities
 from edgelift_fleet.identity.issuing import REPLACED, revoke
-from edgelift_fleet.people.audit import DONE, Deed, append
+from edgelift_fleet.people.audit import DONE, Deed, append, check_why
 from edgelift_fleet.people.roles import OWNER
 from edgelift_fleet.site import Site
 from edgelift_fleet.tables import EnrolTokenRow, IdentityRow
@@ -71,11 +71,12 @@ def states(site: Site, db: Database) -> tuple[list[AuthorityState], list[str]]:
     return made, sorted(left)
 
 
-def rotate(site: Site, db: Database) -> AuthorityChange:
-    """Make another authority, trusted beside the one that is there.
+def rotate(site: Site, db: Database, why: str) -> AuthorityChange:
+    """Make another authority, trusted beside the one that is there; `why` is kept in the audit log, here and below.
 
     Raises:
-        ContractError: `conflict` while another change is under way, `not-found` where there is none.
+        ContractError: `conflict` while another change is under way, `not-found` where there is none; `malformed` as
+            `check_why`, here and below.
         DeviceError: `bad-config`, the disk's.
     """
     found = _known(site)
@@ -85,12 +86,12 @@ def rotate(site: Site, db: Database) -> AuthorityChange:
         )
     made = Authority.make(site.config.name, time.time())
     with db.write(SITE) as session:
-        _log(session, "authority-rotate", made)
+        _log(session, "authority-rotate", made, why)
         keep_authorities(site, [made, *found])
     return AuthorityChange(made.pin, [])
 
 
-def finish(site: Site, db: Database, *, force: bool) -> AuthorityChange:
+def finish(site: Site, db: Database, why: str, *, force: bool) -> AuthorityChange:
     """Trust the newest alone from now on.
 
     Raises:
@@ -109,12 +110,12 @@ def finish(site: Site, db: Database, *, force: bool) -> AuthorityChange:
                 " --force.",
             )  # fmt: skip
         tokens = _let_go(session, left)
-        _log(session, "authority-finish", found[0])
+        _log(session, "authority-finish", found[0], why)
         keep_authorities(site, found[:1])
     return AuthorityChange(found[0].pin, left, tokens)
 
 
-def make_again(site: Site, db: Database) -> AuthorityChange:
+def make_again(site: Site, db: Database, why: str) -> AuthorityChange:
     """Make another authority in the place of one that is lost: every device must be enrolled again.
 
     Raises:
@@ -124,7 +125,7 @@ def make_again(site: Site, db: Database) -> AuthorityChange:
     with db.write(SITE) as session:
         left = sorted(_enrolled(session))
         tokens = _let_go(session, left)
-        _log(session, "authority-make", made)
+        _log(session, "authority-make", made, why)
         keep_authorities(site, [made])
     return AuthorityChange(made.pin, left, tokens)
 
@@ -141,8 +142,9 @@ def enrolled(db: Database) -> list[str]:
         return sorted(_enrolled(session))
 
 
-def _log(session: Session, operation: str, authority: Authority) -> None:
-    append(session, Deed(OWNER, "", operation, "", "", f"the authority {authority.pin}"), DONE, time.time())
+def _log(session: Session, operation: str, authority: Authority, why: str) -> None:
+    deed = Deed(OWNER, "", operation, "", "", f"the authority {authority.pin}", check_why(why))
+    append(session, deed, DONE, time.time())
 
 
 def _known(site: Site) -> list[Authority]:

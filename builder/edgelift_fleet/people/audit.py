@@ -57,6 +57,15 @@ class Deed:
     why: str = ""
 
 
+def check_why(why: str) -> str:
+    """A reason as it is kept. Raises ContractError `malformed` for one that is too long."""
+    if len(why) > MAX_WHY:
+        raise ContractError(
+            "malformed", f"The reason has {len(why)} characters; at most {MAX_WHY} are kept.", hint="Say less."
+        )
+    return why
+
+
 def append(session: Session, deed: Deed, outcome: str, now: float, *, ends: int = 0) -> AuditEntry:
     """Add a row; inside a write transaction of the scope `AUDIT`, or `SITE`."""
     last = session.execute(

@@ -65,7 +65,8 @@ def test_it_is_changed_and_no_device_is_lost_but_who_is_left_behind(
     wait_until(lambda: link(server) == "mqtt", what="the device, by the old one's certificate")
     assert counts(server) == [2] and "(conflict)" in refused(server, "finish")
 
-    made = authority(server, "rotate")
+    assert "(malformed)" in refused(server, "rotate", "--why", "x" * 501)
+    made = authority(server, "rotate", "--why", "its key was seen")
     assert counts(server) == [0, 2] and "(conflict)" in refused(server, "rotate")
     again = parse_token(make_token(server)).pin
     assert again == parse_token(token).pin != made["pin"], "a device that comes now meets the old one"
@@ -78,10 +79,12 @@ def test_it_is_changed_and_no_device_is_lost_but_who_is_left_behind(
     wait_until(lambda: link(server) == "mqtt", what="it over MQTT, by that")
     assert "pi-2" in refused(server, "finish")
 
-    done = authority(server, "finish", "--force")
+    done = authority(server, "finish", "--force", "--why", "pi-2 is in a drawer")
     assert (done["left"], done["tokens"], counts(server)) == (["pi-2"], 2, [1])
-    log = edgelift("audit", "--site", server.site).stdout
-    assert "authority-rotate" in log and "authority-finish" in log
+    log = json.loads(edgelift("audit", "--site", server.site, "--json").stdout)
+    assert [(one["operation"], one["why"]) for one in log if one["operation"].startswith("authority")] == [
+        ("authority-finish", "pi-2 is in a drawer"), ("authority-rotate", "its key was seen"),
+    ]  # fmt: skip
     wait_until(lambda: parse_token(make_token(server)).pin == made["pin"], what="the server to show the new one's")
     wait_until(lambda: link(server) == "mqtt", what="the device, which trusts the new one")
     lost = enroll(away, token, "--again")

@@ -327,8 +327,12 @@ def of_people(refused: Refused) -> None:
     refused("add_person", "conflict")
     hers = AccessRequest(role="viewer", person=EXAMPLES["PersonRequest"]["name"])
     mine = {"Authorization": f"Bearer {refused.declared.api.fleet.people.make_access(hers, OWNER).token}"}
-    for _ in range(NAME_FREE + 1):
-        refused("change_password", "not-authorised", headers=mine)
+    refused("change_password", "not-authorised", headers=mine)
+    for _ in range(NAME_FREE + 2):
+        refused.declared.ask(
+            refused.declared.operations["change_password"], headers=mine,
+            content=json.dumps(EXAMPLES["OwnPasswordRequest"]),
+        )  # fmt: skip
     refused("change_password", "too-many-tries", headers=mine)
     for _ in range(NAME_FREE):
         refused.declared.ask(refused.declared.operations["login"], content=b'{"name": "jo", "password": ""}')

@@ -2,8 +2,9 @@
 
 import sys
 
-#: securesystemslib loads what signs in clouds where that is installed: a developer's machine may have it, a device has none.
-sys.modules.update(dict.fromkeys(["boto3", "botocore", "google", "azure", "PyKCS11", "sigstore"]))  # type: ignore[arg-type]
+#: What libraries load where it is installed: a developer's machine may have it, a device has none.
+_ABSENT = ("boto3", "botocore", "google", "azure", "PyKCS11", "sigstore", "bcrypt", "brotli", "brotlicffi")
+sys.modules.update(dict.fromkeys(_ABSENT))  # type: ignore[arg-type]
 
 from edgelift_agent.cli import main  # noqa: E402
 

@@ -226,24 +226,22 @@ def _called(config: Config) -> str:
 
 def check_clock(config: Config, agent: RunningAgent) -> Finding:
     """How far is our clock from the host's, by its Date header?"""
-    import requests  # late: see above
+    import urllib3  # late: see above
 
-    from edgelift_agent.link.bounded import Watch, make_session
+    from edgelift_agent.link.bounded import Watch
+    from edgelift_agent.link.session import FAULTS, Session
 
     # Nothing secret is asked, and a wrong clock is what may keep a certificate from being believed.
     anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
-    session = make_session(Watch(), anyone)
     try:
         url = agent.status.get("identity", {}).get("url") or _called(config)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), Session(Watch(), anyone) as session:
             warnings.simplefilter("ignore")  # of urllib3, for that
-            answer = session.get(f"{url}/v1/health", timeout=5, verify=False)
-        theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (requests.RequestException, EdgeliftError, KeyError, ValueError):
+            with session.ask("GET", f"{url}/v1/health", timeout=urllib3.Timeout(connect=5, read=5)) as answer:
+                theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (*FAULTS, EdgeliftError, KeyError):
         return Finding("clock", "warn", "The host's time is not known.", "Reach the host first.")
-    finally:
-        session.close()
     off_s = time.time() - theirs
     if abs(off_s) > CLOCK_LIMIT_S:
         return Finding(

@@ -16,7 +16,6 @@ import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import urllib3
@@ -24,9 +23,10 @@ import urllib3
 from edgelift_agent.config import Config, load_config
 from edgelift_agent.identity.identity import DeviceIdentity, Way
 from edgelift_agent.identity.kept import IdentityFiles
-from edgelift_agent.link.bounded import Watch, make_session, read_body
+from edgelift_agent.link.bounded import Watch, read_body
 from edgelift_agent.link.causes import failed_connection
 from edgelift_agent.link.http import HttpTransport
+from edgelift_agent.link.session import FAULTS, Session
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
@@ -117,15 +117,14 @@ def _authority(token: EnrolToken) -> str:
     # That nobody vouches for who answers is the point of it.
     warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
     url = token.url.rstrip("/") + AUTHORITY
-    options: dict[str, Any] = {"timeout": _TIMEOUT_S, "allow_redirects": False, "stream": True, "verify": False}
     try:
         with (
             watch.over(2 * _TIMEOUT_S),
-            make_session(watch, context) as session,
-            session.get(url, **options) as answer,
+            Session(watch, context) as session,
+            session.ask("GET", url, timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=_TIMEOUT_S)) as answer,
         ):
             body = read_body(answer, _MAX_BYTES, what=f"The answer of {url}")
-    except (OSError, ValueError) as error:
+    except FAULTS as error:
         raise failed_connection(error, token.url) from error
     if found := pinned(body, token.pin):
         return found

@@ -1,44 +1,33 @@
 """HTTP requests bounded as a whole: in time also while headers drip in, in bytes before anything is parsed.
 
 A socket's time-out begins anew with every byte, so a host (or what stands in its place) that sends one byte a second
-would hold a request open for ever. Here a watch cuts the connection when the whole time is up. Redirects are never
-followed, cookies never kept, bodies never decompressed, and nothing is read beyond a limit.
+would hold a request open for ever. Here a watch cuts the connection when the whole time is up. Bodies are never
+decompressed, and nothing is read beyond a limit.
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from http.cookiejar import DefaultCookiePolicy
 from socket import SHUT_RDWR, socket
 from typing import Any
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
 from edgelift_agent.system.standby import begin
 from edgelift_contract.errors import TransportError
-from edgelift_contract.proxies import proxy_for
 
 log = logging.getLogger(__name__)
 
 #: What a request's body must at least bring within each time-out, bytes: 51 a second at 20 s.
 MIN_PROGRESS_BYTES = 1024
 
-#: Answers that may come before the one, each of them an announcement.
-MAX_INTERIM = 32
-
 _PIECE_BYTES = 64 * 1024
-_LINE_BYTES = 65536
 
 
 class _Alarm:
@@ -117,106 +106,7 @@ class Watch:
                 socket.shutdown(self._socket, SHUT_RDWR)  # beneath TLS: its good-bye might block as well
 
 
-class _Final(http.client.HTTPResponse):
-    """An answer without those that may come before it, as 103 Early Hints: Python passes over 100 alone (RFC 9110, 15.2)."""
-
-    def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(MAX_INTERIM):
-            version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed has no private names
-            if not 101 < status < 200:
-                break
-            while self.fp.readline(_LINE_BYTES) not in (b"\r\n", b"\n", b""):
-                pass
-        return version, status, reason
-
-
-def make_session(
-    watch: Watch, tls: ssl.SSLContext | None = None, vet: Callable[[Any], None] = lambda _: None
-) -> requests.Session:
-    """A session of which every request is under `watch`.
-
-    Args:
-        watch: for its connections.
-        tls: what HTTPS is spoken by, and nothing else vouches for anybody; None for the system's way.
-        vet: looks at each TLS connection that stands; raises `ssl.SSLError` for one that is not to be used.
-    """
-
-    class Plain(HTTPConnection):
-        response_class = _Final
-
-        def request(self, *args: Any, **options: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            watch.holds(self.sock)
-            super().request(*args, **options)
-
-    class Secure(HTTPSConnection):
-        response_class = _Final
-
-        def _new_conn(self) -> socket:
-            made = super()._new_conn()
-            watch.holds(made)  # while a proxy takes its time, too
-            return made
-
-        def connect(self) -> None:
-            super().connect()
-            try:
-                vet(self.sock)
-            except BaseException:
-                self.close()
-                raise
-
-        def request(self, *args: Any, **options: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            watch.holds(self.sock)
-            super().request(*args, **options)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    pools = {"http": PlainPool, "https": SecurePool}
-    # Which name it is called by says nothing here: see `identity`.
-    by_tls: dict[str, Any] = {} if tls is None else {"ssl_context": tls, "assert_hostname": False}
-
-    class Adapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **(options | by_tls))
-            self.poolmanager.pool_classes_by_scheme = pools
-
-        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-            manager = super().proxy_manager_for(proxy, **(options | by_tls))
-            manager.pool_classes_by_scheme = pools
-            return manager
-
-        def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-            if tls is None:
-                super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # requests has no types here
-            # Else nothing: requests would let the world's authorities vouch, too.
-
-    session = _Session()
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.mount("http://", Adapter())
-    session.mount("https://", Adapter())
-    return session
-
-
-class _Session(requests.Session):
-    def merge_environment_settings(self, url: Any, _proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """The environment's proxy, for HTTPS alone; of the environment nothing else counts."""
-        proxy = proxy_for(str(url))
-        return super().merge_environment_settings(url, {"https": proxy} if proxy else {}, stream, verify, cert)
-
-    def get_redirect_target(self, _response: Any) -> None:
-        """None: asked for the next request, requests would read a redirect's whole body, however long it is."""
-        return
-
-
-def read_body(response: requests.Response, limit_bytes: int, *, what: str) -> bytes:
+def read_body(response: BaseHTTPResponse, limit_bytes: int, *, what: str) -> bytes:
     """The body, whole.
 
     Raises:
@@ -224,7 +114,7 @@ def read_body(response: requests.Response, limit_bytes: int, *, what: str) -> by
     """
     announced = response.headers.get("Content-Length", "")
     body = bytearray()
-    while len(body) <= limit_bytes and (piece := response.raw.read1(_PIECE_BYTES, decode_content=False)):
+    while len(body) <= limit_bytes and (piece := response.read1(_PIECE_BYTES, decode_content=False)):
         body += piece
     if len(body) > limit_bytes:
         raise TransportError("too-large", f"{what} has more than {limit_bytes} bytes.")
@@ -233,16 +123,16 @@ def read_body(response: requests.Response, limit_bytes: int, *, what: str) -> by
     return bytes(body)
 
 
-def read_start(response: requests.Response, limit_bytes: int) -> bytes:
+def read_start(response: BaseHTTPResponse, limit_bytes: int) -> bytes:
     """At most the first `limit_bytes` of a body that isn't what was asked for; what ends early is as good."""
     body = bytearray()
-    with suppress(requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-        while len(body) < limit_bytes and (piece := response.raw.read1(limit_bytes, decode_content=False)):
+    with suppress(HTTPError, OSError):
+        while len(body) < limit_bytes and (piece := response.read1(limit_bytes, decode_content=False)):
             body += piece
     return bytes(body[:limit_bytes])
 
 
-def read_pieces(response: requests.Response, size_bytes: int, *, timeout_s: float, what: str) -> Iterator[bytes]:
+def read_pieces(response: BaseHTTPResponse, size_bytes: int, *, timeout_s: float, what: str) -> Iterator[bytes]:
     """At most `size_bytes` of the body, in pieces as they come: nothing is held back, so nothing is lost by a cut.
 
     Raises:
@@ -251,7 +141,7 @@ def read_pieces(response: requests.Response, size_bytes: int, *, timeout_s: floa
     got = noted = 0
     due = time.monotonic() + timeout_s
     while got < size_bytes:
-        piece = response.raw.read1(min(_PIECE_BYTES, size_bytes - got), decode_content=False)
+        piece = response.read1(min(_PIECE_BYTES, size_bytes - got), decode_content=False)
         if not piece:
             return
         got += len(piece)

@@ -1,4 +1,4 @@
-"""HTTP to the host, by `requests`: enrolment, assignment by long poll, reports, telemetry, blobs with ranges.
+"""HTTP to the host: enrolment, assignment by long poll, reports, telemetry, blobs with ranges.
 
 Whose word an answer is stands in `answers`; here it is fetched within bounds and, when it is the wanted one, parsed:
 a report or a batch counts as delivered only by the host's own reply to this very message.
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-import requests
-import urllib3
+from urllib3 import BaseHTTPResponse, Timeout
 
 from edgelift_agent.link.answers import Answer, Route, check_blob, failure, is_wanted
-from edgelift_agent.link.bounded import Watch, alarm, make_session, read_body, read_pieces, read_start
+from edgelift_agent.link.bounded import Watch, alarm, read_body, read_pieces, read_start
 from edgelift_agent.link.causes import failed_connection
+from edgelift_agent.link.session import FAULTS, Session
 from edgelift_contract import codec, routes
 from edgelift_contract.bundle import BUNDLE_HEADER, BundleReply
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
@@ -38,8 +38,6 @@ _T = TypeVar("_T")
 LEAST_BYTES_PER_S = 8 * 1024
 
 _JSON = {"Content-Type": "application/json"}
-#: What an HTTP library may raise; its own kinds, and what it lets through.
-_FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
 class _Sent(msgspec.Struct):
@@ -125,18 +123,16 @@ class HttpTransport:
         return way.number if way is not None else 0
 
     @property
-    def _session(self) -> tuple[requests.Session, Watch]:
+    def _session(self) -> tuple[Session, Watch]:
         way = self._way()
         number = way.number if way is not None else 0
-        found: tuple[int, requests.Session, Watch] | None = getattr(self._local, "session", None)
+        found: tuple[int, Session, Watch] | None = getattr(self._local, "session", None)
         if found is None or found[0] != number:
             if found is not None:
                 found[1].close()
             watch = Watch()
-            session = make_session(watch) if way is None else make_session(watch, way.tls, way.vet)
+            session = Session(watch) if way is None else Session(watch, way.tls, way.vet)
             found = self._local.session = (number, session, watch)
-            # Content codings would break ranges and digests; nothing here is long enough to need them.
-            session.headers["Accept-Encoding"] = "identity"
         return found[1], found[2]
 
     @contextmanager
@@ -147,8 +143,8 @@ class HttpTransport:
         *,
         whole_s: float = 0.0,
         headers: dict[str, str] | None = None,
-        **options: Any,
-    ) -> Iterator[requests.Response]:
+        body: bytes | None = None,
+    ) -> Iterator[BaseHTTPResponse]:
         """An answer whose body is still to be read; at most `whole_s` more than the time-out until it is left."""
         session, watch = self._session
         sent = dict(headers or {})
@@ -157,20 +153,19 @@ class HttpTransport:
             sent["Authorization"] = f"Bearer {token}"
         if self.epoch:
             sent[EPOCH_HEADER] = self.epoch
-        timeout = (min(10.0, self._timeout_s), whole_s + self._timeout_s)
-        options |= {"timeout": timeout, "allow_redirects": False, "stream": True, "headers": sent}
+        timeout = Timeout(connect=min(10.0, self._timeout_s), read=whole_s + self._timeout_s)
         try:
-            with session.request(method, self.url + path, **options) as response:
+            with session.ask(method, self.url + path, timeout=timeout, headers=sent, body=body) as response:
                 self.address = watch.address or self.address
                 yield response
-        except _FAULTS as error:
+        except FAULTS as error:
             if watch.expired:
                 raise TransportError("timed-out", f"{self.url} took too long over its answer.") from error
             raise failed_connection(error, self.url) from error
 
     def _ask(
         self, route: Route, method: str, path: str, *, limit_bytes: int = MAX_REPLY_BYTES, wait_s: float = 0.0,
-        **options: Any,
+        headers: dict[str, str] | None = None, data: bytes | None = None,
     ) -> bytes | None:  # fmt: skip
         """The wanted answer's body; None for one that has none.
 
@@ -180,7 +175,7 @@ class HttpTransport:
         _, watch = self._session
         with (
             watch.over(wait_s + 2 * self._timeout_s),
-            self._request(method, path, whole_s=wait_s, **options) as response,
+            self._request(method, path, whole_s=wait_s, headers=headers, body=data) as response,
         ):
             answer = _answer(response)
             if not is_wanted(route, answer):
@@ -195,7 +190,7 @@ class HttpTransport:
                 raise TransportError("timed-out", f"{self.url} took too long over its answer.")
             return body
 
-    def _failure(self, route: Route, response: requests.Response) -> Exception:
+    def _failure(self, route: Route, response: BaseHTTPResponse) -> Exception:
         body = read_start(response, MAX_REPLY_BYTES)
         response.close()  # its connection is not used again: who knows who is at its other end
         error = failure(route, _answer(response, body), host=self.url)
@@ -299,13 +294,13 @@ class HttpTransport:
             unwatch()  # a large blob may take hours, as long as it comes on
             yield start, self._pieces(response, sha256, size_bytes - start)
 
-    def _pieces(self, response: requests.Response, sha256: str, size_bytes: int) -> Iterator[bytes]:
+    def _pieces(self, response: BaseHTTPResponse, sha256: str, size_bytes: int) -> Iterator[bytes]:
         what = f"Blob {sha256[:12]}"
         try:
             yield from read_pieces(response, size_bytes, timeout_s=self._timeout_s, what=what)
-        except _FAULTS as error:
+        except FAULTS as error:
             raise TransportError("cut-short", f"The transfer of blob {sha256[:12]} was cut: {error}.") from error
 
 
-def _answer(response: requests.Response, body: bytes = b"") -> Answer:
-    return Answer(response.status_code, {name.lower(): v for name, v in response.headers.items()}, body)
+def _answer(response: BaseHTTPResponse, body: bytes = b"") -> Answer:
+    return Answer(response.status, {name.lower(): v for name, v in response.headers.items()}, body)

@@ -32,7 +32,7 @@ OTHER_BYTES = 256 * 1024
 LISTED = 2000
 #: Packages whose versions are told: what the agent and its runtimes are made of.
 PACKAGES = (
-    "edgelift", "msgspec", "numpy", "orjson", "paho-mqtt", "psutil", "requests", "urllib3", "uvicorn", "httptools",
+    "edgelift", "msgspec", "numpy", "orjson", "paho-mqtt", "psutil", "urllib3", "uvicorn", "httptools",
     "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "torch",
 )  # fmt: skip
 _READ_OF_PROC = ("meminfo", "loadavg", "cpuinfo", "mounts", "uptime", "version")

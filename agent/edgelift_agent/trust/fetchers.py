@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 
-import requests
-import urllib3
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
+from urllib3 import Timeout
 
-from edgelift_agent.link.bounded import Watch, make_session, read_pieces
+from edgelift_agent.link.bounded import Watch, read_pieces
 from edgelift_agent.link.causes import failed_connection
+from edgelift_agent.link.session import FAULTS, Session
 from edgelift_agent.system.inside import open_inside
 from edgelift_contract.errors import TransportError
 
@@ -87,8 +88,7 @@ class HttpFetcher(FetcherInterface):
             whole_s: for one file.
         """
         self._timeout_s, self._whole_s, self._watch = timeout_s, whole_s, Watch()
-        self._session = make_session(self._watch)
-        self._session.headers["Accept-Encoding"] = "identity"
+        self._session = Session(self._watch)
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         return self._get(url)
@@ -97,14 +97,16 @@ class HttpFetcher(FetcherInterface):
         try:
             with (
                 self._watch.over(self._whole_s),
-                self._session.get(url, stream=True, allow_redirects=False, timeout=self._timeout_s) as answer,
+                self._session.ask(
+                    "GET", url, timeout=Timeout(connect=self._timeout_s, read=self._timeout_s)
+                ) as answer,
             ):
-                if answer.status_code != requests.codes.ok:
-                    raise DownloadHTTPError(f"{url} is answered {answer.status_code}", answer.status_code)
+                if answer.status != HTTPStatus.OK:
+                    raise DownloadHTTPError(f"{url} is answered {answer.status}", answer.status)
                 yield from read_pieces(answer, 1 << 62, timeout_s=self._timeout_s, what=url)
                 if self._watch.expired:
                     raise DownloadError(f"{url} took longer than {self._whole_s:g} s")
         except TransportError as error:
             raise DownloadError(error.message) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except FAULTS as error:
             raise DownloadError(failed_connection(error, url).message) from error

@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from urllib3 import Timeout
 
 from edgelift_agent.identity.identity import DeviceIdentity, secured
 from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_agent.identity.keys import request_for
-from edgelift_agent.link.bounded import Watch, make_session
+from edgelift_agent.link.bounded import Watch
+from edgelift_agent.link.session import FAULTS, Session
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
@@ -147,8 +149,9 @@ def test_nobody_but_the_sites_authority_vouches(tmp_path: Path) -> None:
     enrol(identity_of(tmp_path), Site())
     way = identity_of(tmp_path).way()
     assert way is not None
-    with make_session(Watch(), way.tls, way.vet) as session, pytest.raises(OSError):
-        session.get("https://127.0.0.1:9/", timeout=1)  # nobody is there; a library would load others by now
+    with Session(Watch(), way.tls, way.vet) as session, pytest.raises(FAULTS):
+        with session.ask("GET", "https://127.0.0.1:9/", timeout=Timeout(1)):
+            pass  # nobody is there; a library would load others by now
     assert way.tls.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
     assert way.tls.verify_mode == ssl.CERT_REQUIRED and not way.tls.check_hostname
 

@@ -6,14 +6,15 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import requests
+from requests.adapters import HTTPAdapter
 from tests.fleet.conftest import Server
 from tests.simulators.device import Device
 from tests.waiting import LONG_S
 
-from edgelift_agent.link.bounded import Watch, make_session
 from edgelift_contract.identity import EnrolToken, dump_token, parse_token
 from edgelift_fleet.client import Client
 from edgelift_fleet.messages import DeviceSummary, TokenMade, TokenRequest
@@ -72,4 +73,21 @@ def as_device(device: Device, authorities: Path) -> requests.Session:
     tls = ssl.create_default_context(cafile=str(authorities))
     tls.check_hostname = False
     tls.load_cert_chain(device.state / "identity" / "device.pem")
-    return make_session(Watch(), tls)
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", _By(tls))
+    return session
+
+
+class _By(HTTPAdapter):
+    """HTTPS by this context, and by nothing else."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=self._tls, assert_hostname=False)
+
+    def cert_verify(self, *_: Any) -> None:
+        """Nothing: the context does, and requests would let the world's authorities vouch."""

@@ -50,7 +50,10 @@ def test_who_asks_the_proxy(monkeypatch: pytest.MonkeyPatch, said: str, shown: b
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://", "nonsense://x", "http://[::1"])
 def test_what_is_no_proxy_is_a_fault_that_is_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with Session(Watch()) as session, pytest.raises(FAULTS) as caught:  # noqa: SIM117 - what raises stands alone
-        with session.ask("GET", HOST, timeout=Timeout(connect=1, read=1)):
-            pass
+    with (
+        Session(Watch()) as session,
+        pytest.raises(FAULTS) as caught,
+        session.ask("GET", HOST, timeout=Timeout(connect=1, read=1)),
+    ):
+        pass
     assert failed_connection(caught.value, HOST).code in ("unreachable", "name-unresolved")

@@ -149,9 +149,12 @@ def test_nobody_but_the_sites_authority_vouches(tmp_path: Path) -> None:
     enrol(identity_of(tmp_path), Site())
     way = identity_of(tmp_path).way()
     assert way is not None
-    with Session(Watch(), way.tls, way.vet) as session, pytest.raises(FAULTS):
-        with session.ask("GET", "https://127.0.0.1:9/", timeout=Timeout(1)):
-            pass  # nobody is there; a library would load others by now
+    nobody = "https://127.0.0.1:9/"  # a library would load others by now
+    with (
+        Session(Watch(), way.tls, way.vet) as session, pytest.raises(FAULTS),
+        session.ask("GET", nobody, timeout=Timeout(1)),
+    ):  # fmt: skip
+        pass
     assert way.tls.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
     assert way.tls.verify_mode == ssl.CERT_REQUIRED and not way.tls.check_hostname
 

@@ -229,14 +229,14 @@ def check_clock(config: Config, agent: RunningAgent) -> Finding:
     import urllib3  # late: see above
 
     from edgelift_agent.link.bounded import Watch
-    from edgelift_agent.link.session import FAULTS, Session
+    from edgelift_agent.link.session import FAULTS, HttpSession
 
     # Nothing secret is asked, and a wrong clock is what may keep a certificate from being believed.
     anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     try:
         url = agent.status.get("identity", {}).get("url") or _called(config)
-        with warnings.catch_warnings(), Session(Watch(), anyone) as session:
+        with warnings.catch_warnings(), HttpSession(Watch(), anyone) as session:
             warnings.simplefilter("ignore")  # of urllib3, for that
             with session.ask("GET", f"{url}/v1/health", timeout=urllib3.Timeout(connect=5, read=5)) as answer:
                 theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()

@@ -26,7 +26,7 @@ from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_agent.link.bounded import Watch, read_body
 from edgelift_agent.link.causes import failed_connection
 from edgelift_agent.link.http import HttpTransport
-from edgelift_agent.link.session import FAULTS, Session
+from edgelift_agent.link.session import FAULTS, HttpSession
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
@@ -120,7 +120,7 @@ def _authority(token: EnrolToken) -> str:
     try:
         with (
             watch.over(2 * _TIMEOUT_S),
-            Session(watch, context) as session,
+            HttpSession(watch, context) as session,
             session.ask("GET", url, timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=_TIMEOUT_S)) as answer,
         ):
             body = read_body(answer, _MAX_BYTES, what=f"The answer of {url}")

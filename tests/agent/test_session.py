@@ -12,7 +12,7 @@ from urllib3 import Timeout
 
 from edgelift_agent.link.bounded import Watch
 from edgelift_agent.link.causes import failed_connection
-from edgelift_agent.link.session import FAULTS, Session
+from edgelift_agent.link.session import FAULTS, HttpSession
 
 HOST = "https://host.example"
 
@@ -30,7 +30,7 @@ def refuse(listening: socket.socket, heard: list[bytes]) -> None:
 )
 def test_who_asks_the_proxy(monkeypatch: pytest.MonkeyPatch, said: str, shown: bytes | None) -> None:
     heard: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening, Session(Watch()) as session:
+    with socket.create_server(("127.0.0.1", 0)) as listening, HttpSession(Watch()) as session:
         proxy = threading.Thread(target=refuse, args=(listening, heard))
         proxy.start()
         monkeypatch.setenv("HTTPS_PROXY", f"http://{said}127.0.0.1:{listening.getsockname()[1]}")
@@ -51,7 +51,7 @@ def test_who_asks_the_proxy(monkeypatch: pytest.MonkeyPatch, said: str, shown: b
 def test_what_is_no_proxy_is_a_fault_that_is_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with (
-        Session(Watch()) as session,
+        HttpSession(Watch()) as session,
         pytest.raises(FAULTS) as caught,
         session.ask("GET", HOST, timeout=Timeout(connect=1, read=1)),
     ):

@@ -18,7 +18,7 @@ from urllib3 import BaseHTTPResponse, Timeout
 from edgelift_agent.link.answers import Answer, Route, check_blob, failure, is_wanted
 from edgelift_agent.link.bounded import Watch, alarm, read_body, read_pieces, read_start
 from edgelift_agent.link.causes import failed_connection
-from edgelift_agent.link.session import FAULTS, Session
+from edgelift_agent.link.session import FAULTS, HttpSession
 from edgelift_contract import codec, routes
 from edgelift_contract.bundle import BUNDLE_HEADER, BundleReply
 from edgelift_contract.enrol import EnrolReply, EnrolRequest
@@ -123,15 +123,15 @@ class HttpTransport:
         return way.number if way is not None else 0
 
     @property
-    def _session(self) -> tuple[Session, Watch]:
+    def _session(self) -> tuple[HttpSession, Watch]:
         way = self._way()
         number = way.number if way is not None else 0
-        found: tuple[int, Session, Watch] | None = getattr(self._local, "session", None)
+        found: tuple[int, HttpSession, Watch] | None = getattr(self._local, "session", None)
         if found is None or found[0] != number:
             if found is not None:
                 found[1].close()
             watch = Watch()
-            session = Session(watch) if way is None else Session(watch, way.tls, way.vet)
+            session = HttpSession(watch) if way is None else HttpSession(watch, way.tls, way.vet)
             found = self._local.session = (number, session, watch)
         return found[1], found[2]
 

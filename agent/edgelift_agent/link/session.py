@@ -44,7 +44,7 @@ class _Final(http.client.HTTPResponse):
         return version, status, reason
 
 
-class Session:
+class HttpSession:
     """Connections that are kept for the next request; for one thread. A context: they are closed at its end."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Session:
         for manager in self._managers.values():
             manager.clear()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> HttpSession:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,7 +17,7 @@ from urllib3 import Timeout
 
 from edgelift_agent.link.bounded import Watch, read_pieces
 from edgelift_agent.link.causes import failed_connection
-from edgelift_agent.link.session import FAULTS, Session
+from edgelift_agent.link.session import FAULTS, HttpSession
 from edgelift_agent.system.inside import open_inside
 from edgelift_contract.errors import TransportError
 
@@ -88,7 +88,7 @@ class HttpFetcher(FetcherInterface):
             whole_s: for one file.
         """
         self._timeout_s, self._whole_s, self._watch = timeout_s, whole_s, Watch()
-        self._session = Session(self._watch)
+        self._session = HttpSession(self._watch)
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         return self._get(url)

@@ -17,7 +17,7 @@ from edgelift_agent.identity.identity import DeviceIdentity, secured
 from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_agent.identity.keys import request_for
 from edgelift_agent.link.bounded import Watch
-from edgelift_agent.link.session import FAULTS, Session
+from edgelift_agent.link.session import FAULTS, HttpSession
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
@@ -151,7 +151,7 @@ def test_nobody_but_the_sites_authority_vouches(tmp_path: Path) -> None:
     assert way is not None
     nobody = "https://127.0.0.1:9/"  # a library would load others by now
     with (
-        Session(Watch(), way.tls, way.vet) as session, pytest.raises(FAULTS),
+        HttpSession(Watch(), way.tls, way.vet) as session, pytest.raises(FAULTS),
         session.ask("GET", nobody, timeout=Timeout(1)),
     ):  # fmt: skip
         pass

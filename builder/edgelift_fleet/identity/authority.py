@@ -127,9 +127,11 @@ class Authority:
         try:
             private = load_pem_private_key(key, None)
             public = x509.load_pem_x509_certificate(certificate)
+            # What stands in it is read only when it is asked for, and may be none then.
+            holds, _ = public.public_key(), (public.subject, public.not_valid_after_utc)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise DeviceError("bad-config", f"The site's authority can't be read: {error}.") from error
-        if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != public.public_key():
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != holds:
             raise _Foreign("bad-config", "The key of the site's authority does not belong to its certificate.")
         return cls(private, public)
 

@@ -1,5 +1,6 @@
 """Who gets a certificate, and who doesn't."""
 
+import ssl
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 from tests.fleet.conftest import environment
 
@@ -307,6 +308,19 @@ def test_the_authority_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> No
     assert code(lambda: authority_of(site)) == "bad-config"
     (secrets / "authority-key").write_bytes(b"x")
     assert code(lambda: authority_of(site)) == "bad-config"
+
+
+def test_a_certificate_in_which_no_key_can_be_read_is_told_as_one_that_can_not_be_read() -> None:
+    made = Authority.make("farm", NOW)
+    key = load_pem_private_key(made.key, None).public_key()
+    point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    der = x509.load_pem_x509_certificate(made.certificate.encode()).public_bytes(Encoding.DER)
+    assert der.count(point) == 1
+    for spoilt in (point[:-1] + bytes([point[-1] ^ 1]), b"\x07" + point[1:]):  # off the curve; of no known form
+        pem = ssl.DER_cert_to_PEM_cert(der.replace(point, spoilt)).encode()
+        with pytest.raises(DeviceError) as caught:
+            Authority.load(made.key, pem)
+        assert caught.value.code == "bad-config" and "can't be read" in caught.value.message
 
 
 def test_a_site_whose_authority_was_lost_makes_no_other_behind_its_devices_backs(registrar: Registrar) -> None:

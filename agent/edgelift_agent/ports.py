@@ -5,7 +5,7 @@ Protocols, so that an adapter need not know its port; arrays are `Any`, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -29,12 +29,12 @@ class Committed(NamedTuple):
     Attributes:
         floors: model → the highest release counter that it ever committed.
         installed: slot → id of the artifact that it runs; empty for none.
-        before: slot → id of the artifact that it ran before that one; empty for none.
+        before: slot → ids of what it ran just before that one, or ran and lost by a damaged disk.
     """
 
     floors: Mapping[str, int] = {}
     installed: Mapping[str, str] = {}
-    before: Mapping[str, str] = {}
+    before: Mapping[str, Collection[str]] = {}
 
 
 class NotReachedYet(TransportError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import sqrt
 
 from edgelift_contract.assignment import SlotAssignment
@@ -92,7 +92,7 @@ def admit(manifest: Manifest, facts: DeviceFacts, *, floor: int, allow_older: bo
         raise older_release(name, manifest.release_counter, floor)
 
 
-def may_go_back(wanted: SlotAssignment, signed: Vouched | None, before: str) -> bool:
+def may_go_back(wanted: SlotAssignment, signed: Vouched | None, before: Collection[str]) -> bool:
     """May a slot get a release below the counter that this device has run, where two must sign?
 
     The control plane's word is not enough: who stole its key could choose among all that was ever listed, the release with
@@ -101,9 +101,9 @@ def may_go_back(wanted: SlotAssignment, signed: Vouched | None, before: str) -> 
     Args:
         wanted: what the control plane assigned.
         signed: what both repositories say of it; None where nobody signs, and the control plane alone decides.
-        before: id of the artifact that the slot ran before the one that it runs; empty for none.
+        before: ids of what the slot ran just before, or ran and lost by a damaged disk.
     """
-    return wanted.policy.allow_older and (signed is None or signed.allow_older or wanted.artifact == before)
+    return wanted.policy.allow_older and (signed is None or signed.allow_older or wanted.artifact in before)
 
 
 def older_release(name: str, counter: int, floor: int) -> ContractError:

@@ -40,10 +40,9 @@ def allow_older(
                 "conflict", f"{release} is retired: it is given to nobody new.",
                 hint=f"First: edgelift release unretire {release}.",
             )  # fmt: skip
-        ids = [one.id for one in found.artifacts]
         done = settle(
             client, f"let devices {what} {release}", how,
-            lambda change: change.image.allow_older(model, ids, time.time(), allowed=not no_more),
+            lambda change: change.image.allow_older(model, version, time.time(), allowed=not no_more),
         )  # fmt: skip
     if as_json:
         print_json({"release": release, "done": done, "allow_older": not no_more})

@@ -1,5 +1,7 @@
 """What must survive: the journal, the outbox, windows; and what they promise when the disk does not play along."""
 
+import contextlib
+import sqlite3
 import time
 from pathlib import Path
 
@@ -34,6 +36,23 @@ def test_records_survive_a_reopening(tmp_path: Path) -> None:
     assert (again.updates["toy"].revision, again.updates["toy"].state) == (7, "observing")
     assert again.meta.floors == {"toy": 5}
     again.close()
+
+
+def test_a_damaged_record_lowers_no_floor(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "s.db", Disk(), Degraded(SystemClock()))
+    with journal.transaction():
+        journal.save_slot("toy", SlotRow(artifact="a" * 64))
+        journal.meta.floors |= {"toy": 5, "face": 2}
+        journal.save_meta()
+    journal.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database, database:
+        database.execute("UPDATE records SET body = 'spoilt' WHERE kind = 'meta'")
+    for _ in range(2):  # what is recovered is also written
+        again = Journal(tmp_path / "s.db", Disk(), Degraded(SystemClock()))
+        assert again.meta.floors == {"toy": 5, "face": 2}
+        with again.transaction():
+            again.save_slot("toy", SlotRow(artifact="b" * 64))
+        again.close()
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EROFS"])

@@ -66,7 +66,7 @@ class Board:
         self.degraded = Degraded(self.clock)
         self.floors: dict[str, int] = {}
         self.installed: dict[str, str] = {}
-        self.before: dict[str, str] = {}
+        self.before: dict[str, set[str]] = {}
         self.revision, self.serves = 0, b""
         self.begin({"1970": 90.0, "2038": 2_147_483_647.0}.get(clock))
         if clock == "jumping back":

@@ -41,7 +41,7 @@ def test_an_order_to_go_back_does_not_do(clocked: Board) -> None:
 
 
 def test_nor_by_another_slot_that_ran_it_just_before(board: Board) -> None:
-    board.floors["digits"], board.before["other"] = 8, ARTIFACT
+    board.floors["digits"], board.before["other"] = 8, {ARTIFACT}
     board.says(policy=ALLOW_OLDER)
     assert board.refused(board.sealed()) == "older-release"
     board.floors.clear()
@@ -50,7 +50,7 @@ def test_nor_by_another_slot_that_ran_it_just_before(board: Board) -> None:
 
 def test_what_it_can_do_is_to_order_back_what_the_slot_ran_just_before(board: Board) -> None:
     """The way on for a fleet that must go back is the way for a thief too; docs/threat-model.md says so."""
-    board.floors["digits"], board.before["digits"] = 8, ARTIFACT
+    board.floors["digits"], board.before["digits"] = 8, {ARTIFACT}
     assert board.refused(board.honest()) == "older-release"
     board.says(policy=ALLOW_OLDER)
     board.given(board.sealed())

@@ -73,11 +73,11 @@ def test_going_back_takes_two_where_two_sign() -> None:
     said = Genuine(hardware_class="arm64-neon", runtime="onnxruntime", model="toy", version="1", release_counter=1)
     signed, allowed = Vouched(manifest_bytes=9, said=said), Vouched(manifest_bytes=9, said=said, allow_older=True)
     ordered = SlotAssignment("a" * 64, 9, "toy", "1", policy=Policy(allow_older=True))
-    assert not may_go_back(ordered, signed, "") and not may_go_back(ordered, signed, "b" * 64)
-    assert may_go_back(ordered, signed, "a" * 64) and may_go_back(ordered, allowed, "")
-    assert may_go_back(ordered, None, "")  # where nobody signs the control plane alone decides
+    assert not may_go_back(ordered, signed, ()) and not may_go_back(ordered, signed, {"b" * 64})
+    assert may_go_back(ordered, signed, {"a" * 64}) and may_go_back(ordered, allowed, ())
+    assert may_go_back(ordered, None, ())  # where nobody signs the control plane alone decides
     unordered = SlotAssignment("a" * 64, 9, "toy", "1")
-    assert not any(may_go_back(unordered, one, "a" * 64) for one in (signed, allowed, None))
+    assert not any(may_go_back(unordered, one, {"a" * 64}) for one in (signed, allowed, None))
 
 
 @pytest.mark.parametrize(

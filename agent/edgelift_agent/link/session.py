@@ -64,7 +64,7 @@ class HttpSession:
             if tls is None
             else {"ssl_context": tls, "assert_hostname": False}
         )
-        self._managers: dict[str, urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
 
     @contextmanager
     def ask(
@@ -76,7 +76,7 @@ class HttpSession:
         Raises:
             one of FAULTS.
         """
-        response = self._manager(proxy_for(url)).request(
+        response = self._manager(proxy_for(url), secure=url[:6].lower() == "https:").request(
             method, url, body=body, headers={**_ALWAYS, **(headers or {})}, timeout=timeout, retries=False,
             redirect=False, preload_content=False, decode_content=False,
         )  # fmt: skip
@@ -97,13 +97,14 @@ class HttpSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _manager(self, proxy: str) -> urllib3.PoolManager:
-        found = self._managers.get(proxy)
+    def _manager(self, proxy: str, *, secure: bool) -> urllib3.PoolManager:
+        found = self._managers.get((proxy, secure))
         if found is None:
-            found = self._managers[proxy] = (
-                urllib3.ProxyManager(proxy, proxy_headers=_asked_by(proxy), **self._by_tls)
+            by_tls = self._by_tls if secure else {}  # older ones of urllib3 hand that on to plain connections
+            found = self._managers[proxy, secure] = (
+                urllib3.ProxyManager(proxy, proxy_headers=_asked_by(proxy), **by_tls)
                 if proxy
-                else urllib3.PoolManager(**self._by_tls)
+                else urllib3.PoolManager(**by_tls)
             )
             found.pool_classes_by_scheme = self._pools
         return found

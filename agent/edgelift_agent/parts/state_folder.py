@@ -92,7 +92,7 @@ class StateFolder:
         return Committed(
             floors=dict(self.journal.meta.floors),
             installed={slot: row.artifact for slot, row in rows},
-            before={slot: row.previous for slot, row in rows},
+            before={slot: row.before for slot, row in rows},
         )
 
     def _keep_lock(self) -> None:

@@ -103,5 +103,5 @@ def _suits(slot: str, wanted: SlotAssignment, agreed: Vouched, facts: DeviceFact
             f"{name} is signed for {said.hardware_class}; this device is {facts.hardware_class}.",
         )
     floor = committed.floors.get(said.model, 0)
-    if said.release_counter < floor and not may_go_back(wanted, agreed, committed.before.get(slot, "")):
+    if said.release_counter < floor and not may_go_back(wanted, agreed, committed.before.get(slot, ())):
         raise older_release(name, said.release_counter, floor)

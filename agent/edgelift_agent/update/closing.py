@@ -97,6 +97,7 @@ class Closing:
         """Everything that a commit writes; inside a transaction."""
         desired = update.desired
         if row.artifact != desired.artifact:
+            row.lost = [one for one in row.lost if one != desired.artifact] if not row.artifact else []
             row.previous, row.previous_version = row.artifact, row.version
             row.artifact, row.model, row.version = desired.artifact, desired.model, desired.version
             row.since, row.starts = self._clock.now(), 0

@@ -194,8 +194,10 @@ class Journal:
 
     def _take(self, records: Records) -> None:
         lost = [name.removeprefix("slot ") for name in records.lost if name.startswith("slot ")]
-        second = (self._committed.read() or Records()).slots if lost else {}
-        records.slots.update({name: second[name] for name in lost if name in second})
+        second = (self._committed.read() or Records()) if records.lost else Records()
+        records.slots.update({name: second.slots[name] for name in lost if name in second.slots})
+        for model, floor in second.meta.floors.items():  # nothing lowers one, a damaged disk neither
+            records.meta.floors[model] = max(floor, records.meta.floors.get(model, 0))
         self._records = records
         self._stored = {("meta", ""): msgspec.json.encode(records.meta)}
         self._stored |= {("slot", name): msgspec.json.encode(row) for name, row in records.slots.items()}

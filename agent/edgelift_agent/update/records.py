@@ -31,6 +31,8 @@ class SlotRow(msgspec.Struct, omit_defaults=True):
         serving: number of the generation under which the committed artifact serves.
         generation: highest number that this slot ever gave out; numbers are never used twice.
         previous, previous_version: what served before, kept on disk for a rollback.
+        lost: what served and was given up because the disk had damaged it, two at most: not there any more, and still what
+            this slot may be told to go back to.
         since: wall clock at which the committed artifact began to serve.
         starts: starts of the process with this artifact that did not end cleanly or live long.
         pinned: a person asked for this slot to be left alone.
@@ -43,9 +45,15 @@ class SlotRow(msgspec.Struct, omit_defaults=True):
     generation: int = 0
     previous: str = ""
     previous_version: str = ""
+    lost: list[str] = []
     since: float = 0.0
     starts: int = 0
     pinned: bool = False
+
+    @property
+    def before(self) -> set[str]:
+        """What this slot ran just before, also where it was lost."""
+        return {self.previous, *self.lost} - {""}
 
 
 class UpdateRow(msgspec.Struct, omit_defaults=True):

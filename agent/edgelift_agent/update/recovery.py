@@ -169,6 +169,8 @@ class Recovery:
         """Commit to the previous artifact, or to none, because the committed one can't serve; gives the new row."""
         bad = f"{row.model}@{row.version}"
         after = _previous(row)
+        if code in DAMAGED:
+            after.lost = [row.artifact, *(one for one in row.lost if one != row.artifact)][:2]
         update = self._journal.updates.get(slot)
         try:
             with self._journal.transaction():

@@ -19,7 +19,7 @@ from edgelift_agent.artifact.preflight import Preflight
 from edgelift_agent.artifact.store import DAMAGED, Store
 from edgelift_agent.ports import BlobSource
 from edgelift_agent.update.exchange import InFlight
-from edgelift_agent.update.records import UpdateRow
+from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract import rules
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.histogram import Histogram
@@ -79,7 +79,9 @@ class Steps:
         fetcher.files(manifest, in_flight.cancelled)
         return StepResult(_learned(update, fetch_ms=_ms(started)), fetcher.fetched_bytes)
 
-    def verify(self, update: UpdateRow, floors: dict[str, int], signed: Vouched | None, before: str) -> StepResult:
+    def verify(
+        self, update: UpdateRow, floors: dict[str, int], signed: Vouched | None, row: SlotRow
+    ) -> StepResult:
         """VERIFYING: hash everything, and judge whether this device may install it.
 
         What was signed is the manifest, by digest and length; all files are held against what stands in it.
@@ -88,7 +90,7 @@ class Steps:
             update: the slot's.
             floors: model → the highest release counter ever committed.
             signed: what both repositories say of it; None where nobody signs.
-            before: id of the artifact that the slot ran before the one that it runs; empty for none.
+            row: what the slot has committed to: what it runs is no older release to it.
         """
         desired = update.desired
         self._check_signed(update, signed)
@@ -101,8 +103,9 @@ class Steps:
                 f"The assignment says {desired.model}@{desired.version}, the manifest"
                 f" {manifest.model}@{manifest.version}.",
             )
-        allow_older = rules.may_go_back(desired, signed, before)
-        rules.admit(manifest, self._facts(), floor=floors.get(manifest.model, 0), allow_older=allow_older)
+        floor = 0 if desired.artifact == row.artifact else floors.get(manifest.model, 0)
+        allow_older = rules.may_go_back(desired, signed, row.before)
+        rules.admit(manifest, self._facts(), floor=floor, allow_older=allow_older)
         return StepResult(_learned(update, verify_ms=_ms(started)))
 
     def _check_signed(self, update: UpdateRow, signed: Vouched | None) -> None:

@@ -110,7 +110,7 @@ class Updates:
 
         work: dict[State, Callable[[], StepResult]] = {
             State.FETCHING: lambda: steps.fetch(update, in_flight, signed),
-            State.VERIFYING: lambda: steps.verify(update, floors, signed, row.previous),
+            State.VERIFYING: lambda: steps.verify(update, floors, signed, row),
             State.STAGING: lambda: steps.stage(update),
             State.PREFLIGHT: lambda: steps.preflight(update, alone=alone),
             State.SWAPPING: lambda: StepResult(exchange.swap(slot, update, row, in_flight)),

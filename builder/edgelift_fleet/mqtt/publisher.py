@@ -96,6 +96,8 @@ class Publisher:
         with self._some:
             if self._client is not None:
                 self._changes.update({device: latest.body for device, latest in news.items() if latest.revision})
+                for device in news:  # what was to be published of it is older
+                    self._differing.pop(device, None)
                 self._some.notify()
 
     def ring(self, wanted: Mapping[str, str]) -> None:
@@ -150,9 +152,16 @@ class Publisher:
                 assert found is not None
                 client, bodies, retain = found
                 self._under_way += len(bodies)
-            seal = self._seals.sealing([one for one, body in bodies.items() if body]) if retain else None
+            seal = self._sealing([one for one, body in bodies.items() if body]) if retain else None
             for device, body in bodies.items():
                 self._publish(client, device, body, seal)
+
+    def _sealing(self, devices: Collection[str]) -> Seal:
+        try:
+            return self._seals.sealing(devices)
+        except Exception:  # what can't be sealed is a bell: devices ask over HTTP then
+            log.exception("a fault while sealing for %d devices", len(devices))
+            return Plain().sealing(devices)
 
     def _publish(self, client: paho.Client, device: str, body: bytes, seal: Seal | None) -> None:
         topic = routes.bundle_topic(device) if seal is None else routes.desired_topic(device)
@@ -182,7 +191,11 @@ class Publisher:
             return
         self._comparing = False
         wanted = {device: latest.body for device, latest in self._wanted().items() if device not in self._changes}
-        stands = self._seals.standing(wanted, self._retained)
+        stands: Collection[str] = ()
+        try:
+            stands = self._seals.standing(wanted, self._retained)
+        except Exception:  # then all are published
+            log.exception("a fault while comparing what the broker retains")
         self._differing = {device: body for device, body in wanted.items() if device not in stands}
         log.info("the broker retains %d assignments, %d are published", len(self._retained), len(self._differing))
         self._retained = {}

@@ -168,7 +168,9 @@ def _names(keys: Iterable[Key]) -> str:
 
 def _becomes(then: TargetFile | None, now: TargetFile) -> str:
     """In words, what is different of an artifact that is listed."""
-    if then is not None and goes_back(then) != goes_back(now):
+    if then is None:
+        return "genuine, and devices may go back to it" if goes_back(now) else "genuine"
+    if goes_back(then) != goes_back(now):
         return "devices may go back to it" if goes_back(now) else "devices may not go back to it any more"
     return "genuine"
 

@@ -173,28 +173,30 @@ class Image:
                 del listed.targets[path]
                 self.touch(name, now)
 
-    def allow_older(self, model: str, artifacts: Iterable[str], now: float, *, allowed: bool = True) -> None:
-        """Let devices go back to these artifacts of a model though they have run a higher release counter; or no more.
+    def allow_older(self, model: str, version: str, now: float, *, allowed: bool = True) -> None:
+        """Let devices go back to a release though they have run a higher release counter; or no more.
+
+        Its artifacts are those that are signed as its: whoever could name others would choose what is signed.
 
         Raises:
-            ContractError: `not-genuine` for one that is not listed.
+            ContractError: `not-genuine` when none is listed.
         """
-        wanted = set(artifacts)
+        found = False
         for name in self._bins(model).get_roles() if f"model.{model}" in self.roles else ():
             listed: Targets = self.roles[name].signed
-            for path, target in listed.targets.items():
-                if (artifact := path.rpartition("/")[2]) not in wanted:
+            for target in listed.targets.values():
+                said = msgspec.convert(target.custom, Genuine)
+                if said.version != version:
                     continue
-                wanted.remove(artifact)
+                found = True
                 if goes_back(target) != allowed:
-                    said = msgspec.convert(target.custom, Genuine)
                     beside = msgspec.to_builtins(Listing(allow_older=allowed))
                     target.unrecognized_fields["custom"] = msgspec.to_builtins(said) | beside
                     self.touch(name, now)
-        if wanted:
+        if not found:
             raise ContractError(
-                "not-genuine", f"The image repository does not list the artifact {min(wanted)[:16]} of {model}.",
-                hint="Publish its release again, which lists it.",
+                "not-genuine", f"The image repository lists nothing of {model}@{version}.",
+                hint="Publish it again, which lists it.",
             )  # fmt: skip
 
     def _begin_model(self, model: str, now: float) -> None:

@@ -41,14 +41,14 @@ class Sealing:
         One that can't be signed now, or is too large for a broker, is published unsigned: a device that takes nothing
         unsigned asks over HTTP then, and is told there what is wrong.
         """
-        handing = self._handing()
-        if handing is None:
-            return lambda _, body: body
         try:
-            nonces = self._nonces(devices)
+            handing = self._handing()
+            nonces = self._nonces(devices) if handing is not None else {}
         except EdgeliftError as error:
             log.warning("not signed for the broker devices=%d code=%s %s", len(devices), error.code, error)
-            nonces = {}
+            handing = None
+        if handing is None:
+            return lambda _, body: body
         return lambda device, body: self._sealed(handing, device, body, nonces.get(device, ""))
 
     @staticmethod

@@ -48,7 +48,7 @@ class Board:
         self.file.write(first({name: data.decode() for name, data in self.signer.roots().items()}))
         self.floors: dict[str, int] = {}
         self.installed: dict[str, str] = {}
-        self.before: dict[str, str] = {}
+        self.before: dict[str, set[str]] = {}
         self.revision = 0
         self.manifest, self.said = MANIFEST, SAID
         self.wanted: dict[str, Any] = {}
@@ -361,7 +361,7 @@ def test_what_both_do_not_stand_behind_is_refused(tmp_path: Path, name: str) -> 
 
 
 def test_going_back_on_purpose_is_allowed_to_what_ran_just_before(board: Board) -> None:
-    board.floors["digits"], board.before["digits"] = 8, digest(MANIFEST)
+    board.floors["digits"], board.before["digits"] = 8, {digest(MANIFEST)}
     directs(board, policy=Policy(allow_older=True))
     board.verifier.open(board.signer.bundle())
 

@@ -1,4 +1,4 @@
-"""The floor of release counters: nothing lowers it, and it stops nothing that a slot runs or ran just before. Real agents."""
+"""The floor of release counters: nothing lowers it, it stops nothing that a slot runs or ran just before (real agents)."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def selector(text: str) -> str:
 def _ids_of(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or no name of a file
         raise ContractError("not-found", f"The list of devices {str(path)!r} cannot be read: {error}.") from error
     ids = [line.partition("#")[0].strip() for line in lines]
     if not any(ids):

@@ -94,6 +94,8 @@ def test_every_word_and_every_fact_is_on_the_operators_page() -> None:
         ({"gates": ["luck"]}, "gates"),
         ({"comment": "x" * 2001}, "comment"),
         ({"to": 5}, "to"),
+        ({"to": "@a\0b"}, "cannot be read"),
+        ({"to": "@nowhere"}, "cannot be read"),
     ],
 )
 def test_what_is_no_plan(words: dict[str, object], says: str) -> None:

@@ -64,5 +64,5 @@ TABLES: Mapping[str, str] = {
     "bundle": "none", "bundle_body": "one of 4 MB for each bundle that an operator asks for", "kept_answer": "none",
     "unnamed_blob": "none", "telemetry_sample": "none", "release": "none", "artifact": "none", "control": "none",
     "signed": "none", "enrol_token": "none", "person": "none", "access_token": "none", "audit": "none",
-    "identity": "16 rows a week until they have ended, and those that it may come back with",
+    "identity": "16 rows a week until they have ended; those that it may come back with, and that were taken back",
 }  # fmt: skip

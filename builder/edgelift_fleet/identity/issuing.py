@@ -117,7 +117,8 @@ def _of_late(session: Session, device: str, now: float) -> int:
 
 def forget_ended(session: Session, newest: IdentityRow, now: float) -> None:
     """Forget a device's certificates that have ended, and that it can't come back with: it showed a later one, for another
-    key. One that has not ended stays on record, taken back or not: whoever shows what is not there is noted anew.
+    key. One that was taken back stays on record for good: by a clock that is ahead others end before their time, too, and
+    `note_shown` tells what they were by those that are left.
     """
     rows = list(session.scalars(sa.select(IdentityRow).filter_by(device=newest.device)))
     unshown = {row.serial for row in rows if not row.shown_at}
@@ -125,6 +126,7 @@ def forget_ended(session: Session, newest: IdentityRow, now: float) -> None:
         is_spent = bool(row.succeeded_by) and row.succeeded_by not in unshown and row.not_after <= now
         if (
             is_spent
+            and not row.revoked_at
             and newest.serial not in (row.serial, row.succeeded_by)
             and row.public_key != newest.public_key
         ):
@@ -173,7 +175,7 @@ def note_shown(session: Session, peer: Peer, now: float) -> None:
 
     Raises:
         TransportError: `identity-expired` for one that is not known and has ended: nobody here can tell whether it was
-            taken back.
+            taken back. `identity-revoked` for one that is not known and belongs to what was taken back.
     """
     row = session.get(IdentityRow, peer.serial)
     if row is None and now >= peer.not_after:
@@ -183,16 +185,28 @@ def note_shown(session: Session, peer: Peer, now: float) -> None:
         )  # fmt: skip
     if row is None:
         log.warning("a certificate that is not on record device=%s serial=%s", peer.device, peer.serial)
-        row = IdentityRow(
-            serial=peer.serial,
-            device=peer.device,
-            public_key=peer.public_key,
-            issued_at=now,
-            not_after=peer.not_after,
-            number=0,
-        )
+        row = _row_of(session, peer, now)
         session.add(row)
     row.shown_at, row.number = row.shown_at or now, next_number(session)
+
+
+def _row_of(session: Session, peer: Peer, now: float) -> IdentityRow:
+    """A row for a certificate that is not on record. It is the device's newest only if none that is on record was made
+    later: it may have been forgotten as ended, by a clock that was ahead. All hold equally long, so the end tells the order.
+    """
+    newest = newest_of(session, peer.device)
+    query = sa.select(IdentityRow).filter_by(device=peer.device)
+    later = list(session.scalars(query.where(IdentityRow.not_after > peer.not_after)))
+    # What is taken back is all that a device has: with a later one this one was, too.
+    if any(one.revoked_at for one in [*later, newest] if one is not None):
+        raise TransportError(
+            "identity-revoked", f"The certificate of {peer.device} is not on record here, and what it had was taken back.",
+            hint=f"To let it in again: edgelift device replace {peer.device}; then enrol it anew.",
+        )  # fmt: skip
+    return IdentityRow(
+        serial=peer.serial, device=peer.device, public_key=peer.public_key, issued_at=now, not_after=peer.not_after,
+        succeeded_by=newest.serial if newest is not None and later else "", number=0,
+    )  # fmt: skip
 
 
 def revoke(session: Session, device: str, why: str, now: float) -> list[str]:

@@ -187,7 +187,7 @@ def test_an_answer_that_never_came_costs_no_device_its_way_back(registrar: Regis
     assert registrar.renew(made, new_key()).device == "pi-1"
 
 
-def test_what_was_taken_back_stays_on_record_until_it_has_ended(registrar: Registrar) -> None:
+def test_what_was_taken_back_stays_on_record(registrar: Registrar) -> None:
     old = registrar.by_token("pi-1", new_key(), registrar.token())
     registrar.identities.note(old)
     registrar.end("pi-1", REPLACED)
@@ -202,9 +202,65 @@ def test_what_was_taken_back_stays_on_record_until_it_has_ended(registrar: Regis
         registrar.identities.note(peer)
         registrar.now += 60 * 86400
         peer = registrar.renew(peer, new_key())
-    assert old.serial not in registrar.rows("pi-1")
+    assert old.serial in registrar.rows("pi-1")
+
+
+def renewed_by_a_clock_that_is_ahead(registrar: Registrar, peer: Peer) -> Peer:
+    """A year ahead for a while: what has not ended is forgotten as if it had."""
+    for _ in range(3):
+        registrar.identities.note(peer)
+        registrar.now += 3600
+        peer = registrar.renew(peer, new_key())
+    registrar.identities.note(peer)
+    registrar.now += 365 * 86400
+    peer = registrar.renew(peer, new_key())
+    registrar.identities.note(peer)
+    registrar.now -= 365 * 86400
+    return peer
+
+
+def test_a_clone_of_what_was_forgotten_by_a_clock_ahead_takes_nobody_s_place(registrar: Registrar) -> None:
+    first = registrar.by_token("pi-1", new_key(), registrar.token())
+    peer = renewed_by_a_clock_that_is_ahead(registrar, first)
+    assert first.serial not in registrar.rows("pi-1")
+    again = registrar.identities = started_again(registrar)
+    again.note(first)
+    assert code(lambda: registrar.renew(first, new_key())) == "already-enrolled"
+    later = registrar.renew(peer, new_key())  # the board itself gets on; what was made ahead still ends last
+    assert later.not_after < peer.not_after
+    again.note(later)
+    assert registrar.renew(later, new_key()).device == "pi-1"
+
+
+def test_what_was_taken_back_is_so_after_a_clock_ahead(registrar: Registrar) -> None:
+    superseded = registrar.by_token("pi-1", new_key(), registrar.token())
+    last = renewed_by_a_clock_that_is_ahead(registrar, superseded)
+    assert superseded.serial not in registrar.rows("pi-1")
+    old = registrar.by_token("pi-2", new_key(), registrar.token())
+    registrar.identities.note(old)
+    for device in ("pi-1", "pi-2"):
+        registrar.end(device, REPLACED)
+    renewed_by_a_clock_that_is_ahead(registrar, registrar.by_token("pi-2", new_key(), registrar.token()))
     again = started_again(registrar)
-    assert code(lambda: again.note(old)) == "identity-expired"
+    for peer in (last, old):
+        assert code(lambda peer=peer: again.known.judge(peer, renewing=True)) == "identity-revoked"
+    read = {f"{one.serial_number:040x}" for one in x509.load_pem_x509_crl(registrar.identities.revocations())}
+    assert {last.serial, old.serial} <= read
+    assert code(lambda: again.note(superseded)) == "identity-revoked"
+    registrar.by_token("pi-1", new_key(), registrar.token())  # another board, in its place
+    assert code(lambda: again.note(superseded)) == "identity-revoked"
+
+
+def test_what_a_site_that_was_restored_does_not_know_is_the_newest(registrar: Registrar) -> None:
+    first = registrar.by_token("pi-1", new_key(), registrar.token())
+    registrar.identities.note(first)
+    registrar.now += 60 * 86400
+    second = registrar.renew(first, new_key())
+    with registrar.db.write(SITE) as session:  # as the backup from before
+        session.execute(sa.delete(IdentityRow).filter_by(serial=second.serial))
+        session.execute(sa.update(IdentityRow).values(succeeded_by=""))
+    started_again(registrar).note(second)
+    assert registrar.renew(second, new_key()).device == "pi-1"
 
 
 def started_again(registrar: Registrar) -> Identities:

@@ -19,9 +19,10 @@ from edgelift_contract.ids import LARGEST_COUNT
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.api.declared import FAULTS, OF_DEVICES
 from edgelift_fleet.api.examples import EXAMPLES
+from edgelift_fleet.conditions import FREE
 from edgelift_fleet.db import SITE
 from edgelift_fleet.messages.people import AccessRequest
-from edgelift_fleet.people.roles import OWNER
+from edgelift_fleet.people.roles import OWNER, Principal
 from edgelift_fleet.people.tries import NAME_FREE
 from edgelift_fleet.tables import (
     ArtifactRow,
@@ -328,6 +329,11 @@ def of_people(refused: Refused) -> None:
     hers = AccessRequest(role="viewer", person=EXAMPLES["PersonRequest"]["name"])
     mine = {"Authorization": f"Bearer {refused.declared.api.fleet.people.make_access(hers, OWNER).token}"}
     refused("change_password", "not-authorised", headers=mine)
+    people = refused.declared.api.fleet.people
+    people.set_role(hers.person, "admin", FREE)
+    hers = AccessRequest(role="admin", person=hers.person)
+    twos = people.make_access(hers, Principal("token:0123abcd", "admin", "access-token"))
+    refused("make_access", "conflict", body={"role": "viewer"}, headers={"Authorization": f"Bearer {twos.token}"})
     for _ in range(NAME_FREE + 2):
         refused.declared.ask(
             refused.declared.operations["change_password"], headers=mine,

@@ -91,7 +91,7 @@ def people_routes(fleet: Fleet) -> APIRouter:
 
     @router.post(
         "/v1/access-tokens", openapi_extra=unkeyed(_LOST, asks(AccessRequest)),
-        responses=answers(AccessMade, "not-found"),
+        responses=answers(AccessMade, "not-found", "conflict"),
     )  # fmt: skip
     async def make_access(request: Request) -> Response:
         """Make a token for a program, with a role of its own. Its secret is in this answer and nowhere else."""

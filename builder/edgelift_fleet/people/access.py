@@ -38,8 +38,16 @@ def create_access(
         Its row, and the secret, which is nowhere else from now on.
 
     Raises:
-        ContractError: `role-too-low` for a role above its maker's, `too-large` where there are too many.
+        ContractError: `role-too-low` for a role above its maker's, `too-large` where there are too many; `conflict` for a
+            maker that is a person's token and was made by somebody else.
     """
+    if (
+        maker.maker and ":" not in maker.name
+    ):  # what it made would have to end with two people, and is kept for one
+        raise ContractError(
+            "conflict", f"The token {maker.token} is {maker.name}'s and was made by {maker.maker}: it makes no others.",
+            hint=f"Have {maker.name} log in (edgelift login), or ask by a token that stands for nobody.",
+        )  # fmt: skip
     if rank(role) > rank(maker.role):
         raise ContractError(
             "role-too-low", f"{maker.name} is {maker.role}, and can make no token with the role {role}.",
@@ -87,7 +95,9 @@ def check_access(session: Session, secret: str, now: float) -> tuple[Principal, 
             role = lesser(role, person.role)
     if gone:
         raise TransportError("not-authorised", f"The access token {row.id} holds no more: {gone}.", hint=_LOGIN)
-    how, maker = "login" if row.login else "access-token", "" if row.person else row.made_by
+    how = "login" if row.login else "access-token"
+    # Who holds the site's own token owns the site: what a person makes by what they were given by it is theirs alone.
+    maker = "" if row.person and row.made_by in (row.person, SITE_OWNER) else row.made_by
     return Principal(row.person or f"token:{row.id}", role, how, row.id, row.expires_at, maker), row.used_at
 
 

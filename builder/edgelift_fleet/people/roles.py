@@ -36,7 +36,8 @@ class Principal:
         how: by which they came: `site-token`, `login` or `access-token`.
         token: id of the access token; empty for the site's own.
         expires_at: until when it holds, seconds since 1970; 0 for ever.
-        maker: of a token that is nobody's, who answers for it and for the tokens that it makes.
+        maker: of a token that is nobody's, who answers for it and for the tokens that it makes; of a person's, who has
+            seen it beside them: another person, or a token; empty for none.
     """
 
     name: str

@@ -67,6 +67,19 @@ def test_what_a_person_made_is_refused_while_they_are_shut_out_and_ends_with_the
     assert [role_by(api, one) for one in theirs + others] == [""] * 4 + ["admin"] * 2
 
 
+def test_a_token_of_two_people_makes_no_others(api: Api) -> None:
+    """Else an admin who is shut out would have what she made by a token that she made in somebody else's name."""
+    people = api.fleet.people
+    token = make(api, MARIA, "jo")
+    bearer = {"Authorization": f"Bearer {token}"}
+    refused = api.http.post("/v1/access-tokens", json={"role": "viewer"}, headers=bearer)
+    assert refused.status_code == 409 and "jo's and was made by maria" in refused.json()["error"]
+    for token in (make(api, MARIA, "maria"), make(api, OWNER, "maria")):
+        assert role_by(api, make(api, people.known.look_up(token))) == "admin"
+    assert {one["made_by"] for one in api.get("/v1/access-tokens")} == {"maria", "site"}
+    assert role_by(api, token) == "admin"
+
+
 def test_a_token_may_no_more_than_who_made_it_does_now(api: Api) -> None:
     token = make(api, MARIA)
     api.post("/v1/people/maria/role", {"role": "viewer"})

@@ -30,7 +30,8 @@ def check_name(name: str) -> str:
 
 
 def add_person(session: Session, name: str, role: str, digest: str, now: float) -> PersonRow:
-    """Add a person; inside a write transaction.
+    """Add a person; inside a write transaction. Tokens that hold and bear the name are of somebody who had it before, whom
+    an older release removed without them: they are taken back.
 
     Raises:
         ContractError: `bad-id`, `conflict` for a name that is taken, `too-large` where there are too many.
@@ -42,6 +43,7 @@ def add_person(session: Session, name: str, role: str, digest: str, now: float) 
         raise ContractError(
             "too-large", f"There are {MAX_PEOPLE} people.", hint="Remove some: edgelift user remove."
         )
+    end_tokens(session, name, now)
     row = PersonRow(name=name, role=role, password=digest, made_at=now, disabled=False)
     session.add(row)
     session.flush()

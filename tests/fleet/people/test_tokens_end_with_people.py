@@ -12,7 +12,7 @@ from tests.fleet.in_process import Api, api_of
 from edgelift_fleet.db import SITE
 from edgelift_fleet.messages.people import AccessRequest
 from edgelift_fleet.people.roles import OWNER, Principal
-from edgelift_fleet.tables import AccessTokenRow
+from edgelift_fleet.tables import AccessTokenRow, PersonRow
 
 pytestmark = pytest.mark.fleet
 
@@ -98,6 +98,16 @@ def test_what_was_made_by_a_token_of_an_older_release_is_known_by_that_alone(api
         session.execute(sa.update(AccessTokenRow).values(made_by="token:0123abcd"))
     api.post("/v1/people/maria/disable", {})
     assert role_by(api, token) == "admin"
+
+
+def test_what_an_older_release_left_of_somebody_is_not_the_next_one_s_by_that_name(api: Api) -> None:
+    theirs = [make(api, MARIA), make(api, MARIA, "jo"), make(api, OWNER, "maria")]
+    other = make(api, OWNER, "jo")
+    with api.fleet.db.write(SITE) as session:  # it took none of them back
+        session.execute(sa.delete(PersonRow).filter_by(name="maria"))
+    made = api.post("/v1/people", {"name": "maria", "role": "admin", "password": "ten or more of them"})
+    assert made["tokens"] == 0
+    assert [role_by(api, one) for one in [*theirs, other]] == [""] * 3 + ["admin"]
 
 
 def test_the_commands_tell_how_many(api: Api, site: Path) -> None:

@@ -58,12 +58,14 @@ class Deed:
 
 
 def check_why(why: str) -> str:
-    """A reason as it is kept. Raises ContractError `malformed` for one that is too long."""
+    """A reason as it is kept, `clean`. Raises ContractError `malformed` for one that is too long, or is not text."""
     if len(why) > MAX_WHY:
         raise ContractError(
             "malformed", f"The reason has {len(why)} characters; at most {MAX_WHY} are kept.", hint="Say less."
         )
-    return why
+    if any("\ud800" <= letter <= "\udfff" for letter in why):  # bytes of a command line
+        raise ContractError("malformed", f"The reason {why!a} is not text.", hint="Only a path may be any bytes.")
+    return clean(why)
 
 
 def append(session: Session, deed: Deed, outcome: str, now: float, *, ends: int = 0) -> AuditEntry:

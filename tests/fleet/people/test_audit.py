@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from tests.fleet.conftest import both_engines, edgelift
 from tests.fleet.in_process import Api, api_of
 
-from edgelift_contract.errors import TransportError
+from edgelift_contract.errors import ContractError, TransportError
 from edgelift_fleet.db import Database
 from edgelift_fleet.messages.audit import BEGINNING, AuditEntry, Chain, digest_of_entry
 from edgelift_fleet.messages.people import AccessRequest
 from edgelift_fleet.paging import Wish
-from edgelift_fleet.people.audit import Audit, Deed, list_audit
+from edgelift_fleet.people.audit import Audit, Deed, check_why, list_audit
 from edgelift_fleet.people.budget import LogBudget
 from edgelift_fleet.people.roles import OWNER, Principal
 from edgelift_fleet.tables import AuditRow
@@ -38,6 +38,13 @@ def api(site: Path) -> Iterator[Api]:
 
 def entries(api: Api) -> list[dict[str, Any]]:
     return api.get("/v1/audit", sort="number", limit=1000)
+
+
+def test_a_reason_is_text_and_clean() -> None:
+    assert check_why("its key\x1b[31m, “Jo”") == "its key\ufffd[31m, “Jo”"
+    with pytest.raises(ContractError, match="is not text") as caught:
+        check_why("its key \udcff")
+    assert caught.value.code == "malformed"
 
 
 def verified(db: Database) -> str:

@@ -22,7 +22,10 @@ def new_key() -> bytes:
 
 def end_of(certificate: str) -> float:
     """Until when a certificate (PEM) holds, seconds since 1970. Raises ValueError for what is none."""
-    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
+    try:
+        return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from error
 
 
 def request_for(device: str, key: bytes) -> str:

@@ -46,6 +46,10 @@ _RANDOM_BITS = 128
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----\n?", re.DOTALL)
 
 _UTC = timezone.utc
+#: What reading a certificate, a request or a key raises where that is none; x509's own are no ValueError.
+UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion, x509.DuplicateExtension,
+)  # fmt: skip
 
 
 class _Foreign(DeviceError):
@@ -129,7 +133,7 @@ class Authority:
             public = x509.load_pem_x509_certificate(certificate)
             # What stands in it is read only when it is asked for, and may be none then.
             holds, _ = public.public_key(), (public.subject, public.not_valid_after_utc)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             raise DeviceError("bad-config", f"The site's authority can't be read: {error}.") from error
         if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != holds:
             raise _Foreign("bad-config", "The key of the site's authority does not belong to its certificate.")
@@ -261,7 +265,10 @@ def refuse_clock(now: float) -> None:
 
 def pin_of(certificate: str) -> str:
     """SHA-256 of a PEM certificate's DER. Raises ValueError for what is none."""
-    found = x509.load_pem_x509_certificate(certificate.encode())
+    try:
+        found = x509.load_pem_x509_certificate(certificate.encode())
+    except UNREADABLE as error:
+        raise ValueError(str(error)) from error
     return hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest()
 
 
@@ -278,7 +285,7 @@ def key_of(csr: str, device: str) -> ec.EllipticCurvePublicKey | ed25519.Ed25519
         read = x509.load_pem_x509_csr(csr.encode())
         key = read.public_key()
         holds, names = read.is_signature_valid, read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except UNREADABLE as error:
         raise ContractError("malformed", f"The request for a certificate can't be read: {error}.") from error
     is_fit = isinstance(key, ed25519.Ed25519PublicKey) or (
         isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)

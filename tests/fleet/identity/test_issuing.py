@@ -1,5 +1,6 @@
 """Who gets a certificate, and who doesn't."""
 
+import base64
 import ssl
 import subprocess
 import sys
@@ -18,11 +19,11 @@ from cryptography.x509.oid import NameOID
 from tests.fleet.conftest import environment
 
 from edgelift_agent.identity.keys import new_key, request_for
-from edgelift_contract.errors import DeviceError, EdgeliftError
+from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 from edgelift_contract.identity import dump_token, parse_token
 from edgelift_fleet.api.guard import read_peer
 from edgelift_fleet.db import SITE, Database
-from edgelift_fleet.identity.authority import Authority
+from edgelift_fleet.identity.authority import Authority, key_of
 from edgelift_fleet.identity.files import authority_of, certificates_of
 from edgelift_fleet.identity.identities import Identities
 from edgelift_fleet.identity.issuing import LATE_S, MOST_OF_LATE, REPLACED, Peer, newest_of, revoke
@@ -366,13 +367,22 @@ def test_the_authority_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> No
     assert code(lambda: authority_of(site)) == "bad-config"
 
 
+def test_a_request_of_no_known_version_is_malformed() -> None:
+    der = x509.load_pem_x509_csr(request_for("pi-1", new_key()).encode()).public_bytes(Encoding.DER)
+    at = der.index(b"\x02\x01\x00")  # the first whole number in it is its version
+    spoilt = base64.encodebytes(der[:at] + b"\x02\x01\x01" + der[at + 3 :]).decode()
+    with pytest.raises(ContractError) as caught:
+        key_of(f"-----BEGIN CERTIFICATE REQUEST-----\n{spoilt}-----END CERTIFICATE REQUEST-----\n", "pi-1")
+    assert caught.value.code == "malformed" and "version" in caught.value.message
+
+
 def test_a_certificate_in_which_no_key_can_be_read_is_told_as_one_that_can_not_be_read() -> None:
     made = Authority.make("farm", NOW)
     key = load_pem_private_key(made.key, None).public_key()
     point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     der = x509.load_pem_x509_certificate(made.certificate.encode()).public_bytes(Encoding.DER)
     assert der.count(point) == 1
-    for spoilt in (point[:-1] + bytes([point[-1] ^ 1]), b"\x07" + point[1:]):  # off the curve; of no known form
+    for spoilt in (point[:-1] + bytes([point[-1] ^ 1]), b"\x05" + point[1:]):  # off the curve; of no known form
         pem = ssl.DER_cert_to_PEM_cert(der.replace(point, spoilt)).encode()
         with pytest.raises(DeviceError) as caught:
             Authority.load(made.key, pem)

@@ -11,7 +11,7 @@ import pytest
 pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-RUNS = 40_000
+RUNS = 10_000
 
 
 @pytest.mark.skipif(

@@ -123,13 +123,16 @@ def _asked_by(proxy: str) -> dict[str, str]:
 def _pools(watch: Watch, vet: Callable[[Any], None]) -> dict[str, type[HTTPConnectionPool]]:
     """Pools of connections that the watch may cut."""
 
+    def hold(connection: HTTPConnection) -> None:
+        if connection.sock is None:
+            connection.connect()
+        watch.holds(connection.sock)
+
     class Plain(HTTPConnection):
         response_class = _Final
 
         def request(self, *args: Any, **options: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            watch.holds(self.sock)
+            hold(self)
             super().request(*args, **options)
 
     class Secure(HTTPSConnection):
@@ -149,9 +152,7 @@ def _pools(watch: Watch, vet: Callable[[Any], None]) -> dict[str, type[HTTPConne
                 raise
 
         def request(self, *args: Any, **options: Any) -> None:
-            if self.sock is None:
-                self.connect()
-            watch.holds(self.sock)
+            hold(self)
             super().request(*args, **options)
 
     class PlainPool(HTTPConnectionPool):

@@ -31,6 +31,14 @@ print(resident_bytes() - before, len(held))
 """
 
 
+HIGHEST = """
+from edgelift_agent.system.memory import peak_resident_bytes
+before = peak_resident_bytes()
+held = bytearray(b"x" * 100_000_000)
+print(before, peak_resident_bytes() - before, len(held))
+"""
+
+
 def printed(code: str) -> list[str]:
     """The words that a process of its own prints: in this one, other tests' threads and memory come and go."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -62,3 +70,10 @@ def test_a_runtimes_first_load_is_told_and_no_other(tmp_path: Path) -> None:
 def test_resident_memory_grows_with_what_is_held() -> None:
     grown, _ = printed(GROWN)
     assert 20_000_000 < int(grown) < 60_000_000
+
+
+def test_the_peak_is_of_the_program_itself_and_not_of_who_started_it() -> None:
+    held = bytearray(b"x" * 300_000_000)  # what a child's getrusage(2) would begin with
+    before, grown, _ = map(int, printed(HIGHEST))
+    assert before < len(held)
+    assert grown >= 100_000_000

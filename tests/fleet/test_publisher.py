@@ -12,7 +12,7 @@ import pytest
 from edgelift_contract import routes
 from edgelift_contract.codec import digest
 from edgelift_contract.errors import TransportError
-from edgelift_fleet.mqtt.publisher import Publisher
+from edgelift_fleet.mqtt.publisher import Plain, Publisher
 from edgelift_fleet.revisions import Latest
 from tests.waiting import until
 
@@ -51,7 +51,20 @@ class Seals:
         raise TransportError("busy", f"away, asked for {len(devices)}")
 
     def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> Collection[str]:
-        raise TransportError("busy", f"away, asked for {len(wanted)} of {len(retained)}")
+        raise RuntimeError(f"a fault of ours, asked for {len(wanted)} of {len(retained)}")
+
+
+class AwayTwice(Plain):
+    """Whose database is away for the first two questions."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def standing(self, wanted: Mapping[str, bytes], retained: Mapping[str, bytes]) -> set[str]:
+        self.asked += 1
+        if self.asked < 3:
+            raise TransportError("busy", "away")
+        return super().standing(wanted, retained)
 
 
 def latest(body: bytes, revision: int = 1) -> Latest:
@@ -87,3 +100,19 @@ def test_what_is_older_is_not_published_over_what_is_newer() -> None:
         broker.may.set()
         until(lambda: len(broker.taken) == 100, "all to be told")
     assert broker.taken["pi-099"] == [b"new"] and broker.taken["pi-000"] == [b"old"]
+
+
+def test_while_the_database_is_away_no_fleet_is_woken_and_what_differs_is_told_later(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgelift_fleet.mqtt.publisher._AGAIN_S", 0.01)
+    broker, seals = Broker(), AwayTwice()
+    with publishing({"pi-1": latest(b"same"), "pi-2": latest(b"new")}, seals, broker) as publisher:
+        publisher.retained(routes.desired_topic("pi-1"), b"same")
+        publisher.retained(routes.desired_topic("pi-2"), b"old")
+        until(lambda: broker.taken, "what differs to be told")
+        publisher.tell({"pi-1": latest(b"next", 2)})
+        until(lambda: "pi-1" in broker.taken, "what came next")
+    assert broker.taken == {"pi-1": [b"next"], "pi-2": [b"new"]}
+    assert seals.asked == 3
+    assert "compared later code=busy" in caplog.text and "a fault" not in caplog.text

@@ -5,6 +5,7 @@ The first byte says which parser is given the others.
 
 from __future__ import annotations
 
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -21,8 +22,13 @@ with atheris.instrument_imports(include=_LED_BY):
 PARSERS = [*device.PARSERS, *host.PARSERS]
 
 
+#: Address space, bytes: some 1 GiB is taken at the start. What unfolds without an end is a MemoryError, with its place.
+SPACE_BYTES = 4 << 30
+
+
 def main() -> None:
     """Fuzz them; the arguments are libFuzzer's own options."""
+    resource.setrlimit(resource.RLIMIT_AS, (SPACE_BYTES, SPACE_BYTES))
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder, "corpus")
         corpus.mkdir()

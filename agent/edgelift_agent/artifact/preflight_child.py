@@ -6,7 +6,6 @@ parent expects that.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from edgelift_agent.artifact.store import MANIFEST_FILE
 from edgelift_agent.ports import LoadedModel, Runtime
 from edgelift_agent.runtime import all_runtimes, pick
 from edgelift_agent.runtime.tensors import to_array
-from edgelift_agent.system.memory import resident_bytes
+from edgelift_agent.system.memory import peak_resident_bytes, resident_bytes
 from edgelift_contract.errors import EdgeliftError
 from edgelift_contract.golden import Golden, parse_goldens, tolerance_key
 from edgelift_contract.histogram import Histogram
@@ -44,7 +43,7 @@ def try_artifact(folder: Path, kernels: str, runtimes: dict[str, Runtime]) -> Pr
     key = tolerance_key(kernels, manifest.runtime, runtime.version() or "", manifest.options)
     error = check_goldens(model, goldens, manifest.goldens.tolerance, key=key)
     latency = _measure(model, goldens)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_resident_bytes()
     return PreflightResult(
         load_ms=load_ms, golden_max_error=error, latency_us=latency.to_data(), peak_bytes=max(0, peak - before)
     )

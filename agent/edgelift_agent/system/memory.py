@@ -13,6 +13,15 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def peak_resident_bytes() -> int:
+    """The most resident memory of this program so far, bytes.
+
+    Not `ru_maxrss` (getrusage(2)): that outlives an exec, and a child would begin with the peak of whoever started it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def limit_arenas() -> None:
     """Have glibc share two heaps among all threads: each of its own would keep a few megabytes (mallopt(3))."""
     try:

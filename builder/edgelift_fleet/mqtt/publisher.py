@@ -18,6 +18,7 @@ import paho.mqtt.client as paho
 
 from edgelift_contract import codec, routes
 from edgelift_contract.bundle import BundleAsked
+from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.revisions import Latest
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ _AT_ONCE = 64
 _QUIET_S = 0.5
 #: … and it is not waited for any longer than this.
 _PATIENCE_S = 20.0
+#: What couldn't be compared is tried again after so long, seconds.
+_AGAIN_S = 2.0
 
 ALL_DESIRED = f"{routes.ROOT}/+/down/desired"
 
@@ -77,7 +80,7 @@ class Publisher:
         self._differing: dict[str, bytes] = {}
         self._bells: dict[str, bytes] = {}
         self._under_way = 0
-        self._comparing, self._asked_at, self._heard_at = False, 0.0, 0.0
+        self._comparing, self._asked_at, self._heard_at, self._not_before = False, 0.0, 0.0, 0.0
         self._retained: dict[str, bytes] = {}
         self._thread = threading.Thread(target=self._run, name="broker-publisher", daemon=True)
 
@@ -144,12 +147,13 @@ class Publisher:
 
     def _run(self) -> None:
         while True:
+            self._compare()
             with self._some:
-                while not self._closed and (found := self._next()) is None:
-                    self._some.wait(0.1 if self._comparing else None)
                 if self._closed:
                     return
-                assert found is not None
+                if (found := self._next()) is None:
+                    self._some.wait(0.1 if self._comparing else None)
+                    continue
                 client, bodies, retain = found
                 self._under_way += len(bodies)
             seal = self._sealing([one for one, body in bodies.items() if body]) if retain else None
@@ -177,26 +181,42 @@ class Publisher:
         client, room = self._client, min(WINDOW - self._under_way, _AT_ONCE)
         if client is None or room <= 0:
             return None
-        if self._comparing:
-            self._compare(client)
         for queue in (self._changes, self._differing, self._bells):
             if queue:
                 some = {device: queue.pop(device) for device in list(islice(queue, room))}
                 return client, some, queue is not self._bells
         return None
 
-    def _compare(self, client: paho.Client) -> None:
-        now = time.monotonic()
-        if now - self._heard_at < _QUIET_S and now - self._asked_at < _PATIENCE_S:
-            return
-        self._comparing = False
-        wanted = {device: latest.body for device, latest in self._wanted().items() if device not in self._changes}
-        stands: Collection[str] = ()
+    def _compare(self) -> None:
+        """Find what differs, once all has come; not under the lock, for the database is asked, which may take its time."""
+        with self._some:
+            if not self._all_came(time.monotonic()):
+                return
+            client, retained = self._client, self._retained
+        wanted = {device: latest.body for device, latest in self._wanted().items()}
         try:
-            stands = self._seals.standing(wanted, self._retained)
+            stands = self._seals.standing(wanted, retained)
+        except EdgeliftError as error:  # as while the database is away: no reason to wake a whole fleet
+            log.warning("what the broker retains is compared later code=%s %s", error.code, error.message)
+            with self._some:
+                self._not_before = time.monotonic() + _AGAIN_S
+            return
         except Exception:  # then all are published
             log.exception("a fault while comparing what the broker retains")
-        self._differing = {device: body for device, body in wanted.items() if device not in stands}
-        log.info("the broker retains %d assignments, %d are published", len(self._retained), len(self._differing))
-        self._retained = {}
+            stands = ()
+        with self._some:
+            if client is None or self._retained is not retained:
+                return  # connected anew meanwhile: it is asked anew
+            self._differing = {
+                device: body
+                for device, body in wanted.items()
+                if device not in stands and device not in self._changes
+            }
+            log.info("the broker retains %d assignments, %d are published", len(retained), len(self._differing))
+            self._comparing, self._retained = False, {}
         client.unsubscribe(ALL_DESIRED)
+
+    def _all_came(self, now: float) -> bool:
+        if not self._comparing or now < self._not_before:
+            return False
+        return now - self._heard_at >= _QUIET_S or now - self._asked_at >= _PATIENCE_S

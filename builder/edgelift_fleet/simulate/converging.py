@@ -11,6 +11,7 @@ from edgelift_fleet.simulate.backoff import Backoff
 from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.calls import Refused
 from edgelift_fleet.simulate.counts import Counts
+from edgelift_fleet.simulate.ending import ended
 from edgelift_fleet.simulate.taking import Died, Taking
 
 
@@ -82,8 +83,7 @@ class Converging:
         taking, task = self._updates.pop(name, (None, None))
         if taking is None or task is None:
             return
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])
         taking.superseded()
         self._counts.updates["superseded"] += 1
 

@@ -18,6 +18,7 @@ import numpy as np
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.simulate.board import SimulatedBoard
 from edgelift_fleet.simulate.counts import Counts, Figures
+from edgelift_fleet.simulate.ending import ended
 from edgelift_fleet.simulate.http import Address
 from edgelift_fleet.simulate.life import Life
 from edgelift_fleet.simulate.profile import BoardClass, Profile, Spell
@@ -31,7 +32,7 @@ class Simulation:
     """A fleet of a profile against one control plane.
 
     Attributes:
-        lives: name → the board's life; from the first moment on.
+        lives: name → the board's life; all of them from the first moment on, none before it.
         told_at: name → when a board last heard of a newer assignment, by `time.monotonic()`.
         silent: boards tell no telemetry while it is true: to see what a fleet costs that has nothing to say.
     """
@@ -68,16 +69,15 @@ class Simulation:
 
     async def run(self, until: asyncio.Event) -> None:
         """Switch all boards on, let them live until the event is set, and switch them off with a good-bye."""
-        for board in self.boards:
-            self.lives[board.name] = Life(board, self._address, self.counts, told=self._told)
+        self.lives = {
+            board.name: Life(board, self._address, self.counts, told=self._told) for board in self.boards
+        }
         self._befall()
         self._start(self._windows())
         self._start(self._publishing())
         await self._switch_on_all(until)
         await until.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         self._parting = self.figures()
         await asyncio.gather(*(life.switch_off(kindly=True) for life in self.lives.values()))
 
@@ -98,12 +98,12 @@ class Simulation:
         return sum(life.linked for life in self.lives.values())
 
     def figures(self) -> Figures:
-        """What it did so far."""
+        """What it did so far; from any thread, as `connected`: what the event loop changes meanwhile is copied first."""
         counts, lives = self.counts, self.lives.values()
         running = Counter(
             f"{slot.report.model}@{slot.report.version}"
             for board in self.boards
-            for slot in board.slots.values()
+            for slot in list(board.slots.values())
             if slot.report.artifact
         )
         return Figures(

@@ -25,6 +25,7 @@ from edgelift_fleet.simulate.bundles import BoardBundles
 from edgelift_fleet.simulate.calls import Refused, call
 from edgelift_fleet.simulate.converging import Converging
 from edgelift_fleet.simulate.counts import Counts
+from edgelift_fleet.simulate.ending import ended
 from edgelift_fleet.simulate.http import Address, HttpAnswer, HttpConnection
 from edgelift_fleet.simulate.introducing import Introducing
 from edgelift_fleet.simulate.mqtt import MqttLink
@@ -79,10 +80,7 @@ class Life:
     async def switch_off(self, *, kindly: bool) -> None:
         """End; `kindly` with a good-bye, else as when the power goes."""
         self.on = False
-        tasks = [*self._tasks, *self._converging.tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended([*self._tasks, *self._converging.tasks])
         self._converging.interrupted()
         self._tasks = []
         if kindly and self.linked:

@@ -1,4 +1,4 @@
-"""A simulation is looked at from another thread from its first moment on, and ends when it is told to, whatever its links do."""
+"""A simulation is looked at from another thread from its first moment on, and ends when told to, whatever its links do."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Provider = tuple[str, dict[str, Any]]
 def choose_providers(available: Sequence[str], folder: Path, manifest: Manifest) -> list[Provider]:
     """Execution providers, best first: TensorRT and CUDA where the artifact is a Jetson's and they exist, then the CPU.
 
-    CUDA was tried on a server's GPU; TensorRT on none.
+    CUDA was tried on a server's GPU, also as what is left where TensorRT's libraries are missing; TensorRT on none.
 
     Args:
         available: what onnxruntime was built with; whether it can be loaded shows only when it is.

@@ -82,7 +82,14 @@ for_s = 20
 
 
 class FleetDemo(Stage):
-    """Everything below one temporary folder."""
+    """Everything below one temporary folder.
+
+    Attributes:
+        boards, profile: how many boards are simulated, and what they are.
+        agents: that really serve.
+    """
+
+    boards, profile, agents = BOARDS, PROFILE, AGENTS
 
     def __init__(self, folder: Path, *, sqlite: bool = False) -> None:
         super().__init__(folder)
@@ -155,18 +162,19 @@ class FleetDemo(Stage):
 
     def start_boards(self) -> None:
         self.say(
-            f"Switch {BOARDS} simulated boards of three classes on; one in twenty will lose its link for a while"
+            f"Switch {self.boards} simulated boards of three classes on; some will lose their link for a while"
         )
         profile = self.folder / "profile.toml"
-        profile.write_text(PROFILE.format(own=this_machine()))
+        profile.write_text(self.profile.format(own=this_machine()))
         with (self.folder / "simulate.log").open("ab") as log, (self.folder / "simulate.json").open("wb") as out:
             self.simulation = subprocess.Popen(
-                [BIN / "edgelift", "simulate", "--devices", str(BOARDS), "--profile", profile, "--site", self.site,
+                [BIN / "edgelift", "simulate", "--devices", str(self.boards), "--profile", profile, "--site", self.site,
                  "--json", "--every", "2s"],
                 stdout=out, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self.processes.append(self.simulation)
-        self.wait_for(f"{BOARDS + len(AGENTS)} devices", lambda: self.devices() == BOARDS + len(AGENTS))
+        wanted = self.boards + len(self.agents)
+        self.wait_for(f"{wanted} devices", lambda: self.devices() == wanted)
         self.wait_for("every link", self.all_linked)
 
     def devices(self) -> int:
@@ -174,7 +182,7 @@ class FleetDemo(Stage):
 
     def all_linked(self) -> bool:
         lines = (self.folder / "simulate.log").read_text().splitlines()
-        return bool(lines) and lines[-1].startswith(f"{BOARDS} of {BOARDS} boards connected")
+        return bool(lines) and lines[-1].startswith(f"{self.boards} of {self.boards} boards connected")
 
     def operator(self, path: str) -> dict[str, Any]:
         """What the operators' API answers."""
@@ -182,6 +190,13 @@ class FleetDemo(Stage):
         from edgelift_fleet.site import load_site
 
         return Client.of_site(load_site(self.site)).get(path, dict)
+
+    def operator_list(self, path: str) -> list[dict[str, Any]]:
+        """The same of a list."""
+        from edgelift_fleet.client import Client
+        from edgelift_fleet.site import load_site
+
+        return Client.of_site(load_site(self.site)).get(path, list)
 
     def roll_out(
         self, version: str, waves: str, *options: str, then: Callable[[str], None] = lambda _: None

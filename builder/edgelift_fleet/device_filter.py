@@ -43,6 +43,7 @@ class DeviceFilter:
         online: it is there.
         duplicate: several devices speak under its id.
         faulty: it is set apart, for something of it can't be read.
+        ids: one of these; None for any.
     """
 
     to: str = ""
@@ -53,6 +54,7 @@ class DeviceFilter:
     online: bool | None = None
     duplicate: bool | None = None
     faulty: bool | None = None
+    ids: frozenset[str] | None = None
 
     def tree(self) -> Tree:
         """What of it a selector can say. Raises ContractError `bad-id`."""
@@ -87,6 +89,8 @@ def choose(session: Session, seen: LastSeen, asked: DeviceFilter) -> Where:
     where, rest = split(asked.tree())
     if rest is not None:
         where = sa.and_(where, one_of(session, DeviceRow.id, among(session, rest, where)))
+    if asked.ids is not None:
+        where = sa.and_(where, one_of(session, DeviceRow.id, asked.ids))
     for wanted, judge in (
         (asked.failing, failing), (asked.duplicate, duplicates), (asked.online, online), (asked.faulty, faulty)
     ):  # fmt: skip

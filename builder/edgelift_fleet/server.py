@@ -18,6 +18,7 @@ from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_fleet.api.app import make_app
 from edgelift_fleet.conditions import Forgetting
+from edgelift_fleet.console.app import Console
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.descriptors import open_descriptors, places_for, raise_descriptors
 from edgelift_fleet.devices import begin_listening
@@ -94,7 +95,7 @@ def serve(
         words = stack.enter_context(messaging(fleet, broker, host=ports.host, port=ports.mqtt, tls=tls))
         stack.enter_context(Controller(fleet.lead, fleet.db, fleet.seen, fleet.changes, fleet.work))
         places = places_for(descriptors, MAX_CONNECTIONS)
-        stack.enter_context(doors.open(make_app(fleet), places=places, grace_s=_GRACE_S, tls=tls))
+        stack.enter_context(doors.open(make_app(fleet, Console), places=places, grace_s=_GRACE_S, tls=tls))
         fleet.url = doors.outside(own_names(ports.host, site.config.names))
         fleet.identities.known.subscribe(doors.end)
         if tls is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -49,8 +51,10 @@ it is RFC 9457's `application/problem+json`, whose further members say the same.
 """
 
 
-def make_app(fleet: Fleet) -> ASGIApp:
-    """The application for an open site: what devices call in front, the operators' side behind it."""
+def make_app(fleet: Fleet, pages: Callable[[Fleet, ASGIApp], ASGIApp] | None = None) -> ASGIApp:
+    """The application for an open site: what devices call in front, the operators' side behind it, and between them the
+    pages that people look at, where `pages` puts any before the operators' API.
+    """
     # No pages from elsewhere: the interactive documentation would load its scripts from a CDN.
     app = FastAPI(
         title="edgelift",
@@ -78,4 +82,6 @@ def make_app(fleet: Fleet) -> ASGIApp:
     # A site whose devices all have certificates has no token that they share.
     shared = None if fleet.secure else Bearer(fleet.site.secret("enrolment-token"), name="enrolment token")
     guard = Guard(fleet.identities.known, shared)
-    return Headed(Marked(Slashed(DeviceSide(routes, polls, guard, rest=Tagged(app)))))
+    operators: ASGIApp = Tagged(app)
+    rest = operators if pages is None else pages(fleet, operators)
+    return Headed(Marked(Slashed(DeviceSide(routes, polls, guard, rest=rest))))

@@ -1,50 +1,51 @@
-"""The console as one ASGI application before the operators' API: pages at their paths, everything else goes on to the API."""
+"""The console as one ASGI application before the operators' API: pages at their paths, all else goes on to the API."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgelift_contract.errors import ContractError, EdgeliftError, TransportError
-from edgelift_fleet.api.errors import fault, status_of
-from edgelift_fleet.api.limits import connection_of, read_body
-from edgelift_fleet.console.fleet_page import fleet_page
-from edgelift_fleet.console.inner import Answered, Inner, read
-from edgelift_fleet.console.rendering import HEADERS, page
-from edgelift_fleet.console.session import cookie_name, form_key, is_own_form, set_cookie, token_in
-from edgelift_fleet.device_filter import DeviceFilter
+from edgelift_contract import codec
+from edgelift_contract.errors import ContractError, EdgeliftError
+from edgelift_fleet.api.errors import fault, problem, status_of
+from edgelift_fleet.console.entry import LOGIN, LOGOUT, Entry
+from edgelift_fleet.console.forms import read_form
+from edgelift_fleet.console.inner import Inner, read
+from edgelift_fleet.console.kinds import Asked, Form, Page, match
+from edgelift_fleet.console.live import CALM_S, LIVELY_S, Parts, Pulse
+from edgelift_fleet.console.pages import FORMS, PAGES
+from edgelift_fleet.console.rendering import HEADERS, page, render
+from edgelift_fleet.console.session import judge_origin
+from edgelift_fleet.console.statics import static_files
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import Problem
-from edgelift_fleet.messages.people import LoggedIn, LoginRequest
-from edgelift_fleet.paging import Wish
-from edgelift_fleet.people.roles import Principal
+from edgelift_fleet.people.roles import Principal, rank
 
-_STATIC = Path(__file__).parent / "static"
-_FILES = {path.name: path for path in _STATIC.iterdir()} if _STATIC.is_dir() else {}
-_MAX_FORM_BYTES = 64 * 1024
-_PAGE = 100
-
-Shown = Callable[[Request, Principal, str], Awaitable[Response]]
+PULSE, STATIC = "/pulse", "/static/"
+_Answer = Callable[[Request], Awaitable[ASGIApp]]
 
 
 class Console:
     """Answers people's pages; everything else goes on to `api`."""
 
-    def __init__(self, fleet: Fleet, api: ASGIApp) -> None:
-        self._fleet, self._api, self._inner = fleet, api, Inner(api)
-        self._secure = fleet.site.config.tls
-        self._open: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
-            ("GET", "/login"): self._login_page, ("POST", "/login"): self._log_in, ("POST", "/logout"): self._log_out,
+    def __init__(
+        self, fleet: Fleet, api: ASGIApp, pages: Sequence[Page] = PAGES, forms: Sequence[Form] = FORMS
+    ) -> None:
+        self._fleet, self._api, self._pages, self._forms = fleet, api, pages, forms
+        self._inner = Inner(api)
+        self._entry = Entry(fleet, self._inner)
+        self._parts = Parts()
+        self._open: dict[tuple[str, str], _Answer] = {
+            ("GET", LOGIN): self._login_page, ("POST", LOGIN): self._entry.log_in, ("POST", LOGOUT): self._entry.log_out,
+            ("GET", PULSE): self._pulse,
         }  # fmt: skip
-        self._pages: dict[str, Shown] = {"/": self._front}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,118 +56,145 @@ class Console:
         request = Request(scope, receive)
         try:
             made = await answer(request)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         except EdgeliftError as error:
-            made = self._refused(error)
+            made = self._refused(request, error)
         except Exception as error:  # noqa: BLE001 - a fault of ours is told as one, and the next request is answered
-            status, code, message, hint = fault(scope["method"], scope["path"], error)
-            made = page("problem.html", status, code=code, message=message, hint=hint, site=self._site, who=None, form="")
+            made = self._problem(request, *fault(scope["method"], scope["path"], error))
         await made(scope, receive, send)
 
-    @property
-    def _site(self) -> str:
-        return self._fleet.site.config.name
-
-    def _answering(self, scope: Scope) -> Callable[[Request], Awaitable[Response]] | None:
+    def _answering(self, scope: Scope) -> _Answer | None:
         method, path = scope["method"], scope["path"]
         if (found := self._open.get((method, path))) is not None:
             return found
-        if method in ("GET", "HEAD") and path.startswith("/static/"):
-            return self._static
-        if method in ("GET", "HEAD") and path in self._pages:
-            return partial(self._shown, self._pages[path])
+        if method == "GET" and path.startswith(STATIC):
+            return _static
+        for one in self._pages if method == "GET" else ():
+            if (named := match(one.path, path)) is not None:
+                return partial(self._shown, one, named)
+        for form in self._forms if method == "POST" else ():
+            if (named := match(form.path, path)) is not None:
+                return partial(self._sent, form, named)
         return None
 
-    async def _static(self, request: Request) -> Response:
-        found = _FILES.get(request.url.path.removeprefix("/static/"))
-        if found is None:
-            raise ContractError("not-found", f"There is nothing at {request.url.path[:200]}.")
-        return FileResponse(found, headers={**HEADERS, "Cache-Control": "max-age=3600"})
-
-    # --- who looks
-
-    async def _shown(self, show: Shown, request: Request) -> Response:
-        token = token_in(request.cookies, secure=self._secure)
-        try:
-            who = await self._principal(token)
-        except TransportError as error:
-            if error.code != "not-authorised":
-                raise
-            return RedirectResponse("/login", 303, dict(HEADERS))
-        connection_of(request.scope).let_in()
-        return await show(request, who, token)
-
-    async def _principal(self, token: str) -> Principal:
-        if not token:
-            raise TransportError("not-authorised", "Nobody is logged in.")
-        known = self._fleet.people.known
-        return known.at_hand(token) or await run_in_threadpool(known.look_up, token)
-
-    async def _login_page(self, _request: Request) -> Response:
-        return page("login.html", site=self._site, who=None, form="", refused="", name="")
-
-    async def _log_in(self, request: Request) -> Response:
-        self._judge_origin(request)
-        form = await _form(request)
-        asked = LoginRequest(form.get("name", ""), form.get("password", ""))
-        answered = await self._inner.ask(request, "", "POST", "/v1/login", asked)
-        if answered.refused:
-            return self._again(answered, asked.name)
-        made: LoggedIn = read(answered, LoggedIn)
-        cookie = set_cookie(made.token, secure=self._secure, max_age_s=asked.hours * 3600)
-        return RedirectResponse("/", 303, {**HEADERS, "Set-Cookie": cookie})
-
-    def _again(self, answered: Answered, name: str) -> Response:
-        problem: Problem = read(answered, Problem)
-        words = {"site": self._site, "who": None, "form": "", "refused": problem.error, "name": name}
-        return page("login.html", answered.status, **words)
-
-    async def _log_out(self, request: Request) -> Response:
-        token = token_in(request.cookies, secure=self._secure)
-        form = await _form(request)
-        if not is_own_form(token, form.get("form", "")):
-            raise ContractError("malformed", "The form is of another session.", hint="Load the page again.")
-        await self._inner.ask(request, token, "POST", "/v1/logout")
-        gone = set_cookie("", secure=self._secure, max_age_s=0)
-        return RedirectResponse("/login", 303, {**HEADERS, "Set-Cookie": gone})
-
-    @staticmethod
-    def _judge_origin(request: Request) -> None:
-        """A form without a session: another site's page must not log somebody in here as somebody else."""
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise ContractError("malformed", "The form comes from another site's page.")
-
-    def _refused(self, error: EdgeliftError) -> Response:
-        words = {"code": error.code, "message": error.message, "hint": error.hint, "site": self._site, "who": None, "form": ""}
-        return page("problem.html", status_of(error), **words)
+    async def _login_page(self, request: Request) -> Response:
+        return self._entry.page(then=request.query_params.get("then", ""))
 
     # --- pages
 
-    async def _front(self, request: Request, who: Principal, token: str) -> Response:
-        asked = request.query_params
-        wanted = DeviceFilter(
-            asked.get("to", ""), asked.get("class", ""), tuple(asked.getlist("tag")), asked.get("release", ""),
-            _truth(asked.get("failing")), _truth(asked.get("online")),
+    async def _shown(self, one: Page, named: dict[str, str], request: Request) -> Response:
+        who = await self._entry.who(request)
+        who.require(one.least)
+        asked = Asked(who, request.query_params, named)
+        if wants_json(request):
+            data = await run_in_threadpool(one.read, self._fleet, asked)
+            return Response(
+                codec.canonical_json(data), headers={**HEADERS, "Vary": "Accept"}, media_type="application/json"
+            )
+        if "partial" in asked.query:
+            return await self._part(one, asked, request)
+        data = await run_in_threadpool(one.read, self._fleet, asked)
+        said = {
+            **self._said(who, request),
+            "pulse": f"{PULSE}?lively={int(one.lively(data))}",
+            "partial": one.partial,
+        }
+        return await run_in_threadpool(page, one.template, **said, data=data, asked=asked)
+
+    async def _part(self, one: Page, asked: Asked, request: Request) -> Response:
+        """What is refreshed, alone: drawn once for all who look at it with the same role."""
+
+        async def draw() -> tuple[str, bool]:
+            data = await run_in_threadpool(one.read, self._fleet, asked)
+            said = {**self._said(asked.who, request), "data": data, "asked": asked}
+            return await run_in_threadpool(render, one.partial, **said), bool(one.lively(data))
+
+        part = await self._parts.get((asked.who.role, request.url.path, str(request.query_params)), draw)
+        headers = {**HEADERS, "ETag": part.tag}
+        if request.headers.get("if-none-match") == part.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(part.html, headers=headers, media_type="text/html")
+
+    async def _pulse(self, request: Request) -> ASGIApp:
+        token = self._entry.token_of(request)
+        await self._entry.who(request)
+
+        async def let_in() -> bool:
+            try:
+                await self._entry.known(token)
+            except EdgeliftError as error:
+                return error.code != "not-authorised"  # a database that is away ends no session
+            return True
+
+        lively = request.query_params.get("lively") == "1"
+        return Pulse(self._fleet.parked, let_in, every_s=LIVELY_S if lively else CALM_S)
+
+    # --- forms
+
+    async def _sent(self, form: Form, named: dict[str, str], request: Request) -> Response:
+        judge_origin(request.headers)
+        who = await self._entry.who(request)
+        fields = await read_form(request)
+        order = form.order(named, fields)
+        answered = await self._inner.ask(
+            request, self._entry.token_of(request), order.method, order.path, order.body,
+            why=fields.get("why", "").strip(), key=fields.get("key", ""),
         )  # fmt: skip
-        found = await run_in_threadpool(self._read, wanted, Wish(_PAGE, asked.get("after", ""), asked.get("sort", "")))
-        words: dict[str, Any] = {"site": self._site, "who": who, "form": form_key(token), "asked": asked, "fleet": found}
-        return page("_fleet.html" if "partial" in asked else "fleet.html", **words)
+        if answered.refused:
+            told: Problem = read(answered, Problem)
+            return self._problem(request, answered.status, told.code, told.error, told.hint, who)
+        if order.shows:
+            return page(
+                order.shows, **self._said(who, request), made=read(answered, dict[str, Any]), then=order.then
+            )
+        return RedirectResponse(order.then, 303, dict(HEADERS))
 
-    def _read(self, wanted: DeviceFilter, wish: Wish) -> Any:
-        with self._fleet.db.read() as session:
-            return fleet_page(session, self._fleet.seen, wanted, wish)
+    # --- what all pages say
+
+    def _said(self, who: Principal | None, request: Request) -> dict[str, Any]:
+        may = [one for one in self._pages if one.nav and who is not None and rank(who.role) >= rank(one.least)]
+        at = max((one.path for one in may if under(one.path, request.url.path)), key=len, default="")
+        return {"site": self._fleet.site.config.name, "who": who, "nav": may, "here": at}
+
+    def _refused(self, request: Request, error: EdgeliftError) -> Response:
+        if error.code == "not-authorised" and not wants_json(request):
+            if "partial" in request.query_params or request.url.path == PULSE:
+                return Response(status_code=401, headers=dict(HEADERS))
+            then = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            address = f"{LOGIN}?{urlencode({'then': then})}" if request.method == "GET" and then != "/" else LOGIN
+            return RedirectResponse(address, 303, dict(HEADERS))
+        return self._problem(request, status_of(error), error.code, error.message, error.hint)
+
+    def _problem(
+        self, request: Request, status: int, code: str, message: str, hint: str = "", who: Principal | None = None
+    ) -> Response:
+        if wants_json(request):
+            return problem(request, status, code, message, hint)
+        return page("problem.html", status, **self._said(who, request), code=code, message=message, hint=hint)
 
 
-def _truth(text: str | None) -> bool | None:
-    return {"true": True, "false": False}.get(text or "")
+async def _static(request: Request) -> Response:
+    found = static_files().get(request.url.path.removeprefix(STATIC))
+    if found is None:
+        raise ContractError("not-found", f"There is nothing at {request.url.path[:200]}.")
+    body, media, tag = found
+    headers = {
+        **HEADERS,
+        "Cache-Control": "no-cache",
+        "ETag": tag,
+    }  # asked for again, and answered by "still the same"
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media)
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """A form's fields, the last of each name. Raises ContractError `too-large`, `malformed`."""
-    body = await read_body(request, _MAX_FORM_BYTES)
-    try:
-        return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200, strict_parsing=bool(body)))
-    except ValueError as error:
-        raise ContractError("malformed", "The form can't be read.") from error
+def wants_json(request: Request) -> bool:
+    """Does somebody ask for a page's data rather than for the page?"""
+    accepted = request.headers.get("accept", "")
+    return "application/json" in accepted and "text/html" not in accepted
 
 
-__all__ = ["Console", "cookie_name"]
+def under(root: str, path: str) -> bool:
+    """Does a path lie at or below a page's? The first page has nothing below it."""
+    return path == root or (root != "/" and path.startswith(root + "/"))

@@ -1,7 +1,7 @@
 """The API, asked from within the server: a page changes nothing by itself.
 
-What a form orders is the very operation that a command calls, with the session's own token: one place judges roles, bodies and
-conditions, and one log tells of it.
+What a form orders is the very operation that a command calls, with the session's own token: one place judges roles,
+bodies and conditions, and one log tells of it.
 """
 
 from __future__ import annotations
@@ -45,14 +45,23 @@ class Inner:
         self._api = api
 
     async def ask(
-        self, request: Request, token: str, method: str, path: str, asked: Any = None, *, why: str = "", key: str = ""
+        self,
+        request: Request,
+        token: str,
+        method: str,
+        path: str,
+        asked: Any = None,
+        *,
+        why: str = "",
+        key: str = "",
     ) -> Answered:
         """Have an operation carried out in the name of whoever looks at a page.
 
         Args:
             request: theirs, for the address that is logged.
             token: of their session.
-            method, path: of the operation; the path as it is written in an address, without a query.
+            method: of the operation.
+            path: of the operation, as it is written in an address, without a query.
             asked: its body, a message; None for none.
             why: the reason that they gave.
             key: tells a form that is sent twice from two forms.
@@ -67,7 +76,7 @@ class Inner:
         if key:
             headers.append((b"idempotency-key", key.encode("ascii", "replace")))
         scope = {
-            "type": "http", "asgi": request.scope["asgi"], "http_version": "1.1", "method": method,
+            "type": "http", "asgi": request.scope.get("asgi", {"version": "3.0"}), "http_version": "1.1", "method": method,
             "scheme": request.scope["scheme"], "path": path, "raw_path": path.encode("ascii", "replace"),
             "query_string": b"", "root_path": "", "headers": headers, "client": request.scope.get("client"),
             "server": request.scope.get("server"), "state": dict(request.scope.get("state", {})),

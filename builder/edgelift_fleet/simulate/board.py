@@ -21,7 +21,8 @@ from edgelift_contract.histogram import Histogram
 from edgelift_contract.ids import Name
 from edgelift_contract.probation import Served
 from edgelift_contract.report import Presence, Report, SlotReport
-from edgelift_contract.telemetry import Batch, DeviceEvent, Item, SwapRecord, Window
+from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, SwapRecord, Window
+from edgelift_fleet.simulate.gauges import draw_gauges
 from edgelift_fleet.simulate.noise import draw_latencies
 from edgelift_fleet.simulate.profile import BoardClass, Profile, ReleaseFault
 from edgelift_fleet.simulate.trusting import BoardTrust
@@ -67,6 +68,9 @@ class SimulatedBoard:
             f"{time.time_ns():x}"  # the same seed once more is another board that speaks, with other epochs
         )
         self._window_at = 0.0
+        # Of their own: whether gauges are sent changes nothing else that is drawn.
+        self._gauged_at = time.time()
+        self._climate = np.random.default_rng([seed, index, 1])
 
     def boot(self) -> None:
         """A new process begins: a new epoch, and an update that was under way did not survive."""
@@ -109,7 +113,7 @@ class SimulatedBoard:
         """Birth or will of the connection that is counted in `connects`."""
         return codec.canonical_json(Presence(1, self.name, online, self.epoch, self.connects))
 
-    def note(self, *bodies: Window | SwapRecord | DeviceEvent) -> None:
+    def note(self, *bodies: Window | Gauges | SwapRecord | DeviceEvent) -> None:
         """Put telemetry into the outbox."""
         for body in bodies:
             self.seq += 1
@@ -160,6 +164,9 @@ class SimulatedBoard:
     def close_windows(self) -> int:
         """End every slot's window now; returns how many were noted."""
         self._next_effect()
+        if self.kind.temperature_c:
+            self.note(draw_gauges(self._climate, self.kind, self._gauged_at, throttled=self.throttled != 1.0))
+            self._gauged_at = time.time()
         return sum(self.close_window(slot, name) for name, slot in self.slots.items())
 
     def close_window(self, slot: BoardSlot, name: str) -> bool:
@@ -226,7 +233,9 @@ def _of(factors: dict[str, float], model: str, version: str) -> float:
     return factors.get(f"{model}@{version}", factors.get(version, 1.0))
 
 
-def _item(seq: int, body: Window | SwapRecord | DeviceEvent) -> Item:
+def _item(seq: int, body: Window | Gauges | SwapRecord | DeviceEvent) -> Item:
     if isinstance(body, Window):
         return Item(seq, window=body)
+    if isinstance(body, Gauges):
+        return Item(seq, gauges=body)
     return Item(seq, swap=body) if isinstance(body, SwapRecord) else Item(seq, event=body)

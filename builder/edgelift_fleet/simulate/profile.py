@@ -50,6 +50,7 @@ class BoardClass(_Strict, frozen=True, kw_only=True):
         error_rate: share of its requests that fail, whatever the version.
         update_s: least and most that fetching to preflight takes.
         versions: version, or model@version, → factor of the median on this class.
+        temperature_c: of its processor, usually; 0: its boards send no gauges.
     """
 
     name: Name
@@ -70,6 +71,7 @@ class BoardClass(_Strict, frozen=True, kw_only=True):
     error_rate: _Share = 0.0
     update_s: tuple[_Seconds, _Seconds] = (0.0, 0.0)
     versions: dict[str, _Positive] = {}
+    temperature_c: Annotated[float, Meta(ge=0, le=120)] = 0.0
 
     def facts(self) -> DeviceFacts:
         """What its boards report of themselves."""

@@ -54,7 +54,7 @@ class Buckets:
     def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
         found = list(rows)
         columns: list[Sequence[Any]] = list(zip(*found, strict=True)) if found else [()] * 8
-        self.keys: Sequence[int] = columns[0]
+        self.keys: Sequence[Any] = columns[0]
         self.start = _ints(columns[1])
         self._counts = columns[2:5]
         self._first, self._last = _ints(columns[5]), _ints(columns[6])

@@ -1,0 +1,177 @@
+"""What devices need a person for: kind by kind, with how many they are, since when, and what to do.
+
+Judged from what is written and heard, in a fixed number of statements whatever the fleet. Each kind is a word by which
+lists can be asked for those devices, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_fleet.cohorts import Where
+from edgelift_fleet.device_filter import duplicates, failing, faulty, online
+from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.tables import DeviceRow, SlotStateRow
+from edgelift_fleet.telemetry.gauges import newest
+
+#: Gauges that are older say nothing of now, seconds.
+FRESH_S = 900.0
+#: Degrees Celsius: a Raspberry Pi begins to slow down at 80 (its documentation, "Frequency management and thermal control").
+HOT_C = 80.0
+#: Bytes: an artifact of an ordinary size no longer has room.
+LOW_DISK_BYTES = 200e6
+#: Devices of a kind that are named; the others are a list away.
+NAMED = 5
+_TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of trouble: `code` by which lists are asked for it, `tone` (`bad` or `warn`), `what` of one device, and what
+    to `do`.
+    """
+
+    code: str
+    tone: str
+    what: str
+    do: str
+
+
+#: Worst first.
+KINDS = {
+    one.code: one
+    for one in (
+        Kind("faulty", "bad", "can't be read or used in part: nothing is assigned to it",
+             "Open it to see what; then mend it: edgelift device mend."),
+        Kind("duplicate", "bad", "shares its id with another board",
+             "Enrol the copy under an id of its own: edgelift-agent enroll."),
+        Kind("failing", "bad", "could not take what it should run; what it had serves on",
+             "Open it to see why; then build or assign another release."),
+        Kind("under-voltage", "bad", "gets too little voltage", "Check its supply and cable: they must hold under load."),
+        Kind("hot", "warn", f"is at {HOT_C:.0f} °C or more", "Give it air or a heat sink, or a smaller model."),
+        Kind("throttled", "warn", "runs at less than its clock", "Look at its temperature and its supply."),
+        Kind("low-disk", "warn", "has less than 200 MB free", "Free space on it: a new artifact may find no room."),
+        Kind("offline", "warn", "is not there", "Check its power and network; what it runs serves on."),
+    )
+}  # fmt: skip
+
+
+class Need(msgspec.Struct, frozen=True):
+    """A kind of trouble that some devices have.
+
+    Attributes:
+        code: stable; lists can be asked for it.
+        tone: `bad` or `warn`.
+        what: it is, of one device.
+        do: what to do about it.
+        devices: how many have it.
+        since: of the one that has had it longest, seconds since 1970; 0 where that isn't known.
+        first: ids of up to five of them, longest first.
+        detail: of the first one, for people; may be empty.
+    """
+
+    code: str
+    tone: str
+    what: str
+    do: str
+    devices: int
+    since: float
+    first: list[str]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Troubles:
+    """Who has what.
+
+    Attributes:
+        of: kind → device → since when, seconds since 1970; 0 where that isn't known.
+        details: (kind, device) → what is to be said of that, for people.
+        gauges: device → its newest gauges, of those that are fresh.
+    """
+
+    of: dict[str, dict[str, float]]
+    details: dict[tuple[str, str], str]
+    gauges: dict[str, dict[str, float]]
+
+    def kinds(self, device: str) -> list[str]:
+        """What one device has, worst first."""
+        return [code for code in KINDS if device in self.of.get(code, ())]
+
+    def needs(self) -> list[Need]:
+        """As a list, worst first. Pure."""
+        return [self._need(kind, self.of[code]) for code, kind in KINDS.items() if self.of.get(code)]
+
+    def _need(self, kind: Kind, devices: Mapping[str, float]) -> Need:
+        order = sorted(devices, key=lambda device: (devices[device] or float("inf"), device))
+        since = min((at for at in devices.values() if at), default=0.0)
+        detail = self.details.get((kind.code, order[0]), "")
+        return Need(kind.code, kind.tone, kind.what, kind.do, len(order), since, order[:NAMED], detail)
+
+
+def read_troubles(session: Session, seen: LastSeen, now: float | None = None) -> Troubles:
+    """Find out who has what; inside one `Database.read`."""
+    now = time.time() if now is None else now
+    there = DeviceRow.id.is_not(None)
+    rows = session.execute(sa.select(DeviceRow.id, DeviceRow.last_seen, DeviceRow.gone_at)).all()
+    heard = {row.id: max(seen.at(row.id, row.last_seen), row.gone_at) for row in rows}
+    gone = heard.keys() - _ids(session, online(session, seen, there))
+    of: dict[str, dict[str, float]] = {
+        "faulty": dict.fromkeys(_ids(session, faulty(session, seen, there)), 0.0),
+        "duplicate": dict.fromkeys(_ids(session, duplicates(session, seen, there)), 0.0),
+        "failing": _since(session, _ids(session, failing(session, seen, there))),
+        "offline": {device: heard[device] for device in gone},
+    }
+    gauges = {
+        device: values
+        for device, (at, values) in newest(session).items()
+        if abs(now - at) < FRESH_S and device in heard and device not in gone
+    }
+    details: dict[tuple[str, str], str] = {}
+    for device, values in gauges.items():
+        for code, detail in judge_gauges(values).items():
+            of.setdefault(code, {})[device] = 0.0
+            details[code, device] = detail
+    return Troubles(of, details, gauges)
+
+
+def judge_gauges(values: Mapping[str, float]) -> dict[str, str]:
+    """What a device's newest gauges say: kind → what is to be said of it. Pure."""
+    found = {}
+    if values.get("under_voltage"):
+        found["under-voltage"] = "The board reports it."
+    if (degrees := temperature(values)) is not None and degrees >= HOT_C:
+        found["hot"] = f"{degrees:.1f} °C"
+    if values.get("throttled") or values.get("frequency_capped") or values.get("soft_temp_limit"):
+        found["throttled"] = (
+            f"{values['cpu_freq_mhz']:.0f} MHz" if "cpu_freq_mhz" in values else "The board reports it."
+        )
+    free = values.get("disk_free_bytes")
+    if free is not None and free < LOW_DISK_BYTES:
+        found["low-disk"] = f"{free / 1e6:.0f} MB free"
+    return found
+
+
+def temperature(values: Mapping[str, float]) -> float | None:
+    """The hottest part of a board, degrees Celsius; None for one that doesn't say. Pure."""
+    return max((values[name] for name in _TEMPERATURES if name in values), default=None)
+
+
+def _ids(session: Session, where: Where) -> set[str]:
+    return set(session.scalars(sa.select(DeviceRow.id).where(where)))
+
+
+def _since(session: Session, devices: Collection[str]) -> dict[str, float]:
+    """Since when what serves in the slots of these devices has."""
+    found = dict.fromkeys(devices, 0.0)
+    if devices:
+        for device, since in session.execute(sa.select(SlotStateRow.device, SlotStateRow.since)):
+            if device in found:
+                found[device] = max(found[device], since)
+    return found

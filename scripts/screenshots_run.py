@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
+from tests.console.chromium import find_chromium
 
 from scripts.demo_fleet import FleetDemo
 from scripts.demo_stage import ROOT, console
-from tests.console.chromium import find_chromium
 
 BOARDS = 200
-PASSWORD = "screenshots are for looking at"  # noqa: S105 - of a site that lives for a minute
+PASSWORD = "screenshots are for looking at"
 #: One class gets slower by version 3; some boards are hot and throttled, some are away.
 PROFILE = """\
 schema = 1

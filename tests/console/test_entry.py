@@ -1,6 +1,8 @@
-"""Who may look: logging in by name and password, sessions that end, forms of other sites, and what every page's headers say."""
+"""Who may look: logging in, sessions that end, forms of other sites, and what the headers of every page say."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.console.visiting import Visitor
 PASSWORD = "a long one, and easy to remember"
 
 
-def enter(visitor: Visitor, password: str = PASSWORD, **headers: str) -> object:
+def enter(visitor: Visitor, password: str = PASSWORD, **headers: str) -> Any:
     visitor.http.headers.pop("Cookie", None)
     fields = {"name": "ada", "password": password, "then": "/?online=true"}
     return visitor.http.post("/login", data=fields, headers=headers)
@@ -45,13 +47,15 @@ def test_a_wrong_password_is_told_and_the_name_is_kept(ada: Visitor) -> None:
 
 def test_a_form_of_another_site_does_nothing(ada: Visitor) -> None:
     assert enter(ada, **{"Sec-Fetch-Site": "cross-site"}).status_code == 400
-    assert enter(ada, **{"Origin": "https://elsewhere.example"}).status_code == 400
+    assert enter(ada, Origin="https://elsewhere.example").status_code == 400
 
 
 @pytest.mark.parametrize(
     ("headers", "own"),
-    [({"sec-fetch-site": "same-origin"}, True), ({"sec-fetch-site": "none"}, True), ({"sec-fetch-site": "same-site"}, False),
-     ({"sec-fetch-site": "cross-site"}, False), ({"origin": "https://a:1", "host": "a:1"}, True), ({"origin": "null"}, False),
+    [({"sec-fetch-site": "same-origin"}, True), ({"sec-fetch-site": "none"}, True),
+     ({"sec-fetch-site": "same-site"}, False),
+     ({"sec-fetch-site": "cross-site"}, False), ({"origin": "https://a:1", "host": "a:1"}, True),
+     ({"origin": "null"}, False),
      ({"origin": "https://a:2", "host": "a:1"}, False), ({}, True),
      ({"sec-fetch-site": "cross-site", "origin": "https://a:1", "host": "a:1"}, False)],
 )  # fmt: skip

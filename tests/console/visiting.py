@@ -16,7 +16,7 @@ from edgelift_fleet.console.app import Console
 from edgelift_fleet.db import Database
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages.people import AccessRequest
-from edgelift_fleet.people.roles import OWNER
+from edgelift_fleet.people.roles import OWNER, Role
 from edgelift_fleet.site import load_site
 from tests.fleet.direct import Direct, direct
 
@@ -30,12 +30,12 @@ class Visitor:
         http: their browser; follows no redirect.
     """
 
-    def __init__(self, fleet: Fleet, boards: Direct, role: str = "admin") -> None:
+    def __init__(self, fleet: Fleet, boards: Direct, role: Role = "admin") -> None:
         self.fleet, self.boards = fleet, boards
         self.http = TestClient(make_app(fleet, Console), follow_redirects=False)
         self.become(role)
 
-    def become(self, role: str) -> None:
+    def become(self, role: Role) -> None:
         """Come with another role."""
         made = self.fleet.people.make_access(AccessRequest(role=role), OWNER)
         name = "__Host-edgelift" if self.fleet.site.config.tls else "edgelift"

@@ -14,9 +14,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from edgelift_contract.report import UpdateReport
 from edgelift_fleet.cohorts import Where
+from edgelift_fleet.db import among
 from edgelift_fleet.device_filter import duplicates, failing, faulty, online
 from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import DeviceRow, SlotStateRow
 from edgelift_fleet.telemetry.gauges import newest
 
@@ -33,13 +36,14 @@ _TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of trouble: `code` by which lists are asked for it, `tone` (`bad` or `warn`), `what` of one device, and what
-    to `do`.
+    """A kind of trouble: `code` by which lists are asked for it, `tone` (`bad` or `warn`), what `one` device does and what
+    `many` do, and what to `do`.
     """
 
     code: str
     tone: str
-    what: str
+    one: str
+    many: str
     do: str
 
 
@@ -47,17 +51,22 @@ class Kind:
 KINDS = {
     one.code: one
     for one in (
-        Kind("faulty", "bad", "can't be read or used in part: nothing is assigned to it",
+        Kind("faulty", "bad", "can't be read in part: nothing is assigned to it",
+             "can't be read in part: nothing is assigned to them",
              "Open it to see what; then mend it: edgelift device mend."),
-        Kind("duplicate", "bad", "shares its id with another board",
+        Kind("duplicate", "bad", "shares its id with another board", "share their id with another board",
              "Enrol the copy under an id of its own: edgelift-agent enroll."),
-        Kind("failing", "bad", "could not take what it should run; what it had serves on",
-             "Open it to see why; then build or assign another release."),
-        Kind("under-voltage", "bad", "gets too little voltage", "Check its supply and cable: they must hold under load."),
-        Kind("hot", "warn", f"is at {HOT_C:.0f} °C or more", "Give it air or a heat sink, or a smaller model."),
-        Kind("throttled", "warn", "runs at less than its clock", "Look at its temperature and its supply."),
-        Kind("low-disk", "warn", "has less than 200 MB free", "Free space on it: a new artifact may find no room."),
-        Kind("offline", "warn", "is not there", "Check its power and network; what it runs serves on."),
+        Kind("failing", "bad", "could not take what it should run", "could not take what they should run",
+             "What it had serves on. Open it to see why; then build or assign another release."),
+        Kind("under-voltage", "bad", "gets too little voltage", "get too little voltage",
+             "Check its supply and cable: they must hold under load."),
+        Kind("hot", "warn", f"is at {HOT_C:.0f} °C or more", f"are at {HOT_C:.0f} °C or more",
+             "Give it air or a heat sink, or a smaller model."),
+        Kind("throttled", "warn", "runs below its clock", "run below their clock",
+             "Look at its temperature and its supply."),
+        Kind("low-disk", "warn", "has less than 200 MB free", "have less than 200 MB free",
+             "Free space on it: a new artifact may find no room."),
+        Kind("offline", "warn", "is offline", "are offline", "Check its power and network; what it runs serves on."),
     )
 }  # fmt: skip
 
@@ -68,7 +77,7 @@ class Need(msgspec.Struct, frozen=True):
     Attributes:
         code: stable; lists can be asked for it.
         tone: `bad` or `warn`.
-        what: it is, of one device.
+        what: it is, as follows on the number of devices.
         do: what to do about it.
         devices: how many have it.
         since: of the one that has had it longest, seconds since 1970; 0 where that isn't known.
@@ -112,7 +121,8 @@ class Troubles:
         order = sorted(devices, key=lambda device: (devices[device] or float("inf"), device))
         since = min((at for at in devices.values() if at), default=0.0)
         detail = self.details.get((kind.code, order[0]), "")
-        return Need(kind.code, kind.tone, kind.what, kind.do, len(order), since, order[:NAMED], detail)
+        what = kind.one if len(order) == 1 else kind.many
+        return Need(kind.code, kind.tone, what, kind.do, len(order), since, order[:NAMED], detail)
 
 
 def read_troubles(session: Session, seen: LastSeen, now: float | None = None) -> Troubles:
@@ -125,7 +135,7 @@ def read_troubles(session: Session, seen: LastSeen, now: float | None = None) ->
     of: dict[str, dict[str, float]] = {
         "faulty": dict.fromkeys(_ids(session, faulty(session, seen, there)), 0.0),
         "duplicate": dict.fromkeys(_ids(session, duplicates(session, seen, there)), 0.0),
-        "failing": _since(session, _ids(session, failing(session, seen, there))),
+        "failing": {},
         "offline": {device: heard[device] for device in gone},
     }
     gauges = {
@@ -134,6 +144,8 @@ def read_troubles(session: Session, seen: LastSeen, now: float | None = None) ->
         if abs(now - at) < FRESH_S and device in heard and device not in gone
     }
     details: dict[tuple[str, str], str] = {}
+    for device, (since, code) in _failed(session, _ids(session, failing(session, seen, there))).items():
+        of["failing"][device], details["failing", device] = since, code
     for device, values in gauges.items():
         for code, detail in judge_gauges(values).items():
             of.setdefault(code, {})[device] = 0.0
@@ -167,11 +179,14 @@ def _ids(session: Session, where: Where) -> set[str]:
     return set(session.scalars(sa.select(DeviceRow.id).where(where)))
 
 
-def _since(session: Session, devices: Collection[str]) -> dict[str, float]:
-    """Since when what serves in the slots of these devices has."""
-    found = dict.fromkeys(devices, 0.0)
-    if devices:
-        for device, since in session.execute(sa.select(SlotStateRow.device, SlotStateRow.since)):
-            if device in found:
-                found[device] = max(found[device], since)
-    return found
+def _failed(session: Session, devices: Collection[str]) -> dict[str, tuple[float, str]]:
+    """When the last update of each of these devices that failed ended, seconds since 1970, and its code."""
+    query = sa.select(SlotStateRow.device, SlotStateRow.last_update).where(
+        among(session, SlotStateRow.device, devices)
+    )
+    found = {}
+    for device, body in session.execute(query) if devices else ():
+        update = read_row(body, UpdateReport, owner=device, what="last update", into=[]) if body else None
+        if update is not None and update.code:
+            found[device] = (update.finished_at or 0.0, update.code)
+    return {device: found.get(device, (0.0, "")) for device in devices}

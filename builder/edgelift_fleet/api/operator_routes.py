@@ -67,6 +67,16 @@ def answer(message: Any) -> Response:
     return Response(codec.canonical_json(message), media_type="application/json")
 
 
+def server_health(fleet: Fleet) -> ServerHealth:
+    """How the server is; raises the database's when that is away."""
+    with fleet.db.read() as session:
+        number = session.scalar(sa.select(sa.func.count()).select_from(DeviceRow)) or 0
+    return ServerHealth(
+        fleet.site.config.name, __version__, round(time.time() - fleet.started_at, 1), number, fleet.broker_state(),
+        fleet.lead.leads, fleet.load(), len(fleet.damaged()), fleet.signed.warnings,
+    )  # fmt: skip
+
+
 def operator_routes(fleet: Fleet) -> APIRouter:
     """The operators' side of the API, but for rollouts."""
     router = operator_router(fleet, "operators", reads="viewer", changes="operator")
@@ -74,23 +84,7 @@ def operator_routes(fleet: Fleet) -> APIRouter:
     @router.get("/v1/health", responses=answers(ServerHealth))
     def health() -> Response:
         """Is the server there, with how many devices, and does its broker connection stand?"""
-        with fleet.db.read() as session:
-            number = session.scalar(sa.select(sa.func.count()).select_from(DeviceRow)) or 0
-        uptime_s = round(time.time() - fleet.started_at, 1)
-        name, broker, leads = fleet.site.config.name, fleet.broker_state(), fleet.lead.leads
-        return answer(
-            ServerHealth(
-                name,
-                __version__,
-                uptime_s,
-                number,
-                broker,
-                leads,
-                fleet.load(),
-                len(fleet.damaged()),
-                fleet.signed.warnings,
-            )
-        )
+        return answer(server_health(fleet))
 
     @router.get("/v1/devices/{device}", responses=answers(DeviceDetail, *_OF_DEVICE))
     def device(device: str) -> Response:

@@ -31,6 +31,14 @@ OWN = ("snapshot", "timestamp")
 _SIGNERS = ("root", "targets")
 
 
+def signing_view(fleet: Fleet) -> SigningView:
+    """Who signs what, until when, and what ends soon; empty on a site that signs nothing."""
+    with fleet.db.read() as session:
+        image, director = newest(session, IMAGE), newest(session, DIRECTOR)
+    roles = list(signing_roles(image, director)) if image else []
+    return SigningView(roles, list(warnings(roles, time.time())) if roles else [])
+
+
 def trust_routes(fleet: Fleet) -> APIRouter:
     """What is signed."""
     router = operator_router(fleet, "trust", reads="viewer", changes="admin")
@@ -38,12 +46,7 @@ def trust_routes(fleet: Fleet) -> APIRouter:
     @router.get("/v1/trust", responses=answers(SigningView))
     def show_signing() -> Response:
         """Who signs what, until when, and what ends soon."""
-        with fleet.db.read() as session:
-            image, director = newest(session, IMAGE), newest(session, DIRECTOR)
-        if not image:
-            return answer(SigningView([], []))
-        roles = list(signing_roles(image, director))
-        return answer(SigningView(roles, list(warnings(roles, time.time()))))
+        return answer(signing_view(fleet))
 
     @router.get("/v1/trust/image", responses=answers(ImageRoles))
     def show_image() -> Response:

@@ -76,6 +76,8 @@ class Console:
         for form in self._forms if method == "POST" else ():
             if (named := match(form.path, path)) is not None:
                 return partial(self._sent, form, named)
+        if method == "GET" and _is_lost(scope):
+            return _nothing_here
         return None
 
     async def _login_page(self, request: Request) -> Response:
@@ -172,6 +174,16 @@ class Console:
         if wants_json(request):
             return problem(request, status, code, message, hint)
         return page("problem.html", status, **self._said(who, request), code=code, message=message, hint=hint)
+
+
+def _is_lost(scope: Scope) -> bool:
+    """Is it somebody's browser that asks for a page, and not a program that asks the API?"""
+    accepted = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    return b"text/html" in accepted and not scope["path"].startswith(("/v1/", "/openapi"))
+
+
+async def _nothing_here(request: Request) -> Response:
+    raise ContractError("not-found", f"There is nothing at {request.url.path[:200]}.")
 
 
 async def _static(request: Request) -> Response:

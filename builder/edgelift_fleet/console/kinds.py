@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,8 +109,9 @@ def number(fields: Mapping[str, str], name: str, default: float) -> float:
     if not text:
         return default
     try:
-        return float(text)
-    except ValueError as error:
-        raise ContractError(
-            "malformed", f"{text[:40]!r} is no number.", hint=f"It stands in the field {name!r}."
-        ) from error
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise ContractError("malformed", f"{text[:40]!r} is no number.", hint=f"It stands in the field {name!r}.")
+    return found

@@ -15,6 +15,7 @@ from edgelift_fleet.messages.trust import SigningView
 
 #: Of a limit: more than this is told as something to look at.
 _NEAR = 0.8
+_SQLITE = "SQLite, in the site's folder"
 _LOW_BYTES, _LOW_SHARE = 1e9, 0.05
 
 
@@ -45,7 +46,7 @@ def read_system(fleet: Fleet, _asked: Asked) -> SystemPage:
     disk = shutil.disk_usage(fleet.site.folder)
     leader = "this server" if health.leads else fleet.lead.holder() or "another server"
     checks = [
-        Check("Database", "good", "PostgreSQL, which several servers may share" if fleet.db.shared else "SQLite, in the site's folder"),
+        Check("Database", "good", "PostgreSQL, which several servers may share" if fleet.db.shared else _SQLITE),
         _broker(health.broker), _leader(health.leads, leader), _disk(disk.free, disk.total),
         *_limits(health.load), _blobs(health.damaged_blobs), _signing(signing),
     ]  # fmt: skip

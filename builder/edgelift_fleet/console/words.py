@@ -126,8 +126,21 @@ def query(given: Mapping[str, Any], **changed: Any) -> str:
     return f"?{found}" if found else "?"
 
 
+_OPERATIONS = {
+    "start": "start a rollout", "command": "order about a rollout", "assign": "assign a release",
+    "assign_all": "assign a release",
+    "tags": "change tags", "sample": "sample a device", "mend": "mend a device", "replace": "replace a device",
+    "remove": "remove a device", "publish": "publish a release", "login": "log in", "logout": "log out",
+}  # fmt: skip
+
+
+def operation(name: str) -> str:
+    """What an operation of the API is called in the log that people read."""
+    return _OPERATIONS.get(name, name.replace("_", " "))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago, "span": span, "when": when, "clock": clock, "latency": latency, "size": size, "count": count,
-    "percent": percent, "state": state,
+    "percent": percent, "state": state, "operation": operation,
 }  # fmt: skip
 GLOBALS: dict[str, Callable[..., Any]] = {"many": many, "query": query, "state": state}

@@ -5,6 +5,8 @@ is room. Figures of one run only are compared with one another; `growth` is each
 boards, both as logarithms, by MQTT, and `growth_http` by HTTP. `idle_core_pct` is what the server takes before
 it has any board, which `waiting_core_pct` has in it. `query_p95_ms` is the slowest of `queries_p95_ms`, which
 names what is asked; `queries_behind_p95_ms` are the same while the windows of the rates before still wait to be summed.
+`page_p95_ms` is likewise the slowest of `pages_p95_ms`, of the console's pages, and `console_idle_core_pct` is what ten
+people who look at its front page add while nothing happens.
 """
 
 import asyncio
@@ -18,7 +20,8 @@ from typing import Any
 
 from benchmarks.common import arguments, show, write
 from benchmarks.fleets.goosebit import measure_goosebit
-from benchmarks.fleets.rolling import boards, told_and_done, wait, waiting_pct
+from benchmarks.fleets.looking import console_idle_pct, pages_p95_ms
+from benchmarks.fleets.rolling import boards, silence, told_and_done, wait
 from benchmarks.fleets.serving import Serving, databases, has_broker, serving
 from benchmarks.fleets.storing import BATCH, over_http, over_mqtt, queries_p95_ms
 from benchmarks.polls import Shown, measure_polls, pin_server
@@ -30,6 +33,7 @@ CLIENTS = 32
 NAMES = (
     "told_s", "done_s", "polls_per_s", "poll_p99_ms", "windows_http_batch_per_s", "windows_http_per_s",
     "windows_mqtt_per_s", "waiting_core_pct", "serve_rss_mb", "query_p95_ms", "cpu_ms_per_board",
+    "page_p95_ms", "console_idle_core_pct",
 )  # fmt: skip
 
 
@@ -43,19 +47,25 @@ def measure(
     ):
         pin_server(server.pid)
         transports = ["mqtt", "http"] if has_broker() else ["http"]
-        found, waiting, idle = [], 0.0, server.core_pct(4 * seconds)
+        found, waiting, looked, idle = [], 0.0, 0.0, server.core_pct(4 * seconds)
         for transport in transports:
             version = str(transports.index(transport) * 2 + 1)
             with boards(server, devices, transport) as simulation:
                 pin_server(server.pid)  # threads that it began since
                 figures = told_and_done(server, simulation, f"digits@{version}")
                 if transport == transports[0]:
-                    waiting = waiting_pct(server, simulation, "digits@2", 4 * seconds)
+                    with silence(server, simulation, "digits@2"):
+                        waiting = round(server.core_pct(4 * seconds), 2)
+                        looked = console_idle_pct(server, 8 * seconds)
                 figures["serve_rss_mb"] = round(server.rss_mb(), 1)
             found.append({"devices": devices, "database": database, "transport": transport, **figures})
             print(found[-1], file=sys.stderr)
-        shared = {"waiting_core_pct": waiting, "idle_core_pct": round(idle, 2)}
+        shared: dict[str, Any] = {
+            "waiting_core_pct": waiting, "idle_core_pct": round(idle, 2), "console_idle_core_pct": looked,
+        }  # fmt: skip
         shared |= _polled(server, devices, seconds) | _stored(server, seconds)
+        pages = pages_p95_ms(server)
+        shared |= {"page_p95_ms": max(pages.values()), "pages_p95_ms": pages}
         print(shared, file=sys.stderr)
         return [one | shared for one in found]
 

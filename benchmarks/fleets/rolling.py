@@ -83,8 +83,9 @@ def told_and_done(server: Serving, simulation: Simulation, release: str) -> dict
     }
 
 
-def waiting_pct(server: Serving, simulation: Simulation, release: str, seconds: float) -> float:
-    """Share of a core that the server takes while every board is in a probation of an hour and says nothing."""
+@contextmanager
+def silence(server: Serving, simulation: Simulation, release: str) -> Iterator[None]:
+    """Inside the block every board is in a probation of an hour, and says nothing."""
     simulation.told_at.clear()
     made = rollout(server, release, probation_s=3600.0)
     wait(lambda: len(simulation.told_at) == len(simulation.boards), f"{release} told", simulation)
@@ -98,7 +99,6 @@ def waiting_pct(server: Serving, simulation: Simulation, release: str, seconds: 
     # What the broker still has of it is taken in first, and summed: else that is measured, and not the waiting.
     wait(lambda: server.observing() == len(simulation.boards), f"{release} on probation", simulation)
     wait(lambda: not server.waiting_windows(), "telemetry summed", simulation)
-    found = server.core_pct(seconds)
+    yield
     simulation.silent = False
     server.client().post(f"/v1/rollouts/{made.id}/cancel", {}, RolloutView)
-    return round(found, 2)

@@ -50,19 +50,25 @@ def count_devices(session: Session, seen: LastSeen, asked: DeviceFilter = ALL) -
     `bad-id`.
     """
     where = choose(session, seen, asked)
-    of_class = sa.select(DeviceRow.hardware_class, sa.func.count()).where(where).group_by(DeviceRow.hardware_class)
-    by_class = {str(row[0]): int(row[1]) for row in session.execute(of_class)}
-    slots = sa.select(SlotStateRow.model, SlotStateRow.version, sa.func.count())
-    slots = slots.join(DeviceRow, DeviceRow.id == SlotStateRow.device).where(where, SlotStateRow.artifact != "")
-    serving = session.execute(slots.group_by(SlotStateRow.model, SlotStateRow.version))
+    by_class, by_release = count_by(session, where)
     return DeviceCounts(
         total=sum(by_class.values()),
         online=_number(session, where, online(session, seen, where)),
         failing=_number(session, where, failing(session, seen, where)),
         duplicates=_number(session, where, duplicates(session, seen, where)),
-        by_class=dict(sorted(by_class.items())),
-        by_release=dict(sorted((f"{m}@{v}", number) for m, v, number in serving)),
+        by_class=by_class,
+        by_release=by_release,
     )
+
+
+def count_by(session: Session, where: Where) -> tuple[dict[str, int], dict[str, int]]:
+    """How many devices of each hardware class, and how many slots serve each release."""
+    of_class = sa.select(DeviceRow.hardware_class, sa.func.count()).where(where).group_by(DeviceRow.hardware_class)
+    by_class = {str(row[0]): int(row[1]) for row in session.execute(of_class)}
+    slots = sa.select(SlotStateRow.model, SlotStateRow.version, sa.func.count())
+    slots = slots.join(DeviceRow, DeviceRow.id == SlotStateRow.device).where(where, SlotStateRow.artifact != "")
+    serving = session.execute(slots.group_by(SlotStateRow.model, SlotStateRow.version))
+    return dict(sorted(by_class.items())), dict(sorted((f"{m}@{v}", number) for m, v, number in serving))
 
 
 def _number(session: Session, *where: Where) -> int:

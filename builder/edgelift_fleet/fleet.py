@@ -19,6 +19,7 @@ from edgelift_fleet.intake import Intake
 from edgelift_fleet.lead import Lead
 from edgelift_fleet.mending import Mending
 from edgelift_fleet.messages import Load
+from edgelift_fleet.needs import TroubleWatch
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.people.directory import People
 from edgelift_fleet.publishing import Publishing
@@ -60,6 +61,7 @@ class Fleet:
 
     Attributes:
         lead: whether this server is the one that acts.
+        troubles: which devices need a person.
         asked: which tags' latency costs much to sum, and is wanted.
         work: set whenever the rollout controller may have something to do.
         staying: devices that keep what they run, on a site that was restored.
@@ -93,6 +95,7 @@ class Fleet:
         self.parked = Parked()
         self.wanted_bundles = WantedBundles(db, site.config, leads=lambda: self.lead.leads)
         self.asked = AskedCohorts()
+        self.troubles = TroubleWatch()
         self.blobs = open_blobs(site)
         self.publishing = Publishing(db, self.blobs)
         self.staying = Staying()

@@ -6,6 +6,8 @@ lists can be asked for those devices, too.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,10 +19,10 @@ from sqlalchemy.orm import Session
 from edgelift_contract.report import UpdateReport
 from edgelift_fleet.cohorts import Where
 from edgelift_fleet.db import among
-from edgelift_fleet.device_filter import duplicates, failing, faulty, online
-from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.device_filter import duplicates, failing, faulty
+from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.rows import read_row
-from edgelift_fleet.tables import DeviceRow, SlotStateRow
+from edgelift_fleet.tables import DeviceRow, SlotStateRow, TelemetryNewestRow
 from edgelift_fleet.telemetry.gauges import newest
 
 #: Gauges that are older say nothing of now, seconds.
@@ -29,6 +31,8 @@ FRESH_S = 900.0
 HOT_C = 80.0
 #: Bytes: an artifact of an ordinary size no longer has room.
 LOW_DISK_BYTES = 200e6
+#: For how long what was found holds, and how often all that is written of all devices is looked through, seconds.
+HELD_S, FAULTS_EVERY_S = 2.0, 60.0
 #: Devices of a kind that are named; the others are a list away.
 NAMED = 5
 _TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
@@ -103,11 +107,13 @@ class Troubles:
         of: kind → device → since when, seconds since 1970; 0 where that isn't known.
         details: (kind, device) → what is to be said of that, for people.
         gauges: device → its newest gauges, of those that are fresh.
+        devices: how many there are in all.
     """
 
     of: dict[str, dict[str, float]]
     details: dict[tuple[str, str], str]
     gauges: dict[str, dict[str, float]]
+    devices: int
 
     def kinds(self, device: str) -> list[str]:
         """What one device has, worst first."""
@@ -125,32 +131,76 @@ class Troubles:
         return Need(kind.code, kind.tone, what, kind.do, len(order), since, order[:NAMED], detail)
 
 
-def read_troubles(session: Session, seen: LastSeen, now: float | None = None) -> Troubles:
-    """Find out who has what; inside one `Database.read`."""
-    now = time.time() if now is None else now
-    there = DeviceRow.id.is_not(None)
-    rows = session.execute(sa.select(DeviceRow.id, DeviceRow.last_seen, DeviceRow.gone_at)).all()
-    heard = {row.id: max(seen.at(row.id, row.last_seen), row.gone_at) for row in rows}
-    gone = heard.keys() - _ids(session, online(session, seen, there))
-    of: dict[str, dict[str, float]] = {
-        "faulty": dict.fromkeys(_ids(session, faulty(session, seen, there)), 0.0),
-        "duplicate": dict.fromkeys(_ids(session, duplicates(session, seen, there)), 0.0),
-        "failing": {},
-        "offline": {device: heard[device] for device in gone},
-    }
-    gauges = {
-        device: values
-        for device, (at, values) in newest(session).items()
-        if abs(now - at) < FRESH_S and device in heard and device not in gone
-    }
-    details: dict[tuple[str, str], str] = {}
-    for device, (since, code) in _failed(session, _ids(session, failing(session, seen, there))).items():
-        of["failing"][device], details["failing", device] = since, code
-    for device, values in gauges.items():
-        for code, detail in judge_gauges(values).items():
-            of.setdefault(code, {})[device] = 0.0
-            details[code, device] = detail
-    return Troubles(of, details, gauges)
+class TroubleWatch:
+    """Finds out who has what, and remembers what need not be read again. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read: tuple[float, Troubles] | None = None
+        self._gauges: dict[str, tuple[int, dict[str, float]]] = {}
+        self._faulty: tuple[float, set[str]] = (-math.inf, set())
+
+    def look(self, session: Session, seen: LastSeen, now: float | None = None) -> Troubles:
+        """Who has what, as of at most two seconds ago; inside one `Database.read`. Raises the database's.
+
+        Args:
+            session: for reading.
+            seen: when devices were last heard of.
+            now: seconds since 1970.
+        """
+        now = time.time() if now is None else now
+        with self._lock:
+            if self._read is None or not 0 <= now - self._read[0] < HELD_S:
+                self._read = (now, self._look(session, seen, now))
+            return self._read[1]
+
+    def _look(self, session: Session, seen: LastSeen, now: float) -> Troubles:
+        row = DeviceRow
+        rows = session.execute(sa.select(row.id, row.last_seen, row.gone_at, row.presence_online)).all()
+        heard = {id_: seen.at(id_, last_seen) for id_, last_seen, _, _ in rows}
+        gone = {
+            id_: max(heard[id_], gone_at)
+            for id_, _, gone_at, present in rows
+            if not is_there(present, gone_at, heard[id_], now)
+        }
+        there = row.id.is_not(None)
+        of: dict[str, dict[str, float]] = {
+            "faulty": dict.fromkeys(self._faults(session, seen, now) & heard.keys(), 0.0),
+            "duplicate": dict.fromkeys(_ids(session, duplicates(session, seen, there)), 0.0),
+            "failing": {},
+            "offline": gone,
+        }
+        details: dict[tuple[str, str], str] = {}
+        for device, (since, code) in _failed(session, _ids(session, failing(session, seen, there))).items():
+            of["failing"][device], details["failing", device] = since, code
+        gauges = self._fresh_gauges(session, heard.keys() - gone.keys(), now)
+        for device, values in gauges.items():
+            for code, detail in judge_gauges(values).items():
+                of.setdefault(code, {})[device] = 0.0
+                details[code, device] = detail
+        return Troubles(of, details, gauges, len(rows))
+
+    def _faults(self, session: Session, seen: LastSeen, now: float) -> set[str]:
+        """Who can't be read in part: everything that is written of every device has to be looked through for it."""
+        if not 0 <= now - self._faulty[0] < FAULTS_EVERY_S:
+            self._faulty = (now, _ids(session, faulty(session, seen, DeviceRow.id.is_not(None))))
+        return self._faulty[1]
+
+    def _fresh_gauges(self, session: Session, devices: Collection[str], now: float) -> dict[str, dict[str, float]]:
+        row, from_ms = TelemetryNewestRow, int((now - FRESH_S) * 1000)
+        rows = session.execute(sa.select(row.device, row.at).where(row.at > from_ms))
+        stand = {device: at for device, at in rows}  # noqa: C416 - dict() takes a result for a mapping: it has keys
+        known = {device: kept for device, kept in self._gauges.items() if stand.get(device) == kept[0]}
+        wanted = stand.keys() - known.keys()
+        if wanted:
+            for device, (at, values) in newest(session, wanted).items():
+                known[device] = (round(at * 1000), values)
+        self._gauges = known
+        return {
+            device: kept[1]
+            for device, kept in known.items()
+            if device in devices and kept[0] / 1000 < now + FRESH_S
+        }
 
 
 def judge_gauges(values: Mapping[str, float]) -> dict[str, str]:

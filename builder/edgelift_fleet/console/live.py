@@ -17,6 +17,8 @@ from edgelift_fleet.parked import Parked
 
 #: How often a page is looked at again, seconds: one that changes from second to second, and any other.
 LIVELY_S, CALM_S = 2.0, 10.0
+#: Of a core, that a page which is looked at may take for being drawn anew.
+SHARE = 0.006
 #: Parts of pages that are remembered.
 MAX_KEPT = 256
 #: No device has this id: a slash is none of its characters.
@@ -24,11 +26,11 @@ _VIEWERS = "/live"
 
 
 class Part(NamedTuple):
-    """The part of a page that is refreshed, as it was drawn: `tag` tells it from others; `lively` as the page says."""
+    """The part of a page that is refreshed, as it was drawn: `tag` tells it from others; it is good for `fresh_s`."""
 
     html: str
     tag: str
-    lively: bool
+    fresh_s: float
 
 
 class Parts:
@@ -49,7 +51,7 @@ class Parts:
                     raise  # who asked is gone, not who draws
                 self._forget(key, future)
                 continue
-            if self._now() - at < _fresh_s(part.lively):
+            if self._now() - at < part.fresh_s:
                 return part
             if self._kept.get(key) is found:
                 break
@@ -61,6 +63,7 @@ class Parts:
         self._kept.move_to_end(key)
         while len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
+        began = self._now()
         try:
             html, lively = await draw()
         except BaseException as error:
@@ -71,7 +74,8 @@ class Parts:
                 future.set_exception(error)
                 future.exception()  # it is raised here: nobody else need have waited for it
             raise
-        part = Part(html, f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', lively)
+        took_s = self._now() - began
+        part = Part(html, f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', fresh_s(took_s, lively=lively))
         future.set_result(part)
         return part
 
@@ -80,9 +84,13 @@ class Parts:
             del self._kept[key]
 
 
-def _fresh_s(lively: bool) -> float:
-    """A little less than the time between two looks, so that each look sees something new."""
-    return (LIVELY_S if lively else CALM_S) * 0.75
+def fresh_s(took_s: float, *, lively: bool) -> float:
+    """How long a part that took so long to draw is good for, seconds. Pure.
+
+    A little less than the time between two looks, so that each look sees something new; but longer where drawing takes long,
+    so that a page that somebody has open never costs more than its share.
+    """
+    return max(0.75 * (LIVELY_S if lively else CALM_S), took_s / SHARE)
 
 
 class Pulse:

@@ -8,14 +8,14 @@ place in `KNOWN`; others as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.db import insert_new
+from edgelift_fleet.db import among, insert_new
 from edgelift_fleet.messages import GaugeStep, GaugeValue
 from edgelift_fleet.tables import TelemetryGaugeRow, TelemetryNewestRow, table_of
 
@@ -122,9 +122,11 @@ def keep_newest(session: Session, found: Mapping[str, tuple[int, bytes]]) -> Non
     )
 
 
-def newest(session: Session) -> dict[str, tuple[float, dict[str, float]]]:
-    """The newest gauges of every device that sent any: device → (when, name → value)."""
+def newest(session: Session, devices: Collection[str] | None = None) -> dict[str, tuple[float, dict[str, float]]]:
+    """The newest gauges of every device that sent any, or of these: device → (when, name → value)."""
     query = sa.select(TelemetryNewestRow.device, TelemetryNewestRow.at, TelemetryNewestRow.body)
+    if devices is not None:
+        query = query.where(among(session, TelemetryNewestRow.device, devices))
     return {device: (at / 1000, unpack_values(body)) for device, at, body in session.execute(query)}
 
 

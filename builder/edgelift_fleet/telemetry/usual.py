@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from edgelift_fleet.db import among
 from edgelift_fleet.tables import TelemetrySeriesRow
 from edgelift_fleet.telemetry.device_rows import device_rows
-from edgelift_fleet.telemetry.ranges import HOUR, MINUTE, pieces
+from edgelift_fleet.telemetry.ranges import HOUR, MINUTE, floor, pieces
 from edgelift_fleet.telemetry.sums import Buckets, Sum, numbered
 
 #: What counts as now, and what before it is usual, seconds.
@@ -51,9 +51,8 @@ def paces(session: Session, devices: Collection[str], now: float) -> dict[str, l
     """
     split, series = int((now - NOW_S) * 1000), TelemetrySeriesRow
     which = [among(session, series.device, devices), sa.not_(series.probation)]
-    hours = pieces(int((now - USUAL_S) * 1000), split, finest=HOUR)
-    # The hour in which now began is usual's edge: what of it is now would be held against itself.
-    hours = [piece._replace(stop=min(piece.stop, split)) for piece in hours]
+    # Whole hours by their sums, and what came since the last one began minute by minute: none of it is now's.
+    hours = pieces(floor(HOUR, int((now - USUAL_S) * 1000)), split, finest=MINUTE, coarsest=HOUR)
     minutes = pieces(split, int((now + 60) * 1000), finest=MINUTE, coarsest=MINUTE)
     earlier = ((("usual", row[0]), *row[1:]) for row in device_rows(session, series.id, which, hours))
     lately = ((("now", row[0]), *row[1:]) for row in device_rows(session, series.id, which, minutes))

@@ -7,14 +7,15 @@ import time
 from collections.abc import Sequence
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_fleet.console.kinds import Asked, Form, Page
 from edgelift_fleet.device_filter import DeviceFilter
-from edgelift_fleet.device_list import count_devices, list_devices
+from edgelift_fleet.device_list import count_by, list_devices
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import DeviceCounts, DeviceSummary, RolloutSummary
-from edgelift_fleet.needs import KINDS, Need, Troubles, read_troubles, temperature
+from edgelift_fleet.needs import KINDS, Need, Troubles, temperature
 from edgelift_fleet.paging import Wish
 from edgelift_fleet.rollout.listing import RolloutFilter
 from edgelift_fleet.telemetry.usual import Pace, paces
@@ -23,6 +24,7 @@ from edgelift_fleet.telemetry.usual import Pace, paces
 PAGE = 50
 #: Rollouts under way that are shown.
 UNDER_WAY = 10
+ALL_OF_THEM = sa.true()
 _WORD = re.compile(r"[A-Za-z0-9*?_.-]{1,60}")
 
 
@@ -83,10 +85,10 @@ def read_fleet(fleet: Fleet, asked: Asked) -> FleetPage:
     rollouts = fleet.rollouts.list(RolloutFilter("open"), Wish(UNDER_WAY)).items
     now = time.time()
     with fleet.db.read() as session:
-        troubles = read_troubles(session, fleet.seen, now)
+        troubles = fleet.troubles.look(session, fleet.seen, now)
         wish = Wish(PAGE, asked.query.get("after", ""), asked.query.get("sort", ""))
         found = list_devices(session, fleet.seen, wanted(asked, troubles), wish)
-        counts = count_devices(session, fleet.seen)
+        counts = count_kinds(session, troubles)
         lines = _lines(session, found.items, troubles, now)
     return FleetPage(
         counts, troubles.needs(), rollouts, lines, found.total, found.next, list(fleet.signed.warnings)
@@ -97,6 +99,20 @@ def selector_of(typed: str) -> str:
     """What somebody typed as a selector: a word alone is part of an id. Pure."""
     word = typed.strip()
     return f"id:*{word.lower()}*" if _WORD.fullmatch(word) and word != "all" else word
+
+
+def count_kinds(session: Session, troubles: Troubles) -> DeviceCounts:
+    """How many devices of all are what, as `device_list.count_devices` counts them."""
+    by_class, by_release = count_by(session, ALL_OF_THEM)
+    number = {code: len(devices) for code, devices in troubles.of.items()}
+    return DeviceCounts(
+        troubles.devices,
+        troubles.devices - number["offline"],
+        number["failing"],
+        number["duplicate"],
+        by_class,
+        by_release,
+    )
 
 
 def wanted(asked: Asked, troubles: Troubles) -> DeviceFilter:

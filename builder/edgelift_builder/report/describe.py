@@ -16,8 +16,9 @@ from edgelift_builder.judge.judgement import Judgement
 from edgelift_builder.judge.worst import Worst
 from edgelift_builder.measure import runtimes
 from edgelift_builder.package import Identity, tools
-from edgelift_builder.pareto import Objectives, pareto
+from edgelift_builder.pareto import pareto
 from edgelift_builder.report.report import BuildReport, CandidateReport, JudgementReport
+from edgelift_builder.report.verdict import objectives
 from edgelift_builder.search import Trial
 from edgelift_builder.source import held_out
 from edgelift_contract.release import REPORT_FILE
@@ -198,7 +199,7 @@ def _with_pareto(described: list[CandidateReport]) -> list[CandidateReport]:
     for target in {c.target for c in described}:
         best |= pareto(
             {
-                number: Objectives(c.loss, c.size_bytes, None if c.unmeasured else c.p50_us, c.peak_memory_bytes)
+                number: objectives(c)
                 for number, c in enumerate(described)
                 if c.target == target and c.shipped and c.loss is not None
             }

@@ -12,38 +12,37 @@ from typing import Any
 
 import jinja2
 
-from edgelift_builder.recipe import FLOATS
-from edgelift_builder.report import pictures, unmeasured
-from edgelift_builder.report.report import BuildReport, CandidateReport, JudgementReport
+from edgelift_builder.report import pictures, tables, unmeasured, verdict
+from edgelift_builder.report.report import BuildReport, CandidateReport
+from edgelift_builder.report.tables import Numbered
+from edgelift_builder.report.verdict import Group
 from edgelift_contract.text import clean
 
 PAGE_FILE = "report.html"
 
-#: Layers and activations shown; the rest is in report.json.
-_MOST_LAYERS, _MOST_RANGES = 24, 24
-
-Numbered = tuple[int, CandidateReport]
-
 
 def render(report: BuildReport) -> str:
     """The page. What the user wrote (names, remarks) is escaped."""
-    numbered: list[Numbered] = list(enumerate(_in_order(report), 1))
+    found = verdict.groups(report)
+    each: list[list[Numbered]] = []
+    for group in found:  # numbers go on from one group to the next, so that each means one candidate on this page
+        start = sum(map(len, each)) + 1
+        each.append([(number, c, group.name) for number, c in enumerate(group.candidates, start)])
+    numbered = [one for mine in each for one in mine]
+    told = [f"{c.variant} {c.format}: {said}" for _, c, _ in numbered for said in c.remarks]
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             r=report,
-            unmeasured=unmeasured.remarks(report),
-            told=list(dict.fromkeys(f"{c.variant} {c.format}: {said}" for _, c in numbered for said in c.remarks)),
-            targets=[_target(report, name, numbered) for name in report.targets],
-            furthest=[_furthest(n, c) for n, c in numbered if c.worst],
-            judged=[row for n, c in numbered if len(c.judgements) > 1 for row in _judged(n, c)],
-            classes=[row for n, c in numbered for row in _classes(n, c)],
-            beside=[row for n, c in numbered for row in _beside(n, c)],
-            sensitivity=_sensitivity(numbered),
-            ranges=_ranges(numbered),
-            goldens=[_golden(c) for _, c in numbered if c.golden_atol is not None],
-            environment=_facts(report),
+            groups=[_group(report, i, g, mine) for i, (g, mine) in enumerate(zip(found, each, strict=True), 1)],
+            steps=verdict.next_steps(report),
+            remarks=list(dict.fromkeys([*report.remarks, *unmeasured.remarks(report), *told])),
+            tables=tables.shown(numbered),
+            folded=tables.folded(report, numbered),
+            sensitivity=tables.sensitivity(numbered),
+            ranges=tables.ranges(numbered),
+            environment=tables.facts(report),
         )
     )
 
@@ -65,203 +64,154 @@ def _harmless(value: object) -> object:
     return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def _in_order(report: BuildReport) -> list[CandidateReport]:
-    """By target; what ships first, best first, then the rejected."""
-    return sorted(report.candidates, key=lambda c: (report.targets.index(c.target), c.rank is None, c.rank or 0))
-
-
-def _target(report: BuildReport, name: str, numbered: Sequence[Numbered]) -> dict[str, Any]:
-    mine = [(n, c) for n, c in numbered if c.target == name]
+def _group(report: BuildReport, index: int, group: Group, mine: Sequence[Numbered]) -> dict[str, Any]:
+    """All that the page shows of targets that get the same."""
+    first = group.first
+    better = verdict.beaten_by(first, group.candidates) if first else None
+    signs = dict.fromkeys(verdict.sign(c) for c in group.candidates)
+    drawn = _pictures(report, mine)
+    alone = len(group.targets) == 1
     return {
-        "name": name,
-        "hardware_class": mine[0][1].hardware_class if mine else "",
-        "sentence": _sentence(mine),
-        "pictures": _pictures(report, mine),
-        "rows": [{"kind": _kind(c), "cells": _cells(n, c)} for n, c in mine],
-        "rejected": [
-            {"number": n, "name": f"{c.variant} {c.format}", "code": c.code, "reason": c.reason}
-            for n, c in mine
-            if not c.shipped
-        ],
+        "id": f"t{index}",
+        "name": group.name,
+        "classes": ", ".join(group.classes),
+        "sign": verdict.sign(first) if first else "rejected",
+        "word": _word(first),
+        "told": verdict.told(group),
+        "beaten": verdict.why_beaten_ships(first, better) if first and better else "",
+        "counts": verdict.counts(group),
+        "alike": "" if alone else "These targets get the same artifacts; they are told of once.",
+        "pictures": drawn,
+        "key": [(kind, word) for kind, word in verdict.SIGNS.items() if kind in signs],
+        "times": _times(report, group),
+        **_table(report, mine),
+        "reasons": _reasons(group, mine),
     }
 
 
-def _sentence(mine: Sequence[Numbered]) -> str:
-    """What a device of this target is given, and what that brings."""
-    first = next((c for _, c in mine if c.rank == 0), None)
+def _word(first: CandidateReport | None) -> str:
     if first is None:
-        return "Nothing ships for this target."
-    parts = [f"First choice: {first.variant} through {first.runtime}"]
-    if first.size_ratio and first.size_ratio != 1:
-        parts.append(f"{first.size_ratio:.1f} times smaller than float")
-    if first.float_ratio and first.float_ratio != 1 and not first.unmeasured:
-        parts.append(f"{first.float_ratio:.2f} times as fast")
-    if first.loss is not None and first.loss_low is not None and first.loss_high is not None:
-        parts.append(f"{first.measure.amount(first.loss)} lost ({first.loss_low:.2f} to {first.loss_high:.2f})")
-    measured = (
-        " Unmeasured on this class: the order is the target's own until a device tells."
-        if first.unmeasured
-        else ""
+        return "Nothing ships"
+    return (
+        "Ships although a gate refused it" if first.code else "Ships, unmeasured" if first.unmeasured else "Ships"
     )
-    return f"{', '.join(parts)}.{measured}"
+
+
+def _times(report: BuildReport, group: Group) -> str:
+    """Of what machine the times in a table are."""
+    timed = [c for c in group.candidates if c.p50_us is not None]
+    if not timed:
+        return "Times are measured on the device."
+    if timed[0].unmeasured:
+        return f"Times are of this {report.measured_on} machine, not of the target's class: they rank nothing."
+    return f"Times are of this {report.measured_on} machine."
 
 
 def _pictures(report: BuildReport, mine: Sequence[Numbered]) -> list[pictures.Scatter]:
     y_name = f"{report.metric} against float, {'points' if report.unit == 'points' else 'per cent'}"
-    limit = -max((c.budget or 0.0 for _, c in mine), default=0.0)
-    latency = [(c.p50_us or 0.0) / 1e3 for _, c in mine]
-    size = [c.size_bytes / 1e6 for _, c in mine]
+    limit = -max((c.budget or 0.0 for _, c, _ in mine), default=0.0)
     drawn = []
-    for words, x_name, values in (
-        ("Latency and accuracy", "median latency, ms", latency),
-        ("Size and accuracy", "size, MB", size),
+    for title, name, units, values in (
+        ("Size and accuracy", "size", _SIZES, [float(c.size_bytes) for _, c, _ in mine]),
+        (
+            "Latency and accuracy",
+            f"median latency on {report.measured_on}",
+            _TIMES,
+            [c.p50_us or 0.0 for _, c, _ in mine],
+        ),
     ):
+        scale, unit = next((s, u) for s, u in units if max(values, default=0.0) >= s or s == 1)
         dots = [
-            pictures.Dot(n, f"{c.variant} {c.format}", x, -c.loss, -c.loss_high, -c.loss_low,
-                         _kind(c), c.pareto)
-            for (n, c), x in zip(mine, values, strict=True)
+            pictures.Dot(n, f"{c.variant} {c.format}, {verdict.outcome(c)}", x / scale, -c.loss, -c.loss_high, -c.loss_low,
+                         verdict.sign(c), c.pareto)
+            for (n, c, _), x in zip(mine, values, strict=True)
             if x and c.loss is not None and c.loss_low is not None and c.loss_high is not None
         ]  # fmt: skip
         if dots:
-            drawn.append(pictures.scatter(words, x_name, y_name, dots, limit))
+            drawn.append(pictures.scatter(title, f"{name}, {unit}", y_name, dots, limit))
     return drawn
 
 
-def _kind(c: CandidateReport) -> str:
-    if not c.shipped:
-        return "rejected"
-    return "float" if c.variant in FLOATS else "ships"
+#: Units of an axis, largest first: the first that its largest value fills is taken.
+_SIZES = ((1e6, "MB"), (1e3, "kB"), (1, "bytes"))
+_TIMES = ((1e3, "ms"), (1, "µs"))
 
 
-def _cells(number: int, c: CandidateReport) -> list[str]:
-    measured = c.p50_us is not None and c.p95_us is not None
-    away = "on device" if c.shipped else "–"
-    return [
-        str(number),
-        f"{c.variant}{' ◆' if c.pareto else ''}",
-        f"{c.runtime}",
-        f"{c.size_bytes / 1e6:.2f} MB" if c.size_bytes else "–",
-        f"{c.size_ratio:.2f}" if c.size_ratio else "–",
-        c.measure.shown(c.value) if c.value is not None else "–",
-        _lost(c),
-        _time(c.p50_us) if measured else away,
-        _time(c.p95_us) if measured else away,
-        f"{c.float_ratio:.2f} ({c.float_ratio_low:.2f} … {c.float_ratio_high:.2f})" if c.float_ratio else "–",
-        f"{c.peak_memory_bytes / 1e6:.1f} MB" if c.peak_memory_bytes is not None else "–",
-        c.code or ("ships first" if c.rank == 0 else "ships") + (", unmeasured" if c.unmeasured else ""),
-    ]
+def _table(report: BuildReport, mine: Sequence[Numbered]) -> dict[str, Any]:
+    """The candidates' table, without the columns that would be empty."""
+    lost = f"lost, {'points' if report.unit == 'points' else '%'}"
+    heads = [report.metric, lost, "size", "p50", "against float", "memory"]
+    rows = [_row(number, c) for number, c, _ in mine]
+    full = [any(row["cells"][i] not in (_NOTHING, _AWAY) for row in rows) for i in range(len(heads))]
+    for row in rows:
+        row["cells"] = [cell for cell, shown in zip(row["cells"], full, strict=True) if shown]
+    return {"heads": [head for head, shown in zip(heads, full, strict=True) if shown], "rows": rows}
 
 
-def _lost(c: CandidateReport | JudgementReport) -> str:
+#: What stands where there is no figure: at all, or until a device has measured it.
+_NOTHING, _AWAY = ("–", ""), ("on device", "")
+
+
+def _row(number: int, c: CandidateReport) -> dict[str, Any]:
+    """A line of the candidates' table; `cells` are `(what, what stands small below it)`."""
+    away = _AWAY if c.shipped else _NOTHING
+    return {
+        "number": number,
+        "sign": verdict.sign(c),
+        "front": c.pareto,
+        "outcome": verdict.outcome(c),
+        "beside": ", ".join(
+            word for word, holds in (("unbeaten", c.pareto), ("unmeasured", c.shipped and c.unmeasured)) if holds
+        ),
+        "name": c.variant,
+        "made": f"{c.format}, {verdict.runtime(c.runtime)}",
+        "cells": [
+            (c.measure.shown(c.value) if c.value is not None else "–", ""),
+            _lost(c),
+            (verdict.size(c.size_bytes), f"÷ {c.size_ratio:.2f}" if c.size_ratio else "") if c.size_bytes else _NOTHING,
+            (verdict.time(c.p50_us), f"p95 {verdict.time(c.p95_us or 0.0)}") if c.p50_us is not None else away,
+            (f"{c.float_ratio:.2f} × as fast", f"{c.float_ratio_low:.2f} … {c.float_ratio_high:.2f}")
+            if c.float_ratio else _NOTHING,
+            (f"{c.peak_memory_bytes / 1e6:.1f} MB" if c.peak_memory_bytes is not None else "–", ""),
+        ],
+    }  # fmt: skip
+
+
+def _lost(c: CandidateReport) -> tuple[str, str]:
     if c.loss is None or c.loss_low is None or c.loss_high is None:
-        return "–"
-    return f"{c.loss:.2f} ({c.loss_low:.2f} … {c.loss_high:.2f})"
+        return _NOTHING
+    return f"{c.loss:.2f}", f"{c.loss_low:.2f} … {c.loss_high:.2f}"
 
 
-def _time(value_us: float | None) -> str:
-    value = value_us or 0.0
-    return f"{value:.0f} µs" if value < 10_000 else f"{value / 1000:.1f} ms"
-
-
-def _furthest(number: int, c: CandidateReport) -> list[str]:
-    """Where a candidate lies furthest from float, and the samples that moved most."""
-    assert c.worst is not None, "only what has one is asked for"
-    samples = ", ".join(f"{moved.sample} ({moved.error:.3g} %)" for moved in c.worst.samples)
-    name = f"{c.variant} {c.format} for {c.target}"
-    return [str(number), name, c.worst.output, c.worst.channel, f"{c.worst.error:.3g} %", samples]
-
-
-def _judged(number: int, c: CandidateReport) -> list[list[str]]:
-    """All metrics of a candidate: every one has to hold."""
-    name = f"{c.variant} {c.format} for {c.target}"
-    return [
-        [str(number), name, j.name, *(j.measure.shown(v) if v is not None else "–" for v in (j.value, j.baseline)),
-         _lost(j), f"{j.budget:g} {'points' if j.unit == 'points' else '%'}",
-         j.verdict, f"{j.samples_needed:,}" if j.samples_needed else "–"]
-        for j in c.judgements
-    ]  # fmt: skip
-
-
-def _classes(number: int, c: CandidateReport) -> list[list[str]]:
-    """Classes that a candidate hardly says any more."""
-    name = f"{c.variant} {c.format} for {c.target}"
-    return [
-        [
-            str(number),
-            name,
-            str(one.label),
-            one.metric,
-            str(one.theirs),
-            str(one.ours),
-            "gone" if one.gone else "may be chance",
-        ]
-        for one in c.classes
-    ]
-
-
-def _beside(number: int, c: CandidateReport) -> list[list[str]]:
-    """Further measures of a candidate, which decide nothing."""
-    name = f"{c.variant} {c.format} for {c.target}"
-    return [
-        [str(number), name, measure, f"{own:.4g}", f"{theirs:.4g}"] for measure, (own, theirs) in c.beside.items()
-    ]
-
-
-def _sensitivity(numbered: Sequence[Numbered]) -> list[dict[str, Any]]:
-    return [
+def _reasons(group: Group, mine: Sequence[Numbered]) -> list[dict[str, Any]]:
+    """Why candidates were rejected, why some ship although a gate refused them, and why some ship that are beaten."""
+    beaten = [(n, c, verdict.beaten_by(c, group.candidates)) for n, c, _ in mine]
+    found = [
         {
-            "name": f"{n}  {c.variant} {c.format} for {c.target}",
-            "bars": pictures.bars(
-                [(s.layer, max(s.noise, 0.0), s.reverted) for s in c.sensitivity[:_MOST_LAYERS]]
-            ),
-        }
-        for n, c in numbered
-        if c.sensitivity
-    ]
-
-
-def _ranges(numbered: Sequence[Numbered]) -> list[dict[str, Any]]:
-    return [
+            "title": "Rejected, and why",
+            "said": "",
+            "rows": [_reason(n, c, c.reason) for n, c, _ in mine if not c.shipped],
+        },
         {
-            "name": f"{n}  {c.variant} {c.format} for {c.target}",
-            "histograms": [
-                pictures.histogram(r.tensor, r.counts, r.least, r.most, r.low, r.high)
-                for r in c.ranges[:_MOST_RANGES]
-            ],
-            "more": max(0, len(c.ranges) - _MOST_RANGES),
-        }
-        for n, c in numbered
-        if any(r.counts for r in c.ranges)
+            "title": "Shipped although a gate refused it",
+            "said": "By --accept.",
+            "rows": [_reason(n, c, c.reason) for n, c, _ in mine if c.shipped and c.code],
+        },
+        {
+            "title": "Shipped although another is better",
+            "said": "Whatever passes all gates ships: a device takes the first that its runtimes can load.",
+            "rows": [_reason(n, c, verdict.why_beaten_ships(c, other)) for n, c, other in beaten if other],
+        },
     ]
+    return [reasons for reasons in found if reasons["rows"]]
 
 
-def _golden(c: CandidateReport) -> list[str]:
-    return [
-        c.artifact[:12] or "–",
-        f"{c.variant} {c.format}",
-        c.target,
-        f"{c.golden_atol:.3g}",
-        f"{c.golden_quantum:.3g}" if c.golden_quantum else "–",
-        f"{c.golden_kernels_apart:.3g}" if c.golden_kernels_apart is not None else "–",
-        _emulated(c),
-    ]
-
-
-def _emulated(c: CandidateReport) -> str:
-    e = c.emulation
-    if e is None:
-        return "–"
-    return f"{e.cpu}, {e.runtime}: {e.goldens} goldens within {e.worst:.3g}; {e.same_argmax} of {e.samples} alike"
-
-
-def _facts(report: BuildReport) -> list[tuple[str, str]]:
-    facts = [
-        ("source", f"{report.source}, SHA-256 {report.source_sha256}"),
-        ("evaluation data", f"{report.samples} samples, SHA-256 {report.data_sha256}"),
-        ("calibration", f"{report.calibration_samples} samples"),
-        ("release counter", str(report.release_counter)),
-        ("hardware class", report.measured_on),
-    ]
-    facts += [(f"runtime {name}", version) for name, version in sorted(report.runtimes.items())]
-    facts += [(f"tool {name}", version) for name, version in sorted(report.tools.items())]
-    return facts + [(f"time to {stage}", f"{s:.1f} s") for stage, s in report.seconds.items()]
+def _reason(number: int, c: CandidateReport, why: str) -> dict[str, Any]:
+    return {
+        "number": number,
+        "sign": verdict.sign(c),
+        "front": c.pareto,
+        "name": f"{c.variant} {c.format}",
+        "code": c.code,
+        "why": why,
+    }

@@ -9,14 +9,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 460.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 20.0, 14.0, 44.0
+from edgelift_builder.report.labels import LETTER, LINE, Box, Label, place
 
-#: Labels nearer than this are joined into one, so that none covers another.
-_NEAR = 8.0
+WIDTH, HEIGHT = 330.0, 250.0
+_TOP, _BOTTOM = 10.0, 24.0
 
-#: Width of a digit and height of a line of the labels.
-_LETTER, _LINE = 7.0, 13.0
+#: What is written at the budget's line.
+BUDGET = "budget"
+
+#: Between marks and what is written at the axes: sideways in units of the picture, upwards as a share of what is shown.
+_INSET, _ROOM = 12.0, 0.06
+
+#: At most so wide is a letter of a tick.
+_LETTER = 6.6
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Dot:
 
     Attributes:
         x, y: in the axes' units; low, high: the interval of y.
-        kind: `float`, `ships` or `rejected`; front: is it in the Pareto set.
+        kind: its sign, see `verdict.SIGNS`; front: is it in the Pareto set.
     """
 
     number: int
@@ -48,21 +53,18 @@ class Tick:
 
 @dataclass(frozen=True)
 class Mark:
-    """A dot in coordinates; `label` holds the numbers of all dots that lie here, or nothing."""
+    """A dot in coordinates."""
 
     cx: float
     cy: float
     y_low: float
     y_high: float
-    label: str
-    label_x: float
-    label_y: float
     dot: Dot
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """A picture of dots over two axes; `limit` is where the budget's line lies, None outside the picture."""
+    """A picture of dots over two axes; `limit` is where the budget's line lies and `budget` the word at it, None outside."""
 
     title: str
     x_name: str
@@ -70,12 +72,14 @@ class Scatter:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     marks: list[Mark]
+    labels: list[Label]
     zero: float | None
     limit: float | None
+    budget: Box | None
+    left: float
+    right: float
     width: float = WIDTH
     height: float = HEIGHT
-    left: float = _LEFT
-    right: float = WIDTH - _RIGHT
     top: float = _TOP
     bottom: float = HEIGHT - _BOTTOM
 
@@ -83,51 +87,53 @@ class Scatter:
 def scatter(title: str, x_name: str, y_name: str, dots: Sequence[Dot], limit: float) -> Scatter:
     """Lay out `dots` (at least one); y grows upwards, x starts at 0; `limit` is a value of y."""
     x_ticks = ticks(0.0, max(d.x for d in dots) * 1.05)
-    y_ticks = ticks(min([limit, *(d.low for d in dots)]), max([0.0, *(d.high for d in dots)]))
+    lowest, highest = min([limit, *(d.low for d in dots)]), max([0.0, *(d.high for d in dots)])
+    room = _ROOM * (highest - lowest)
+    y_ticks = ticks(lowest - room, highest + room)
+    x_names, y_names = [f"{v:g}" for v in x_ticks], [f"{v:+g}" if v else "0" for v in y_ticks]
+    # As much room as what is written there needs: beside the picture, and half of the last tick beyond it.
+    left = round(12 + _LETTER * max(map(len, y_names)), 1)
+    right = round(WIDTH - 4 - max(0.0, _LETTER * len(x_names[-1]) / 2 - _INSET), 1)
     x_end, (y_start, y_end) = x_ticks[-1], (y_ticks[0], y_ticks[-1])
 
     def at_x(value: float) -> float:
-        return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * value / x_end, 1)
+        return round(left + _INSET + (right - left - 2 * _INSET) * value / x_end, 1)
 
     def at_y(value: float) -> float:
         return round(_TOP + (HEIGHT - _TOP - _BOTTOM) * (y_end - value) / (y_end - y_start), 1)
 
-    places = [(at_x(d.x), at_y(d.y)) for d in dots]
+    marks = [Mark(at_x(d.x), at_y(d.y), at_y(d.low), at_y(d.high), d) for d in dots]
+    line = at_y(limit) if y_start <= limit <= y_end else None
+    budget = None if line is None else _word(BUDGET, line, left, right, marks)
     return Scatter(
         title=title,
         x_name=x_name,
         y_name=y_name,
-        x_ticks=[Tick(at_x(v), f"{v:g}") for v in x_ticks],
-        y_ticks=[Tick(at_y(v), f"{v:+g}" if v else "0") for v in y_ticks],
-        marks=[
-            Mark(x, y, at_y(d.low), at_y(d.high), *label, d)
-            for d, (x, y), label in zip(dots, places, _labels(dots, places), strict=True)
-        ],
+        x_ticks=[Tick(at_x(v), text) for v, text in zip(x_ticks, x_names, strict=True)],
+        y_ticks=[Tick(at_y(v), text) for v, text in zip(y_ticks, y_names, strict=True)],
+        marks=marks,
+        labels=place(
+            [d.number for d in dots],
+            [(m.cx, m.cy) for m in marks],
+            Box(left + 2, _TOP, WIDTH - 2, HEIGHT - _BOTTOM - 2),
+            [] if budget is None else [budget],
+            [Box(m.cx - 2, m.y_high, m.cx + 2, m.y_low) for m in marks],
+        ),
         zero=at_y(0.0) if y_start <= 0 <= y_end else None,
-        limit=at_y(limit) if y_start <= limit <= y_end else None,
+        limit=line,
+        budget=budget,
+        left=left,
+        right=right,
     )
 
 
-def _labels(dots: Sequence[Dot], places: Sequence[tuple[float, float]]) -> list[tuple[str, float, float]]:
-    """Each dot's number and where it stands; none where an earlier dot, all but in the same place, carries it."""
-    groups: list[tuple[int, list[int]]] = []
-    for index, point in enumerate(places):
-        for first, members in groups:
-            if math.dist(point, places[first]) < _NEAR:
-                members.append(index)
-                break
-        else:
-            groups.append((index, [index]))
-    labels = [("", 0.0, 0.0)] * len(dots)
-    taken: list[tuple[float, float, float]] = []
-    for first, members in groups:
-        text = ", ".join(str(dots[i].number) for i in members)
-        x, y, width = places[first][0] + 8, places[first][1] - 7, _LETTER * len(text)
-        while any(abs(y - b) < _LINE and x < a + w and a < x + width for a, b, w in taken):
-            y -= _LINE  # above the label that is there already
-        taken.append((x, y, width))
-        labels[first] = (text, round(x, 1), round(y, 1))
-    return labels
+def _word(word: str, line: float, left: float, right: float, marks: Sequence[Mark]) -> Box:
+    """Where a line's word stands: at an end of it, above or below, wherever the fewest marks are."""
+    wide = LETTER * len(word)
+    tops = [top for top in (line - LINE - 2, line + 2) if _TOP <= top <= HEIGHT - _BOTTOM - LINE]
+    spots = [Box(x, top, x + wide, top + LINE) for x in (right - wide, left + 6) for top in tops]
+    dots = [Box(m.cx - 9, m.cy - 9, m.cx + 9, m.cy + 9) for m in marks]
+    return min(spots, key=lambda spot: sum(spot.meets(dot) for dot in dots))
 
 
 def ticks(start: float, end: float, about: int = 5) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a build says when it is done: a table, remarks below it, and where the release lies.
+"""What a build says when it is done: a table, remarks below it, the verdict, where the release lies, and what to type next.
 
 Names, paths and sentences come from the user, their model and their libraries: they are never read as markup, and what
 would move the terminal's cursor is shown as `�`.
@@ -16,17 +16,21 @@ from rich.text import Text
 
 from edgelift_builder.judge import vanished
 from edgelift_builder.judge.worst import Worst
-from edgelift_builder.report import unmeasured
+from edgelift_builder.report import unmeasured, verdict
 from edgelift_builder.report.report import BuildReport, CandidateReport
 from edgelift_contract.text import clean
 
 
 def show(console: Console, report: BuildReport, folder: Path) -> None:
-    """Print all of it; `folder` is the release's."""
+    """Print all of it, the verdict and what to type next last, where they are seen; `folder` is the release's."""
     console.print(table(report, console.width))
     for line in remarks(report):
         console.print(Text.assemble(("·", "dim"), f" {clean(line)}"), soft_wrap=True)
+    for group in verdict.groups(report):
+        console.print(Text(f"{clean(verdict.sentence(group))}.", "" if group.first else "red"), soft_wrap=True)
     console.print(Text.assemble("Release: ", (clean(str(folder)), "bold")), soft_wrap=True)
+    for step in verdict.next_steps(report, str(folder))[:1]:
+        console.print(Text.assemble("Next: ", (clean(step.command), "bold")), soft_wrap=True)
 
 
 def table(report: BuildReport, width: int = 160) -> Table:

@@ -165,7 +165,7 @@ def _brings(c: CandidateReport) -> list[str]:
 
 def _lost(loss: float, c: CandidateReport) -> str:
     if c.unit != "points":
-        return f"{c.metric} {abs(loss):.1f} % {'worse' if loss >= 0.05 else 'better' if loss <= -0.05 else 'lost'}"
+        return f"{c.metric} {abs(loss):.1f} % {'better' if loss <= -0.05 else 'worse'}"
     return f"{abs(loss):.1f} points {'gained' if loss <= -0.05 else 'lost'}"
 
 

@@ -77,7 +77,12 @@ def twenty() -> BuildReport:
                  size_bytes=320_000 + 900 * i, runtime=("litert", "onnxruntime", "torchscript")[i % 3])
         for i in range(16)
     ]  # fmt: skip
-    known: dict[str, Any] = {"target": "x86-64-vnni", "hardware_class": "x86-64-vnni", "p50_us": 60.0, "p95_us": 70.0}
+    known: dict[str, Any] = {
+        "target": "x86-64-vnni",
+        "hardware_class": "x86-64-vnni",
+        "p50_us": 60.0,
+        "p95_us": 70.0,
+    }
     found.append(
         measured("float32", 80, 1.0, rank=16, pareto=False, size_bytes=1_260_000, size_ratio=1.0, loss=0.0)
     )
@@ -90,7 +95,8 @@ def twenty() -> BuildReport:
 
 def detector() -> BuildReport:
     """An error in per cent, for boards that get the same, with one that gets nothing."""
-    one: dict[str, Any] = {"metric": "NME", "unit": "percent", "loss": 1.14, "loss_low": -0.1, "loss_high": 1.9, "budget": 2.0}
+    one: dict[str, Any] = {"metric": "NME", "unit": "percent", "loss": 1.14, "loss_low": -0.1, "loss_high": 1.9}
+    one["budget"] = 2.0
     boards = [candidate(target=target, **one) for target in ("rpi3", "rpi4", "arm64")]
     nothing = rejected("int8-static", "not-enough-data", target="rpi5", hardware_class="arm64-dotprod")
     return report(*boards, nothing, metric="NME", unit="percent")

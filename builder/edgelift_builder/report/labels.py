@@ -15,6 +15,9 @@ NEAR = 9.0
 #: Half the width of a mark with its ring.
 _MARK = 9.5
 
+#: Between two labels side by side.
+_GAP = 7.0
+
 #: Farther from its mark than this, a label is joined to it by a line.
 _FAR = 20.0
 
@@ -85,10 +88,16 @@ def place(
     for members in _near(points):
         text = runs([numbers[i] for i in members])
         anchor = points[members[0]]
-        full = [*taken, *(one.box for one in placed)]
-        box = _free(_spots(anchor, text, inside), full, marks, lines)
+        full = [_wider(box) for box in (*taken, *(one.box for one in placed))]
+        strokes = [dot for one in placed if one.leader for dot in _stroke(one.leader)]
+        box = _free(anchor, LETTER * len(text), inside, full, [*marks, *strokes], lines)
         placed.append(Label(text, tuple(members), box, _leader(anchor, box)))
     return placed
+
+
+def _wider(box: Box) -> Box:
+    """With a gap beside it, else two labels are read as one."""
+    return Box(box.left - _GAP, box.top, box.right + _GAP, box.bottom)
 
 
 def runs(numbers: Sequence[int]) -> str:
@@ -113,20 +122,45 @@ def _near(points: Sequence[tuple[float, float]]) -> list[list[int]]:
     return found
 
 
-def _spots(anchor: tuple[float, float], text: str, inside: Box) -> list[Box]:
-    """Where it could stand: around its mark, then wherever the picture has room, the nearest first."""
-    width = LETTER * len(text)
+def _free(
+    anchor: tuple[float, float],
+    width: float,
+    inside: Box,
+    full: Sequence[Box],
+    marks: Sequence[Box],
+    lines: Sequence[Box],
+) -> Box:
+    """The first that is free: beside its mark, if need be over a line; else farther off where its leader meets neither label
+    nor mark; and only where there is no such over a mark, or over a label.
+    """
+
+    def first(among: Sequence[Box], *others: Sequence[Box]) -> Box | None:
+        return next((spot for spot in among if not any(spot.meets(o) for of in others for o in of)), None)
+
     around = [box for box in _around(anchor, width) if box.within(inside)]
-    return around + sorted(_everywhere(inside, width), key=lambda box: math.dist(anchor, _middle(box)))
+    beside = [spot for spot in around if _leader(anchor, spot) is None]
+    near = first(beside, full, marks, lines) or first(beside, full, marks)
+    if near:
+        return near
+    spots = around + sorted(_everywhere(inside, width), key=lambda box: math.dist(anchor, _middle(box)))
+    x, y = anchor
+    foreign = [m for m in marks if not (m.left < x < m.right and m.top < y < m.bottom)]
+    blocks = [*full, *(Box(m.left + 4, m.top + 4, m.right - 4, m.bottom - 4) for m in foreign)]
+    free = [spot for spot in spots if not any(spot.meets(other) for other in (*full, *marks))]
+    clear = next((spot for spot in free if not _crosses(_leader(anchor, spot), blocks)), None)
+    return clear or next(iter(free), None) or first(spots, full) or spots[0]
 
 
-def _free(spots: Sequence[Box], full: Sequence[Box], marks: Sequence[Box], lines: Sequence[Box]) -> Box:
-    """The first that is free; where there is none, over a line, then over a mark, and over a label last."""
-    for others in ([*full, *marks, *lines], [*full, *marks], full):
-        found = next((spot for spot in spots if not any(spot.meets(other) for other in others)), None)
-        if found:
-            return found
-    return spots[0]
+def _crosses(leader: tuple[float, float, float, float] | None, full: Sequence[Box]) -> bool:
+    return leader is not None and any(dot.meets(box) for dot in _stroke(leader) for box in full)
+
+
+def _stroke(leader: tuple[float, float, float, float]) -> list[Box]:
+    """A line as small boxes along it."""
+    x1, y1, x2, y2 = leader
+    steps = max(2, round(math.dist((x1, y1), (x2, y2)) / 3))
+    along = [(x1 + (x2 - x1) * i / steps, y1 + (y2 - y1) * i / steps) for i in range(steps + 1)]
+    return [Box(x - 1, y - 1, x + 1, y + 1) for x, y in along]
 
 
 def _around(anchor: tuple[float, float], width: float) -> Iterator[Box]:
@@ -145,7 +179,7 @@ def _everywhere(inside: Box, width: float) -> Iterator[Box]:
         left = inside.left
         while left + width <= inside.right:
             yield Box(round(left, 1), round(top, 1), round(left + width, 1), round(top + LINE, 1))
-            left += LETTER
+            left += 2 * LETTER
         top += LINE / 2
 
 

@@ -105,6 +105,7 @@ def scatter(title: str, x_name: str, y_name: str, dots: Sequence[Dot], limit: fl
     marks = [Mark(at_x(d.x), at_y(d.y), at_y(d.low), at_y(d.high), d) for d in dots]
     line = at_y(limit) if y_start <= limit <= y_end else None
     budget = None if line is None else _word(BUDGET, line, left, right, marks)
+    intervals = [Box(m.cx - 2, m.y_high, m.cx + 2, m.y_low) for m in marks]
     return Scatter(
         title=title,
         x_name=x_name,
@@ -117,7 +118,7 @@ def scatter(title: str, x_name: str, y_name: str, dots: Sequence[Dot], limit: fl
             [(m.cx, m.cy) for m in marks],
             Box(left + 2, _TOP, WIDTH - 2, HEIGHT - _BOTTOM - 2),
             [] if budget is None else [budget],
-            [Box(m.cx - 2, m.y_high, m.cx + 2, m.y_low) for m in marks],
+            [*intervals, *([] if line is None else [Box(left, line - 1, right, line + 1)])],
         ),
         zero=at_y(0.0) if y_start <= 0 <= y_end else None,
         limit=line,

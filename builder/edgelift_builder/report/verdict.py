@@ -159,7 +159,7 @@ def _brings(c: CandidateReport) -> list[str]:
         parts.append(_lost(c.loss, c))
     if not c.unmeasured and c.p50_us is not None:
         fast = f"{c.float_ratio:.2f} × as fast, " if c.float_ratio and c.float_ratio != 1 else ""
-        parts.append(f"{fast}{time(c.p50_us)} a request")
+        parts.append(f"{fast}{time(c.p50_us)} an inference")
     return parts
 
 
@@ -228,14 +228,14 @@ def _better(c: CandidateReport, other: CandidateReport) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextCommand:
     """A command to type next, and what for."""
 
     why: str
     command: str
 
 
-def next_steps(report: BuildReport, folder: str = "") -> list[Step]:
+def next_steps(report: BuildReport, folder: str = "") -> list[NextCommand]:
     """What to type now: publish and roll out what ships; where nothing does for a target, build again.
 
     Args:
@@ -247,14 +247,14 @@ def next_steps(report: BuildReport, folder: str = "") -> list[Step]:
     if any(c.shipped for c in report.candidates):
         where = shlex.quote(folder) if folder else shlex.quote(f"releases/{report.model}@{report.version}")
         note = "" if folder else "; the folder is the one that this page lies in"
-        steps.append(Step(f"Sign it and bring it to the site{note}", f"edgelift publish {where}"))
+        steps.append(NextCommand(f"Sign it and bring it to the site{note}", f"edgelift publish {where}"))
         dry = f"edgelift rollout start {name} --dry-run --to all"
-        steps.append(Step("See what a rollout would do before one starts", dry))
+        steps.append(NextCommand("See what a rollout would do before one starts", dry))
     for group in groups(report):
         if group.first is None and any(c.code in _ACCEPTED and c.size_bytes for c in group.candidates):
             boards = " ".join(f"-t {shlex.quote(t)}" for t in group.targets)
             again = f"edgelift build {shlex.quote(report.source)} {boards} --accept --force"
             steps.append(
-                Step(f"Once its reasons are read: ship for {group.name} what was refused, as it is", again)
+                NextCommand(f"Once its reasons are read: ship for {group.name} what was refused, as it is", again)
             )
     return steps

@@ -17,7 +17,8 @@ VIEWERS, TIMES = 10, 30
 #: What is looked at, and how it is called in the figures.
 PAGES = {
     "fleet": "/", "offline": "/?trouble=offline", "class": "/?class=x86-64-avx2", "found": "/?to=bench-00",
-    "last": "/?after=bench-004",     "rollouts": "/rollouts", "rollout": "/rollouts/r1", "device": "/devices/bench-00001", "releases": "/releases",
+    "last": "/?after=bench-004", "rollouts": "/rollouts", "rollout": "/rollouts/r1", "device": "/devices/bench-00001",
+    "releases": "/releases",
     "release": "/releases/digits/1", "system": "/system",
 }  # fmt: skip
 

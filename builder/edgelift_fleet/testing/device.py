@@ -23,7 +23,7 @@ from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import parse_manifest
 from edgelift_contract.replies import ASSIGNMENT_HEADER
 from edgelift_contract.report import DeviceFacts, Outcome, Presence, Report, SlotReport, UpdateReport
-from edgelift_contract.telemetry import Batch, DeviceEvent, Item, SwapRecord, Window
+from edgelift_contract.telemetry import Batch, DeviceEvent, Gauges, Item, SwapRecord, Window
 from edgelift_fleet.testing.mqtt import connect_mqtt
 
 FACTS = DeviceFacts(
@@ -149,7 +149,7 @@ class SimulatedDevice:
             self._send(routes.reported_topic(self.name), routes.report_path(self.name), "PUT", made, retain=True)
         return made
 
-    def deliver(self, *bodies: Window | SwapRecord | DeviceEvent) -> Batch:
+    def deliver(self, *bodies: Window | Gauges | SwapRecord | DeviceEvent) -> Batch:
         """Send telemetry, each body as an item of its own."""
         items = []
         for body in bodies:
@@ -158,6 +158,7 @@ class SimulatedDevice:
                 Item(
                     self.seq,
                     window=body if isinstance(body, Window) else None,
+                    gauges=body if isinstance(body, Gauges) else None,
                     swap=body if isinstance(body, SwapRecord) else None,
                     event=body if isinstance(body, DeviceEvent) else None,
                 )

@@ -30,7 +30,7 @@ LOCAL = {
 READS = {
     "latency", "gauges", "releases show", "release show", "devices show", "device show", "rollout list", "rollout show",
     "rollout watch", "telemetry export", "token list", "keys list", "keys export", "user list", "access list",
-    "audit verify",
+    "audit verify", "alert list", "alert silences", "alert receivers",
 }  # fmt: skip
 
 

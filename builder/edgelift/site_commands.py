@@ -13,6 +13,7 @@ import typer
 
 from edgelift import (
     access_commands,
+    alert_commands,
     audit_commands,
     device_commands,
     export_command,
@@ -62,6 +63,7 @@ def register(app: typer.Typer) -> None:
     token_commands.register(app)
     user_commands.register(app)
     access_commands.register(app)
+    alert_commands.register(app)
     audit_commands.register(app)
 
 

@@ -15,10 +15,12 @@ import sqlalchemy as sa
 
 from edgelift_contract.assignment import Assignment, Policy, SlotAssignment
 from edgelift_contract.release import Release
-from edgelift_contract.report import DeviceFacts, UpdateReport
+from edgelift_contract.report import Degradation, DeviceFacts, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent, SwapRecord
+from edgelift_fleet.messages.alerts import AlertMessage
 from edgelift_fleet.rows import is_readable
 from edgelift_fleet.tables import (
+    AlertDeliveryRow,
     AssignmentRow,
     Base,
     BundleBodyRow,
@@ -85,6 +87,9 @@ BODIES = (
     Body(DeviceRow, "facts", "facts", _is(DeviceFacts, "facts"), _by(DeviceRow.id)),
     Body(DeviceRow, "past_epochs", "past epochs", _is(list[str], "past_epochs"), _by(DeviceRow.id)),
     Body(
+        DeviceRow, "degraded", "what is degraded", _is(list[Degradation], "degraded", may_be_empty=True), _by(DeviceRow.id)
+    ),
+    Body(
         SlotStateRow, "last_update", "last update", _is(UpdateReport, "last_update", may_be_empty=True),
         _by(SlotStateRow.device),
     ),
@@ -131,6 +136,7 @@ BODIES = (
     Body(RolloutWaveRow, "controls", "controls", _is(dict[str, str], "controls")),
     Body(RolloutLookRow, "measured", "measured", _is(dict | list, "measured")),
     Body(RolloutLookRow, "figures", "figures", _is(dict, "figures", may_be_empty=True)),
+    Body(AlertDeliveryRow, "body", "alert", _is(AlertMessage, "body")),
     Body(RolloutEventRow, "body", "event", _is(dict, "body", may_be_empty=True)),
 )  # fmt: skip
 
@@ -140,5 +146,7 @@ PLAIN = frozenset({
     "control.value", "kept_answer.body", "release.retired_why", "device.report_epoch", "device.presence_epoch",
     "device_tag.value", "rollout.selector", "rollout.reason", "rollout_device.message", "rollout_event.text",
     "rollout_look.text", "telemetry_doubt.why", "signed.body", "identity.why", "enrol_token.tags", "enrol_token.note",
-    "access_token.note", "audit.path", "audit.about", "audit.why",
+    "access_token.note",
+    "alert.text", "alert_delivery.error", "alert_silence.selector", "alert_silence.why",
+    "audit.path", "audit.about", "audit.why",
 })  # fmt: skip

@@ -63,6 +63,7 @@ TABLES: Mapping[str, str] = {
     "rollout_device": "none", "rollout_member": "none", "rollout_wave": "none", "rollout_look": "none", "rollout": "none",
     "bundle": "none", "bundle_body": "one of 4 MB for each bundle that an operator asks for", "kept_answer": "none",
     "unnamed_blob": "none", "telemetry_sample": "none", "release": "none", "artifact": "none", "control": "none",
+    "alert": "one row of each code", "alert_group": "none", "alert_delivery": "none", "alert_silence": "none",
     "signed": "none", "enrol_token": "none", "person": "none", "access_token": "none", "audit": "none",
     "identity": "16 rows a week until they have ended; those that it may come back with, and that were taken back",
 }  # fmt: skip

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from edgelift_contract.enrol import BrokerAccess
+from edgelift_fleet.alerts.site_alerts import Alerts
 from edgelift_fleet.assignments import Assignments
 from edgelift_fleet.changes import Changes
 from edgelift_fleet.db import Database
@@ -70,6 +71,7 @@ class Fleet:
         secure: devices have certificates, and no token that they share counts.
         identities: who the devices are.
         people: who operators are, and what they did.
+        alerts: what is wrong, and who is told of it.
         sealing: signs what a broker retains.
         url: where devices call this server.
         load: how much the server carries just now.
@@ -106,6 +108,7 @@ class Fleet:
         self.assignments = Assignments(db, self.changes)
         self.mending = Mending(db, self.changes.announce)
         self.rollouts = Rollouts(db, self.seen, wake=self.work.set, may_go_back=may_go_back_to)
+        self.alerts = Alerts(site, db, self.lead, self.seen, lambda: self.signed.warnings)
         self.broker_access: BrokerAccessOf = _no_broker
         self.damaged: Callable[[], set[str]] = lambda: damaged_blobs(site.blobs)
         self.url = ""

@@ -32,7 +32,7 @@ _PAST_EPOCHS = 16
 _TOGETHER: dict[type[object], tuple[str, ...]] = {
     DeviceRow: (
         "agent_version", "nonce", "report_epoch", "report_sequence", "past_epochs", "revision_seen", "revision_applied",
-        "presence_online", "presence_epoch", "presence_connect", "gone_at",
+        "presence_online", "presence_epoch", "presence_connect", "gone_at", "degraded",
     ),
     SlotStateRow: ("state", "generation", "artifact", "model", "version", "since", "last_update"),
     UpdateHistoryRow: ("outcome", "body", "last_at"),
@@ -174,6 +174,7 @@ def store_report(session: Session, known: Known, row: DeviceRow, report: Report)
     """
     row.agent_version, row.nonce = report.agent_version[:64], report.nonce
     row.revision_seen, row.revision_applied = report.revision_seen, report.revision_applied
+    row.degraded = codec.canonical_json(report.degraded).decode() if report.degraded else ""
     if report.facts is not None:
         set_facts(row, report.facts)
     known.set_tags(session, row.id, report.tags)

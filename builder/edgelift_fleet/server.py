@@ -80,6 +80,7 @@ def serve(
         keep_tls_buffers_small()
         db.migrate()
         fleet = Fleet(site, db, secure=site.config.tls and not insecure)
+        rounds = fleet.alerts.rounds()  # what is wrong with its receivers is told before anything listens
         stack.enter_context(fleet.identities.known)
         tls = doors.secure(fleet)
         fleet.lead.subscribe(lambda leads: _listen(fleet) if leads else None)
@@ -97,6 +98,8 @@ def serve(
         places = places_for(descriptors, MAX_CONNECTIONS)
         stack.enter_context(doors.open(make_app(fleet, Console), places=places, grace_s=_GRACE_S, tls=tls))
         fleet.url = doors.outside(own_names(ports.host, site.config.names))
+        fleet.alerts.url = fleet.url
+        stack.enter_context(rounds)
         fleet.identities.known.subscribe(doors.end)
         if tls is not None:
             tls.watch(lambda: doors.end(None))  # they come again, if they still may

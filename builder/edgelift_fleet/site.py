@@ -17,13 +17,14 @@ import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError
+from edgelift_fleet.alert_settings import AlertSettings
 from edgelift_fleet.files import disk_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
         telemetry_minute_days: how long windows and gauges are kept as they came.
         telemetry_event_days: how long swaps and events are kept.
         bundle_days: how long devices' bundles are kept, days; 0 keeps them until there are too many.
+        alerts: from when something is told, and to whom.
         bundle_limit_bytes: what all bundles together may take; the oldest go first.
     """
 
@@ -88,6 +90,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     telemetry_event_days: _Days = 90.0
     bundle_days: _Days = 14.0
     bundle_limit_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 256 << 20
+    alerts: AlertSettings = msgspec.field(default_factory=AlertSettings)
 
 
 @dataclass(frozen=True)
@@ -215,12 +218,22 @@ def _site_file(name: str, database: sa.URL | None, blobs: str, tls: bool) -> str
 
 def write_config(folder: Path, config: SiteConfig) -> None:
     """Write the `site.toml` of a folder; raises `OSError`."""
+    defaults = msgspec.to_builtins(_DEFAULTS)
     lines = [
-        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        f"{name} = {_toml(value)}"
         for name, value in msgspec.to_builtins(config).items()
-        if name == "schema" or value != getattr(_DEFAULTS, name)
+        if name == "schema" or value != defaults[name]
     ]
     write_atomically(folder / SITE_FILE, ("\n".join(lines) + "\n").encode(), mode=0o600)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it on one line; JSON's texts, numbers and lists are TOML's."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name} = {_toml(one)}' for name, one in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 _DEFAULTS = SiteConfig(schema=SCHEMA, name="")

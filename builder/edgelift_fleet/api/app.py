@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from edgelift_contract import __version__
+from edgelift_fleet.api.alert_routes import alert_routes
 from edgelift_fleet.api.audit_routes import audit_routes
 from edgelift_fleet.api.blob_routes import blob_routes
 from edgelift_fleet.api.bundle_routes import bundle_routes
@@ -70,7 +71,7 @@ def make_app(fleet: Fleet, pages: Callable[[Fleet, ASGIApp], ASGIApp] | None = N
         device_list_routes(fleet), operator_routes(fleet), release_routes(fleet), blob_routes(fleet), code_routes(),
         bundle_routes(fleet), rollout_routes(fleet), telemetry_routes(fleet), keeping_routes(fleet), name_routes(fleet),
         trust_routes(fleet), export_routes(fleet), identity_routes(fleet),
-        login_routes(fleet), me_routes(fleet), people_routes(fleet), audit_routes(fleet),
+        login_routes(fleet), me_routes(fleet), people_routes(fleet), audit_routes(fleet), alert_routes(fleet),
     ]  # fmt: skip
     for router in routers:
         app.include_router(router)

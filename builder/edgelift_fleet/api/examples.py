@@ -76,5 +76,6 @@ EXAMPLES: Mapping[str, Any] = {
     "OwnPasswordRequest": {"old": "ten or more of them", "password": "correct horse battery staple"},
     "RoleRequest": {"role": "viewer"},
     "AccessRequest": {"role": "viewer", "days": 90, "note": "the dashboard in hall 2"},
+    "SilenceRequest": {"code": "offline", "for_s": 7200, "to": "tag:barn", "why": "The barn is rewired."},
     "RolloutOrder": {"why": "The night shift asked for it."},
 }  # fmt: skip

@@ -27,5 +27,7 @@ IN_PATH: Mapping[str, dict[str, Any]] = {
     "token": _text("^[0-9a-f]{8}$", "0a1b2c3d", "An enrolment token's id."),
     "access": _text("^[0-9a-f]{8}$", "0a1b2c3d", "An access token's id."),
     "person": _text("^[a-z0-9][a-z0-9._-]{0,63}$", "maria", "A person's name."),
+    "silence": _text("^[0-9a-f]{8}$", "0a1b2c3d", "A silence's id."),
+    "receiver": _text("^[a-z0-9][a-z0-9-]{0,31}$", "on-call", "A receiver of alerts, by its name."),
     "code": _text("^[a-z0-9-]{1,64}$", "not-found", "A refusal's code."),
 }

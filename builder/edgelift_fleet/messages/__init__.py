@@ -4,6 +4,15 @@ Times are seconds since 1970; latencies microseconds; names are the contract's. 
 imported from here.
 """
 
+from edgelift_fleet.messages.alerts import (
+    AlertMessage,
+    AlertSubject,
+    AlertView,
+    ReceiverAnswer,
+    ReceiverView,
+    SilenceRequest,
+    SilenceView,
+)
 from edgelift_fleet.messages.asked import MAX_SAMPLE_S
 from edgelift_fleet.messages.audit import BEGINNING, AuditEntry, BrokenAt, Chain, digest_of_entry
 from edgelift_fleet.messages.bundles import BundleRequest, BundleState, BundleView
@@ -96,6 +105,9 @@ __all__ = [
     "AccessMade",
     "AccessRequest",
     "AccessView",
+    "AlertMessage",
+    "AlertSubject",
+    "AlertView",
     "ArtifactView",
     "AssignManyRequest",
     "AssignOutcome",
@@ -149,6 +161,8 @@ __all__ = [
     "Problem",
     "PublishReply",
     "Quantiles",
+    "ReceiverAnswer",
+    "ReceiverView",
     "ReleaseDetail",
     "ReleaseUses",
     "ReleaseView",
@@ -166,6 +180,8 @@ __all__ = [
     "SampleReply",
     "SampleRequest",
     "ServerHealth",
+    "SilenceRequest",
+    "SilenceView",
     "SlotSummary",
     "SpeakerView",
     "SwapView",

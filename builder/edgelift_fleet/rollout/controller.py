@@ -227,7 +227,8 @@ def _is_quiet(row: RolloutRow, seen: _Seen) -> bool:
     decision = seen.decision
     if not isinstance(decision, Hold) or decision.join:
         return False
-    return row.state == "paused" or (decision.reason, decision.until) == (row.reason, row.due_at)
+    stands = (decision.reason, decision.until, decision.approval) == (row.reason, row.due_at, row.awaits)
+    return row.state == "paused" or stands
 
 
 def _watch(session: Session, row: RolloutRow, seen: _Seen) -> list[str]:
@@ -243,13 +244,14 @@ def _carry_out(session: Session, row: RolloutRow, seen: _Seen) -> tuple[_Write, 
     """Do what was decided, but for the devices: returns what is to be done with which."""
     match seen.decision:
         case Advance(wave, devices, reason):
-            row.state, row.wave, row.reason, row.changed_at, row.due_at = "running", wave, reason, time.time(), 0.0
+            row.state, row.wave, row.reason, row.changed_at = "running", wave, reason, time.time()
+            row.due_at, row.awaits = 0.0, 0
             note(session, row, "wave", reason)
             return hand_out, devices
-        case Hold(reason, join, until):
+        case Hold(reason, join, until, approval):
             if row.state != "paused":  # there the reason of the pause is what people need to read
                 row.changed_at = row.changed_at if row.reason == reason else time.time()
-                row.reason, row.due_at = reason, until
+                row.reason, row.due_at, row.awaits = reason, until, approval
             if join:
                 note(session, row, "joined", reason)
             return hand_out, join

@@ -69,7 +69,7 @@ def set_state(
     order: EventBody = NOBODY, devices: Mapping[str, Sequence[str]] | None = None,
 ) -> None:  # fmt: skip
     """Put a rollout into a state, and note why; arguments as of `note`."""
-    row.state, row.reason, row.changed_at, row.due_at = state, reason, time.time(), 0.0
+    row.state, row.reason, row.changed_at, row.due_at, row.awaits = state, reason, time.time(), 0.0, 0
     note(session, row, state, reason, order=order, devices=devices)
 
 

@@ -5,6 +5,7 @@ that devices choose are big integers. A file for each noun; all of them are impo
 here. `tests/fleet/test_site.py` holds these tables and the migrations together.
 """
 
+from edgelift_fleet.tables.alerts import AlertDeliveryRow, AlertGroupRow, AlertRow, AlertSilenceRow
 from edgelift_fleet.tables.base import Base, table_of
 from edgelift_fleet.tables.blobs import UnnamedBlobRow
 from edgelift_fleet.tables.bundles import BundleBodyRow, BundleRow
@@ -51,6 +52,10 @@ from edgelift_fleet.tables.trust import SignedRow
 
 __all__ = [
     "AccessTokenRow",
+    "AlertDeliveryRow",
+    "AlertGroupRow",
+    "AlertRow",
+    "AlertSilenceRow",
     "ArtifactRow",
     "AssignmentRow",
     "AuditRow",

@@ -89,6 +89,8 @@ class DeviceRow(Base):
     #: Of the facts, for selecting by them: `set_facts` keeps them alike.
     hardware_class: Mapped[str] = mapped_column(sa.String(64), default="", index=True)
     timezone: Mapped[str] = mapped_column(sa.String(64), default="")
+    #: A list of `Degradation` in JSON; empty for none.
+    degraded: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
 
 
 class TagRow(Base):

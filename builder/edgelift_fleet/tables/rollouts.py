@@ -12,7 +12,8 @@ class RolloutRow(Base):
     """A rollout: its plan and where it stands.
 
     `back` is what a rollback takes back (`wave` or `all`); `cohort` how many devices were selected at the last look;
-    `approved` how many waves a person has approved; `due_at` when time alone will change something, 0 for never.
+    `approved` how many waves a person has approved, `awaits` for which wave it waits for one, 0 for none; `due_at` when time
+    alone will change something, 0 for never.
     """
 
     __tablename__ = "rollout"
@@ -32,6 +33,7 @@ class RolloutRow(Base):
     cohort: Mapped[int] = mapped_column(default=0)
     approved: Mapped[int] = mapped_column(default=1)
     due_at: Mapped[float] = mapped_column(default=0.0)
+    awaits: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class RolloutDeviceRow(Base):

@@ -1,0 +1,182 @@
+"""What is wrong now, from what was read of the fleet. Pure: no database, no clock.
+
+A board that is silent can't say how hot it is: what it said last neither begins nor ends anything; see `Judged.unheard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from edgelift_contract.report import Degradation
+from edgelift_fleet.alert_settings import AlertSettings
+
+#: Readings that came longer ago count for nothing, seconds: a board sends them every 5 minutes.
+STALE_S = 3600.0
+#: That a rollout was rolled back is wrong for so long, seconds.
+ROLLED_BACK_S = 3600.0
+#: A receiver that has not taken a message for so long fails; one that was given up counts for a day, seconds.
+FAILING_S, GIVEN_UP_S = 3600.0, 86_400.0
+_ROLLED_BACK = ("rolled-back", "wave-rolled-back")
+
+
+class DeviceLook(NamedTuple):
+    """A device as it stands.
+
+    Attributes:
+        device: its id.
+        there: it is online.
+        heard_at: when it was last heard of, seconds since 1970.
+        readings_at: when its readings are from; 0 for none.
+        readings: its newest gauges.
+        degraded: what it says is broken.
+        ends_at: when its certificate ends, 0 for none; made_at: when that was made.
+        doubled: two boards speak under its id.
+    """
+
+    device: str
+    there: bool
+    heard_at: float
+    readings_at: float = 0.0
+    readings: Mapping[str, float] = {}
+    degraded: Sequence[Degradation] = ()
+    ends_at: float = 0.0
+    made_at: float = 0.0
+    doubled: bool = False
+
+
+class RolloutLook(NamedTuple):
+    """A rollout as it stands. `awaits`: the wave that a person is to approve, 0 for none; `breach`: what the look of a gate
+    said that stopped it; `by_person`: a person brought it into its state.
+    """
+
+    name: str
+    release: str
+    state: str
+    reason: str
+    changed_at: float
+    awaits: int = 0
+    breach: str = ""
+    by_person: bool = False
+
+
+class ReceiverLook(NamedTuple):
+    """A receiver: since when its oldest message waits that it refused, 0 for none; when it was last given up; and why."""
+
+    name: str
+    waiting_since: float
+    given_up_at: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class FleetLook:
+    """All that is judged. `listening_since`: what boards could say before counts against none, seconds since 1970."""
+
+    devices: Sequence[DeviceLook] = ()
+    rollouts: Sequence[RolloutLook] = ()
+    receivers: Sequence[ReceiverLook] = ()
+    signatures: Sequence[str] = ()
+    site: str = ""
+    listening_since: float = 0.0
+
+
+class Trouble(NamedTuple):
+    """Something that is wrong: what, with whom, since when (seconds since 1970), and more of it for people."""
+
+    code: str
+    subject: str
+    since: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found; of the devices `unheard` nothing can be known but that they are silent."""
+
+    troubles: Sequence[Trouble]
+    unheard: frozenset[str] = field(default_factory=frozenset)
+
+
+def judge(look: FleetLook, rules: AlertSettings, now: float) -> Judged:
+    """Everything that is wrong.
+
+    Args:
+        look: what was read.
+        rules: from when something is wrong.
+        now: seconds since 1970.
+    """
+    found: list[Trouble] = []
+    unheard = set()
+    for device in look.devices:
+        if not device.there:
+            unheard.add(device.device)
+            silent_since = max(device.heard_at, look.listening_since)
+            if now - silent_since >= rules.silent_for_s:
+                found.append(Trouble("offline", device.device, min(device.heard_at, now)))
+        else:
+            found += _of_word(device, rules, now)
+        if 0 < device.ends_at <= now + _ends_soon_s(device, rules):
+            found.append(Trouble("certificate-ends", device.device, now, _ends(device.ends_at, now)))
+    for rollout in look.rollouts:
+        found += _of_rollout(rollout, now)
+    for receiver in look.receivers:
+        found += _of_receiver(receiver, now)
+    if look.signatures:
+        found.append(Trouble("signature-ends", look.site[:64], now, " ".join(look.signatures)[:500]))
+    return Judged(found, frozenset(unheard))
+
+
+def _of_word(one: DeviceLook, rules: AlertSettings, now: float) -> Iterator[Trouble]:
+    """What a board that is there says of itself."""
+    if one.readings and abs(now - one.readings_at) < STALE_S:
+        said = one.readings
+        if (degrees := said.get("soc_temp_c", said.get("cpu_temp_c", -300.0))) >= rules.hot_c:
+            yield Trouble("hot", one.device, now, f"{degrees:.0f} °C")
+        if said.get("throttled", 0.0) > 0:
+            yield Trouble("throttled", one.device, now)
+        if said.get("under_voltage", 0.0) > 0:
+            yield Trouble("under-voltage", one.device, now)
+        if (free := said.get("disk_free_bytes", -1.0)) >= 0 and free < rules.disk_low_bytes:
+            yield Trouble("disk-low", one.device, now, f"{free / 1e6:,.0f} MB free")
+    if one.degraded:
+        since = min((part.since for part in one.degraded if 0 < part.since <= now), default=now)
+        yield Trouble("degraded", one.device, since, _parts(one.degraded))
+    if one.doubled:
+        yield Trouble("duplicate-device", one.device, now)
+
+
+def _parts(parts: Iterable[Degradation]) -> str:
+    return "; ".join(f"{one.part}: {one.code}" for one in parts)[:300]
+
+
+def _ends_soon_s(one: DeviceLook, rules: AlertSettings) -> float:
+    """A certificate that was made for a day would else end soon from its first second on."""
+    return min(rules.certificate_ends_s, max(0.0, one.ends_at - one.made_at) / 4)
+
+
+def _ends(at: float, now: float) -> str:
+    days = (at - now) / 86_400
+    return "it has ended" if days <= 0 else "it ends within a day" if days < 1 else f"it ends in {days:.0f} days"
+
+
+def _of_rollout(one: RolloutLook, now: float) -> Iterator[Trouble]:
+    text = f"{one.release}: {one.reason}"
+    lately = one.state in _ROLLED_BACK and now - one.changed_at < ROLLED_BACK_S
+    going_back = one.state == "rolling-back" or lately
+    if one.breach and not one.by_person and (going_back or one.state == "paused"):
+        yield Trouble("gate-breach", one.name, one.changed_at, f"{one.release}: {one.breach}. {one.reason}")
+    elif one.state == "paused" and not one.by_person:
+        yield Trouble("rollout-paused", one.name, one.changed_at, text)
+    elif going_back and not one.by_person:
+        yield Trouble("rolled-back", one.name, one.changed_at, text)
+    if one.awaits and one.state == "running":
+        yield Trouble("needs-approval", one.name, one.changed_at, text)
+
+
+def _of_receiver(one: ReceiverLook, now: float) -> Iterator[Trouble]:
+    if one.waiting_since and now - one.waiting_since >= FAILING_S:
+        yield Trouble("receiver-failing", one.name, one.waiting_since, one.error)
+    elif one.given_up_at and now - one.given_up_at < GIVEN_UP_S:
+        yield Trouble("receiver-failing", one.name, one.given_up_at, f"A message was given up: {one.error}")

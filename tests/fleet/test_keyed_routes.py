@@ -54,6 +54,7 @@ def succeeding(declared: Declared) -> Iterator[tuple[str, dict[str, str], Any]]:
     yield "withdraw_bundle", {"bundle": bundle}, None
     yield "start", {}, {"release": "digits@2", "to": "all", "waves": ["100%"]}
     yield "command", {"command": "cancel", "rollout": "r1"}, {}
+    yield "silence_alert", {}, {"code": "offline", "for_s": 60}
     yield "retire_release", {"version": "3"}, {}
     yield "unretire_release", {"version": "3"}, None
     yield "delete_release", {"version": "3"}, None
@@ -124,6 +125,7 @@ def test_what_takes_no_key_is_few_and_says_why(declared: Declared) -> None:
     assert all(named.values())
     assert set(named) == {
         "put_blob", "preview", "search", "search_counts", "export_assignment", "make_token", "revoke_token",
+        "unsilence_alert", "test_receiver",
         "login", "logout", "add_person", "set_password", "change_password", "make_access", "revoke_access",
     }  # fmt: skip
 

@@ -57,7 +57,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in ("alert_silence", "alert_delivery", "alert_group", "alert"):
         op.drop_table(name)
-    with op.batch_alter_table("rollout") as table:
-        table.drop_column("awaits")
-    with op.batch_alter_table("device") as table:
-        table.drop_column("degraded")
+    # Not by a copy of the table, as of others: what refers to it would keep the old one from going.
+    op.drop_column("rollout", "awaits")
+    op.drop_column("device", "degraded")

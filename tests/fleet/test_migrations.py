@@ -174,7 +174,10 @@ def test_selectors_of_old_rollouts_mean_what_they_meant(tmp_path: Path, selector
         db.migrate("0012")
         with db.read() as session:
             # The second one is of today, and in today's words.
-            assert session.scalars(sa.select(RolloutRow.selector).order_by(RolloutRow.number)).all() == [after, selector]
+            assert session.scalars(sa.select(RolloutRow.selector).order_by(RolloutRow.number)).all() == [
+                after,
+                selector,
+            ]
         if selector.startswith("tag:") and "=" in selector:
             found = parse_selector(after)
             assert isinstance(found, Tag) and found.value == selector.partition("=")[2] and not found.glob

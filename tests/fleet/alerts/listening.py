@@ -135,14 +135,16 @@ def listening_mail(
         right = isinstance(data, LoginPassword) and (data.login, data.password) == (b"edgelift", password.encode())
         return AuthResult(success=right, handled=right)
 
-    options: dict[str, Any] = {"authenticator": judge, "auth_required": True} if password else {}
+    options: dict[str, Any] = {}
+    if password:
+        options = {"authenticator": judge, "auth_required": starttls, "auth_require_tls": starttls}
     if context is not None and starttls:
         options |= {"tls_context": context, "require_starttls": True}
     controller = _OnAnyPort(
         box, hostname="127.0.0.1", port=0, ssl_context=None if starttls else context, **options
     )
     controller.start()
-    box.port = controller.server.sockets[0].getsockname()[1]
+    box.port = controller.port
     try:
         yield box
     finally:
@@ -153,5 +155,6 @@ class _OnAnyPort(Controller):
     """aiosmtpd asks its own port whether it is up: 0 is none that can be asked."""
 
     def _trigger_server(self) -> None:
-        """It is up once its thread says so."""
-        self._factory_invoked.set()
+        """Ask the port that it was given."""
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()

@@ -351,7 +351,7 @@ def test_one_that_takes_nothing_is_given_up_and_the_others_are_told(world: World
     world.way.answers = [Answer(False, "HTTP 500")] * TRIES
     at, tries = world.now, 0
     while world.sender.send_one(at):
-        at, tries = at + 1000, tries + 1
+        at, tries = at + 1200, tries + 1
     assert tries == TRIES and not world.sender.send_one(at + 1e5)
     (row,) = world.rows(AlertDeliveryRow)
     assert row.given_up_at and row.error == "HTTP 500"

@@ -149,7 +149,7 @@ def test_a_mail_is_plain_text_with_an_id_of_its_own(tmp_path: Path) -> None:
     ((sender, recipients, came),) = box.mails
     assert (sender, recipients) == ("edgelift@farm.example", to)
     assert came["Message-ID"] == "<alert-1@farm.example>" and came["Auto-Submitted"] == "auto-generated"
-    assert came["Bcc"] is None and came["Subject"].startswith("[Höfe  Bcc: x@example] pi-7 is silent.")
+    assert came["Bcc"] is None and came["Subject"].startswith("[Höfe\ufffd Bcc: x@example] pi-7 is silent. Bcc: y")
     assert came.get_content_type() == "text/plain" and "What to do: Look." in came.get_content()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift.common import JsonOption, SiteOption, ToOption, open_registry, print_json, seconds, selector
+from edgelift.completion import names
 from edgelift.groups import add_group
 from edgelift.output import ago, moment, say, shortened, show_table
 from edgelift_contract.errors import ContractError
@@ -60,16 +61,27 @@ def _silence(
     to: ToOption = None,
     devices: Annotated[
         list[str] | None,
-        typer.Option("--device", help="Only of this device; may be repeated.", show_default=False),
+        typer.Option(
+            "--device",
+            help="Only of this device; may be repeated.",
+            show_default=False,
+            autocompletion=names("devices"),
+        ),
     ] = None,
     tags: Annotated[
         list[str] | None,
         typer.Option(
-            "--tags", help="Only of devices with this tag, KEY or KEY=VALUE; may be repeated.", show_default=False
+            "--tags",
+            help="Only of devices with this tag, KEY or KEY=VALUE; may be repeated.",
+            show_default=False,
+            autocompletion=names("tags"),
         ),
     ] = None,
     rollout: Annotated[
-        str, typer.Option("--rollout", help="Only of this rollout, as r7.", show_default=False)
+        str,
+        typer.Option(
+            "--rollout", help="Only of this rollout, as r7.", show_default=False, autocompletion=names("rollouts")
+        ),
     ] = "",
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, kept with it.")] = "",
     site: SiteOption = None,

@@ -1,4 +1,4 @@
-"""`[alerts]` of `site.toml`: from when something is told, and to whom. Words and bounds only; see docs/alerts.md."""
+"""A site's settings of alerts: from when something is told, and to whom. Words and bounds only; see docs/alerts.md."""
 
 from __future__ import annotations
 

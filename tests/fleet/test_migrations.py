@@ -166,11 +166,9 @@ def test_selectors_of_old_rollouts_mean_what_they_meant(tmp_path: Path, selector
         with db.write(SITE) as session:
             for number, plan in ((1, _FORMS["plan"]), (2, '{"waves":["100%"],"seed":5}')):
                 row = {c.name: _FORMS.get(c.name, 0) for c in RolloutRow.__table__.columns if c.name != "awaits"}
-                session.execute(
-                    sa.insert(RolloutRow.__table__).values(
-                        **{**row, "number": number, "plan": plan, "selector": selector}
-                    )
-                )
+                row |= {"number": number, "plan": plan, "selector": selector}
+                # Not by the class's own table, which gives columns that came later what they are if nobody says.
+                session.execute(sa.insert(sa.table("rollout", *map(sa.column, row))).values(**row))
         db.migrate("0012")
         with db.read() as session:
             # The second one is of today, and in today's words.

@@ -25,7 +25,7 @@ MAX_RETRY_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class Receipt:
     """What came of a try.
 
     Attributes:
@@ -65,7 +65,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, ca_file: Path | None) -> Answer:
+def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, ca_file: Path | None) -> Receipt:
     """POST `body` once.
 
     Args:
@@ -87,16 +87,16 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float,
             ) as response:  # fmt: skip
                 return _judge(response, _said(response, timeout_s))
     except (requests.RequestException, OSError, ValueError) as error:
-        return Answer(False, clean(f"{type(error).__name__}: {cause_of(error)}")[:_MAX_SAID])
+        return Receipt(False, clean(f"{type(error).__name__}: {cause_of(error)}")[:_MAX_SAID])
 
 
-def _judge(response: requests.Response, said: str) -> Answer:
+def _judge(response: requests.Response, said: str) -> Receipt:
     status = response.status_code
     words = f"HTTP {status}{': ' if said else ''}{said}"[:_MAX_SAID]
     if 300 <= status < 400:
         words = f"HTTP {status}: it points elsewhere, and redirects are not followed: write its own address"
     again_s = _retry_after(response.headers.get("Retry-After", ""), time.time())
-    return Answer(200 <= status < 300, words, again_s, gone=status == 410)
+    return Receipt(200 <= status < 300, words, again_s, gone=status == 410)
 
 
 def _said(response: requests.Response, timeout_s: float) -> str:

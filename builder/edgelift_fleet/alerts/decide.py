@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from edgelift_fleet.alert_settings import AlertSettings
-from edgelift_fleet.alerts.judge import Judged, Trouble
+from edgelift_fleet.alerts.judge import JudgedFleet, Trouble
 from edgelift_fleet.alerts.kinds import KINDS, Kind
 
 State = Literal["pending", "firing", "ending"]
 Key = tuple[str, str]
 
 
-class Standing(NamedTuple):
+class StandingTrouble(NamedTuple):
     """Where a trouble stands; all times are seconds since 1970.
 
     Attributes:
@@ -46,8 +46,8 @@ class Standing(NamedTuple):
 
 
 def advance(
-    before: Mapping[Key, Standing], judged: Judged, rules: AlertSettings, now: float
-) -> dict[Key, Standing]:
+    before: Mapping[Key, StandingTrouble], judged: JudgedFleet, rules: AlertSettings, now: float
+) -> dict[Key, StandingTrouble]:
     """Where every trouble stands after one more look.
 
     Args:
@@ -56,7 +56,7 @@ def advance(
         rules: for how long it must hold.
         now: seconds since 1970; a clock that went back makes times count anew, no longer.
     """
-    after: dict[Key, Standing] = {}
+    after: dict[Key, StandingTrouble] = {}
     for trouble in judged.troubles:
         kind, key = KINDS[trouble.code], (trouble.code, trouble.subject)
         after[key] = _found(before.get(key), trouble, kind, rules, now)
@@ -74,12 +74,14 @@ def advance(
     return after
 
 
-def _found(was: Standing | None, trouble: Trouble, kind: Kind, rules: AlertSettings, now: float) -> Standing:
+def _found(
+    was: StandingTrouble | None, trouble: Trouble, kind: Kind, rules: AlertSettings, now: float
+) -> StandingTrouble:
     wait_s = rules.begins_after_s if kind.begins else 0.0
     if was is None:
         state: State = "pending" if wait_s else "firing"
         fired_at = 0.0 if wait_s else now
-        return Standing(trouble.code, trouble.subject, state, trouble.since, fired_at, now, trouble.text)
+        return StandingTrouble(trouble.code, trouble.subject, state, trouble.since, fired_at, now, trouble.text)
     text = was.text if kind.measured else trouble.text
     at = min(was.state_at, now)
     if was.state == "pending" and now - at >= wait_s:
@@ -89,7 +91,7 @@ def _found(was: Standing | None, trouble: Trouble, kind: Kind, rules: AlertSetti
     return was._replace(state_at=at, text=text)
 
 
-def _gone(was: Standing, kind: Kind, rules: AlertSettings, now: float) -> Standing | None:
+def _gone(was: StandingTrouble, kind: Kind, rules: AlertSettings, now: float) -> StandingTrouble | None:
     wait_s = rules.ends_after_s if kind.ends else 0.0
     if was.state == "pending" or not wait_s:
         return None

@@ -1,6 +1,6 @@
 """What is wrong now, from what was read of the fleet. Pure: no database, no clock.
 
-A board that is silent can't say how hot it is: what it said last neither begins nor ends anything; see `Judged.unheard`.
+A board that is silent can't say how hot it is: what it said last neither begins nor ends anything.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DeviceLook(NamedTuple):
     doubled: bool = False
 
 
-class RolloutLook(NamedTuple):
+class RolloutStanding(NamedTuple):
     """A rollout as it stands. `awaits`: the wave that a person is to approve, 0 for none; `breach`: what the look of a gate
     said that stopped it; `by_person`: a person brought it into its state.
     """
@@ -75,7 +75,7 @@ class FleetLook:
     """All that is judged. `listening_since`: what boards could say before counts against none, seconds since 1970."""
 
     devices: Sequence[DeviceLook] = ()
-    rollouts: Sequence[RolloutLook] = ()
+    rollouts: Sequence[RolloutStanding] = ()
     receivers: Sequence[ReceiverLook] = ()
     signatures: Sequence[str] = ()
     site: str = ""
@@ -92,14 +92,14 @@ class Trouble(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedFleet:
     """What was found; of the devices `unheard` nothing can be known but that they are silent."""
 
     troubles: Sequence[Trouble]
     unheard: frozenset[str] = field(default_factory=frozenset)
 
 
-def judge(look: FleetLook, rules: AlertSettings, now: float) -> Judged:
+def judge(look: FleetLook, rules: AlertSettings, now: float) -> JudgedFleet:
     """Everything that is wrong.
 
     Args:
@@ -125,7 +125,7 @@ def judge(look: FleetLook, rules: AlertSettings, now: float) -> Judged:
         found += _of_receiver(receiver, now)
     if look.signatures:
         found.append(Trouble("signature-ends", look.site[:64], now, " ".join(look.signatures)[:500]))
-    return Judged(found, frozenset(unheard))
+    return JudgedFleet(found, frozenset(unheard))
 
 
 def _of_word(one: DeviceLook, rules: AlertSettings, now: float) -> Iterator[Trouble]:
@@ -161,7 +161,7 @@ def _ends(at: float, now: float) -> str:
     return "it has ended" if days <= 0 else "it ends within a day" if days < 1 else f"it ends in {days:.0f} days"
 
 
-def _of_rollout(one: RolloutLook, now: float) -> Iterator[Trouble]:
+def _of_rollout(one: RolloutStanding, now: float) -> Iterator[Trouble]:
     text = f"{one.release}: {one.reason}"
     lately = one.state in _ROLLED_BACK and now - one.changed_at < ROLLED_BACK_S
     going_back = one.state == "rolling-back" or lately

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.alerts.decide import Key, Standing
+from edgelift_fleet.alerts.decide import Key, StandingTrouble
 from edgelift_fleet.alerts.tell import Group
 from edgelift_fleet.db import insert_rows
 from edgelift_fleet.messages.alerts import AlertMessage
@@ -20,24 +20,26 @@ from edgelift_fleet.tables import AlertDeliveryRow, AlertGroupRow, AlertRow, Bas
 MAX_WAITING, MAX_GIVEN_UP, GIVEN_UP_KEPT_S = 500, 100, 30 * 86_400.0
 
 
-class Kept(NamedTuple):
+class KeptAlerts(NamedTuple):
     """Troubles and alerts as the database has them."""
 
-    standings: dict[Key, Standing]
+    standings: dict[Key, StandingTrouble]
     groups: dict[Key, Group]
 
 
-def read_kept(session: Session) -> Kept:
+def read_kept(session: Session) -> KeptAlerts:
     """All of it, in two statements."""
     row, group = AlertRow, AlertGroupRow
     columns = (row.code, row.subject, row.state, row.since, row.fired_at, row.state_at, row.text)
-    standings: list[Standing] = [Standing._make(found) for found in session.execute(sa.select(*columns))]
+    standings: list[StandingTrouble] = [
+        StandingTrouble._make(found) for found in session.execute(sa.select(*columns))
+    ]
     columns_of_group = (group.code, group.about, group.began_at, group.told_at, group.told)
     groups = [Group._make(found) for found in session.execute(sa.select(*columns_of_group))]
-    return Kept({one.key: one for one in standings}, {one.key: one for one in groups})
+    return KeptAlerts({one.key: one for one in standings}, {one.key: one for one in groups})
 
 
-def write_kept(session: Session, before: Kept, after: Kept) -> None:
+def write_kept(session: Session, before: KeptAlerts, after: KeptAlerts) -> None:
     """Write what is different; inside a write transaction."""
     _write(session, AlertRow, before.standings, after.standings, ("code", "subject"))
     _write(session, AlertGroupRow, before.groups, after.groups, ("code", "about"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgelift_contract.text import clean
 from edgelift_fleet.alert_settings import MailSettings
-from edgelift_fleet.alerts.answers import Answer, is_loopback
+from edgelift_fleet.alerts.answers import Receipt, is_loopback
 from edgelift_fleet.alerts.texts import body_of, title_of
 from edgelift_fleet.messages.alerts import AlertMessage
 
@@ -55,7 +55,7 @@ class Mail:
             tuple(settings.to), ", ".join(settings.to), settings.timeout_s, ca_file,
         )  # fmt: skip
 
-    def send(self, message: AlertMessage, secret: str) -> Answer:
+    def send(self, message: AlertMessage, secret: str) -> Receipt:
         """Hand it to the server."""
         try:
             with ExitStack() as stack:
@@ -64,15 +64,15 @@ class Mail:
                     server.login(self.user, secret)
                 refused = server.send_message(self._mail(message), self.sender, list(self.to))
         except smtplib.SMTPRecipientsRefused as error:
-            return Answer(False, _cut(f"it refused all: {_refusals(error.recipients)}"))
+            return Receipt(False, _cut(f"it refused all: {_refusals(error.recipients)}"))
         except smtplib.SMTPAuthenticationError as error:  # its words may repeat what was sent
-            return Answer(False, f"it refused the user {self.user!r} and the password (SMTP {error.smtp_code})")
+            return Receipt(False, f"it refused the user {self.user!r} and the password (SMTP {error.smtp_code})")
         except smtplib.SMTPResponseException as error:
-            return Answer(False, _cut(f"SMTP {error.smtp_code}: {_text(error.smtp_error)}"))
+            return Receipt(False, _cut(f"SMTP {error.smtp_code}: {_text(error.smtp_error)}"))
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            return Answer(False, _cut(f"{type(error).__name__}: {error}"))
+            return Receipt(False, _cut(f"{type(error).__name__}: {error}"))
         # Once more would be twice for those who have it.
-        return Answer(True, _cut(f"taken; refused: {_refusals(refused)}") if refused else "taken")
+        return Receipt(True, _cut(f"taken; refused: {_refusals(refused)}") if refused else "taken")
 
     def _connect(self) -> smtplib.SMTP:
         context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edgelift_fleet.alert_settings import NtfySettings
-from edgelift_fleet.alerts.answers import Answer, check_url, is_loopback, post
+from edgelift_fleet.alerts.answers import Receipt, check_url, is_loopback, post
 from edgelift_fleet.alerts.texts import body_of, title_of
 from edgelift_fleet.messages.alerts import AlertMessage
 
@@ -44,7 +44,7 @@ class Ntfy:
         server = f"{url.scheme}://{url.netloc}{path}/"
         return cls(server, topic, f"{url.netloc}/{topic}", settings.timeout_s, ca_file)
 
-    def send(self, message: AlertMessage, secret: str) -> Answer:
+    def send(self, message: AlertMessage, secret: str) -> Receipt:
         """Publish it."""
         published = {
             "topic": self.topic, "title": title_of(message), "message": _cut(body_of(message)),

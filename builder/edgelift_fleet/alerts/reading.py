@@ -13,7 +13,7 @@ from edgelift_fleet.alerts.judge import (
     DeviceLook,
     FleetLook,
     ReceiverLook,
-    RolloutLook,
+    RolloutStanding,
 )
 from edgelift_fleet.db import among
 from edgelift_fleet.devices import LastSeen, is_there
@@ -97,7 +97,7 @@ def _certificates(session: Session) -> Mapping[str, tuple[float, float, bool]]:
     return found
 
 
-def _rollouts(session: Session, now: float) -> list[RolloutLook]:
+def _rollouts(session: Session, now: float) -> list[RolloutStanding]:
     row = RolloutRow
     lately = sa.and_(row.state.in_(_ENDED), row.changed_at > now - ROLLED_BACK_S)
     rows = session.scalars(
@@ -106,7 +106,7 @@ def _rollouts(session: Session, now: float) -> list[RolloutLook]:
     stopped = [one.number for one in rows if one.state not in ("running", "scheduled")]
     breaches, by_people = _breaches(session, stopped), _by_people(session, stopped)
     return [
-        RolloutLook(
+        RolloutStanding(
             rollout_id(one.number), f"{one.model}@{one.version}", one.state, one.reason, one.changed_at, one.awaits,
             breaches.get((one.number, one.wave), ""), one.number in by_people,
         )

@@ -1,6 +1,6 @@
-"""Who is told, as `site.toml` says: checked at the start, and each message sent in its receiver's way.
+"""Who is told, as the site's file says: checked at the start, and each message sent in its receiver's way.
 
-A way gives an `Answer` whatever happens: nothing that a receiver does, or fails to do, is an error of the control plane.
+A way gives an `Receipt` whatever happens: nothing that a receiver does, or fails to do, is an error of the control plane.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgelift_fleet.alert_settings import (
     ReceiverSettings,
     WebhookSettings,
 )
-from edgelift_fleet.alerts.answers import Answer
+from edgelift_fleet.alerts.answers import Receipt
 from edgelift_fleet.alerts.kinds import KINDS
 from edgelift_fleet.alerts.mail import Mail
 from edgelift_fleet.alerts.ntfy import Ntfy
@@ -31,14 +31,14 @@ from edgelift_fleet.messages.alerts import AlertMessage
 _MAX_SECRET = 4096
 
 
-class Way(Protocol):
+class Channel(Protocol):
     """How a receiver is reached."""
 
     @property
     def where(self) -> str:
         """A host and a topic, or addresses; for people."""
 
-    def send(self, message: AlertMessage, secret: str) -> Answer:
+    def send(self, message: AlertMessage, secret: str) -> Receipt:
         """Send a message, with the receiver's secret, empty for none; never raises for what the receiver does."""
 
 
@@ -50,19 +50,19 @@ class Receiver:
     kind: str
     codes: Sequence[str]
     timeout_s: float
-    way: Way
+    way: Channel
     secret: Secret
 
     def wants(self, code: str) -> bool:
         """Is it told of alerts with this code?"""
         return not self.codes or code in self.codes
 
-    def send(self, message: AlertMessage) -> Answer:
+    def send(self, message: AlertMessage) -> Receipt:
         """Send a message; what can't be is in the answer."""
         try:
             return self.way.send(message, self.secret.read())
         except DeviceError as error:
-            return Answer(False, str(error))
+            return Receipt(False, str(error))
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _secret(one: ReceiverSettings, folder: Path) -> Secret:
     return secret
 
 
-def _way(one: AnyReceiver, folder: Path, secret: Secret) -> Way:
+def _way(one: AnyReceiver, folder: Path, secret: Secret) -> Channel:
     ca_file = folder / one.ca_file if one.ca_file else None
     if ca_file is not None and not ca_file.is_file():
         raise _bad(one.name, f"there is no ca_file {ca_file}", "Name a file of certificates in PEM.")

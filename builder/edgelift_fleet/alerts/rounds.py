@@ -14,7 +14,7 @@ from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.alert_settings import AlertSettings
 from edgelift_fleet.alerts.decide import advance
 from edgelift_fleet.alerts.judge import judge
-from edgelift_fleet.alerts.keep import Kept, add_deliveries, bound_deliveries, read_kept, write_kept
+from edgelift_fleet.alerts.keep import KeptAlerts, add_deliveries, bound_deliveries, read_kept, write_kept
 from edgelift_fleet.alerts.reading import look_at_fleet
 from edgelift_fleet.alerts.receivers import Receiver
 from edgelift_fleet.alerts.sender import Sender
@@ -116,11 +116,16 @@ class Rounds:
             message_of(one, id=f"alert-{secrets.token_hex(12)}", site=around.site, link=around.link(), now=now)
             for one in tellings
         ]
-        self._keep(before, Kept(standings, groups), messages, names, now)
+        self._keep(before, KeptAlerts(standings, groups), messages, names, now)
         return messages
 
     def _keep(
-        self, before: Kept, after: Kept, messages: Sequence[AlertMessage], names: Sequence[str], now: float
+        self,
+        before: KeptAlerts,
+        after: KeptAlerts,
+        messages: Sequence[AlertMessage],
+        names: Sequence[str],
+        now: float,
     ) -> None:
         bounds = bool(messages) or abs(now - self._bounded_at) >= _BOUND_S
         if before == after and not bounds:

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from edgelift_contract.errors import EdgeliftError
-from edgelift_fleet.alerts.answers import MAX_RETRY_AFTER_S, Answer
+from edgelift_fleet.alerts.answers import MAX_RETRY_AFTER_S, Receipt
 from edgelift_fleet.alerts.receivers import Receiver
 from edgelift_fleet.db import ROWS, Database
 from edgelift_fleet.lead import Lead
@@ -41,7 +41,7 @@ class _Taken(NamedTuple):
     tries: int
 
 
-def delay_s(tries: int, answer: Answer, jitter: float) -> float:
+def delay_s(tries: int, answer: Receipt, jitter: float) -> float:
     """How long to wait after so many tries, seconds: longer each time, never two receivers in step, and as long as was
     asked. Pure; `jitter` is from 0 to 1.
     """
@@ -95,7 +95,7 @@ class Sender:
         try:
             message = msgspec.json.decode(taken.body, type=AlertMessage)
         except msgspec.MsgspecError as error:
-            self._settle(taken, Answer(False, f"What was to be sent can't be read: {error}", gone=True), now)
+            self._settle(taken, Receipt(False, f"What was to be sent can't be read: {error}", gone=True), now)
             return True
         self._settle(taken, self._receiver.send(message), now)
         return True
@@ -119,7 +119,7 @@ class Sender:
             )
         return _Taken(found.id, found.body, found.tries + 1) if result.rowcount == 1 else None
 
-    def _settle(self, taken: _Taken, answer: Answer, now: float) -> None:
+    def _settle(self, taken: _Taken, answer: Receipt, now: float) -> None:
         """Write what came of it: whoever leads by now, it is so."""
         row, name = AlertDeliveryRow, self._receiver.name
         this = (row.receiver == name, row.id == taken.id)

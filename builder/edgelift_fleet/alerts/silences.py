@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.text import clean
-from edgelift_fleet.alerts.decide import Key, Standing
+from edgelift_fleet.alerts.decide import Key, StandingTrouble
 from edgelift_fleet.alerts.kinds import KINDS
 from edgelift_fleet.cohorts import select_ids
 from edgelift_fleet.messages.alerts import SilenceRequest, SilenceView
@@ -88,14 +88,14 @@ def view_of_silence(row: AlertSilenceRow, now: float) -> SilenceView:
     )
 
 
-def silenced(session: Session, standings: Iterable[Standing], now: float) -> set[Key]:
+def silenced(session: Session, standings: Iterable[StandingTrouble], now: float) -> set[Key]:
     """Which of these troubles nobody is told of now. One statement, and one to three for each silence of some boards."""
     row = AlertSilenceRow
     rows = session.scalars(sa.select(row).where(row.ended_at == 0, row.until > now)).all()
     found: set[Key] = set()
     if not rows:
         return found
-    by_code: dict[str, list[Standing]] = {}
+    by_code: dict[str, list[StandingTrouble]] = {}
     for one in standings:
         by_code.setdefault(one.code, []).append(one)
     for held in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.alerts.decide import Standing
+from edgelift_fleet.alerts.decide import StandingTrouble
 from edgelift_fleet.alerts.keep import read_kept
 from edgelift_fleet.alerts.kinds import KINDS
 from edgelift_fleet.alerts.silences import silenced
@@ -39,7 +39,7 @@ def standing_alerts(session: Session, now: float, *, link: str = "") -> list[Ale
     return sorted(found, key=lambda one: (_WORST.index(one.severity), one.since, one.code, one.about))
 
 
-def _view(group: Group, members: list[Standing], *, hushed: int, silent: bool, link: str) -> AlertView:
+def _view(group: Group, members: list[StandingTrouble], *, hushed: int, silent: bool, link: str) -> AlertView:
     return AlertView(
         code=group.code, severity=KINDS[group.code].severity, about=group.about,
         state="silenced" if silent else "told" if group.told_at else "waits",

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from edgelift_fleet.alert_settings import AlertSettings
-from edgelift_fleet.alerts.decide import Key, Standing
+from edgelift_fleet.alerts.decide import Key, StandingTrouble
 from edgelift_fleet.alerts.kinds import KINDS
 
 Event = Literal["begun", "grew", "lasts", "ended"]
@@ -33,22 +33,22 @@ class Group(NamedTuple):
         return self.code, self.about
 
 
-class Telling(NamedTuple):
+class AlertTelling(NamedTuple):
     """What is to be told: which event of which alert, and who has it, those with the oldest trouble first."""
 
     event: Event
     group: Group
-    members: Sequence[Standing]
+    members: Sequence[StandingTrouble]
 
 
-def group_of(one: Standing) -> Key:
+def group_of(one: StandingTrouble) -> Key:
     """Which alert a trouble belongs to."""
     return one.code, "" if KINDS[one.code].about == "device" else one.subject
 
 
-def grouped(standings: Iterable[Standing]) -> dict[Key, list[Standing]]:
+def grouped(standings: Iterable[StandingTrouble]) -> dict[Key, list[StandingTrouble]]:
     """Those that count, by their alert."""
-    found: dict[Key, list[Standing]] = {}
+    found: dict[Key, list[StandingTrouble]] = {}
     for one in standings:
         if one.state != "pending" and one.code in KINDS:
             found.setdefault(group_of(one), []).append(one)
@@ -57,13 +57,13 @@ def grouped(standings: Iterable[Standing]) -> dict[Key, list[Standing]]:
 
 def tell(
     groups: Mapping[Key, Group],
-    standings: Iterable[Standing],
+    standings: Iterable[StandingTrouble],
     silenced: Collection[Key],
     rules: AlertSettings,
     now: float,
     *,
-    gone: Iterable[Standing] = (),
-) -> tuple[dict[Key, Group], list[Telling]]:
+    gone: Iterable[StandingTrouble] = (),
+) -> tuple[dict[Key, Group], list[AlertTelling]]:
     """The alerts after one more look, and what people are to be told.
 
     Args:
@@ -76,21 +76,21 @@ def tell(
     """
     last = grouped(gone)
     after: dict[Key, Group] = {}
-    tellings: list[Telling] = []
+    tellings: list[AlertTelling] = []
     everybody = grouped(standings)
     for key in sorted(groups.keys() | everybody.keys()):
         members = [one for one in everybody.get(key, ()) if one.key not in silenced]
         was = groups.get(key)
         if not members:
             if was is not None and was.told_at and not everybody.get(key) and _tells_end(key):
-                tellings.append(Telling("ended", was, last.get(key, [])))
+                tellings.append(AlertTelling("ended", was, last.get(key, [])))
             continue
         members.sort(key=lambda one: (one.since, one.subject))
         group = _clamped(was, now) if was is not None else Group(*key, now)
         event = _due(group, members, rules, now)
         if event is not None:
             group = group._replace(told_at=now, told=len(members))
-            tellings.append(Telling(event, group, members))
+            tellings.append(AlertTelling(event, group, members))
         after[key] = group
     return after, tellings
 
@@ -104,7 +104,7 @@ def _clamped(group: Group, now: float) -> Group:
     return group._replace(began_at=min(group.began_at, now), told_at=min(group.told_at, now))
 
 
-def _due(group: Group, members: Sequence[Standing], rules: AlertSettings, now: float) -> Event | None:
+def _due(group: Group, members: Sequence[StandingTrouble], rules: AlertSettings, now: float) -> Event | None:
     if not group.told_at:
         waits = rules.gather_s if KINDS[group.code].about == "device" else 0.0
         return "begun" if now - group.began_at >= waits else None

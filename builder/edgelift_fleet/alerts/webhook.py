@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from edgelift_fleet.alert_settings import WebhookSettings
-from edgelift_fleet.alerts.answers import Answer, check_url, post
+from edgelift_fleet.alerts.answers import Receipt, check_url, post
 from edgelift_fleet.messages.alerts import AlertMessage
 
 _MARK = "whsec_"
@@ -50,14 +50,14 @@ class Webhook:
         key_of(secret)
         return cls(settings.url, url.netloc, settings.timeout_s, ca_file)
 
-    def send(self, message: AlertMessage, secret: str) -> Answer:
+    def send(self, message: AlertMessage, secret: str) -> Receipt:
         """POST it."""
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(message.at))
         body = msgspec.json.encode(WebhookBody(f"alert.{message.event}", at, message))
         try:
             headers = signed(message.id, int(time.time()), body, key_of(secret))
         except ValueError as error:
-            return Answer(False, f"Its key can't be used: {error}.")
+            return Receipt(False, f"Its key can't be used: {error}.")
         return post(self.url, body, headers, timeout_s=self.timeout_s, ca_file=self.ca_file)
 
 

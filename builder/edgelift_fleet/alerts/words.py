@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 
 from edgelift_contract.text import clean
-from edgelift_fleet.alerts.decide import Standing
+from edgelift_fleet.alerts.decide import StandingTrouble
 from edgelift_fleet.alerts.kinds import KINDS
-from edgelift_fleet.alerts.tell import Group, Telling
+from edgelift_fleet.alerts.tell import AlertTelling, Group
 from edgelift_fleet.messages.alerts import AlertMessage
 
 #: Boards that a message names, and of which it says more.
 SHOWN = 10
 
 
-def message_of(telling: Telling, *, id: str, site: str, link: str, now: float) -> AlertMessage:  # noqa: A002 - its name in the message
+def message_of(telling: AlertTelling, *, id: str, site: str, link: str, now: float) -> AlertMessage:  # noqa: A002 - its name in the message
     """What a receiver is told.
 
     Args:
@@ -37,7 +37,7 @@ def message_of(telling: Telling, *, id: str, site: str, link: str, now: float) -
     )  # fmt: skip
 
 
-def what(group: Group, members: Sequence[Standing]) -> str:
+def what(group: Group, members: Sequence[StandingTrouble]) -> str:
     """One sentence: `pi-7 is silent.`, `5,000 boards are silent.`"""
     kind = KINDS[group.code]
     if len(members) > 1:
@@ -48,7 +48,7 @@ def what(group: Group, members: Sequence[Standing]) -> str:
     return f"{said}: {_sentence(one.text)}" if one.text else f"{said}."
 
 
-def over(group: Group, members: Sequence[Standing]) -> str:
+def over(group: Group, members: Sequence[StandingTrouble]) -> str:
     """That it has ended, with those that had it last: `pi-7 is heard again.`, `No board is silent any more.`"""
     kind = KINDS[group.code]
     if kind.about != "device":
@@ -58,7 +58,7 @@ def over(group: Group, members: Sequence[Standing]) -> str:
     return f"No board {kind.one} any more."
 
 
-def where(group: Group, members: Sequence[Standing]) -> str:
+def where(group: Group, members: Sequence[StandingTrouble]) -> str:
     """Which boards, the first of many; or which rollout."""
     if KINDS[group.code].about != "device":
         return f"{_noun(group)}{group.about}"
@@ -72,7 +72,7 @@ def todo(group: Group) -> str:
     return said.replace("NAME", group.about) if group.about else said
 
 
-def details(members: Sequence[Standing]) -> list[str]:
+def details(members: Sequence[StandingTrouble]) -> list[str]:
     """A line for each of the first: since when, and what is wrong with it."""
     return [
         f"{one.subject} since {moment(one.since)}{': ' if one.text else ''}{clean(one.text)}"
@@ -85,7 +85,7 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(max(0.0, at)))
 
 
-def link_to(group: Group, members: Sequence[Standing], link: str) -> str:
+def link_to(group: Group, members: Sequence[StandingTrouble], link: str) -> str:
     """Where more is to be seen: the one board, the rollout, else the front page."""
     if not link:
         return ""

@@ -8,13 +8,13 @@ import pytest
 
 from edgelift_contract.report import Degradation
 from edgelift_fleet.alert_settings import AlertSettings
-from edgelift_fleet.alerts.decide import Key, Standing, advance
+from edgelift_fleet.alerts.decide import Key, StandingTrouble, advance
 from edgelift_fleet.alerts.judge import (
     DeviceLook,
     FleetLook,
-    Judged,
+    JudgedFleet,
     ReceiverLook,
-    RolloutLook,
+    RolloutStanding,
     Trouble,
     judge,
 )
@@ -37,7 +37,7 @@ def there(**values: float) -> DeviceLook:
 
 
 def of_rollout(state: str, changed_at: float = NOW, **more: object) -> list[str]:
-    look = FleetLook(rollouts=[RolloutLook("r7", "digits@2", state, "Its reason.", changed_at, **more)])
+    look = FleetLook(rollouts=[RolloutStanding("r7", "digits@2", state, "Its reason.", changed_at, **more)])
     return [one.code for one in judge(look, RULES, NOW).troubles]
 
 
@@ -108,11 +108,11 @@ def test_a_receiver_that_takes_nothing() -> None:
 
 def steps(*found_at: tuple[float, bool], code: str = "hot", unheard: tuple[float, ...] = ()) -> list[str]:
     """The states through which a trouble goes that is found, or not, at these seconds."""
-    before: dict[Key, Standing] = {}
+    before: dict[Key, StandingTrouble] = {}
     states = []
     for at, is_found in found_at:
         trouble = [Trouble(code, "pi-1", NOW + at, f"at {at:g}")] if is_found else []
-        judged = Judged(trouble, frozenset({"pi-1"} if at in unheard else ()))
+        judged = JudgedFleet(trouble, frozenset({"pi-1"} if at in unheard else ()))
         before = advance(before, judged, RULES, NOW + at)
         states.append(before[code, "pi-1"].state if before else "")
     return states
@@ -148,9 +148,9 @@ def test_a_clock_that_goes_back_makes_no_trouble_wait_for_ever() -> None:
 
 
 def test_a_figure_that_changes_all_the_time_is_not_written_anew() -> None:
-    before: dict[Key, Standing] = {}
+    before: dict[Key, StandingTrouble] = {}
     for at in (0, 600, 615):
-        before = advance(before, Judged([Trouble("hot", "pi-1", NOW, f"{at} °C")]), RULES, NOW + at)
+        before = advance(before, JudgedFleet([Trouble("hot", "pi-1", NOW, f"{at} °C")]), RULES, NOW + at)
     assert before["hot", "pi-1"].text == "600 °C"
 
 

@@ -21,7 +21,7 @@ from edgelift_contract import codec
 from edgelift_contract.report import Degradation, Report
 from edgelift_contract.telemetry import Batch, Gauges, Item
 from edgelift_fleet.alert_settings import AlertSettings
-from edgelift_fleet.alerts.answers import Answer
+from edgelift_fleet.alerts.answers import Receipt
 from edgelift_fleet.alerts.receivers import Receiver, Secret
 from edgelift_fleet.alerts.rounds import Around, Rounds
 from edgelift_fleet.alerts.sender import TRIES, Sender
@@ -54,13 +54,13 @@ class Kept:
 
     def __init__(self) -> None:
         self.came: list[AlertMessage] = []
-        self.answers: list[Answer] = []
+        self.answers: list[Receipt] = []
         self.meanwhile: Callable[[], Any] = lambda: None
 
-    def send(self, message: AlertMessage, _secret: str) -> Answer:
+    def send(self, message: AlertMessage, _secret: str) -> Receipt:
         self.came.append(message)
         self.meanwhile()
-        return self.answers.pop(0) if self.answers else Answer(True, "taken")
+        return self.answers.pop(0) if self.answers else Receipt(True, "taken")
 
 
 def receiver(way: Any, name: str = "ops") -> Receiver:
@@ -337,7 +337,7 @@ def offline(world: World) -> None:
 
 def test_a_receiver_that_was_down_gets_it_when_it_is_up(world: World) -> None:
     offline(world)
-    world.way.answers = [Answer(False, "HTTP 500"), Answer(False, "HTTP 503", retry_after_s=600.0)]
+    world.way.answers = [Receipt(False, "HTTP 500"), Receipt(False, "HTTP 503", retry_after_s=600.0)]
     assert world.sender.send_one(world.now) and not world.sender.send_one(world.now)
     assert world.sender.send_one(world.now + 10) and not world.sender.send_one(world.now + 500)
     assert world.rows(AlertDeliveryRow)[0].error == "HTTP 503"
@@ -348,7 +348,7 @@ def test_a_receiver_that_was_down_gets_it_when_it_is_up(world: World) -> None:
 
 def test_one_that_takes_nothing_is_given_up_and_the_others_are_told(world: World) -> None:
     offline(world)
-    world.way.answers = [Answer(False, "HTTP 500")] * TRIES
+    world.way.answers = [Receipt(False, "HTTP 500")] * TRIES
     at, tries = world.now, 0
     while world.sender.send_one(at):
         at, tries = at + 1200, tries + 1
@@ -362,7 +362,7 @@ def test_one_that_takes_nothing_is_given_up_and_the_others_are_told(world: World
 
 def test_one_that_wants_nothing_more_is_tried_once(world: World) -> None:
     offline(world)
-    world.way.answers = [Answer(False, "HTTP 410", gone=True)]
+    world.way.answers = [Receipt(False, "HTTP 410", gone=True)]
     assert world.sender.send_one(world.now) and not world.sender.send_one(world.now + 1e5)
     assert world.rows(AlertDeliveryRow)[0].given_up_at
 

@@ -17,7 +17,7 @@ from tests.simulators.certificates import Certificate, make_certificate
 
 from edgelift_contract.errors import DeviceError
 from edgelift_fleet.alert_settings import AlertSettings, AnyReceiver
-from edgelift_fleet.alerts.answers import Answer
+from edgelift_fleet.alerts.answers import Receipt
 from edgelift_fleet.alerts.receivers import Receiver, receivers_of
 from edgelift_fleet.alerts.sender import FIRST_S, LONGEST_S, TRIES, delay_s
 from edgelift_fleet.alerts.webhook import key_of, signed
@@ -52,7 +52,7 @@ def webhook(folder: Path, url: str, **settings: Any) -> Receiver:
 
 
 def test_a_webhook_is_signed_and_verified_by_the_specification(tmp_path: Path, http: Http) -> None:
-    assert webhook(tmp_path, f"{http.url}/hook?a=b").send(MESSAGE) == Answer(True, "HTTP 200: thank you")
+    assert webhook(tmp_path, f"{http.url}/hook?a=b").send(MESSAGE) == Receipt(True, "HTTP 200: thank you")
     ((path, headers, body),) = http.came
     assert (path, verify(headers, body)) == ("/hook?a=b", "alert-1")
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 300
@@ -145,7 +145,7 @@ def test_a_mail_is_plain_text_with_an_id_of_its_own(tmp_path: Path) -> None:
     with listening_mail() as box:
         to = ["maria@farm.example", "jo@farm.example"]
         said = replace(MESSAGE, site="Höfe\r\nBcc: x@example", what="pi-7 is silent.\nBcc: y@example")
-        assert mail(tmp_path, box.port, to=to).send(said) == Answer(True, "taken")
+        assert mail(tmp_path, box.port, to=to).send(said) == Receipt(True, "taken")
     ((sender, recipients, came),) = box.mails
     assert (sender, recipients) == ("edgelift@farm.example", to)
     assert came["Message-ID"] == "<alert-1@farm.example>" and came["Auto-Submitted"] == "auto-generated"
@@ -170,11 +170,11 @@ def test_a_mail_server_that_refuses_says_what(tmp_path: Path) -> None:
     with listening_mail() as box:
         both = mail(tmp_path, box.port, to=["maria@farm.example", "jo@farm.example"])
         box.refuses = {"jo@farm.example"}
-        assert both.send(MESSAGE) == Answer(True, "taken; refused: jo@farm.example (SMTP 550: no such mailbox)")
+        assert both.send(MESSAGE) == Receipt(True, "taken; refused: jo@farm.example (SMTP 550: no such mailbox)")
         box.refuses = {"maria@farm.example", "jo@farm.example"}
         assert not both.send(MESSAGE).taken
         box.refuses, box.answer = set(), "451 try later"
-        assert both.send(MESSAGE) == Answer(False, "SMTP 451: try later")
+        assert both.send(MESSAGE) == Receipt(False, "SMTP 451: try later")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and never says a word
         assert not mail(tmp_path, silent.getsockname()[1], timeout_s=0.05).send(MESSAGE).taken
 
@@ -229,8 +229,8 @@ def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_waits_grow_with_jitter_for_about_a_day_and_heed_what_was_asked() -> None:
-    waits = [delay_s(n, Answer(False, ""), 0.5) for n in range(1, TRIES)]
+    waits = [delay_s(n, Receipt(False, ""), 0.5) for n in range(1, TRIES)]
     assert waits[0] == FIRST_S and waits[-1] == LONGEST_S and waits == sorted(waits)
     assert 23 * 3600 < sum(waits) < 26 * 3600
-    assert delay_s(1, Answer(False, ""), 0.0) < waits[0] < delay_s(1, Answer(False, ""), 1.0)
-    assert delay_s(1, Answer(False, "", retry_after_s=3000.0), 0.5) == 3000.0
+    assert delay_s(1, Receipt(False, ""), 0.0) < waits[0] < delay_s(1, Receipt(False, ""), 1.0)
+    assert delay_s(1, Receipt(False, "", retry_after_s=3000.0), 0.5) == 3000.0

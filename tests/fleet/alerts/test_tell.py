@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgelift_fleet.alert_settings import AlertSettings
-from edgelift_fleet.alerts.decide import Key, Standing
-from edgelift_fleet.alerts.tell import Group, Telling, tell
+from edgelift_fleet.alerts.decide import Key, StandingTrouble
+from edgelift_fleet.alerts.tell import AlertTelling, Group, tell
 from edgelift_fleet.alerts.texts import body_of, title_of
 from edgelift_fleet.alerts.words import message_of, moment
 
@@ -16,8 +16,8 @@ NOW = 1_795_000_000.0
 RULES = AlertSettings()
 
 
-def fired(subject: str, at: float = 0.0, code: str = "offline", text: str = "") -> Standing:
-    return Standing(code, subject, "firing", NOW + at - 900, NOW + at, NOW + at, text)
+def fired(subject: str, at: float = 0.0, code: str = "offline", text: str = "") -> StandingTrouble:
+    return StandingTrouble(code, subject, "firing", NOW + at - 900, NOW + at, NOW + at, text)
 
 
 class People:
@@ -25,10 +25,10 @@ class People:
 
     def __init__(self) -> None:
         self.groups: dict[Key, Group] = {}
-        self.standing: list[Standing] = []
-        self.heard: list[Telling] = []
+        self.standing: list[StandingTrouble] = []
+        self.heard: list[AlertTelling] = []
 
-    def look(self, at: float, *standing: Standing, silenced: tuple[Key, ...] = ()) -> list[str]:
+    def look(self, at: float, *standing: StandingTrouble, silenced: tuple[Key, ...] = ()) -> list[str]:
         keys = {one.key for one in standing}
         gone = [one for one in self.standing if one.key not in keys]
         self.groups, tellings = tell(self.groups, standing, silenced, RULES, NOW + at, gone=gone)
@@ -110,7 +110,7 @@ def test_a_clock_that_goes_back_makes_nobody_wait_for_ever() -> None:
 
 def test_the_words_say_what_where_since_when_and_what_to_do() -> None:
     members = [fired(f"pi-{n}", text="81 °C" if n else "", code="hot") for n in range(12)]
-    telling = Telling("begun", Group("hot", "", NOW, NOW, 12), members)
+    telling = AlertTelling("begun", Group("hot", "", NOW, NOW, 12), members)
     message = message_of(telling, id="alert-1", site="farm", link="https://f", now=NOW)
     assert title_of(message) == "[farm] 12 boards are hot."
     text = body_of(message)
@@ -126,7 +126,7 @@ def test_the_words_say_what_where_since_when_and_what_to_do() -> None:
 
 def test_a_text_from_elsewhere_begins_no_line_and_no_header() -> None:
     standing = fired("r7", code="gate-breach", text="digits@2: slow\r\nBcc: all@example\x1b[31m")
-    telling = Telling("begun", Group("gate-breach", "r7", NOW, NOW, 1), [standing])
+    telling = AlertTelling("begun", Group("gate-breach", "r7", NOW, NOW, 1), [standing])
     message = message_of(telling, id="alert-1", site="farm\nBcc: x", link="", now=NOW)
     assert "\n" not in title_of(message) and "\r" not in title_of(message) and "\x1b" not in body_of(message)
     assert not any(line.startswith("Bcc") for line in body_of(message).splitlines())

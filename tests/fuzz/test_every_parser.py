@@ -35,6 +35,7 @@ REASONS = {
     "edgelift_fleet.testing": "for tests",
     "edgelift_fleet.simulate": "boards of a simulation: what answers them is the server under test",
     "edgelift_fleet.migrations": _ROWS,
+    "edgelift_fleet.alerts.sender:Sender.send_one": _ROWS,
     "edgelift_agent.update": _OWN,
     "edgelift_agent.telemetry.outbox": _OWN,
     "edgelift_agent.trust.trusted": _OWN,

@@ -47,6 +47,11 @@ _SAY: dict[Command, str] = {
 }
 
 
+def allowed(state: str) -> list[Command]:
+    """What may be ordered of a rollout in this state."""
+    return [command for command, states in _ALLOWED.items() if state in states]
+
+
 def carry_out(
     session: Session,
     row: RolloutRow,

@@ -31,7 +31,7 @@ from edgelift_fleet.rollout.gates.draws import ways
 from edgelift_fleet.rollout.gates.gathered import Gathered
 from edgelift_fleet.rollout.gates.shares import shares
 from edgelift_fleet.rollout.gates.wave import Drawn, Rules, WaveVerdict, judge_wave
-from edgelift_fleet.rollout.gates.words import amount_of
+from edgelift_fleet.rollout.gates.words import Contrast, amount_of
 from edgelift_fleet.rollout.gathering import gathered
 from edgelift_fleet.rollout.looking import planned_looks
 from edgelift_fleet.rollout.observe import rollout_id
@@ -252,14 +252,18 @@ def _figures(verdict: WaveVerdict, far: Gathered, planned: int) -> LookFigures:
     return LookFigures(
         of=planned, boards=far.boards, served=far.served, controls=far.controls, controls_served=far.controls_served,
         p=verdict.p, threshold=verdict.threshold,
-        contrasts=[
-            LookContrast(
-                c.series, c.hardware_class, round(amount_of(c.series, c.shift), 6),
-                round(amount_of(c.series, c.allowed), 6), c.members, c.controls, round(c.p, 8),
-            )
-            for c in verdict.contrasts[:_CONTRASTS]
-        ],
+        contrasts=[_in_shares(contrast) for contrast in verdict.contrasts[:_CONTRASTS]],
     )  # fmt: skip
+
+
+def _in_shares(one: Contrast) -> LookContrast:
+    moved, allowed, *ends = (
+        round(amount_of(one.series, value), 6) for value in (one.shift, one.allowed, *(one.interval or ()))
+    )
+    low, high = ends or (None, None)
+    return LookContrast(
+        one.series, one.hardware_class, moved, allowed, one.members, one.controls, round(one.p, 8), low, high
+    )
 
 
 def keep(session: Session, row: RolloutRow, look: Look) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -22,9 +22,10 @@ from edgelift_fleet.messages import (
     RolloutSummary,
     RolloutView,
 )
+from edgelift_fleet.rollout.foresight import Group
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.plan import StoredPlan, options_of
-from edgelift_fleet.rollout.situation import BAD
+from edgelift_fleet.rollout.situation import BAD, DeviceStatus
 from edgelift_fleet.rollout.story import read_event
 from edgelift_fleet.rows import Fault, read_row
 from edgelift_fleet.tables import RolloutDeviceRow, RolloutEventRow, RolloutLookRow, RolloutRow
@@ -114,6 +115,27 @@ def _counts(session: Session, numbers: Sequence[int]) -> dict[int, dict[tuple[st
     ):
         found.setdefault(number, {})[(status, bool(has_code))] = count
     return found
+
+
+def groups_of(session: Session, row: RolloutRow) -> list[Group]:
+    """A rollout's devices, counted by what a decision asks of each; one statement, whatever their number."""
+    kept = RolloutDeviceRow
+    alike = (kept.wave, kept.status, kept.going_back, kept.code, kept.tried)
+    latest = (sa.func.max(kept.status_at), sa.func.max(kept.assigned_at))
+    query = sa.select(*alike, sa.func.count(), *latest).where(kept.rollout == row.number)
+    ordered = query.group_by(*alike).order_by(kept.wave, kept.status, kept.code)
+    return [
+        Group(wave, cast("DeviceStatus", status), going_back, code, tried, number, since, assigned_at)
+        for wave, status, going_back, code, tried, number, since, assigned_at in session.execute(ordered)
+    ]
+
+
+def failures_of(session: Session, row: RolloutRow, most: int) -> list[RolloutDeviceView]:
+    """Devices that failed or did not answer in time, also where they are back by now: the newest first, `most` of them."""
+    kept = RolloutDeviceRow
+    bad = kept.status.in_(sorted(BAD)) | ((kept.code != "") & (kept.status != "unsuited"))
+    query = sa.select(kept).where(kept.rollout == row.number, bad)
+    return [_device(one) for one in session.scalars(query.order_by(kept.status_at.desc(), kept.device).limit(most))]
 
 
 def _wanted(query: sa.Select[RolloutDeviceRow], row: RolloutRow, asked: Asked) -> sa.Select[RolloutDeviceRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -31,3 +32,20 @@ def gate_of(session: Session, row: RolloutRow) -> GateSeen | None:
         return GateSeen(tested)
     breach = newest.breach and not newest.overruled
     return GateSeen(tested, newest.number, breach, newest.text, newest.unmeasured)
+
+
+@dataclass(frozen=True)
+class WaveWatch:
+    """How a wave is watched: its part of the rollout's false alarms (0: it can't be compared), and whether a person went on
+    in spite of what was found.
+    """
+
+    alpha: float
+    overruled: bool
+
+
+def watches(session: Session, row: RolloutRow) -> dict[int, WaveWatch]:
+    """Wave, from 0, → how it is watched, of those that began under a gate; one statement."""
+    kept = RolloutWaveRow
+    query = sa.select(kept.wave, kept.alpha, kept.overruled).where(kept.rollout == row.number)
+    return {wave: WaveWatch(alpha, overruled) for wave, alpha, overruled in session.execute(query)}

@@ -154,31 +154,48 @@ def shift(member: NDArray[np.bool_], stratum: NDArray[np.int_], values: NDArray[
         stratum: int[devices].
         values: float[devices]; NaN doesn't count.
     """
+    sides = sides_of(member, stratum, values)
+    if not sides:
+        return 0.0
+    pairs = pairs_of(sides)
+    return (difference_at(sides, (pairs + 1) // 2) + difference_at(sides, pairs // 2 + 1)) / 2
+
+
+#: Of each class that has both: its members' values and its controls', each in ascending order.
+Sides = list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+def sides_of(member: NDArray[np.bool_], stratum: NDArray[np.int_], values: NDArray[np.float64]) -> Sides:
+    """What is held against what, class by class; arguments as of `shift`."""
     sides = []
     for number in np.unique(stratum):
         inside = (stratum == number) & np.isfinite(values)
         mine, others = np.sort(values[inside & member]), np.sort(values[inside & ~member])
         if len(mine) and len(others):
             sides.append((mine, others))
-    pairs = sum(len(mine) * len(others) for mine, others in sides)
-    if pairs > _PAIRS:
-        return _middle(sides, pairs)
-    every = [(mine[:, None] - others[None, :]).ravel() for mine, others in sides]
-    return float(np.median(np.concatenate(every))) if every else 0.0
+    return sides
 
 
-def _middle(sides: list[tuple[NDArray[np.float64], NDArray[np.float64]]], pairs: int) -> float:
-    """The median of all differences without listing them: that at which half of them lie below, found by halving."""
+def pairs_of(sides: Sides) -> int:
+    """How many pairs of a member and a control of its class there are."""
+    return sum(len(mine) * len(others) for mine, others in sides)
+
+
+def difference_at(sides: Sides, place: int) -> float:
+    """The difference of a pair that is at `place` of all, from 1, the lowest first; without listing them where there are many."""
+    if pairs_of(sides) <= _PAIRS:
+        every = np.concatenate([(mine[:, None] - others[None, :]).ravel() for mine, others in sides])
+        return float(np.partition(every, place - 1)[place - 1])
     low = min(float(mine[0] - others[-1]) for mine, others in sides)
     high = max(float(mine[-1] - others[0]) for mine, others in sides)
-    while high - low > _EXACT:
+    while high - low > _EXACT:  # by halving
         middle = (low + high) / 2
         # mine − others ≤ middle where others ≥ mine − middle
         below = sum(
             len(mine) * len(others) - int(np.searchsorted(others, mine - middle, side="left").sum())
             for mine, others in sides
         )
-        low, high = (low, middle) if 2 * below >= pairs else (middle, high)
+        low, high = (low, middle) if below >= place else (middle, high)
     return (low + high) / 2
 
 

@@ -21,6 +21,7 @@ from edgelift_fleet.rollout.gates import words
 from edgelift_fleet.rollout.gates.compare import differences, shift
 from edgelift_fleet.rollout.gates.draws import Draws, draw, ways
 from edgelift_fleet.rollout.gates.family import p_value, smallest_p
+from edgelift_fleet.rollout.gates.interval import interval
 from edgelift_fleet.rollout.gates.looks import follow, spending
 from edgelift_fleet.rollout.gates.measure import SERIES
 from edgelift_fleet.rollout.gates.shares import suffices
@@ -203,7 +204,10 @@ def _contrast(
     kept = np.where(inside, values, np.nan)
     series = rules.series[s]
     moved = shift(fleet.member, fleet.stratum, kept)
-    if series in SERIES["silence"]:  # the median of zeros and ones hides what the shares show
+    around = None
+    if series not in SERIES["silence"]:
+        around = interval(fleet.member, fleet.stratum, kept)
+    else:  # the median of zeros and ones hides what the shares show
         moved = _mean(kept[fleet.member]) - _mean(kept[~fleet.member])
     return Contrast(
         series=series,
@@ -213,6 +217,7 @@ def _contrast(
         members=int((inside & fleet.member).sum()),
         controls=int((inside & ~fleet.member).sum()),
         p=p,
+        interval=around,
     )
 
 

@@ -23,6 +23,7 @@ class Contrast:
         allowed: how much may be.
         members, controls: how many devices counted.
         p: the odds of a rank like this one alone, among all draws.
+        interval: in which the shift lies with 95 %, by this look alone; None where too few devices counted, and of silence.
     """
 
     series: str
@@ -32,6 +33,7 @@ class Contrast:
     members: int
     controls: int
     p: float
+    interval: tuple[float, float] | None = None
 
 
 def say(finding: Contrast, p: float, threshold: float) -> str:

@@ -59,8 +59,8 @@ class LookContrast(msgspec.Struct, frozen=True):
     """One comparison of a look: by how much members lie above controls of their class (all together where it is empty).
 
     `shift` and `allowed` are shares: of latency by how much slower, of errors and silence the difference of two shares.
-    `p` is the odds of this rank alone, among all draws. Between `low` and `high` the shift lies with 95 %, by this look alone;
-    None where too few devices counted, and of silence.
+    `p` is the odds of this rank alone, among all draws. Between `low` and `high` the shift lies with 95 %, by this look
+    alone; None where too few devices counted, and of silence.
     """
 
     series: str

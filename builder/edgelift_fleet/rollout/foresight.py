@@ -65,7 +65,7 @@ def assemble(
     groups: Sequence[Group], *, state: RolloutState, wave: int, cohort: int, approved: int = 1, back: Scope = "",
     gate: GateSeen | None = None, cause: str = "",
 ) -> Observations:  # fmt: skip
-    """Observations of as many devices as were counted, by made-up names; arguments as of `Observations`, `cohort` a number."""
+    """Observations of as many devices as were counted, by made-up names; `cohort` is how many are selected."""
     devices = [
         DeviceSeen(
             f"{number}.{one}", group.wave, group.status, group.since, group.assigned_at, "", group.going_back,

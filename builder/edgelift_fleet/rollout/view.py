@@ -44,12 +44,14 @@ class Asked(msgspec.Struct, frozen=True):
         limit: at most so many devices.
         after: only devices whose id comes after this one; then they come by id, not by wave.
         events_after: only events with a higher `seq`.
+        by_id: do they come by id also where nothing is in `after`?
     """
 
     status: str = ""
     limit: int = DEVICES
     after: str = ""
     events_after: int = 0
+    by_id: bool = False
 
 
 #: Of a rollout that is shown without a wish.
@@ -135,7 +137,21 @@ def failures_of(session: Session, row: RolloutRow, most: int) -> list[RolloutDev
     kept = RolloutDeviceRow
     bad = kept.status.in_(sorted(BAD)) | ((kept.code != "") & (kept.status != "unsuited"))
     query = sa.select(kept).where(kept.rollout == row.number, bad)
-    return [_device(one) for one in session.scalars(query.order_by(kept.status_at.desc(), kept.device).limit(most))]
+    return [
+        _device(one) for one in session.scalars(query.order_by(kept.status_at.desc(), kept.device).limit(most))
+    ]
+
+
+def previous_of(session: Session, row: RolloutRow) -> set[str]:
+    """What those had before that have it again, as `digits@1`; empty for an empty slot. One statement."""
+    kept = RolloutDeviceRow
+    query = sa.select(kept.previous).where(kept.rollout == row.number, kept.status == "restored")
+    return {_named_before(text, rollout_id(row.number)) for text in set(session.scalars(query))}
+
+
+def _named_before(text: str, owner: str) -> str:
+    previous = read_row(text, SlotAssignment, owner=owner, what="", into=[]) if text else None
+    return f"{previous.model}@{previous.version}" if previous else ""
 
 
 def _wanted(query: sa.Select[RolloutDeviceRow], row: RolloutRow, asked: Asked) -> sa.Select[RolloutDeviceRow]:
@@ -146,7 +162,11 @@ def _wanted(query: sa.Select[RolloutDeviceRow], row: RolloutRow, asked: Asked) -
 
 
 def _devices(session: Session, row: RolloutRow, asked: Asked) -> list[RolloutDeviceView]:
-    order = (RolloutDeviceRow.device,) if asked.after else (RolloutDeviceRow.wave, RolloutDeviceRow.device)
+    order = (
+        (RolloutDeviceRow.device,)
+        if asked.after or asked.by_id
+        else (RolloutDeviceRow.wave, RolloutDeviceRow.device)
+    )
     query = _wanted(sa.select(RolloutDeviceRow), row, asked)
     return [_device(one) for one in session.scalars(query.order_by(*order).limit(asked.limit))]
 
@@ -157,7 +177,6 @@ def _matching(session: Session, row: RolloutRow, asked: Asked) -> int:
 
 
 def _device(row: RolloutDeviceRow) -> RolloutDeviceView:
-    previous = read_row(row.previous, SlotAssignment, owner=row.device, what="", into=[]) if row.previous else None
     return RolloutDeviceView(
         device=row.device,
         wave=row.wave + 1,
@@ -167,7 +186,7 @@ def _device(row: RolloutDeviceRow) -> RolloutDeviceView:
         revision=row.revision,
         code=row.code,
         message=row.message,
-        previous=f"{previous.model}@{previous.version}" if previous else "",
+        previous=_named_before(row.previous, row.device),
         committed_by=row.committed_by,
     )
 

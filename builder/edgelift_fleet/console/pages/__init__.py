@@ -1,8 +1,15 @@
 """All pages of the console and all forms on them: each file is one page, and says so for itself."""
 
 from edgelift_fleet.console.kinds import Form, Page
-from edgelift_fleet.console.pages import audit_page, fleet_page, people_page, system_page
+from edgelift_fleet.console.pages import (
+    audit_page,
+    fleet_page,
+    people_page,
+    rollout_page,
+    rollouts_page,
+    system_page,
+)
 
-_FILES = (fleet_page, audit_page, people_page, system_page)
+_FILES = (fleet_page, rollouts_page, rollout_page, audit_page, people_page, system_page)
 PAGES: tuple[Page, ...] = tuple(page for one in _FILES for page in one.PAGES)
 FORMS: tuple[Form, ...] = tuple(form for one in _FILES for form in one.FORMS)

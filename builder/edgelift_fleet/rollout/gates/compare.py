@@ -182,7 +182,7 @@ def pairs_of(sides: Sides) -> int:
 
 
 def difference_at(sides: Sides, place: int) -> float:
-    """The difference of a pair that is at `place` of all, from 1, the lowest first; without listing them where there are many."""
+    """The difference that is at `place` (from 1) of those of all pairs in ascending order; listed where they are few."""
     if pairs_of(sides) <= _PAIRS:
         every = np.concatenate([(mine[:, None] - others[None, :]).ravel() for mine, others in sides])
         return float(np.partition(every, place - 1)[place - 1])

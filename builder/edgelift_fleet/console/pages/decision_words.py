@@ -110,7 +110,7 @@ def _headline(one: Standing, then: Foresight) -> str:
         case Advance(wave, devices, _):
             return f"Wave {wave + 1} of {len(plan.waves)} starts {at} with {many(len(devices), 'device')}"
         case Hold(approval=wave) if wave:
-            more = _after_approval(one, then)
+            more = _after_approval(one)
             return f"Wave {wave} of {len(plan.waves)} starts {at}{more}"
         case Finish(let_go=let_go) if let_go:
             number = many(len(let_go), "offline device")
@@ -121,7 +121,7 @@ def _headline(one: Standing, then: Foresight) -> str:
             return "It waits for devices to be there"
 
 
-def _after_approval(one: Standing, then: Foresight) -> str:
+def _after_approval(one: Standing) -> str:
     freed = foresee(replace(one.plan, approval=False), one.seen, one.now).decision
     return f" with {many(len(freed.devices), 'device')}" if isinstance(freed, Advance) else ""
 

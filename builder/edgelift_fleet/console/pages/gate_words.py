@@ -102,9 +102,7 @@ def condition_of(name: str, plan: Plan) -> str:
 
 def _tile(name: str, plan: Plan, watched: Watched, now: float) -> Tile:
     title, look = TITLES[name], watched.look
-    allowed = {"latency": f"allowed +{_plain(plan.gate_slower)} %", "errors": f"allowed +{_plain(plan.gate_more_errors)} points"}.get(
-        name, "allowed: no more than controls"
-    )  # fmt: skip
+    allowed = _allowed(name, plan)
     if watched.overruled:
         return Tile(
             name, title, "none", "Compared no more", note="A person went on with this wave in spite of its gate."
@@ -132,6 +130,16 @@ def _tile(name: str, plan: Plan, watched: Watched, now: float) -> Tile:
     note = f"{told} {_follows(plan, look)}".strip()
     return Tile(
         name, title, word, f"{what(worst)} {found(worst)}, {allowed}", counted, rate, note, worst, picture(worst)
+    )
+
+
+def _allowed(name: str, plan: Plan) -> str:
+    if name == "latency":
+        return f"allowed +{_plain(plan.gate_slower)} %"
+    return (
+        f"allowed +{_plain(plan.gate_more_errors)} points"
+        if name == "errors"
+        else "allowed: no more than controls"
     )
 
 

@@ -85,13 +85,18 @@ def _page(session: Session, row: RolloutRow, shown: RolloutView, asked: Asked) -
     )
     may = rank(asked.who.role) >= rank("operator")
     return RolloutPage(
-        rollout=shown, verdict=verdict(shown, previous_of(session, row)) if not open_ else "", step=next_step(standing) if standing and open_ else None,
+        rollout=shown,
+        verdict="" if open_ else verdict(shown, previous_of(session, row)),
+        step=next_step(standing) if standing and open_ else None,
         waves=wave_lines(plan, shown, groups) if plan else [],
-        gates=tiles(plan, watched, shown.now) if plan and gated else [], gated=gated,
-        failures=failures_of(session, row, FAILURES), story=shown.events[::-1][:EVENTS],
-        untold=max(0, len(shown.events) - EVENTS), orders=offers(plan, shown, row.approved) if may else [],
+        gates=tiles(plan, watched, shown.now) if plan and gated else [],
+        gated=gated,
+        failures=failures_of(session, row, FAILURES),
+        story=shown.events[::-1][:EVENTS],
+        untold=max(0, len(shown.events) - EVENTS),
+        orders=offers(plan, shown, row.approved) if may else [],
         after=shown.devices[-1].device if shown.more and shown.devices else "",
-    )  # fmt: skip
+    )
 
 
 def _plan(row: RolloutRow) -> Plan | None:
@@ -110,14 +115,8 @@ def _watched(
     kept = watches(session, row).get(row.wave)
     look = next((one for one in reversed(shown.looks) if one.wave == row.wave + 1), None)
     told = f"Wave {row.wave + 1}: "
-    why = next(
-        (
-            e.text.removeprefix(told)
-            for e in reversed(shown.events)
-            if e.kind == "gate" and e.text.startswith(told)
-        ),
-        "",
-    )
+    of_wave = (e.text for e in reversed(shown.events) if e.kind == "gate" and e.text.startswith(told))
+    why = next(of_wave, "").removeprefix(told)
     if kept is None:
         return row.wave + 1, Watched(why=why)
     return row.wave + 1, Watched(kept.alpha, kept.overruled, look, why, _first_look(plan, seen, shown.now))

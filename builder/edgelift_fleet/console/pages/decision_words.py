@@ -108,10 +108,10 @@ def _headline(one: Standing, then: Foresight) -> str:
     plan, at = one.plan, _when(one, then)
     match then.decision:
         case Advance(wave, devices, _):
-            return f"Wave {wave + 1} of {len(plan.waves)} starts {at} with {many(len(devices), 'device')}"
+            return f"Wave {wave + 1} of {len(plan.waves)} starts with {many(len(devices), 'device')} {at}"
         case Hold(approval=wave) if wave:
             more = _after_approval(one)
-            return f"Wave {wave} of {len(plan.waves)} starts {at}{more}"
+            return f"Wave {wave} of {len(plan.waves)} starts{more} {at}"
         case Finish(let_go=let_go) if let_go:
             number = many(len(let_go), "offline device")
             return f"The rollout is done {at}: it waits until then for {number}, and lets them go"
@@ -133,8 +133,7 @@ def _when(one: Standing, then: Foresight) -> str:
     if then.at <= one.now + 1:
         return "as soon as it may" if earliest and not then.under_way else "at once"
     if then.under_way and one.seen.wave >= 0:
-        soak = f"{span(one.plan.soak_s)} after all have committed, " if one.plan.soak_s else ""
-        return f"{soak}at {clock(then.at, one.now)} at the earliest"
+        return f"at {clock(then.at, one.now)} at the earliest"
     return (
         f"at {clock(then.at, one.now)}{earliest if _may_be_late(one.plan) else ''} (in {span(then.at - one.now)})"
     )
@@ -200,13 +199,13 @@ def _of_gates(one: Standing, then: Foresight) -> list[Condition]:
         )
         waits = "looked at once all have committed" if then.under_way else f"first look at {clock(first, one.now)}"
         return [
-            Condition(condition_of(name, plan), "open", waits if n == 0 else "")
+            Condition(condition_of(name, plan, one.seen.wave + 1), "open", waits if n == 0 else "")
             for n, name in enumerate(plan.gates)
         ] + [_served(one, then)]
     told = f"look {gate.taken} of {planned}"
     made = [
         Condition(
-            condition_of(name, plan),
+            condition_of(name, plan, one.seen.wave + 1),
             "yes" if passed else "open",
             f"{worst_of(name, one.contrasts)} by {told}" if worst_of(name, one.contrasts) else told,
         )

@@ -66,6 +66,11 @@ def moved(series: str, share: float) -> str:
     return percent(share).removesuffix(" %") + " points"
 
 
+def limit(one: LookContrast) -> str:
+    """What is allowed: `+5 %`, `+0.5 points`."""
+    return f"+{_plain(one.allowed)} {'%' if one.series.startswith('latency') else 'points'}"
+
+
 def found(one: LookContrast) -> str:
     """A shift with its interval: `+1.2 % (−0.8 to +3.1)`."""
     if one.low is None or one.high is None:
@@ -91,13 +96,13 @@ def what(one: LookContrast) -> str:
     return f"{series} on {one.hardware_class}" if one.hardware_class else series
 
 
-def condition_of(name: str, plan: Plan) -> str:
+def condition_of(name: str, plan: Plan, wave: int) -> str:
     """What a wave may not be found to be."""
     if name == "latency":
-        return f"it isn’t found to be slower than its controls by more than {_plain(plan.gate_slower)} %"
+        return f"wave {wave} isn’t found to be slower than its controls by more than {_plain(plan.gate_slower)} %"
     if name == "errors":
-        return f"nor to fail by more than {_plain(plan.gate_more_errors)} points of its requests more often"
-    return "nor to fall silent more often"
+        return f"wave {wave} isn’t found to fail more often than they do by more than {_plain(plan.gate_more_errors)} points"
+    return f"wave {wave} isn’t found to fall silent more often than they do"
 
 
 def _tile(name: str, plan: Plan, watched: Watched, now: float) -> Tile:
@@ -111,7 +116,7 @@ def _tile(name: str, plan: Plan, watched: Watched, now: float) -> Tile:
         return Tile(name, title, "none", "Not compared", note=watched.why or "The wave has not begun.")
     rate = f"False alarm at most {_one_in(plan.gate_alpha)} over the whole rollout, {_one_in(watched.alpha)} for this wave."
     if look is None:
-        return Tile(name, title, "waiting", f"Not looked at yet; {allowed}", rate=rate, note=watched.first)
+        return Tile(name, title, "waiting", f"{allowed[0].upper()}{allowed[1:]}", rate=rate, note=watched.first)
     mine = of_gate(name, look.figures.contrasts)
     told = f"Look {look.look} of {look.figures.of}, at {clock(look.at, now)}."
     if not mine:
@@ -157,4 +162,4 @@ def _one_in(share: float) -> str:
 
 
 def _plain(share: float) -> str:
-    return f"{share * 100:g}"
+    return f"{share * 100:.4g}"

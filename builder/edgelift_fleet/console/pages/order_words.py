@@ -10,6 +10,9 @@ from edgelift_fleet.rollout.commands import Command, allowed
 from edgelift_fleet.rollout.plan import Plan
 
 
+_IN_ORDER: tuple[Command, ...] = ("pause", "resume", "approve", "rollback", "cancel", "let-go")
+
+
 class Offer(msgspec.Struct, frozen=True):
     """A command: what its button says, and what will happen; `wave` is the one that an approval is for, `devices`: does it
     ask for their names? `danger`: it takes something away.
@@ -31,7 +34,8 @@ def offers(plan: Plan | None, shown: RolloutView, approved: int) -> list[Offer]:
         shown: as it stands.
         approved: how many waves a person has approved.
     """
-    made = [_offer(command, plan, shown, approved) for command in allowed(shown.state)]
+    may = set(allowed(shown.state))
+    made = [_offer(command, plan, shown, approved) for command in _IN_ORDER if command in may]
     return [one for one in made if one is not None]
 
 

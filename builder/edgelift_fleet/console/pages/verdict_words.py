@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from edgelift_fleet.console.pages.gate_words import found, moved
+from edgelift_fleet.console.pages.gate_words import found, limit
 from edgelift_fleet.console.words import many
 from edgelift_fleet.messages import RolloutEvent, RolloutLook, RolloutView
 from edgelift_fleet.rollout.looking import clock
@@ -56,7 +56,7 @@ def _found(look: RolloutLook) -> str:
         return look.text
     worst = look.figures.contrasts[0]
     where = f" on {worst.hardware_class}" if worst.hardware_class else ""
-    allowed = f"allowed {moved(worst.series, worst.allowed)}" if worst.allowed else "more than its controls"
+    allowed = f"allowed {limit(worst)}" if worst.allowed else "more than its controls"
     return f"{worst.series} {found(worst)}{where}, {allowed}"
 
 

@@ -14,7 +14,7 @@ import msgspec
 from edgelift_fleet.console.pages.gate_words import condition_of, worst_of
 from edgelift_fleet.console.words import many, span
 from edgelift_fleet.messages import LookContrast
-from edgelift_fleet.rollout.decisions import Advance, Finish, Hold
+from edgelift_fleet.rollout.decisions import Advance, Finish, Hold, Pause
 from edgelift_fleet.rollout.foresight import Foresight, foresee, overruled
 from edgelift_fleet.rollout.looking import clock, next_look_at, planned_looks
 from edgelift_fleet.rollout.plan import Plan
@@ -22,7 +22,7 @@ from edgelift_fleet.rollout.situation import BAD, HOME, OUTSIDE, UNTOUCHED, Devi
 
 
 @dataclass(frozen=True)
-class Standing:
+class Outlook:
     """How a rollout stands.
 
     Attributes:
@@ -60,18 +60,18 @@ class NextStep(msgspec.Struct, frozen=True):
     waits: str = ""
 
 
-def next_step(one: Standing) -> NextStep:
+def next_step(one: Outlook) -> NextStep:
     """The next decision of a rollout that has not ended."""
     if one.seen.state == "rolling-back":
         return _going_back(one)
     if one.seen.state == "paused":
         return _paused(one)
     if stops := stopped_by(one):
-        return NextStep(f"{_stopping(one.plan)} at once: {stops}.", waits=one.reason)
+        return NextStep(f"It {_stops_how(one)} at once: {stops}.", waits=one.reason)
     return _going_on(one)
 
 
-def stopped_by(one: Standing) -> str:
+def stopped_by(one: Outlook) -> str:
     """Why it does not go on as it stands; empty when it does."""
     seen, plan = one.seen, one.plan
     found = foresee(plan, seen, one.now).decision
@@ -93,7 +93,7 @@ def stopped_by(one: Standing) -> str:
     return f"not one device of wave {seen.wave + 1} committed"
 
 
-def _going_on(one: Standing) -> NextStep:
+def _going_on(one: Outlook) -> NextStep:
     then = foresee(one.plan, one.seen, one.now)
     # What it said last is of the moment before: from there on the headline says more.
     waits = one.reason if one.seen.wave >= 0 or not one.plan.start_at > one.now else ""
@@ -104,7 +104,7 @@ def _going_on(one: Standing) -> NextStep:
     return NextStep(f"{headline}, if", found, _otherwise(one.plan), waits)
 
 
-def _headline(one: Standing, then: Foresight) -> str:
+def _headline(one: Outlook, then: Foresight) -> str:
     plan, at = one.plan, _when(one, then)
     match then.decision:
         case Advance(wave, devices, _):
@@ -121,29 +121,28 @@ def _headline(one: Standing, then: Foresight) -> str:
             return "It waits for devices to be there"
 
 
-def _after_approval(one: Standing) -> str:
+def _after_approval(one: Outlook) -> str:
     freed = foresee(replace(one.plan, approval=False), one.seen, one.now).decision
     return f" with {many(len(freed.devices), 'device')}" if isinstance(freed, Advance) else ""
 
 
-def _when(one: Standing, then: Foresight) -> str:
-    earliest = (
-        "" if not then.under_way and one.seen.wave >= 0 and not _may_be_late(one.plan) else " at the earliest"
-    )
-    if then.at <= one.now + 1:
-        return "as soon as it may" if earliest and not then.under_way else "at once"
-    if then.under_way and one.seen.wave >= 0:
-        return f"at {clock(then.at, one.now)} at the earliest"
-    return (
-        f"at {clock(then.at, one.now)}{earliest if _may_be_late(one.plan) else ''} (in {span(then.at - one.now)})"
-    )
+def _when(one: Outlook, then: Foresight) -> str:
+    late = _may_be_late(one.plan)
+    if then.at <= one.now + 1 and not then.under_way:
+        return "as soon as it may" if late else "at once"
+    earliest = " at the earliest" if late or then.under_way else ""
+    return f"at {clock(then.at, one.now)}{earliest}{_in(then.at - one.now)}"
+
+
+def _in(seconds: float) -> str:
+    return f" (in {span(seconds)})" if seconds >= 1 else ""
 
 
 def _may_be_late(plan: Plan) -> bool:
     return bool(plan.windows or plan.concurrency or plan.rate_per_min or plan.bandwidth_bytes_s)
 
 
-def _conditions(one: Standing, then: Foresight) -> list[Condition]:
+def _conditions(one: Outlook, then: Foresight) -> list[Condition]:
     made = []
     if one.seen.wave >= 0:
         made += [*_of_devices(one, then), *_of_soak(one, then), *_of_gates(one, then)]
@@ -154,7 +153,7 @@ def _conditions(one: Standing, then: Foresight) -> list[Condition]:
     return made
 
 
-def _of_devices(one: Standing, then: Foresight) -> list[Condition]:
+def _of_devices(one: Outlook, then: Foresight) -> list[Condition]:
     seen, made, size = one.seen, [], one.seen.size()
     mine = [d for d in seen.counted() if d.wave == seen.wave and d.status not in ("held", "offline")]
     if then.under_way:
@@ -175,7 +174,7 @@ def _of_devices(one: Standing, then: Foresight) -> list[Condition]:
     return made
 
 
-def _of_soak(one: Standing, then: Foresight) -> list[Condition]:
+def _of_soak(one: Outlook, then: Foresight) -> list[Condition]:
     soak_s = one.plan.soak_s
     if not soak_s:
         return []
@@ -186,7 +185,7 @@ def _of_soak(one: Standing, then: Foresight) -> list[Condition]:
     return [Condition(text, "yes" if served_s >= soak_s else "open", f"{span(served_s)} so far")]
 
 
-def _of_gates(one: Standing, then: Foresight) -> list[Condition]:
+def _of_gates(one: Outlook, then: Foresight) -> list[Condition]:
     gate, plan = one.seen.gate, one.plan
     if gate is None or not gate.tested:
         return []
@@ -214,7 +213,7 @@ def _of_gates(one: Standing, then: Foresight) -> list[Condition]:
     return made if passed else [*made, _served(one, then)]
 
 
-def _served(one: Standing, then: Foresight) -> Condition:
+def _served(one: Outlook, then: Foresight) -> Condition:
     """The last look waits for requests, and a person decides where they don't come."""
     until = clock(then.soaked_at + one.plan.gate_wait_s, one.now)
     what = "pauses" if one.plan.gate_unmeasured == "pause" else "goes on unmeasured"
@@ -236,8 +235,8 @@ def _of_pace(plan: Plan) -> list[Condition]:
     return made
 
 
-def _stopping(plan: Plan) -> str:
-    return "It pauses" if plan.on_breach == "pause" else "It stops"
+def _stops_how(one: Outlook) -> str:
+    return "pauses" if isinstance(foresee(one.plan, one.seen, one.now).decision, Pause) else "rolls back"
 
 
 def _otherwise(plan: Plan) -> str:
@@ -248,7 +247,7 @@ def _otherwise(plan: Plan) -> str:
     return "Else every device that it changed goes back to what it had."
 
 
-def _paused(one: Standing) -> NextStep:
+def _paused(one: Outlook) -> NextStep:
     gate = one.seen.gate
     resumed = replace(one, seen=replace(one.seen, state="running", gate=overruled(gate)), reason="")
     if stops := stopped_by(resumed):
@@ -261,7 +260,7 @@ def _paused(one: Standing) -> NextStep:
     return NextStep(text, after.conditions, f"{after.otherwise}{more}".strip(), one.reason)
 
 
-def _going_back(one: Standing) -> NextStep:
+def _going_back(one: Outlook) -> NextStep:
     seen = one.seen
     to_come = [d for d in seen.devices if _goes_back(seen, d) and not (d.going_back and d.status in HOME)]
     if not to_come:

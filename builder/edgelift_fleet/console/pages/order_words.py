@@ -9,7 +9,6 @@ from edgelift_fleet.messages import RolloutView
 from edgelift_fleet.rollout.commands import Command, allowed
 from edgelift_fleet.rollout.plan import Plan
 
-
 _IN_ORDER: tuple[Command, ...] = ("pause", "resume", "approve", "rollback", "cancel", "let-go")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.console.kinds import Asked, Form, Order, Page
-from edgelift_fleet.console.pages.decision_words import NextStep, Standing, next_step
+from edgelift_fleet.console.pages.decision_words import NextStep, Outlook, next_step
 from edgelift_fleet.console.pages.gate_words import Tile, Watched, tiles
 from edgelift_fleet.console.pages.order_words import Offer, offers
 from edgelift_fleet.console.pages.verdict_words import verdict
@@ -81,7 +81,7 @@ def _page(session: Session, row: RolloutRow, shown: RolloutView, asked: Asked) -
     gated, watched = _watched(session, row, shown, plan, seen)
     open_, look = row.state not in TERMINAL, watched.look
     standing = (
-        Standing(plan, seen, row.reason, look.figures.contrasts if look else [], shown.now) if plan else None
+        Outlook(plan, seen, row.reason, look.figures.contrasts if look else [], shown.now) if plan else None
     )
     may = rank(asked.who.role) >= rank("operator")
     return RolloutPage(

@@ -80,9 +80,7 @@ def _page(session: Session, row: RolloutRow, shown: RolloutView, asked: Asked) -
     )  # fmt: skip
     gated, watched = _watched(session, row, shown, plan, seen)
     open_, look = row.state not in TERMINAL, watched.look
-    standing = (
-        Outlook(plan, seen, row.reason, look.figures.contrasts if look else [], shown.now) if plan else None
-    )
+    standing = Outlook(plan, seen, row.reason, look.figures.contrasts if look else [], shown.now) if plan else None
     may = rank(asked.who.role) >= rank("operator")
     return RolloutPage(
         rollout=shown,

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgelift_fleet.console.pages.decision_words import Outlook, next_step, stopped_by
+from edgelift_fleet.console.pages.decision_words import Prospect, next_step, stopped_by
 from edgelift_fleet.messages import LookContrast
 from edgelift_fleet.rollout.decide import decide
 from edgelift_fleet.rollout.decisions import Advance, Compare, Count, Finish, Hold, Pause, RollBack
-from edgelift_fleet.rollout.foresight import Group, assemble, foresee
+from edgelift_fleet.rollout.foresight import Alike, assemble, foresee
 from edgelift_fleet.rollout.plan import Plan, Wave
 from edgelift_fleet.rollout.situation import TERMINAL, GateSeen, Observations
 from edgelift_fleet.rollout.windows import parse_window
@@ -26,7 +26,7 @@ def counted(seen: Observations) -> Observations:
     alike = Counter(
         (d.wave, d.status, d.going_back, d.code, d.tried, d.since, d.assigned_at) for d in seen.devices
     )
-    groups = [Group(*key[:5], number, *key[5:]) for key, number in alike.items()]
+    groups = [Alike(*key[:5], number, *key[5:]) for key, number in alike.items()]
     return assemble(groups, state=seen.state, wave=seen.wave, cohort=len(seen.cohort), approved=seen.approved,
                     back=seen.back, gate=seen.gate)  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_what_is_decided_now_was_told(situation: tuple[Plan, Observations]) -> N
     if seen.state in TERMINAL:
         return
     decision = decide(plan, seen, NOW)
-    told = next_step(Outlook(plan, counted(seen), "", [], NOW))
+    told = next_step(Prospect(plan, counted(seen), "", [], NOW))
     match decision:
         case Advance(wave, devices, _):
             number = "1 device" if len(devices) == 1 else f"{len(devices)} devices"
@@ -83,7 +83,7 @@ def test_what_is_promised_is_decided_once_its_conditions_hold(situation: tuple[P
     seen = dataclasses.replace(counted(seen), state="running", back="")
     then = foresee(plan, seen, NOW)
     assert then.at >= NOW
-    if isinstance(then.decision, Advance) and not stopped_by(Outlook(plan, seen, "", [], NOW)):
+    if isinstance(then.decision, Advance) and not stopped_by(Prospect(plan, seen, "", [], NOW)):
         # The devices that are under way commit, the gate finds nothing, and the time comes: by the real rule.
         devices = [
             dataclasses.replace(d, status="committed", since=NOW) if d.status in ("waiting", "updating") else d
@@ -101,23 +101,23 @@ def test_what_is_promised_is_decided_once_its_conditions_hold(situation: tuple[P
             assert (decision.wave, len(decision.devices)) == (then.decision.wave, len(then.decision.devices))
 
 
-def standing(plan: Plan, groups: list[Group], state: str = "running", wave: int = 1, **given_: object) -> Outlook:
+def standing(plan: Plan, groups: list[Alike], state: str = "running", wave: int = 1, **given_: object) -> Prospect:
     contrasts = given_.pop("contrasts", [])
     reason = given_.pop("reason", "")
     seen = assemble(groups, state=state, wave=wave, cohort=40, **given_)
-    return Outlook(plan, seen, reason, contrasts, NIGHT)
+    return Prospect(plan, seen, reason, contrasts, NIGHT)
 
 
-def group(wave: int, status: str, count: int, ago_s: float = 600.0, **also: object) -> Group:
+def group(wave: int, status: str, count: int, ago_s: float = 600.0, **also: object) -> Alike:
     made = {"going_back": False, "code": "", "tried": 0, **also}
-    return Group(wave, status, count=count, since=NIGHT - ago_s, assigned_at=NIGHT - ago_s, **made)
+    return Alike(wave, status, count=count, since=NIGHT - ago_s, assigned_at=NIGHT - ago_s, **made)
 
 
 PLAN = Plan((Wave(count=5), Wave(count=20), Wave(share=1.0)), soak_s=1800.0, max_failures=1)
 P95 = LookContrast("latency p95", "", 0.012, 0.05, 15, 20, 0.3, -0.008, 0.031)
 
 
-def text_of(one: Outlook) -> str:
+def text_of(one: Prospect) -> str:
     step = next_step(one)
     told = "; ".join(f"{c.text} [{c.holds}: {c.so_far}]" for c in step.conditions)
     return f"{step.headline} {told} {step.otherwise}".strip()
@@ -176,9 +176,9 @@ def test_every_wait_has_its_words(plan: dict[str, object], more: dict[str, objec
          {"wave": 0, "state": "rolling-back", "back": "all"}, "It ends once 2 more devices have again"),
         ([], {"wave": -1, "state": "scheduled"}, "Wave 1 of 3 starts with 5 devices at 06:00 UTC (in 4 h)."),
         ([group(2, "committed", 37), group(2, "offline", 3)], {"wave": 2},
-         "it waits until then for 3 offline devices, and lets them go"),
+         "when 3 offline devices are let go"),
     ],
 )  # fmt: skip
-def test_every_state_has_its_words(groups: list[Group], more: dict[str, object], words: str) -> None:
+def test_every_state_has_its_words(groups: list[Alike], more: dict[str, object], words: str) -> None:
     plan = dataclasses.replace(PLAN, start_at=NIGHT + 4 * 3600, gates=()) if more["wave"] < 0 else PLAN
     assert words in text_of(standing(plan, groups, **more))

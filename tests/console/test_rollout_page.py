@@ -44,7 +44,8 @@ def test_one_that_is_under_way_says_what_comes_next_and_where_its_waves_stand(vi
         "0 of 2 devices serve it, 2 under way",
     ):
         assert text in page
-    assert visitor.http.get(f"/rollouts/{rollout}?partial=1").text in page
+    part = visitor.http.get(f"/rollouts/{rollout}?partial=1").text
+    assert "What happens next" in part and "<html" not in part
     assert '/pulse?lively=1"' in page
 
 

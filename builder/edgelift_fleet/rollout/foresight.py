@@ -31,7 +31,7 @@ _TURNS = 6
 
 
 @dataclass(frozen=True)
-class Group:
+class Alike:
     """Devices of a rollout that stand alike: `count` of them; the rest as of `DeviceSeen`, times the latest of them."""
 
     wave: int
@@ -62,7 +62,7 @@ class Foresight:
 
 
 def assemble(
-    groups: Sequence[Group], *, state: RolloutState, wave: int, cohort: int, approved: int = 1, back: Scope = "",
+    groups: Sequence[Alike], *, state: RolloutState, wave: int, cohort: int, approved: int = 1, back: Scope = "",
     gate: GateSeen | None = None, cause: str = "",
 ) -> Observations:  # fmt: skip
     """Observations of as many devices as were counted, by made-up names; `cohort` is how many are selected."""

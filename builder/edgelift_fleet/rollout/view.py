@@ -22,7 +22,7 @@ from edgelift_fleet.messages import (
     RolloutSummary,
     RolloutView,
 )
-from edgelift_fleet.rollout.foresight import Group
+from edgelift_fleet.rollout.foresight import Alike
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.plan import StoredPlan, options_of
 from edgelift_fleet.rollout.situation import BAD, DeviceStatus
@@ -119,7 +119,7 @@ def _counts(session: Session, numbers: Sequence[int]) -> dict[int, dict[tuple[st
     return found
 
 
-def groups_of(session: Session, row: RolloutRow) -> list[Group]:
+def groups_of(session: Session, row: RolloutRow) -> list[Alike]:
     """A rollout's devices, counted by what a decision asks of each; one statement, whatever their number."""
     kept = RolloutDeviceRow
     alike = (kept.wave, kept.status, kept.going_back, kept.code, kept.tried)
@@ -127,7 +127,7 @@ def groups_of(session: Session, row: RolloutRow) -> list[Group]:
     query = sa.select(*alike, sa.func.count(), *latest).where(kept.rollout == row.number)
     ordered = query.group_by(*alike).order_by(kept.wave, kept.status, kept.code)
     return [
-        Group(wave, cast("DeviceStatus", status), going_back, code, tried, number, since, assigned_at)
+        Alike(wave, cast("DeviceStatus", status), going_back, code, tried, number, since, assigned_at)
         for wave, status, going_back, code, tried, number, since, assigned_at in session.execute(ordered)
     ]
 

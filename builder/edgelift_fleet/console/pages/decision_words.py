@@ -22,7 +22,7 @@ from edgelift_fleet.rollout.situation import BAD, HOME, OUTSIDE, UNTOUCHED, Devi
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Prospect:
     """How a rollout stands.
 
     Attributes:
@@ -60,7 +60,7 @@ class NextStep(msgspec.Struct, frozen=True):
     waits: str = ""
 
 
-def next_step(one: Outlook) -> NextStep:
+def next_step(one: Prospect) -> NextStep:
     """The next decision of a rollout that has not ended."""
     if one.seen.state == "rolling-back":
         return _going_back(one)
@@ -71,7 +71,7 @@ def next_step(one: Outlook) -> NextStep:
     return _going_on(one)
 
 
-def stopped_by(one: Outlook) -> str:
+def stopped_by(one: Prospect) -> str:
     """Why it does not go on as it stands; empty when it does."""
     seen, plan = one.seen, one.plan
     found = foresee(plan, seen, one.now).decision
@@ -93,7 +93,7 @@ def stopped_by(one: Outlook) -> str:
     return f"not one device of wave {seen.wave + 1} committed"
 
 
-def _going_on(one: Outlook) -> NextStep:
+def _going_on(one: Prospect) -> NextStep:
     then = foresee(one.plan, one.seen, one.now)
     # What it said last is of the moment before: from there on the headline says more.
     waits = one.reason if one.seen.wave >= 0 or not one.plan.start_at > one.now else ""
@@ -104,7 +104,7 @@ def _going_on(one: Outlook) -> NextStep:
     return NextStep(f"{headline}, if", found, _otherwise(one.plan), waits)
 
 
-def _headline(one: Outlook, then: Foresight) -> str:
+def _headline(one: Prospect, then: Foresight) -> str:
     plan, at = one.plan, _when(one, then)
     match then.decision:
         case Advance(wave, devices, _):
@@ -114,19 +114,20 @@ def _headline(one: Outlook, then: Foresight) -> str:
             return f"Wave {wave} of {len(plan.waves)} starts{more} {at}"
         case Finish(let_go=let_go) if let_go:
             number = many(len(let_go), "offline device")
-            return f"The rollout is done {at}: it waits until then for {number}, and lets them go"
+            are = "is" if len(let_go) == 1 else "are"
+            return f"The rollout is done {at}, when {number} {are} let go"
         case Finish():
             return f"The rollout is done {at}"
         case _:
             return "It waits for devices to be there"
 
 
-def _after_approval(one: Outlook) -> str:
+def _after_approval(one: Prospect) -> str:
     freed = foresee(replace(one.plan, approval=False), one.seen, one.now).decision
     return f" with {many(len(freed.devices), 'device')}" if isinstance(freed, Advance) else ""
 
 
-def _when(one: Outlook, then: Foresight) -> str:
+def _when(one: Prospect, then: Foresight) -> str:
     late = _may_be_late(one.plan)
     if then.at <= one.now + 1 and not then.under_way:
         return "as soon as it may" if late else "at once"
@@ -142,7 +143,7 @@ def _may_be_late(plan: Plan) -> bool:
     return bool(plan.windows or plan.concurrency or plan.rate_per_min or plan.bandwidth_bytes_s)
 
 
-def _conditions(one: Outlook, then: Foresight) -> list[Condition]:
+def _conditions(one: Prospect, then: Foresight) -> list[Condition]:
     made = []
     if one.seen.wave >= 0:
         made += [*_of_devices(one, then), *_of_soak(one, then), *_of_gates(one, then)]
@@ -153,7 +154,7 @@ def _conditions(one: Outlook, then: Foresight) -> list[Condition]:
     return made
 
 
-def _of_devices(one: Outlook, then: Foresight) -> list[Condition]:
+def _of_devices(one: Prospect, then: Foresight) -> list[Condition]:
     seen, made, size = one.seen, [], one.seen.size()
     mine = [d for d in seen.counted() if d.wave == seen.wave and d.status not in ("held", "offline")]
     if then.under_way:
@@ -174,7 +175,7 @@ def _of_devices(one: Outlook, then: Foresight) -> list[Condition]:
     return made
 
 
-def _of_soak(one: Outlook, then: Foresight) -> list[Condition]:
+def _of_soak(one: Prospect, then: Foresight) -> list[Condition]:
     soak_s = one.plan.soak_s
     if not soak_s:
         return []
@@ -185,7 +186,7 @@ def _of_soak(one: Outlook, then: Foresight) -> list[Condition]:
     return [Condition(text, "yes" if served_s >= soak_s else "open", f"{span(served_s)} so far")]
 
 
-def _of_gates(one: Outlook, then: Foresight) -> list[Condition]:
+def _of_gates(one: Prospect, then: Foresight) -> list[Condition]:
     gate, plan = one.seen.gate, one.plan
     if gate is None or not gate.tested:
         return []
@@ -213,7 +214,7 @@ def _of_gates(one: Outlook, then: Foresight) -> list[Condition]:
     return made if passed else [*made, _served(one, then)]
 
 
-def _served(one: Outlook, then: Foresight) -> Condition:
+def _served(one: Prospect, then: Foresight) -> Condition:
     """The last look waits for requests, and a person decides where they don't come."""
     until = clock(then.soaked_at + one.plan.gate_wait_s, one.now)
     what = "pauses" if one.plan.gate_unmeasured == "pause" else "goes on unmeasured"
@@ -235,7 +236,7 @@ def _of_pace(plan: Plan) -> list[Condition]:
     return made
 
 
-def _stops_how(one: Outlook) -> str:
+def _stops_how(one: Prospect) -> str:
     return "pauses" if isinstance(foresee(one.plan, one.seen, one.now).decision, Pause) else "rolls back"
 
 
@@ -247,7 +248,7 @@ def _otherwise(plan: Plan) -> str:
     return "Else every device that it changed goes back to what it had."
 
 
-def _paused(one: Outlook) -> NextStep:
+def _paused(one: Prospect) -> NextStep:
     gate = one.seen.gate
     resumed = replace(one, seen=replace(one.seen, state="running", gate=overruled(gate)), reason="")
     if stops := stopped_by(resumed):
@@ -260,7 +261,7 @@ def _paused(one: Outlook) -> NextStep:
     return NextStep(text, after.conditions, f"{after.otherwise}{more}".strip(), one.reason)
 
 
-def _going_back(one: Outlook) -> NextStep:
+def _going_back(one: Prospect) -> NextStep:
     seen = one.seen
     to_come = [d for d in seen.devices if _goes_back(seen, d) and not (d.going_back and d.status in HOME)]
     if not to_come:

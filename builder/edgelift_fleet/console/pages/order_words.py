@@ -12,7 +12,7 @@ from edgelift_fleet.rollout.plan import Plan
 _IN_ORDER: tuple[Command, ...] = ("pause", "resume", "approve", "rollback", "cancel", "let-go")
 
 
-class Offer(msgspec.Struct, frozen=True):
+class OrderOffer(msgspec.Struct, frozen=True):
     """A command: what its button says, and what will happen; `wave` is the one that an approval is for, `devices`: does it
     ask for their names? `danger`: it takes something away.
     """
@@ -25,7 +25,7 @@ class Offer(msgspec.Struct, frozen=True):
     danger: bool = False
 
 
-def offers(plan: Plan | None, shown: RolloutView, approved: int) -> list[Offer]:
+def offers(plan: Plan | None, shown: RolloutView, approved: int) -> list[OrderOffer]:
     """What is to be offered of a rollout.
 
     Args:
@@ -38,23 +38,23 @@ def offers(plan: Plan | None, shown: RolloutView, approved: int) -> list[Offer]:
     return [one for one in made if one is not None]
 
 
-def _offer(command: Command, plan: Plan | None, shown: RolloutView, approved: int) -> Offer | None:
+def _offer(command: Command, plan: Plan | None, shown: RolloutView, approved: int) -> OrderOffer | None:
     match command:
         case "pause":
-            return Offer(
+            return OrderOffer(
                 command,
                 "Pause",
                 "No further wave begins, and what was assigned and not begun is taken back. What serves it, keeps it.",
             )
         case "resume":
-            return Offer(
+            return OrderOffer(
                 command, "Resume", "It goes on where it stopped. A wave that its gate stopped is compared no more."
             )
         case "approve":
             wave = max(approved, shown.wave) + 1
             if plan is None or not plan.approval or wave > len(plan.waves):
                 return None
-            return Offer(
+            return OrderOffer(
                 command,
                 f"Approve wave {wave}",
                 f"Wave {wave} begins by itself, once the one before it has passed.",
@@ -70,10 +70,10 @@ def _offer(command: Command, plan: Plan | None, shown: RolloutView, approved: in
                 return None
             back = "gets back what it had" if reached == 1 else "get back what they had"
             text = f"{many(reached, 'device')} {back}, and the rollout ends."
-            return Offer(command, "Roll back", text, danger=True)
+            return OrderOffer(command, "Roll back", text, danger=True)
         case "cancel":
             text = "It ends as it stands: nothing more is assigned, and nothing is taken back."
-            return Offer(command, "Cancel", text, danger=True)
+            return OrderOffer(command, "Cancel", text, danger=True)
         case "let-go":
             awaited = sum(
                 shown.counts.get(word, 0) for word in ("offline", "failed", "silent", "updating", "waiting")
@@ -81,4 +81,4 @@ def _offer(command: Command, plan: Plan | None, shown: RolloutView, approved: in
             if not awaited:
                 return None
             text = "These devices count no more and are awaited no more; what they were assigned stays assigned."
-            return Offer(command, "Let devices go", text, devices=True)
+            return OrderOffer(command, "Let devices go", text, devices=True)

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError
 from edgelift_fleet.console.kinds import Asked, Form, Order, Page
-from edgelift_fleet.console.pages.decision_words import NextStep, Outlook, next_step
+from edgelift_fleet.console.pages.decision_words import NextStep, Prospect, next_step
 from edgelift_fleet.console.pages.gate_words import Tile, Watched, tiles
-from edgelift_fleet.console.pages.order_words import Offer, offers
+from edgelift_fleet.console.pages.order_words import OrderOffer, offers
 from edgelift_fleet.console.pages.verdict_words import verdict
 from edgelift_fleet.console.pages.wave_words import WaveLine, wave_lines
 from edgelift_fleet.fleet import Fleet
@@ -59,7 +59,7 @@ class RolloutPage(msgspec.Struct, frozen=True):
     failures: list[RolloutDeviceView]
     story: list[RolloutEvent]
     untold: int
-    orders: list[Offer]
+    orders: list[OrderOffer]
     after: str
 
 
@@ -80,7 +80,9 @@ def _page(session: Session, row: RolloutRow, shown: RolloutView, asked: Asked) -
     )  # fmt: skip
     gated, watched = _watched(session, row, shown, plan, seen)
     open_, look = row.state not in TERMINAL, watched.look
-    standing = Outlook(plan, seen, row.reason, look.figures.contrasts if look else [], shown.now) if plan else None
+    standing = (
+        Prospect(plan, seen, row.reason, look.figures.contrasts if look else [], shown.now) if plan else None
+    )
     may = rank(asked.who.role) >= rank("operator")
     return RolloutPage(
         rollout=shown,

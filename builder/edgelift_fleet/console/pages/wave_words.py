@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edgelift_fleet.messages import RolloutView
-from edgelift_fleet.rollout.foresight import Group
+from edgelift_fleet.rollout.foresight import Alike
 from edgelift_fleet.rollout.plan import Plan
 from edgelift_fleet.rollout.situation import BAD, OUTSIDE, TERMINAL, UNDER_WAY
 
@@ -39,7 +39,7 @@ class WaveLine(msgspec.Struct, frozen=True):
     counts: dict[str, int] = {}
 
 
-def wave_lines(plan: Plan, shown: RolloutView, groups: Sequence[Group]) -> list[WaveLine]:
+def wave_lines(plan: Plan, shown: RolloutView, groups: Sequence[Alike]) -> list[WaveLine]:
     """All waves of a rollout; `groups` are its devices."""
     outside = sum(one.count for one in groups if one.status in OUTSIDE and one.status != "left")
     size, before, made = max(0, shown.cohort - outside), 0, []
@@ -51,7 +51,7 @@ def wave_lines(plan: Plan, shown: RolloutView, groups: Sequence[Group]) -> list[
     return made
 
 
-def _line(number: int, shown: RolloutView, mine: Sequence[Group], planned: int) -> WaveLine:
+def _line(number: int, shown: RolloutView, mine: Sequence[Alike], planned: int) -> WaveLine:
     counts: Counter[str] = Counter()
     for one in mine:
         counts[one.status] += one.count

@@ -22,6 +22,7 @@ from edgelift_agent.parts.bundle_files import BundleFiles
 from edgelift_agent.parts.events import Events
 from edgelift_agent.parts.host_link import HostLink
 from edgelift_agent.parts.importing import Importing
+from edgelift_agent.parts.metrics import AgentMetrics, Sources
 from edgelift_agent.parts.self_examination import examine_self
 from edgelift_agent.parts.serving import Serving
 from edgelift_agent.parts.state_folder import StateFolder
@@ -40,7 +41,7 @@ from edgelift_agent.system.memory import limit_arenas, settle
 from edgelift_agent.system.recent_log import RecentLog
 from edgelift_agent.telemetry.windows import Telemetry
 from edgelift_agent.worker import Worker
-from edgelift_contract.errors import DeviceError
+from edgelift_contract.errors import DeviceError, EdgeliftError
 from edgelift_contract.message_types import prepare_message_types
 from edgelift_contract.report import DeviceFacts, Report
 
@@ -52,6 +53,8 @@ LOOK_AGAIN_S = 10.0
 PREFLIGHT_NICE = 19
 #: How long an order or a question may wait for the worker, seconds.
 ANSWER_WITHIN_S = 20.0
+#: How long a scrape waits for it: what it doesn't say in time is left out, seconds.
+SCRAPE_WITHIN_S = 2.0
 
 
 class Agent:
@@ -124,8 +127,25 @@ class Agent:
         self.admin = Administration(
             config, disk, self.degraded, self._on_worker, self.updater, self.importing, status=self.status,
             examine=lambda: examine_self(config, self._token, self.machine, self.degraded, identity),
-            metrics=lambda: self.serving.metrics(self.machine.health.gauges(), self.degraded.reasons()),
+            metrics=self._metrics().expose,
         )  # fmt: skip
+
+    def _metrics(self) -> AgentMetrics:
+        return AgentMetrics(
+            Sources(
+                serving=self.serving.metrics, gauges=self.machine.health.gauges, degraded=self.degraded.reasons,
+                outcomes=self.updater.outcomes.counts,
+                waiting=self._waiting,
+                certificate_ends=lambda: self.identity.ends, now=self.clock.now,
+            )
+        )  # fmt: skip
+
+    def _waiting(self) -> int | None:
+        try:
+            found: int = self.worker.call(self.state.queue.waiting, SCRAPE_WITHIN_S)
+        except EdgeliftError:
+            return None
+        return found
 
     @property
     def epoch(self) -> str:

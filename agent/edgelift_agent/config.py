@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -72,7 +73,8 @@ class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         host, port: of the inference protocol; loopback unless you mean otherwise; port 0 takes a free one.
         unix_socket: also listen there; empty for no.
-        admin_port: of `/metrics`, on loopback; 0 takes a free one.
+        admin_host, admin_port: of `/metrics`; port 0 takes a free one. Beyond loopback only with a token.
+        admin_token_file: the file of the token, mode 0600, that whoever asks there must show; empty for none.
         workers: requests that run at once.
         max_pending: requests that may be under way before new ones are turned away.
         max_body_bytes: largest request; a model of known shape takes no more than its inputs can need.
@@ -86,7 +88,9 @@ class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: _Port = 8600
     unix_socket: _Path = ""
+    admin_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     admin_port: _Port = 8601
+    admin_token_file: _Path = ""
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     max_pending: Annotated[int, Meta(ge=1)] = 64
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
@@ -184,6 +188,7 @@ def load_config(path: Path) -> Config:
             f"{path}: host.url must be http:// or https:// and a host, with a port where it isn't the usual one;"
             f" not {config.host.url!r}.",
         )
+    _check_admin(config.serve, path)
     scheme, mark, rest = config.host.url.partition("://")
     host = msgspec.structs.replace(config.host, url=f"{scheme.lower()}{mark}{rest}")  # HTTPS:// is the same
     return msgspec.structs.replace(config, host=host)
@@ -197,6 +202,39 @@ def _is_base_url(url: str) -> bool:
         return bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _check_admin(serve: ServeConfig, path: Path) -> None:
+    if not is_loopback(serve.admin_host) and not serve.admin_token_file:
+        raise DeviceError(
+            "bad-config",
+            f"{path}: serve.admin_host is {serve.admin_host!r}, which other machines reach, and there is no"
+            " serve.admin_token_file.",
+            hint="Name a file of mode 0600 that holds a token; or leave serve.admin_host out.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Is it an address that only this machine reaches?"""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_admin_token(serve: ServeConfig) -> str:
+    """The token that whoever asks for the metrics must show; empty where none is asked for.
+
+    Raises:
+        DeviceError: `bad-config`, also where others may read the file; or why it can't be read now.
+    """
+    if not serve.admin_token_file:
+        return ""
+    place = Path(serve.admin_token_file)
+    token = _read_token_file(place)
+    if place.stat().st_mode & 0o077:
+        raise DeviceError("bad-config", f"Others may read the token's file {place}.", hint=f"chmod 600 {place}")
+    return token
 
 
 def check_token(config: Config) -> None:

@@ -69,7 +69,7 @@ def failures(device: Device) -> dict[tuple[str, str], int]:
     """(slot, generation) → requests that count as the model's own failures."""
     port = device.status()["admin_port"]
     text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=LONG_S).text
-    found = re.findall(r'nv_inference_request_failure\{model="(\w+)",version="(\d+)"[^}]*\} (\d+)', text)
+    found = re.findall(r'nv_inference_request_failure\{model="(\w+)",[^}]*version="(\d+)"\} (\d+)', text)
     return {(slot, generation): int(count) for slot, generation, count in found}
 
 

@@ -182,13 +182,13 @@ def test_metrics_carry_tritons_names_and_our_histogram(device: Device, client) -
     client.infer("many", tensors)
     port = device.status()["admin_port"]
     text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=LONG_S).text
-    labels = 'model="many",version="1",release="many@1"'
+    labels = 'model="many",release="many@1",version="1"'
     assert f"nv_inference_request_success{{{labels}}}" in text
-    assert f'edgelift_request_seconds_bucket{{{labels},le="+Inf"}}' in text
+    assert f'edgelift_request_seconds_bucket{{le="+Inf",{labels}}}' in text
     assert "edgelift_device_memory_available_bytes" in text
     # Every line is a comment or `name{labels} number`, as the exposition format asks.
     for line in text.splitlines():
         assert re.fullmatch(
-            r"# TYPE [a-z_0-9]+ (counter|gauge|histogram)|# HELP [a-z_0-9]+ .+|[a-z_0-9]+(\{[^}]*\})? [-+0-9.e]+",
+            r"# TYPE [a-z_0-9]+ (counter|gauge|histogram|untyped)|# HELP [a-z_0-9]+ .+|[a-z_0-9]+(\{[^}]*\})? [-+0-9.e]+",
             line,
         ), line

@@ -1,15 +1,17 @@
-"""The administrator's side: metrics on loopback TCP, status and commands on a UNIX socket of the agent's user.
+"""The administrator's side: metrics on TCP, on loopback unless a token guards them; status and commands on a UNIX socket.
 
 Apart from inference in port and thread, so that neither can hold up the other. Commands change the device, so
-they are reachable only through the socket, whose folder only the agent's user and root may enter.
+they are reachable only through the socket, the agent's user's, whose folder only the agent's user and root may enter.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,8 +23,25 @@ from edgelift_contract.errors import EdgeliftError
 
 log = logging.getLogger(__name__)
 
-#: A route's handler takes the request's JSON and gives what is answered: text, or what JSON can hold.
-Handler = Callable[[dict[str, Any]], Any]
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: its body's JSON, and what its `Accept` says."""
+
+    arguments: dict[str, Any]
+    accept: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """An answer that is no JSON, and its media type."""
+
+    body: bytes
+    kind: bytes
+
+
+#: A route's handler gives what is answered: a `Text`, or what JSON can hold.
+Handler = Callable[[Asked], Any]
 Answer = tuple[int, bytes, bytes]  # status, body, media type
 
 #: What an administrator's clients may take: a scraper, a person, and room for their mistakes.
@@ -37,29 +56,47 @@ _REFUSED = {
     "code": "not-allowed",
     "hint": "Use sudo.",
 }
-_JSON, _TEXT = b"application/json", b"text/plain; version=0.0.4"
+_NO_TOKEN = {
+    "error": "This needs the token of serve.admin_token_file as bearer.",
+    "code": "not-authorised",
+    "hint": "Prometheus: authorization with credentials_file.",
+}
+_JSON = b"application/json"
 
 
 class AdminApp:
     """Looks a route up and answers: an ASGI application."""
 
-    def __init__(self, routes: dict[str, Handler], threads: StandbyThreads) -> None:
-        """`routes`: `"GET /metrics"` → handler, which may block: it is called on one of `threads`."""
-        self._routes, self._threads = routes, threads
+    def __init__(self, routes: dict[str, Handler], threads: StandbyThreads, token: str = "") -> None:
+        """`routes`: `"GET /metrics"` → handler, which may block: it is called on one of `threads`. Whoever asks must show
+        `token`, where there is one.
+        """
+        self._routes, self._threads, self._token = routes, threads, token.encode()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """See the ASGI specification; `lifespan` is not spoken."""
         if scope["type"] != "http":
             return
-        if scope["state"]["trusted"]:
-            status, body, kind = await self._answer(scope["method"], scope["path"], receive)
-        else:
+        given, more = dict(scope["headers"]), []
+        if not scope["state"]["trusted"]:
             status, body, kind = 403, msgspec.json.encode(_REFUSED), _JSON
-        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        elif not self._shows_token(given):
+            status, body, kind = 401, msgspec.json.encode(_NO_TOKEN), _JSON
+            more = [(b"www-authenticate", b"Bearer")]
+        else:
+            accept = given.get(b"accept", b"").decode("latin-1")
+            status, body, kind = await self._answer(scope["method"], scope["path"], accept, receive)
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, method: str, path: str, receive: Any) -> Answer:
+    def _shows_token(self, headers: dict[bytes, bytes]) -> bool:
+        if not self._token:
+            return True
+        scheme, _, shown = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), self._token)
+
+    async def _answer(self, method: str, path: str, accept: str, receive: Any) -> Answer:
         handler = self._routes.get(f"{method} {path}")
         if handler is None:
             return 404, b'{"error":"there is nothing here"}', _JSON
@@ -74,18 +111,22 @@ class AdminApp:
             arguments = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return 400, b'{"error":"the body is not a JSON object"}', _JSON
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _handle, handler, arguments)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, _handle, handler, Asked(arguments, accept)
+        )
 
 
-def _handle(handler: Handler, arguments: dict[str, Any]) -> Answer:
+def _handle(handler: Handler, asked: Asked) -> Answer:
     try:
-        answer = handler(arguments)
+        answer = handler(asked)
     except EdgeliftError as error:
         return 409, msgspec.json.encode({"error": error.message, "code": error.code, "hint": error.hint}), _JSON
     except Exception as error:
         log.exception("an administrator's question failed")
         return 500, msgspec.json.encode({"error": str(error), "code": "internal"}), _JSON
-    return (200, answer.encode(), _TEXT) if isinstance(answer, str) else (200, msgspec.json.encode(answer), _JSON)
+    return (
+        (200, answer.body, answer.kind) if isinstance(answer, Text) else (200, msgspec.json.encode(answer), _JSON)
+    )
 
 
 class AdminServer:
@@ -96,8 +137,9 @@ class AdminServer:
         self._threads: list[StandbyThreads] = []
         self._web: WebServer | None = None
 
-    def add(self, sockets: list[socket.socket], routes: dict[str, Handler]) -> None:
-        """Have `routes` answered on listening sockets of one kind, from `start` on.
+    def add(self, sockets: list[socket.socket], routes: dict[str, Handler], *, token: str = "") -> None:
+        """Have `routes` answered on listening sockets of one kind, from `start` on; to whoever shows `token`, if there is
+        one.
 
         Raises:
             DeviceError: `no-memory`.
@@ -107,7 +149,7 @@ class AdminServer:
         bounds = Bounds(connections=MAX_CONNECTIONS, body_bytes=MAX_BODY_BYTES)
         trust = is_trusted if sockets[0].family == socket.AF_UNIX else None
         self._threads.append(StandbyThreads(THREADS, "admin-answer"))
-        self._sites.append(HttpSite(AdminApp(routes, self._threads[-1]), sockets, bounds, trust=trust))
+        self._sites.append(HttpSite(AdminApp(routes, self._threads[-1], token), sockets, bounds, trust=trust))
 
     def start(self) -> None:
         """Answer; returns once requests are taken.

@@ -201,6 +201,15 @@ class DeviceIdentity:
         ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in way.tls.get_ca_certs()]
         return {"url": way.url, "until": host.until if host is not None else 0.0, "authorities": sorted(ends)}
 
+    @property
+    def ends(self) -> float:
+        """When this device's certificate ends, seconds since 1970; 0 where there is none, or it is not known."""
+        try:
+            host = self._kept.host() if self.way() is not None else None
+        except DeviceError:
+            return 0.0
+        return host.until if host is not None else 0.0
+
     def settle(self) -> None:
         """The control plane was called by the new certificate: it counts from now on. Raises DeviceError: the disk's."""
         if self._next is not None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgelift_agent.admin.server import AdminServer
-from edgelift_agent.config import Config
+from edgelift_agent.admin.server import AdminServer, Asked, Text
+from edgelift_agent.config import Config, read_admin_token
 from edgelift_agent.parts.importing import Importing
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
@@ -34,7 +34,7 @@ class Administration:
         *,
         status: Callable[[], Any],
         examine: Callable[[], Any],
-        metrics: Callable[[], str],
+        metrics: Callable[[str], tuple[bytes, bytes]],
     ) -> None:
         """Bind the sockets; nothing is answered before `start`. Inference goes on without what can't be bound.
 
@@ -47,16 +47,17 @@ class Administration:
             importing: takes what was carried here.
             status: on the worker's thread.
             examine: for `doctor`; from any thread, and may take some seconds.
-            metrics: from any thread.
+            metrics: for what a scraper accepts, its body and media type; from any thread.
         """
         self._degraded, self._on_worker, self._updater, self._importing = degraded, on_worker, updater, importing
         self._status, self._examine, self._metrics = status, examine, metrics
-        self._server = AdminServer()
+        self._server, self._token = AdminServer(), ""
         self._tcp: socket.socket | None = None
         self._unix: list[socket.socket] = []
         try:
-            self._tcp = bind_tcp("127.0.0.1", config.serve.admin_port, 16)
             self._unix = bind_admin(Path(config.state_dir) / "run" / "admin.sock", 16, disk)
+            self._token = read_admin_token(config.serve)
+            self._tcp = bind_tcp(config.serve.admin_host, config.serve.admin_port, 16)
         except DeviceError as error:
             degraded.begin("admin", error.code, str(error))
 
@@ -78,7 +79,7 @@ class Administration:
                 {
                     "GET /status": lambda _: on_worker(self._status),
                     "GET /doctor": lambda _: self._examine(),
-                    "POST /import": lambda a: self._importing.take(Path(str(a.get("folder", "")))),
+                    "POST /import": lambda a: self._importing.take(Path(str(a.arguments.get("folder", "")))),
                     "POST /rollback": lambda a: on_worker(lambda: updater.roll_back(_slot(a))),
                     "POST /pin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=True)),
                     "POST /unpin": lambda a: on_worker(lambda: updater.pin(_slot(a), pinned=False)),
@@ -89,8 +90,9 @@ class Administration:
                 [self._tcp],
                 {
                     "GET /health": lambda _: {"live": True, "degraded": self._degraded.reasons()},
-                    "GET /metrics": lambda _: self._metrics(),
+                    "GET /metrics": lambda a: Text(*self._metrics(a.accept)),
                 },
+                token=self._token,
             )
         self._server.start()
 
@@ -99,5 +101,5 @@ class Administration:
         self._server.stop()
 
 
-def _slot(arguments: dict[str, Any]) -> str:
-    return str(arguments.get("slot", ""))
+def _slot(asked: Asked) -> str:
+    return str(asked.arguments.get("slot", ""))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelift_agent.config import ServeConfig
 from edgelift_agent.serving.http import InferenceApp
 from edgelift_agent.serving.inference import Inference
-from edgelift_agent.serving.metrics import prometheus
+from edgelift_agent.serving.metrics import serving_families
 from edgelift_agent.serving.reaper import Reaper
 from edgelift_agent.serving.server import Server
 from edgelift_agent.serving.shared_memory import SharedMemory
@@ -18,9 +18,12 @@ from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.sockets import is_here
+from edgelift_agent.system.tally import Tally
 from edgelift_agent.telemetry.latency import LatencyRecorder
 from edgelift_contract.errors import DeviceError
-from edgelift_contract.report import Degradation
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 #: The part that suffers when `serve.unix_socket` can't be opened.
 UNIX_SOCKET = "unix-socket"
@@ -49,7 +52,7 @@ class Serving:
         Raises:
             DeviceError: `port-in-use` or `bad-config`.
         """
-        self.slots, self.reaper = Slots(), Reaper()
+        self.slots, self.reaper, self._refused = Slots(), Reaper(), Tally()
         self.recorder = LatencyRecorder(clock.now(), clock.now)
         # A client on another machine has no memory to share with this one.
         regions = SharedMemory() if config.host in ("127.0.0.1", "::1", "localhost") else None
@@ -57,7 +60,9 @@ class Serving:
             self.slots, self.recorder, workers=config.workers, limit=config.max_pending, regions=regions
         )
         self.server = Server(
-            InferenceApp(self._inference, max_body_bytes=config.max_body_bytes, on_order=on_order),
+            InferenceApp(
+                self._inference, max_body_bytes=config.max_body_bytes, on_order=on_order, refused=self._refused
+            ),
             host=config.host,
             port=config.port,
             unix_socket=Path(config.unix_socket) if config.unix_socket else None,
@@ -88,9 +93,9 @@ class Serving:
         else:
             self._degraded.end(UNIX_SOCKET)
 
-    def metrics(self, gauges: dict[str, float], degraded: Sequence[Degradation] = ()) -> str:
-        """Everything measured, in Prometheus' text format, with the machine's gauges and the faults around it."""
-        return prometheus(self.slots, self.recorder, gauges, self._inference.pending, degraded)
+    def metrics(self) -> Iterator[Metric]:
+        """What was measured here, as families of `prometheus_client`."""
+        return serving_families(self.slots, self.recorder, self._inference.pending, self._refused.counts())
 
     def stop(self) -> None:
         """Take no more requests."""

@@ -19,6 +19,7 @@ from edgelift_agent.serving.extensions import model_config, model_statistics, re
 from edgelift_agent.serving.inference import Inference, RawRequest, Requester, check_version, unknown_model
 from edgelift_agent.serving.replies import HEADER_LENGTH, Reply, error_reply, json_reply, tensors_reply
 from edgelift_agent.serving.slots import Generation
+from edgelift_agent.system.tally import Tally
 from edgelift_contract import __version__
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_contract.manifest import Manifest
@@ -55,6 +56,7 @@ class InferenceApp:
         *,
         max_body_bytes: int,
         on_order: Callable[[str, str, str], None] | None = None,
+        refused: Tally | None = None,
     ) -> None:
         """Bind.
 
@@ -62,8 +64,9 @@ class InferenceApp:
             inference: runs requests.
             max_body_bytes: largest body.
             on_order: carries out the repository's `load` and `unload`: (order, slot, artifact or "").
+            refused: counts requests that are answered with an error, by its code.
         """
-        self._inference, self._on_order = inference, on_order
+        self._inference, self._on_order, self._refused = inference, on_order, refused or Tally()
         self.max_body_bytes = max_body_bytes
         self._reader = BodyReader(max_body_bytes)
 
@@ -75,7 +78,7 @@ class InferenceApp:
             parts = scope["path"].strip("/").split("/")  # the server has unquoted it
             reply = await self._route(scope["method"], parts, dict(scope["headers"]), receive)
         except EdgeliftError as error:
-            reply = error_reply(error)
+            reply = self._refuse(error)
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers()})
         await send({"type": "http.response.body", "body": reply.body})
 
@@ -97,8 +100,12 @@ class InferenceApp:
                     raise too_large(str(len(body)), limit)
             answer = self._inference.at_once(_raw_request(target, headers, body))
         except EdgeliftError as error:
-            return error_reply(error)
+            return self._refuse(error)
         return None if answer is None else tensors_reply(*answer)
+
+    def _refuse(self, error: EdgeliftError) -> Reply:
+        self._refused.add(error.code)
+        return error_reply(error)
 
     async def _route(self, method: str, parts: list[str], headers: Headers, receive: Receive) -> Reply:
         if parts[0] != "v2":

@@ -1,114 +1,92 @@
-"""Metrics as text, in Prometheus' exposition format 0.0.4.
+"""What the inference server measured, as families of `prometheus_client`, made at a scrape from what is counted anyway.
 
-Inference counters carry Triton's names, so that existing dashboards work; latencies are classic histograms in
-seconds, read from the exponential ones at fixed bounds. Numbers keep every digit that they have: a rate is a
-difference of two readings.
+Inference counters carry Triton's names, so that existing dashboards work: these end without `_total` and count
+microseconds, so they are given as untyped, which `rate()` doesn't mind. Latencies are classic histograms in seconds,
+read from the exponential ones at fixed bounds.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from edgelift_agent.serving.slots import Generation, Slots
 from edgelift_agent.telemetry.latency import LatencyRecorder, Totals
-from edgelift_contract.report import Degradation
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 #: Triton's name → what of `Totals`, and what it says.
-_COUNTERS = {
-    "nv_inference_request_success": ("ok", "Requests that the model answered."),
+_COUNTERS: dict[str, tuple[Callable[[Totals], float], str]] = {
+    "nv_inference_request_success": (lambda t: t.ok, "Requests that the model answered."),
     "nv_inference_request_failure": (
-        "errors",
+        lambda t: t.errors,
         "Requests that the model failed on; a client's faults are not counted.",
     ),
-    "nv_inference_count": ("ok", "Inferences made."),
-    "nv_inference_exec_count": ("ok", "Runs of the model."),
-    "nv_inference_request_duration_us": ("4", "Time spent on answered requests, microseconds."),
-    "nv_inference_queue_duration_us": ("0", "Of it, waiting to be run, microseconds."),
-    "nv_inference_compute_input_duration_us": ("1", "Of it, reading inputs, microseconds."),
-    "nv_inference_compute_infer_duration_us": ("2", "Of it, running the model, microseconds."),
-    "nv_inference_compute_output_duration_us": ("3", "Of it, writing outputs, microseconds."),
+    "nv_inference_count": (lambda t: t.ok, "Inferences made."),
+    "nv_inference_exec_count": (lambda t: t.ok, "Runs of the model."),
+    "nv_inference_request_duration_us": (lambda t: t.sums_us[4], "Time spent on answered requests, microseconds."),
+    "nv_inference_queue_duration_us": (lambda t: t.sums_us[0], "Of it, waiting to be run, microseconds."),
+    "nv_inference_compute_input_duration_us": (lambda t: t.sums_us[1], "Of it, reading inputs, microseconds."),
+    "nv_inference_compute_infer_duration_us": (lambda t: t.sums_us[2], "Of it, running the model, microseconds."),
+    "nv_inference_compute_output_duration_us": (lambda t: t.sums_us[3], "Of it, writing outputs, microseconds."),
 }
 
-#: Upper bounds of the exposed histogram, seconds: 1-2.5-5 from a tenth of a millisecond to ten seconds.
-_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: Upper bounds of the exposed histogram, seconds: what a small model needs on a fast board up to ten seconds.
+BOUNDS = (
+    0.00003, 0.00006, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+)  # fmt: skip
+_LABELS = ("model", "version", "release")
 
 
-def prometheus(
-    slots: Slots,
-    recorder: LatencyRecorder,
-    gauges: Mapping[str, float],
-    pending: int,
-    degraded: Sequence[Degradation] = (),
-) -> str:
-    """Everything that the agent exposes.
+def serving_families(
+    slots: Slots, recorder: LatencyRecorder, pending: int, refused: Mapping[tuple[str, ...], int]
+) -> Iterator[Metric]:
+    """Families of what serves.
 
     Args:
         slots: what serves.
         recorder: its requests.
-        gauges: of the machine, as `soc_temp_c` → 61.5.
         pending: requests under way.
-        degraded: what is broken around the agent.
+        refused: `(code,)` → requests that were refused so.
     """
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
     generations = [slot.current for name in slots.names() if (slot := slots.get(name)) and slot.current]
-    lines: list[str] = []
-    for name, (kind, text) in _COUNTERS.items():
-        lines += _head(name, "counter", text)
-        lines += [f"{name}{_labels(g)} {_number(_counter(kind, recorder.totals(g.key)))}" for g in generations]
-    lines += _head("nv_inference_pending_request_count", "gauge", "Requests under way.")
-    lines += [f"nv_inference_pending_request_count {pending}"]
-    lines += _head(
-        "edgelift_request_seconds", "histogram", "Time from a request's last byte to its answer, seconds."
+    # One reading of each: the families of a generation agree with each other.
+    read = [(dict(zip(_LABELS, _values(g), strict=True)), g, recorder.totals(g.key)) for g in generations]
+    for name, (take, text) in _COUNTERS.items():
+        family = Metric(name, text, "unknown")
+        for labels, _, totals in read:
+            family.add_sample(name, labels, float(take(totals)))
+        yield family
+    yield GaugeMetricFamily("nv_inference_pending_request_count", "Requests under way.", value=float(pending))
+    seconds = HistogramMetricFamily(
+        "edgelift_request_seconds", "Time from a request's last byte to its answer.", labels=_LABELS
     )
-    for generation in generations:
-        lines += _histogram(generation, recorder)
-    lines += _head(
-        "edgelift_slot_since_seconds", "gauge", "When the generation began to serve, seconds since 1970."
+    since = GaugeMetricFamily(
+        "edgelift_slot_since_timestamp_seconds", "When the generation began to serve, since 1970.", labels=_LABELS
     )
-    lines += [f"edgelift_slot_since_seconds{_labels(g)} {_number(g.since)}" for g in generations]
-    lines += _head("edgelift_degraded", "gauge", "1 for each part of the agent that lives with a fault around it.")
-    lines += [f'edgelift_degraded{{part="{_text(d.part)}",code="{_text(d.code)}"}} 1' for d in degraded]
-    for name, value in sorted(gauges.items()):
-        lines += _head(f"edgelift_device_{name}", "gauge", f"The device's {name.replace('_', ' ')}.")
-        lines += [f"edgelift_device_{name} {_number(value)}"]
-    lines += _head("edgelift_scrape_time_seconds", "gauge", "The device's clock, seconds since 1970.")
-    lines += [f"edgelift_scrape_time_seconds {_number(time.time())}"]
-    return "\n".join(lines) + "\n"
+    for labels, generation, totals in read:
+        values = list(labels.values())
+        seconds.add_metric(values, _buckets(totals), totals.total_us.total / 1e6)
+        since.add_metric(values, generation.since)
+    yield seconds
+    yield since
+    turned_away = CounterMetricFamily(
+        "edgelift_requests_refused", "Requests that were answered with an error, by its code.", labels=["code"]
+    )
+    for words, number in refused.items():
+        turned_away.add_metric(words, number)
+    yield turned_away
 
 
-def _head(name: str, kind: str, text: str) -> list[str]:
-    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-
-
-def _number(value: float) -> str:
-    """Every digit, and no exponent for a whole number: the shortest form that reads back as the same value."""
-    return str(int(value)) if float(value).is_integer() and abs(value) < 2**63 else repr(float(value))
-
-
-def _counter(kind: str, totals: Totals) -> float:
-    return totals.sums_us[int(kind)] if kind.isdigit() else float(getattr(totals, kind))
-
-
-def _labels(generation: Generation, extra: str = "") -> str:
+def _values(generation: Generation) -> tuple[str, str, str]:
     key = generation.key
-    release = _text(f"{key.model}@{key.version}")
-    return f'{{model="{_text(key.slot)}",version="{key.generation}",release="{release}"{extra}}}'
+    return key.slot, str(key.generation), f"{key.model}@{key.version}"
 
 
-def _text(value: str) -> str:
-    """As a label's value."""
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _histogram(generation: Generation, recorder: LatencyRecorder) -> list[str]:
-    histogram = recorder.totals(generation.key).total_us
-    name = "edgelift_request_seconds"
-    lines = []
-    for bound in _BOUNDS:
-        extra = f',le="{bound:g}"'
-        lines.append(f"{name}_bucket{_labels(generation, extra)} {histogram.count_up_to(bound * 1e6)}")
-    infinity = ',le="+Inf"'
-    lines.append(f"{name}_bucket{_labels(generation, infinity)} {histogram.count}")
-    lines.append(f"{name}_sum{_labels(generation)} {_number(histogram.total / 1e6)}")
-    lines.append(f"{name}_count{_labels(generation)} {histogram.count}")
-    return lines
+def _buckets(totals: Totals) -> list[tuple[str, float]]:
+    found = [(f"{bound:g}", float(totals.total_us.count_up_to(bound * 1e6))) for bound in BOUNDS]
+    return [*found, ("+Inf", float(totals.total_us.count))]

@@ -283,6 +283,7 @@ class Assigned:
             return
         with self._journal.transaction():
             self._journal.save_update(slot, update)
+        self._progress.outcomes.add(update.outcome, update.code)
         self._progress.changed = True
 
     def _supersede(self, slot: str) -> None:

@@ -66,6 +66,7 @@ class ByHand:
                     f"{bad} was rolled back by hand.",
                 )
                 self._journal.save_update(slot, update)
+        self._progress.outcomes.add("rolled-back", "pinned")
         self._exchange.restore(slot, row)
         self._progress.emit_event(
             "rolled-back", slot, "pinned", f"{bad} was rolled back by hand to {row.model}@{row.version}."

@@ -159,4 +159,5 @@ class Closing:
         self._progress.in_flight.pop(slot, None)
         if update.finished_at == 0.0:
             update.finished_at = self._clock.now()
+        self._progress.outcomes.add(update.outcome, update.code)
         self._progress.finish(slot, Event.DONE, notices=notices)

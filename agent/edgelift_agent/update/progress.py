@@ -12,6 +12,7 @@ import msgspec
 
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.tally import Tally
 from edgelift_agent.telemetry.outbox import Notice
 from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_agent.update.exchange import Exchange, InFlight
@@ -38,6 +39,7 @@ class Progress:
         running: slots with a step on the pool; cancelled: those of them whose step is to give up.
         due: slot → monotonic time before which its next step does not begin, seconds.
         changed: something that a report tells is different; whoever reports clears it.
+        outcomes: updates that ended since the process began, by outcome and code.
     """
 
     def __init__(self, journal: Journal, exchange: Exchange, clock: Clock, queue: TelemetryQueue) -> None:
@@ -48,6 +50,7 @@ class Progress:
         self.cancelled: set[str] = set()
         self.due: dict[str, float] = {}
         self.changed = True
+        self.outcomes = Tally()
 
     def wait(self, slot: str, seconds: float) -> None:
         """Let the slot's next step begin no sooner than `seconds` from now."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
+from edgelift_agent.system.tally import Tally
 from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_agent.update import journal as journal_file
 from edgelift_agent.update.assigned import Assigned
@@ -111,6 +112,11 @@ class Updater:
     def starts(self) -> int:
         """How often the agent was started, as far as the journal knows."""
         return self._journal.meta.starts
+
+    @property
+    def outcomes(self) -> Tally:
+        """Updates that ended since the process began, by outcome and code."""
+        return self._progress.outcomes
 
     @property
     def noted(self) -> bool:

@@ -23,13 +23,14 @@ from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.fitting import decode_clean
 from edgelift_contract.ids import check_device_id
 from edgelift_contract.replies import BatchReply, ReportReply
-from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report
+from edgelift_contract.report import MAX_REPORT_BYTES, Presence, Report, UpdateReport
 from edgelift_contract.telemetry import MAX_BATCH_BYTES, Batch
 from edgelift_contract.versions import check_versions
 from edgelift_fleet import telemetry
 from edgelift_fleet.assignments import overtake
 from edgelift_fleet.db import Database, devices_scope
 from edgelift_fleet.devices import LastSeen, enrol, get_device
+from edgelift_fleet.happened import ENDED, known_code
 from edgelift_fleet.reported import Known, presence_counts, store_report, take_order
 from edgelift_fleet.restored import Staying, stays
 from edgelift_fleet.sightings import NOBODY, Caller
@@ -222,15 +223,16 @@ class _Report:
         self.device, self._intake, self._message = message.device, intake, message
         self._taken, self._raised, self._stays = False, None, False  # type: bool, int | None, bool
         self._asks_anew = self._asks_fresh = self._behind = False
+        self._ended: list[UpdateReport] = []
 
     def write(self, session: Session, known: Known, /) -> None:
         row = get_device(session, self.device)
         self._taken, self._raised = take_order(row, self.report.epoch, self.report.sequence), None
-        self._stays = False
+        self._stays, self._ended = False, []
         if self._taken:
             self._asks_anew = bool(self.report.nonce) and self.report.nonce != row.nonce
             self._asks_fresh = bool(self.report.nonce) and self.report.asks_fresh
-            store_report(session, known, row, self.report)
+            self._ended = store_report(session, known, row, self.report)
             if self.device in known.assigned:
                 self._behind = self.report.revision_seen < known.assigned[self.device]
                 self._raised = overtake(session, row, self.report.assignment, stays=self._is_to_stay(session))
@@ -257,6 +259,8 @@ class _Report:
             intake.on_raised(self.device)
         elif self._asks_fresh or (self._asks_anew and self._behind):
             intake.on_raised(self.device)  # what is retained for it answers another question
+        for one in self._ended:
+            ENDED.add(one.outcome, known_code(one.code))
         if self._stays:
             intake.staying.note(self.device)
         if self._taken:

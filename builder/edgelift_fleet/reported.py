@@ -21,6 +21,7 @@ from edgelift_fleet.caps import KEPT
 from edgelift_fleet.db import among
 from edgelift_fleet.devices import hold_devices, set_device_tags, set_facts
 from edgelift_fleet.dropped import drop_count
+from edgelift_fleet.happened import is_end
 from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow, table_of
 
@@ -166,8 +167,8 @@ def presence_counts(row: DeviceRow, presence: Presence) -> bool:
     return presence.epoch == row.presence_epoch and presence.connect >= row.presence_connect
 
 
-def store_report(session: Session, known: Known, row: DeviceRow, report: Report) -> None:
-    """Make a device's rows what it reports.
+def store_report(session: Session, known: Known, row: DeviceRow, report: Report) -> list[UpdateReport]:
+    """Make a device's rows what it reports; returns the updates whose end it is the first to tell of.
 
     Raises:
         ContractError: `bad-id` or `too-large` for its tags.
@@ -181,11 +182,15 @@ def store_report(session: Session, known: Known, row: DeviceRow, report: Report)
     slots = known.slots(row.id)
     for gone in slots.keys() - report.slots.keys():
         session.delete(slots.pop(gone))
-    for name, slot in report.slots.items():
-        _store_slot(session, known, row.id, name, slot)
+    return [
+        slot.update
+        for name, slot in report.slots.items()
+        if _store_slot(session, known, row.id, name, slot) and slot.update is not None
+    ]
 
 
-def _store_slot(session: Session, known: Known, device: str, name: str, slot: SlotReport) -> None:
+def _store_slot(session: Session, known: Known, device: str, name: str, slot: SlotReport) -> bool:
+    """Returns whether its update has ended, and that is new."""
     slots = known.slots(device)
     body = codec.canonical_json(slot.update).decode() if slot.update else ""
     row = slots.get(name)
@@ -194,15 +199,19 @@ def _store_slot(session: Session, known: Known, device: str, name: str, slot: Sl
         session.add(row)
     row.state, row.generation, row.artifact = slot.state, slot.generation, slot.artifact
     row.model, row.version, row.since = slot.model, slot.version, slot.since
+    ended = False
     if body != row.last_update and slot.update is not None:
-        _store_update(known, device, name, slot.update, body)
+        ended = _store_update(known, device, name, slot.update, body)
     row.last_update = body
+    return ended
 
 
-def _store_update(known: Known, device: str, name: str, update: UpdateReport, body: str) -> None:
+def _store_update(known: Known, device: str, name: str, update: UpdateReport, body: str) -> bool:
     key = UpdateKey(device, name, update.revision, update.artifact, update.rollout)
     row = known.update(key)
+    before = row.outcome if row is not None else ""
     if row is None:
         known.add_update(key, update.outcome, body)
     elif row.body != body:
         row.outcome, row.body, row.last_at = update.outcome, body, time.time()
+    return is_end(update.outcome, before)

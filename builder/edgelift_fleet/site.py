@@ -73,6 +73,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
         bundle_days: how long devices' bundles are kept, days; 0 keeps them until there are too many.
         alerts: from when something is told, and to whom.
         bundle_limit_bytes: what all bundles together may take; the oldest go first.
+        metrics_devices: devices with series of their own at `/metrics`, at most: the worst.
     """
 
     schema: int
@@ -91,6 +92,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     bundle_days: _Days = 14.0
     bundle_limit_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 256 << 20
     alerts: AlertSettings = msgspec.field(default_factory=AlertSettings)
+    metrics_devices: Annotated[int, Meta(ge=0, le=100_000)] = 1000
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.sockets import is_here
-from edgelift_agent.system.tally import Tally
 from edgelift_agent.telemetry.latency import LatencyRecorder
 from edgelift_contract.errors import DeviceError
+from edgelift_contract.tally import Tally
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

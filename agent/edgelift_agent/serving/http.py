@@ -19,10 +19,10 @@ from edgelift_agent.serving.extensions import model_config, model_statistics, re
 from edgelift_agent.serving.inference import Inference, RawRequest, Requester, check_version, unknown_model
 from edgelift_agent.serving.replies import HEADER_LENGTH, Reply, error_reply, json_reply, tensors_reply
 from edgelift_agent.serving.slots import Generation
-from edgelift_agent.system.tally import Tally
 from edgelift_contract import __version__
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_contract.manifest import Manifest
+from edgelift_contract.tally import Tally
 
 Scope = dict[str, Any]
 Headers = dict[bytes, bytes]

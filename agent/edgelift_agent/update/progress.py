@@ -12,7 +12,6 @@ import msgspec
 
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
-from edgelift_agent.system.tally import Tally
 from edgelift_agent.telemetry.outbox import Notice
 from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_agent.update.exchange import Exchange, InFlight
@@ -22,6 +21,7 @@ from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_contract.assignment import SlotAssignment
 from edgelift_contract.errors import DeviceError
 from edgelift_contract.report import Outcome
+from edgelift_contract.tally import Tally
 from edgelift_contract.telemetry import DeviceEvent
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from typing import Protocol
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
 from edgelift_agent.system.degraded import Degraded
-from edgelift_agent.system.tally import Tally
 from edgelift_agent.telemetry.queue import TelemetryQueue
 from edgelift_agent.update import journal as journal_file
 from edgelift_agent.update.assigned import Assigned
@@ -31,6 +30,7 @@ from edgelift_agent.update.updates import Updates
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.report import DeviceFacts, Report
 from edgelift_contract.signed import Vouched
+from edgelift_contract.tally import Tally
 
 log = logging.getLogger(__name__)
 

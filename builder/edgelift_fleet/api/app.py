@@ -28,6 +28,7 @@ from edgelift_fleet.api.keeping_routes import keeping_routes
 from edgelift_fleet.api.limits import Bearer
 from edgelift_fleet.api.login_routes import login_routes, me_routes
 from edgelift_fleet.api.mark import Marked
+from edgelift_fleet.api.metrics_routes import metrics_routes
 from edgelift_fleet.api.name_routes import name_routes
 from edgelift_fleet.api.operator_routes import operator_routes
 from edgelift_fleet.api.people_routes import people_routes
@@ -72,6 +73,7 @@ def make_app(fleet: Fleet, pages: Callable[[Fleet, ASGIApp], ASGIApp] | None = N
         bundle_routes(fleet), rollout_routes(fleet), telemetry_routes(fleet), keeping_routes(fleet), name_routes(fleet),
         trust_routes(fleet), export_routes(fleet), identity_routes(fleet),
         login_routes(fleet), me_routes(fleet), people_routes(fleet), audit_routes(fleet), alert_routes(fleet),
+        metrics_routes(fleet),
     ]  # fmt: skip
     for router in routers:
         app.include_router(router)

@@ -27,6 +27,7 @@ from edgelift_fleet.api.declared import is_declared, sentence, status_of_code
 from edgelift_fleet.api.head import OnlyHeaders
 from edgelift_fleet.api.limits import connection_of
 from edgelift_fleet.api.misasked import explain
+from edgelift_fleet.happened import REFUSED
 from edgelift_fleet.messages import Problem
 from edgelift_fleet.suspicions import SUSPICIONS
 
@@ -46,6 +47,7 @@ def status_of(error: EdgeliftError) -> int:
 
 def refusal(status: int, code: str, message: str, hint: str = "") -> Response:
     """The answer to a device's request that is refused."""
+    REFUSED.add("devices", code)
     short = ErrorReply(message[:_LONGEST_ERROR], code, hint[:_LONGEST_HINT])
     return _made(status, fit(short), "application/json")
 
@@ -59,6 +61,7 @@ def problem(
     members: Mapping[str, Any] | None = None,
 ) -> Response:
     """The answer to an operator's request that is refused; `members` are further ones of its body (RFC 9457 §3.2)."""
+    REFUSED.add("operators", code)
     path = quote(request.url.path, safe="/:@!$&'()*+,;=~-._")
     told = Problem(
         message, code, hint, type=f"/v1/errors/{code}", title=sentence(code), status=status,

@@ -49,6 +49,8 @@ from edgelift_fleet.rollout.situation import (
 #: How long a device may take to come back to a control plane that was away, seconds: agents look for their host and their
 #: broker again at least so often (`MAX_RECONNECT_S` of the agent's MQTT, `retry_cap_s` of its configuration).
 RETURN_S = 300.0
+#: How the reason ends of a rollout whose next wave waits for approval.
+AWAITS_APPROVAL = "waits for a person to approve it."
 
 
 def decide(plan: Plan, seen: Observations, now: float) -> Decision:
@@ -183,7 +185,7 @@ def _next_wave(plan: Plan, seen: Observations, reached: Sequence[DeviceSeen], no
         if not wanted:
             continue
         if plan.approval and seen.approved < number + 1:
-            text = f"Wave {seen.wave + 1} committed; wave {number + 1} waits for a person to approve it."
+            text = f"Wave {seen.wave + 1} committed; wave {number + 1} {AWAITS_APPROVAL}"
             return Hold(text, approval=number + 1)
         more = _may_start(plan, seen, wanted, now)
         if not more.devices:

@@ -1,0 +1,75 @@
+"""The metrics as text: made when a scraper asks and kept for some seconds, so that several cost no more than one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from edgelift_contract.errors import EdgeliftError
+from edgelift_fleet.fleet import Fleet
+from edgelift_fleet.happened import ENDED, REFUSED
+from edgelift_fleet.metrics.families import server_families, stored_families
+from edgelift_fleet.metrics.gather import gather
+from edgelift_fleet.metrics.readings import ServerReading, Stored
+
+log = logging.getLogger(__name__)
+
+#: For how long what was made is given again, seconds: less than any scraper's interval.
+FRESH_S = 5.0
+OPENMETRICS = "application/openmetrics-text"
+
+
+class FleetMetrics:
+    """A site's metrics. Safe to use from several threads: whoever asks while they are made waits for them."""
+
+    def __init__(self, fleet: Fleet, now: Callable[[], float] = time.monotonic) -> None:
+        self._fleet, self._now = fleet, now
+        self._lock = threading.Lock()
+        self._made: dict[str, tuple[float, bytes, str]] = {}
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """All of it, and its media type; `accept` is the scraper's header: only it asks for OpenMetrics."""
+        wanted = f"{OPENMETRICS}; version=1.0.0" if OPENMETRICS in accept else ""
+        with self._lock:
+            at, body, kind = self._made.get(wanted, (0.0, b"", ""))
+            if not kind or self._now() - at >= FRESH_S:
+                encode, kind = choose_encoder(wanted)
+                registry = CollectorRegistry()
+                ProcessCollector(registry=registry)
+                registry.register(self)
+                body = encode(registry)
+                self._made[wanted] = (self._now(), body, kind)
+            return body, kind
+
+    def describe(self) -> Iterator[Metric]:
+        """What registering asks for: nothing is read for it."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, read now; without the database's where that doesn't answer."""
+        stored = self._stored()
+        yield from server_families(self._server(), database_up=stored is not None)
+        if stored is not None:
+            yield from stored_families(stored)
+
+    def _stored(self) -> Stored | None:
+        fleet = self._fleet
+        try:
+            with fleet.db.read() as session:
+                return gather(session, fleet.seen, fleet.site.config.metrics_devices, time.time())
+        except EdgeliftError as error:
+            log.warning("the metrics are without what the database says code=%s %s", error.code, error.message)
+            return None
+
+    def _server(self) -> ServerReading:
+        fleet = self._fleet
+        return ServerReading(
+            broker=fleet.broker_state(), leads=fleet.lead.leads, load=fleet.load(),
+            damaged_blobs=len(fleet.damaged()), warnings=len(fleet.signed.warnings),
+            refused=REFUSED.counts(), ended=ENDED.counts(),
+        )  # fmt: skip

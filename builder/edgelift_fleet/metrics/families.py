@@ -1,0 +1,151 @@
+"""The fleet's metrics as families of `prometheus_client`: names, units and labels as in docs/metrics.md. Pure."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+from edgelift_contract import __version__
+from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServerReading, Stored
+
+#: Releases of which it is told how many slots serve them, at most: those that serve most.
+MAX_RELEASES = 200
+#: Gauge as a device sends it → name, factor to base units, what it says.
+_GAUGES = {
+    "soc_temp_c": ("temperature_celsius", 1.0, "Its hottest temperature."),
+    "throttled": ("throttled", 1.0, "1 while its processor is slowed down."),
+    "under_voltage": ("under_voltage", 1.0, "1 while its supply's voltage is too low."),
+    "disk_free_bytes": ("disk_free_bytes", 1.0, "Space left where its state folder is."),
+    "memory_available_bytes": ("memory_available_bytes", 1.0, "Memory that its programs could take."),
+    "cpu_pct": ("cpu_ratio", 0.01, "Share of its processors in use."),
+}
+
+
+def server_families(server: ServerReading, *, database_up: bool) -> Iterator[Metric]:
+    """Of the process that answers."""
+    build = {"version": __version__, "python": platform.python_version()}
+    yield InfoMetricFamily("edgelift_build", "The program that answers.", value=build)
+    yield _one("database_up", "1 if the database answers.", database_up)
+    yield _one("leader", "1 for the server of the site that drives rollouts.", server.leads)
+    if server.broker != "none":
+        yield _one("broker_up", "1 while the connection to the broker stands.", server.broker == "connected")
+    load = server.load
+    yield _one("inbox_messages", "Reports and telemetry that came and aren't stored yet.", load.waiting_messages)
+    yield _one("connections", "Connections to the HTTP side.", load.connections)
+    yield _one("connections_limit", "Connections that it could have.", load.connections_limit)
+    yield _one("parked_polls", "Long polls that wait.", load.parked_polls)
+    yield _one("damaged_blobs", "Blobs set aside because they are no longer what they were.", server.damaged_blobs)
+    yield _one("trust_warnings", "What of the signed metadata ends soon, or has.", server.warnings)
+    refused = CounterMetricFamily(
+        "edgelift_fleet_requests_refused", "Requests refused since the server's start.", labels=["side", "code"]
+    )
+    for words, number in server.refused.items():
+        refused.add_metric(words, number)
+    yield refused
+    ended = CounterMetricFamily(
+        "edgelift_fleet_updates", "Updates whose end devices reported since the server's start.",
+        labels=["outcome", "code"],
+    )  # fmt: skip
+    for words, number in server.ended.items():
+        ended.add_metric(words, number)
+    yield ended
+
+
+def stored_families(stored: Stored) -> Iterator[Metric]:
+    """Of what the database says."""
+    counts = stored.counts
+    states = {"online": counts.online, "offline": counts.total - counts.online}
+    yield _by("devices", "Devices, by whether they are there.", "state", states)
+    yield _one("devices_failing", "Devices with a slot that could not take what it should run.", counts.failing)
+    yield _one("devices_duplicate", "Ids under which several devices speak.", counts.duplicates)
+    yield _by("devices_by_class", "Devices, by hardware class.", "hardware_class", counts.by_class)
+    serving = GaugeMetricFamily(
+        "edgelift_fleet_slots_serving", "Slots that serve a release.", labels=["model", "version"]
+    )
+    for release, number in sorted(counts.by_release.items(), key=lambda one: (-one[1], one[0]))[:MAX_RELEASES]:
+        model, _, version = release.partition("@")
+        serving.add_metric([model, version], number)
+    yield serving
+    yield _by("rollouts", "Rollouts, by state.", "state", stored.rollouts)
+    yield _by("gate_looks", "Looks of gates that are kept, by verdict.", "verdict", stored.looks)
+    yield from _rollout_families(stored.open_rollouts)
+    yield _one("devices_left_out", "Devices without series of their own: there are too many.", stored.left_out)
+    yield from _device_families(stored.devices)
+
+
+def _rollout_families(rollouts: Sequence[RolloutReading]) -> Iterator[Metric]:
+    names = ["rollout", "release"]
+    devices = _family("rollout_devices", "Devices that an open rollout reached, by status.", [*names, "status"])
+    waits = _family("rollout_awaits_person", "1 where nothing goes on before somebody decides.", names)
+    breached = _family("rollout_gate_breached", "1 if its gate's newest look was a breach.", names)
+    changed = _family(
+        "rollout_changed_timestamp_seconds", "When something was last decided of it, since 1970.", names
+    )
+    for one in rollouts:
+        labels = [one.id, one.release]
+        for status, number in one.counts.items():
+            devices.add_metric([*labels, status], number)
+        waits.add_metric(labels, one.awaits_person)
+        if one.breached is not None:
+            breached.add_metric(labels, one.breached)
+        changed.add_metric(labels, one.changed_at)
+    return iter((devices, waits, breached, changed))
+
+
+def _device_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
+    names = ["device"]
+    info = _family("device_info", "A device and its hardware class.", [*names, "hardware_class"])
+    online = _family("device_online", "1 if it is there.", names)
+    failing = _family("device_failing", "1 if a slot could not take what it should run.", names)
+    seen = _family("device_last_seen_timestamp_seconds", "When it was last heard of, since 1970.", names)
+    ends = _family("device_certificate_end_timestamp_seconds", "When its certificate ends, since 1970.", names)
+    gauges = {name: _family(f"device_{to}", text, names) for name, (to, _, text) in _GAUGES.items()}
+    for one in devices:
+        labels = [one.device]
+        info.add_metric([one.device, one.hardware_class], 1)
+        online.add_metric(labels, one.online)
+        failing.add_metric(labels, one.failing)
+        seen.add_metric(labels, one.last_seen)
+        if one.certificate_ends:
+            ends.add_metric(labels, one.certificate_ends)
+        for name, (_, factor, _) in _GAUGES.items():
+            if name in one.gauges:
+                gauges[name].add_metric(labels, one.gauges[name] * factor)
+    yield from (info, online, failing, seen, ends, *gauges.values())
+    yield from _served_families(devices)
+
+
+def _served_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
+    names = ["device", "slot"]
+    requests = _family("device_recent_requests", "Requests answered in the last quarter of an hour.", names)
+    errors = _family("device_recent_errors", "Requests failed in the last quarter of an hour.", names)
+    latency = _family(
+        "device_latency_seconds", "Latency in the last quarter of an hour, by quantile.", [*names, "quantile"]
+    )
+    for one in devices:
+        for served in one.served:
+            labels = [one.device, served.slot]
+            requests.add_metric(labels, served.ok)
+            errors.add_metric(labels, served.errors)
+            for quantile, value in (("0.5", served.p50_s), ("0.95", served.p95_s)):
+                if value is not None:
+                    latency.add_metric([*labels, quantile], value)
+    return iter((requests, errors, latency))
+
+
+def _family(name: str, text: str, labels: Sequence[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"edgelift_fleet_{name}", text, labels=labels)
+
+
+def _one(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"edgelift_fleet_{name}", text, value=float(value))
+
+
+def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    made = _family(name, text, [label])
+    for value, number in values.items():
+        made.add_metric([value], number)
+    return made

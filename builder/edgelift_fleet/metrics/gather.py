@@ -1,0 +1,126 @@
+"""Reads what the metrics tell: a fixed number of statements for any number of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from edgelift_contract.histogram import Histogram
+from edgelift_fleet.device_filter import ALL, DeviceFilter, choose
+from edgelift_fleet.device_list import count_devices
+from edgelift_fleet.devices import LastSeen, is_there
+from edgelift_fleet.metrics.ranking import worst
+from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServedLately, Stored
+from edgelift_fleet.paging import Wish
+from edgelift_fleet.rollout.decide import AWAITS_APPROVAL
+from edgelift_fleet.rollout.listing import RolloutFilter, list_rollouts
+from edgelift_fleet.rollout.observe import rollout_id
+from edgelift_fleet.tables import DeviceRow, IdentityRow, RolloutLookRow, RolloutRow, SlotStateRow
+from edgelift_fleet.telemetry.gauges import newest
+from edgelift_fleet.telemetry.query import served_by_device
+
+#: Latency is told of so long before now, seconds: boards send theirs each five minutes.
+LATELY_S = 900.0
+#: Rollouts with series of their own, and slots whose latency is told, at most.
+MAX_ROLLOUTS, MAX_SLOTS = 50, 8
+#: A board's window that began so shortly before now may still be on its way, seconds.
+_LAST_S = 60.0
+_FAILING = DeviceFilter(failing=True)
+
+
+def gather(session: Session, seen: LastSeen, most: int, now: float) -> Stored:
+    """All that the database says.
+
+    Args:
+        session: for reading.
+        seen: when devices were last heard of.
+        most: devices with series of their own.
+        now: seconds since 1970.
+    """
+    devices = _devices(session, seen, now)
+    chosen = worst(devices, most, now)
+    served = _served(session, [one.device for one in chosen], now)
+    rollouts = sa.select(RolloutRow.state, sa.func.count()).group_by(RolloutRow.state)
+    return Stored(
+        counts=count_devices(session, seen, ALL),
+        devices=[replace(one, served=served.get(one.device, ())) for one in chosen],
+        left_out=len(devices) - len(chosen),
+        rollouts={str(state): int(number) for state, number in session.execute(rollouts)},
+        open_rollouts=_open_rollouts(session),
+        looks=_looks(session),
+    )
+
+
+def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceReading]:
+    """All of them, with what they are ranked by."""
+    gauges, lately = newest(session), seen.unwritten()
+    failing = set(session.scalars(sa.select(DeviceRow.id).where(choose(session, seen, _FAILING))))
+    ends_of = sa.select(IdentityRow.device, sa.func.max(IdentityRow.not_after))
+    ends_of = ends_of.where(IdentityRow.succeeded_by == "", IdentityRow.revoked_at == 0.0)
+    ends = {device: float(at) for device, at in session.execute(ends_of.group_by(IdentityRow.device))}
+    row = DeviceRow
+    query = sa.select(row.id, row.hardware_class, row.presence_online, row.gone_at, row.last_seen)
+    found = []
+    for device, hardware_class, presence_online, gone_at, written in session.execute(query):
+        at = max(written, lately.get(device, 0.0))
+        found.append(
+            DeviceReading(
+                device=device, hardware_class=hardware_class,
+                online=is_there(presence_online, gone_at, at, now), failing=device in failing,
+                last_seen=at, gauges=gauges.get(device, (0.0, {}))[1], certificate_ends=ends.get(device, 0.0),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _served(session: Session, devices: Sequence[str], now: float) -> dict[str, list[ServedLately]]:
+    """Device → what its slots served lately."""
+    number = sa.func.count()
+    slots = sa.select(SlotStateRow.slot).where(SlotStateRow.artifact != "").group_by(SlotStateRow.slot)
+    found: dict[str, list[ServedLately]] = {}
+    for slot in list(session.scalars(slots.order_by(number.desc(), SlotStateRow.slot).limit(MAX_SLOTS))):
+        served = served_by_device(session, slot, devices, start=now - LATELY_S, end=now, last_s=_LAST_S)
+        for device, states in served.items():
+            whole = Histogram()
+            for one in states.values():
+                whole.merge(one.latency)
+            found.setdefault(device, []).append(
+                ServedLately(
+                    slot, sum(one.ok for one in states.values()), sum(one.errors for one in states.values()),
+                    whole.quantile(0.5) / 1e6 if whole.count else None,
+                    whole.quantile(0.95) / 1e6 if whole.count else None,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _open_rollouts(session: Session) -> list[RolloutReading]:
+    page = list_rollouts(session, RolloutFilter(state="open"), Wish(MAX_ROLLOUTS)).items
+    numbers = sa.select(RolloutRow.number).where(RolloutFilter(state="open").where()[0])
+    look = RolloutLookRow
+    looks = sa.select(look.rollout, look.breach).where(look.rollout.in_(numbers))
+    breached = {
+        rollout_id(number): bool(breach)  # of several the newest is read last
+        for number, breach in session.execute(looks.order_by(look.rollout, look.wave, look.number))
+    }
+    return [
+        RolloutReading(
+            id=one.id, release=one.release, state=one.state, counts=one.counts,
+            awaits_person=one.state == "paused" or one.reason.endswith(AWAITS_APPROVAL),
+            breached=breached.get(one.id), changed_at=one.changed_at,
+        )
+        for one in page
+    ]  # fmt: skip
+
+
+def _looks(session: Session) -> dict[str, int]:
+    """Verdict → looks that are kept."""
+    look, number = RolloutLookRow, sa.func.count()
+    found = {"passed": 0, "breach": 0, "unmeasured": 0}
+    query = sa.select(look.breach, look.unmeasured, number).group_by(look.breach, look.unmeasured)
+    for breach, unmeasured, many in session.execute(query):
+        found["breach" if breach else "unmeasured" if unmeasured else "passed"] += many
+    return found

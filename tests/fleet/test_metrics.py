@@ -1,23 +1,172 @@
 """The fleet as metrics: what a scraper reads is what the API says, in sets, and bounded however large the fleet."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
-from tests.fleet.direct import AT_ONCE
-from tests.fleet.in_process import Api, api_of
+
+from edgelift_contract.errors import TransportError
+from edgelift_fleet.happened import ENDED, is_end, known_code
+from edgelift_fleet.metrics.exposition import FRESH_S, FleetMetrics
+from edgelift_fleet.metrics.gather import gather
+from tests.fleet.direct import counted
+from tests.fleet.in_process import api_of
+from tests.fleet.measured import Measured, measured
 from tests.promtool import complaints
 
-from edgelift_contract.telemetry import DeviceEvent
-from edgelift_fleet.happened import ENDED, REFUSED, known_code
-from edgelift_fleet.metrics.exposition import FleetMetrics
-from edgelift_fleet.metrics.ranking import worst
-from edgelift_fleet.metrics.readings import DeviceReading
-from edgelift_fleet.tables import TelemetryNewestRow
-from edgelift_fleet.telemetry.gauges import pack_values
-
 pytestmark = pytest.mark.fleet
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]) -> Iterator[Measured]:
+    from tests.fleet.conftest import make_site
+
+    with measured(make_site(tmp_path_factory.mktemp("measured") / "site", releases)) as made:
+        yield made
+
+
+def values(text: str) -> dict[tuple[str, ...], float]:
+    """Name without its prefix, and the values of its labels → value."""
+    return {
+        (sample.name.removeprefix("edgelift_fleet_"), *(sample.labels[name] for name in sorted(sample.labels))):
+        sample.value
+        for family in plain(text)
+        for sample in family.samples
+    }  # fmt: skip
+
+
+def exposed(fleet: Any, accept: str = "") -> str:
+    return FleetMetrics(fleet).expose(accept)[0].decode()
+
+
+def test_the_fleet_is_told_as_the_api_tells_it(whole: Measured) -> None:
+    found, rollout = values(exposed(whole.api.fleet)), whole.rollout
+    counts = whole.api.get("/v1/devices/counts")
+    assert found["devices", "online"] == counts["online"] == 2
+    assert found["devices", "offline"] == 1
+    assert found["devices_failing",] == counts["failing"] == 1
+    assert found["devices_by_class", "x86-64-avx2"] == 3
+    assert {name[1:]: value for name, value in found.items() if name[0] == "slots_serving"} == {
+        tuple(release.split("@")): number for release, number in counts["by_release"].items()
+    }
+    assert found["rollouts", whole.api.get(f"/v1/rollouts/{rollout}")["state"]] == 1
+    assert found["rollout_awaits_person", "digits@2", rollout] == 1
+    assert found["rollout_gate_breached", "digits@2", rollout] == 1
+    assert found["rollout_devices", "digits@2", rollout, "committed"] == 1
+    assert (found["gate_looks", "breach"], found["gate_looks", "passed"]) == (1, 0)
+    assert (found["database_up",], found["broker_up",], found["inbox_messages",]) == (1, 0, 4)
+
+
+def test_a_device_is_told_of_in_base_units(whole: Measured) -> None:
+    found = values(exposed(whole.api.fleet))
+    assert found["device_temperature_celsius", "pi-2"] == 84.5
+    assert (found["device_online", "pi-2"], found["device_online", "pi-3"]) == (1, 0)
+    assert ("device_failing", "pi-2") not in found and found["device_failing", "pi-3"] == 1
+    assert found["device_latency_p50_seconds", "pi-2", "digits"] == pytest.approx(0.0005, rel=0.05)
+    assert found["device_latency_p95_seconds", "pi-2", "digits"] == pytest.approx(0.002, rel=0.05)
+    assert (
+        found["device_recent_requests", "pi-2", "digits"],
+        found["device_recent_errors", "pi-2", "digits"],
+    ) == (
+        100,
+        3,
+    )
+    assert (
+        found["device_certificate_end_timestamp_seconds", "pi-2"]
+        > found["device_last_seen_timestamp_seconds", "pi-2"]
+    )
+    assert ("device_certificate_end_timestamp_seconds", "pi-1") not in found
+
+
+def test_the_worst_come_first_and_the_rest_is_counted(whole: Measured) -> None:
+    site = whole.api.fleet.site
+    told = []
+    for most in (0, 1, 2):
+        with whole.api.fleet.db.read() as session:
+            stored = gather(session, whole.api.fleet.seen, most, 1.0)
+        told.append([one.device for one in stored.devices])
+        assert stored.left_out == 3 - most
+    assert told == [[], ["pi-2"], ["pi-2", "pi-3"]]
+    assert site.config.metrics_devices == 1000
+
+
+def test_it_costs_the_same_statements_for_any_number_of_devices(whole: Measured) -> None:
+    fleet, numbers = whole.api.fleet, []
+    for most in (0, 1000):
+        with counted(fleet.db) as statements, fleet.db.read() as session:
+            gather(session, fleet.seen, most, 1.0)
+        numbers.append(len(statements))
+    assert numbers[0] == numbers[1] <= 30
+
+
+def test_several_scrapers_cost_no_more_than_one(whole: Measured) -> None:
+    clock = [0.0]
+    metrics = FleetMetrics(whole.api.fleet, lambda: clock[0])
+    first = metrics.expose("")
+    with counted(whole.api.fleet.db) as statements:
+        assert metrics.expose("") == first
+        assert statements == []
+        clock[0] = FRESH_S
+        metrics.expose("")
+        assert statements
+
+
+def test_ends_of_updates_and_refusals_are_counted_once(whole: Measured) -> None:
+    """Counted for the process: another test may have counted before."""
+    before = values(exposed(whole.api.fleet))
+    boards = whole.api.boards
+    boards.say("pi-3")  # the same once more
+    assert whole.api.refused("/v1/devices/nobody") == (404, "not-found")
+    after = values(exposed(whole.api.fleet))
+    key = ("updates_total", "golden-mismatch", "refused")
+    assert after[key] == before[key] >= 1
+    refused = ("requests_refused_total", "not-found", "operators")
+    assert after[refused] == before.get(refused, 0) + 1
+    assert (known_code(""), known_code("disk-full"), known_code("anything")) == ("", "disk-full", "other")
+    assert is_end("committed", "in-progress") and not is_end("committed", "committed")
+    assert not is_end("in-progress", "")
+    assert all(known_code(code) == code or code == "other" for _, code in ENDED.counts())
+
+
+def test_without_the_database_the_server_is_told_of_all_the_same(
+    whole: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> Any:
+        raise TransportError("busy", "The database is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(whole.api.fleet.db, "read", away)
+        found = values(exposed(whole.api.fleet))
+    assert found["database_up",] == 0
+    assert ("devices", "online") not in found
+
+
+def test_a_viewer_s_token_is_enough_and_nobody_comes_without(whole: Measured) -> None:
+    api = whole.api
+    token = api.post("/v1/access-tokens", {"role": "viewer", "days": 2, "note": "prometheus"})["token"]
+    given = {"Authorization": f"Bearer {token}"}
+    answer = api.http.get("/metrics", headers=given)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    answer = api.http.get("/metrics", headers={**given, "Accept": prometheus})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert {"edgelift_fleet_devices", "process_resident_memory_bytes"} <= {
+        f.name for f in openmetrics(answer.text)
+    }
+    assert api.http.get("/metrics", headers={"Authorization": ""}).status_code == 401
+    assert api.http.get("/metrics", headers={**given, "Accept": "application/json"}).status_code == 406
+
+
+def test_promtool_has_nothing_to_say(whole: Measured) -> None:
+    assert complaints(exposed(whole.api.fleet)) == []
+
+
+def test_a_new_site_is_told_of(site: Path) -> None:
+    with api_of(site) as api:
+        text = exposed(api.fleet)
+    assert values(text)["devices", "online"] == 0
+    assert complaints(text) == []

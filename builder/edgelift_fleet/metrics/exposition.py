@@ -14,7 +14,7 @@ from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.happened import ENDED, REFUSED
 from edgelift_fleet.metrics.families import server_families, stored_families
-from edgelift_fleet.metrics.gather import gather
+from edgelift_fleet.metrics.gather import Lately, gather
 from edgelift_fleet.metrics.readings import ServerReading, Stored
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class FleetMetrics:
 
     def __init__(self, fleet: Fleet, now: Callable[[], float] = time.monotonic) -> None:
         self._fleet, self._now = fleet, now
-        self._lock = threading.Lock()
+        self._lock, self._lately = threading.Lock(), Lately()
         self._made: dict[str, tuple[float, bytes, str]] = {}
 
     def expose(self, accept: str) -> tuple[bytes, str]:
@@ -61,7 +61,7 @@ class FleetMetrics:
         fleet = self._fleet
         try:
             with fleet.db.read() as session:
-                return gather(session, fleet.seen, fleet.site.config.metrics_devices, time.time())
+                return gather(session, fleet.seen, fleet.site.config.metrics_devices, time.time(), self._lately)
         except EdgeliftError as error:
             log.warning("the metrics are without what the database says code=%s %s", error.code, error.message)
             return None

@@ -13,14 +13,12 @@ from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, Serve
 
 #: Releases of which it is told how many slots serve them, at most: those that serve most.
 MAX_RELEASES = 200
-#: Gauge as a device sends it → name, factor to base units, what it says.
+#: Gauge as a device sends it, in base units → name, what it says.
 _GAUGES = {
-    "soc_temp_c": ("temperature_celsius", 1.0, "Its hottest temperature."),
-    "throttled": ("throttled", 1.0, "1 while its processor is slowed down."),
-    "under_voltage": ("under_voltage", 1.0, "1 while its supply's voltage is too low."),
-    "disk_free_bytes": ("disk_free_bytes", 1.0, "Space left where its state folder is."),
-    "memory_available_bytes": ("memory_available_bytes", 1.0, "Memory that its programs could take."),
-    "cpu_pct": ("cpu_ratio", 0.01, "Share of its processors in use."),
+    "soc_temp_c": ("temperature_celsius", "Its hottest temperature."),
+    "throttled": ("throttled", "1 while its processor is slowed down."),
+    "under_voltage": ("under_voltage", "1 while its supply's voltage is too low."),
+    "disk_free_bytes": ("disk_free_bytes", "Space left where its state folder is."),
 }
 
 
@@ -99,41 +97,45 @@ def _device_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
     names = ["device"]
     info = _family("device_info", "A device and its hardware class.", [*names, "hardware_class"])
     online = _family("device_online", "1 if it is there.", names)
-    failing = _family("device_failing", "1 if a slot could not take what it should run.", names)
+    failing = _family(
+        "device_failing", "1 for a device with a slot that could not take what it should run.", names
+    )
     seen = _family("device_last_seen_timestamp_seconds", "When it was last heard of, since 1970.", names)
     ends = _family("device_certificate_end_timestamp_seconds", "When its certificate ends, since 1970.", names)
-    gauges = {name: _family(f"device_{to}", text, names) for name, (to, _, text) in _GAUGES.items()}
+    gauges = {name: _family(f"device_{to}", text, names) for name, (to, text) in _GAUGES.items()}
     for one in devices:
         labels = [one.device]
         info.add_metric([one.device, one.hardware_class], 1)
         online.add_metric(labels, one.online)
-        failing.add_metric(labels, one.failing)
+        if one.failing:
+            failing.add_metric(labels, 1)
         seen.add_metric(labels, one.last_seen)
         if one.certificate_ends:
             ends.add_metric(labels, one.certificate_ends)
-        for name, (_, factor, _) in _GAUGES.items():
+        for name in _GAUGES:
             if name in one.gauges:
-                gauges[name].add_metric(labels, one.gauges[name] * factor)
+                gauges[name].add_metric(labels, one.gauges[name])
     yield from (info, online, failing, seen, ends, *gauges.values())
     yield from _served_families(devices)
 
 
 def _served_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
     names = ["device", "slot"]
-    requests = _family("device_recent_requests", "Requests answered in the last quarter of an hour.", names)
-    errors = _family("device_recent_errors", "Requests failed in the last quarter of an hour.", names)
-    latency = _family(
-        "device_latency_seconds", "Latency in the last quarter of an hour, by quantile.", [*names, "quantile"]
+    requests = _family("device_recent_requests", "Requests answered in the last ten minutes.", names)
+    errors = _family("device_recent_errors", "Requests failed in the last ten minutes.", names)
+    medians = _family("device_latency_p50_seconds", "Median latency in the last ten minutes.", names)
+    p95s = _family(
+        "device_latency_p95_seconds", "Latency that 95 of 100 requests stayed below in that time.", names
     )
     for one in devices:
         for served in one.served:
             labels = [one.device, served.slot]
             requests.add_metric(labels, served.ok)
             errors.add_metric(labels, served.errors)
-            for quantile, value in (("0.5", served.p50_s), ("0.95", served.p95_s)):
-                if value is not None:
-                    latency.add_metric([*labels, quantile], value)
-    return iter((requests, errors, latency))
+            if served.p50_s is not None and served.p95_s is not None:
+                medians.add_metric(labels, served.p50_s)
+                p95s.add_metric(labels, served.p95_s)
+    return iter((requests, errors, medians, p95s))
 
 
 def _family(name: str, text: str, labels: Sequence[str]) -> GaugeMetricFamily:

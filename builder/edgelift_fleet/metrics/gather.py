@@ -8,7 +8,6 @@ from dataclasses import replace
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract.histogram import Histogram
 from edgelift_fleet.device_filter import ALL, DeviceFilter, choose
 from edgelift_fleet.device_list import count_devices
 from edgelift_fleet.devices import LastSeen, is_there
@@ -18,20 +17,39 @@ from edgelift_fleet.paging import Wish
 from edgelift_fleet.rollout.decide import AWAITS_APPROVAL
 from edgelift_fleet.rollout.listing import RolloutFilter, list_rollouts
 from edgelift_fleet.rollout.observe import rollout_id
-from edgelift_fleet.tables import DeviceRow, IdentityRow, RolloutLookRow, RolloutRow, SlotStateRow
+from edgelift_fleet.tables import DeviceRow, IdentityRow, RolloutLookRow, RolloutRow
 from edgelift_fleet.telemetry.gauges import newest
-from edgelift_fleet.telemetry.query import served_by_device
+from edgelift_fleet.telemetry.joining import NONE
+from edgelift_fleet.telemetry.query import sums_by_slot
+from edgelift_fleet.telemetry.sums import Sum
 
 #: Latency is told of so long before now, seconds: boards send theirs each five minutes.
-LATELY_S = 900.0
-#: Rollouts with series of their own, and slots whose latency is told, at most.
+LATELY_S = 600.0
+#: For how long that is kept, seconds.
+KEPT_S = 60.0
+#: Rollouts with series of their own, and slots of a device, at most.
 MAX_ROLLOUTS, MAX_SLOTS = 50, 8
-#: A board's window that began so shortly before now may still be on its way, seconds.
-_LAST_S = 60.0
 _FAILING = DeviceFilter(failing=True)
 
 
-def gather(session: Session, seen: LastSeen, most: int, now: float) -> Stored:
+class Lately:
+    """What devices served lately, kept for a minute: they tell of it each five minutes, and it is most of what a scrape
+    costs. For one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._at, self._devices = 0.0, frozenset[str]()
+        self._found: dict[str, list[ServedLately]] = {}
+
+    def of(self, session: Session, devices: Sequence[str], now: float) -> dict[str, list[ServedLately]]:
+        """Device → what its slots served; `now` in seconds since 1970."""
+        if not (0 <= now - self._at < KEPT_S and self._devices.issuperset(devices)):
+            self._found = _served(session, devices, now)
+            self._at, self._devices = now, frozenset(devices)
+        return self._found
+
+
+def gather(session: Session, seen: LastSeen, most: int, now: float, lately: Lately | None = None) -> Stored:
     """All that the database says.
 
     Args:
@@ -39,10 +57,11 @@ def gather(session: Session, seen: LastSeen, most: int, now: float) -> Stored:
         seen: when devices were last heard of.
         most: devices with series of their own.
         now: seconds since 1970.
+        lately: what was read of latency before.
     """
     devices = _devices(session, seen, now)
     chosen = worst(devices, most, now)
-    served = _served(session, [one.device for one in chosen], now)
+    served = (lately or Lately()).of(session, [one.device for one in chosen], now)
     rollouts = sa.select(RolloutRow.state, sa.func.count()).group_by(RolloutRow.state)
     return Stored(
         counts=count_devices(session, seen, ALL),
@@ -78,23 +97,17 @@ def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceReading
 
 def _served(session: Session, devices: Sequence[str], now: float) -> dict[str, list[ServedLately]]:
     """Device → what its slots served lately."""
-    number = sa.func.count()
-    slots = sa.select(SlotStateRow.slot).where(SlotStateRow.artifact != "").group_by(SlotStateRow.slot)
-    found: dict[str, list[ServedLately]] = {}
-    for slot in list(session.scalars(slots.order_by(number.desc(), SlotStateRow.slot).limit(MAX_SLOTS))):
-        served = served_by_device(session, slot, devices, start=now - LATELY_S, end=now, last_s=_LAST_S)
-        for device, states in served.items():
-            whole = Histogram()
-            for one in states.values():
-                whole.merge(one.latency)
-            found.setdefault(device, []).append(
-                ServedLately(
-                    slot, sum(one.ok for one in states.values()), sum(one.errors for one in states.values()),
-                    whole.quantile(0.5) / 1e6 if whole.count else None,
-                    whole.quantile(0.95) / 1e6 if whole.count else None,
-                )
-            )  # fmt: skip
-    return found
+    found = sums_by_slot(session, devices, start=now - LATELY_S, end=now)
+    return {
+        device: [_served_by(slot, one) for slot, one in list(slots.items())[:MAX_SLOTS]]
+        for device, slots in found.items()
+    }
+
+
+def _served_by(slot: str, one: Sum) -> ServedLately:
+    total = one.phases.get("total", NONE)
+    p50_s, p95_s = (total.p50_us / 1e6, total.p95_us / 1e6) if total.count else (None, None)
+    return ServedLately(slot, one.ok, one.errors, p50_s, p95_s)
 
 
 def _open_rollouts(session: Session) -> list[RolloutReading]:

@@ -10,7 +10,7 @@ from edgelift_fleet.messages import DeviceCounts, Load
 
 @dataclass(frozen=True)
 class ServedLately:
-    """What a device's slot served in the last quarter of an hour.
+    """What a device's slot served in the last ten minutes.
 
     Attributes:
         slot: its name.

@@ -257,6 +257,27 @@ def by_device(
     return made
 
 
+def sums_by_slot(
+    session: Session, devices: Collection[str], *, start: float, end: float
+) -> dict[str, dict[str, Sum]]:
+    """What each device's slots served, with the quantiles of the phase `total`: device → slot → sum.
+
+    Args:
+        session: for reading.
+        devices: ids.
+        start: windows that began from then on, seconds since 1970.
+        end: and before then.
+    """
+    series = TelemetrySeriesRow
+    parts = pieces(int(start * 1000), int(end * 1000))
+    buckets = Buckets(device_rows(session, series.id, [among(session, series.device, devices)], parts))
+    keys, groups = numbered(_named(session, series, [series.device, series.slot], buckets))
+    found: dict[str, dict[str, Sum]] = {}
+    for (device, slot), one in sorted(zip(keys, buckets.sums(groups, len(keys), ["total"]), strict=True)):
+        found.setdefault(device, {})[slot] = one
+    return found
+
+
 def latency_by_version(session: Session, device: str, *, since: float = 0.0) -> list[VersionLatency]:
     """The device's latency (phase `total`) by slot and artifact, in the order in which they first served.
 

@@ -222,15 +222,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def read_admin_token(serve: ServeConfig) -> str:
-    """The token that whoever asks for the metrics must show; empty where none is asked for.
+def read_admin_token(file: str) -> str:
+    """The token that whoever asks for the metrics must show, of `serve.admin_token_file`; empty where none is asked for.
 
     Raises:
         DeviceError: `bad-config`, also where others may read the file; or why it can't be read now.
     """
-    if not serve.admin_token_file:
+    if not file:
         return ""
-    place = Path(serve.admin_token_file)
+    place = Path(file)
     token = _read_token_file(place)
     if place.stat().st_mode & 0o077:
         raise DeviceError("bad-config", f"Others may read the token's file {place}.", hint=f"chmod 600 {place}")

@@ -134,6 +134,6 @@ def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:
     config.write_text(GOOD.replace("{state}", str(tmp_path / "state")) + f'admin_token_file = "{token}"\n')
     serve = load_config(config).serve
     with pytest.raises(DeviceError, match="chmod 600"):
-        read_admin_token(serve)
+        read_admin_token(serve.admin_token_file)
     token.chmod(0o600)
-    assert read_admin_token(serve) == TOKEN
+    assert read_admin_token(serve.admin_token_file) == TOKEN

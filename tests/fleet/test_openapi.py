@@ -207,7 +207,7 @@ def test_the_document_is_what_a_site_answers(document: dict[str, Any], tmp_path:
 def test_every_operation_is_on_the_page(document: dict[str, Any]) -> None:
     """A route that only the document knows is one that no newcomer finds."""
     page = re.sub(r"\{\w+\}", "{}", (ROOT / "docs" / "http-api.md").read_text())
-    named = set(re.findall(r"`([A-Z]+ /v1/[^`?]*)", page))
+    named = set(re.findall(r"`([A-Z]+ /(?:v1/|metrics)[^`?]*)", page))
     asked = {f"{method.upper()} {re.sub(r'{.+?}', '{}', path)}" for path, method, _ in operations(document)}
     assert sorted(one for one in asked - named if not one.startswith("HEAD ")) == []
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class AdminRequest:
     """A request: its body's JSON, and what its `Accept` says."""
 
     arguments: dict[str, Any]
@@ -41,7 +41,7 @@ class Text:
 
 
 #: A route's handler gives what is answered: a `Text`, or what JSON can hold.
-Handler = Callable[[Asked], Any]
+Handler = Callable[[AdminRequest], Any]
 Answer = tuple[int, bytes, bytes]  # status, body, media type
 
 #: What an administrator's clients may take: a scraper, a person, and room for their mistakes.
@@ -112,11 +112,11 @@ class AdminApp:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return 400, b'{"error":"the body is not a JSON object"}', _JSON
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, _handle, handler, Asked(arguments, accept)
+            self._threads, _handle, handler, AdminRequest(arguments, accept)
         )
 
 
-def _handle(handler: Handler, asked: Asked) -> Answer:
+def _handle(handler: Handler, asked: AdminRequest) -> Answer:
     try:
         answer = handler(asked)
     except EdgeliftError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgelift_agent.admin.server import AdminServer, Asked, Text
+from edgelift_agent.admin.server import AdminRequest, AdminServer, Text
 from edgelift_agent.config import Config, read_admin_token
 from edgelift_agent.parts.importing import Importing
 from edgelift_agent.system.degraded import Degraded
@@ -56,7 +56,7 @@ class Administration:
         self._unix: list[socket.socket] = []
         try:
             self._unix = bind_admin(Path(config.state_dir) / "run" / "admin.sock", 16, disk)
-            self._token = read_admin_token(config.serve)
+            self._token = read_admin_token(config.serve.admin_token_file)
             self._tcp = bind_tcp(config.serve.admin_host, config.serve.admin_port, 16)
         except DeviceError as error:
             degraded.begin("admin", error.code, str(error))
@@ -101,5 +101,5 @@ class Administration:
         self._server.stop()
 
 
-def _slot(asked: Asked) -> str:
+def _slot(asked: AdminRequest) -> str:
     return str(asked.arguments.get("slot", ""))

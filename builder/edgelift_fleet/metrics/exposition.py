@@ -14,8 +14,8 @@ from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.happened import ENDED, REFUSED
 from edgelift_fleet.metrics.families import server_families, stored_families
-from edgelift_fleet.metrics.gather import Lately, gather
-from edgelift_fleet.metrics.readings import ServerReading, Stored
+from edgelift_fleet.metrics.gather import RecentService, gather
+from edgelift_fleet.metrics.readings import ServerReading, StoredReading
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class FleetMetrics:
 
     def __init__(self, fleet: Fleet, now: Callable[[], float] = time.monotonic) -> None:
         self._fleet, self._now = fleet, now
-        self._lock, self._lately = threading.Lock(), Lately()
+        self._lock, self._lately = threading.Lock(), RecentService()
         self._made: dict[str, tuple[float, bytes, str]] = {}
 
     def expose(self, accept: str) -> tuple[bytes, str]:
@@ -57,7 +57,7 @@ class FleetMetrics:
         if stored is not None:
             yield from stored_families(stored)
 
-    def _stored(self) -> Stored | None:
+    def _stored(self) -> StoredReading | None:
         fleet = self._fleet
         try:
             with fleet.db.read() as session:

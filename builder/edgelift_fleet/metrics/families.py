@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from edgelift_contract import __version__
-from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServerReading, Stored
+from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServerReading, StoredReading
 
 #: Releases of which it is told how many slots serve them, at most: those that serve most.
 MAX_RELEASES = 200
@@ -52,7 +52,7 @@ def server_families(server: ServerReading, *, database_up: bool) -> Iterator[Met
     yield ended
 
 
-def stored_families(stored: Stored) -> Iterator[Metric]:
+def stored_families(stored: StoredReading) -> Iterator[Metric]:
     """Of what the database says."""
     counts = stored.counts
     states = {"online": counts.online, "offline": counts.total - counts.online}

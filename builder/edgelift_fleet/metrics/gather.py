@@ -12,7 +12,7 @@ from edgelift_fleet.device_filter import ALL, DeviceFilter, choose
 from edgelift_fleet.device_list import count_devices
 from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.metrics.ranking import worst
-from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServedLately, Stored
+from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServedLately, StoredReading
 from edgelift_fleet.paging import Wish
 from edgelift_fleet.rollout.decide import AWAITS_APPROVAL
 from edgelift_fleet.rollout.listing import RolloutFilter, list_rollouts
@@ -32,7 +32,7 @@ MAX_ROLLOUTS, MAX_SLOTS = 50, 8
 _FAILING = DeviceFilter(failing=True)
 
 
-class Lately:
+class RecentService:
     """What devices served lately, kept for a minute: they tell of it each five minutes, and it is most of what a scrape
     costs. For one thread at a time.
     """
@@ -49,7 +49,9 @@ class Lately:
         return self._found
 
 
-def gather(session: Session, seen: LastSeen, most: int, now: float, lately: Lately | None = None) -> Stored:
+def gather(
+    session: Session, seen: LastSeen, most: int, now: float, lately: RecentService | None = None
+) -> StoredReading:
     """All that the database says.
 
     Args:
@@ -61,9 +63,9 @@ def gather(session: Session, seen: LastSeen, most: int, now: float, lately: Late
     """
     devices = _devices(session, seen, now)
     chosen = worst(devices, most, now)
-    served = (lately or Lately()).of(session, [one.device for one in chosen], now)
+    served = (lately or RecentService()).of(session, [one.device for one in chosen], now)
     rollouts = sa.select(RolloutRow.state, sa.func.count()).group_by(RolloutRow.state)
-    return Stored(
+    return StoredReading(
         counts=count_devices(session, seen, ALL),
         devices=[replace(one, served=served.get(one.device, ())) for one in chosen],
         left_out=len(devices) - len(chosen),

@@ -70,7 +70,7 @@ class RolloutReading:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredReading:
     """What the database says.
 
     Attributes:

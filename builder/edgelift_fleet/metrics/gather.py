@@ -26,14 +26,14 @@ from edgelift_fleet.telemetry.sums import Sum
 #: Latency is told of so long before now, seconds: boards send theirs each five minutes.
 LATELY_S = 600.0
 #: For how long that is kept, seconds.
-KEPT_S = 60.0
+KEPT_S = 120.0
 #: Rollouts with series of their own, and slots of a device, at most.
 MAX_ROLLOUTS, MAX_SLOTS = 50, 8
 _FAILING = DeviceFilter(failing=True)
 
 
 class RecentService:
-    """What devices served lately, kept for a minute: they tell of it each five minutes, and it is most of what a scrape
+    """What devices served lately, kept for two minutes: they tell of it each five minutes, and it is most of what a scrape
     costs. For one thread at a time.
     """
 

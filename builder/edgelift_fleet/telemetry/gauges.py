@@ -61,7 +61,10 @@ def pack_values(values: Mapping[str, float]) -> bytes:
 
 def unpack_values(body: bytes) -> dict[str, float]:
     """The gauges in a body of level 0; none for one that can't be read: it costs itself."""
-    return {name: value.total for name, value in unpack(0, body).items()}
+    try:
+        return {_name(key): value for key, value in _values.decode(body).items()}
+    except msgspec.MsgspecError:
+        return {}
 
 
 def unpack(level: int, body: bytes) -> Sums:

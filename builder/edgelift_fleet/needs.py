@@ -35,7 +35,8 @@ LOW_DISK_BYTES = 200e6
 HELD_S, FAULTS_EVERY_S = 2.0, 60.0
 #: Devices of a kind that are named; the others are a list away.
 NAMED = 5
-_TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
+#: Gauges that are temperatures of a part of the board, degrees Celsius.
+TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def judge_gauges(values: Mapping[str, float]) -> dict[str, str]:
 
 def temperature(values: Mapping[str, float]) -> float | None:
     """The hottest part of a board, degrees Celsius; None for one that doesn't say. Pure."""
-    return max((values[name] for name in _TEMPERATURES if name in values), default=None)
+    return max((values[name] for name in TEMPERATURES if name in values), default=None)
 
 
 def _ids(session: Session, where: Where) -> set[str]:

@@ -213,6 +213,13 @@ class Identities:
             row.contested_by, row.contested_at,
         )  # fmt: skip
 
+    def came_by(self, session: Session, device: str) -> TokenView | None:
+        """The token by which a device came last; None for one that came by the site's own, or whose token is forgotten."""
+        query = sa.select(IdentityRow.token).filter(IdentityRow.device == device, IdentityRow.token != "")
+        token = session.scalars(query.order_by(IdentityRow.number.desc()).limit(1)).first()
+        row = session.get(EnrolTokenRow, token) if token else None
+        return view_of(row, self._now()) if row is not None else None
+
     def tag(self, device: str, shown: Shown) -> None:
         """Give a device the tags of the token that it came by. Raises as `add_tags`."""
         if shown.tags:

@@ -42,7 +42,7 @@ TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
 @dataclass(frozen=True)
 class Kind:
     """A kind of trouble: `code` by which lists are asked for it, `tone` (`bad` or `warn`), what `one` device does and what
-    `many` do, and what to `do`.
+    `many` do, and what to `do`; `here`: on the device's own page, where that is something else.
     """
 
     code: str
@@ -50,6 +50,7 @@ class Kind:
     one: str
     many: str
     do: str
+    here: str = ""
 
 
 #: Worst first.
@@ -58,11 +59,12 @@ KINDS = {
     for one in (
         Kind("faulty", "bad", "can't be read in part: nothing is assigned to it",
              "can't be read in part: nothing is assigned to them",
-             "Open it to see what; then mend it: edgelift device mend."),
+             "Open it to see what; then mend it: edgelift device mend.", "Mend it: edgelift device mend."),
         Kind("duplicate", "bad", "shares its id with another board", "share their id with another board",
              "Enrol the copy under an id of its own: edgelift-agent enroll."),
         Kind("failing", "bad", "could not take what it should run", "could not take what they should run",
-             "What it had serves on. Open it to see why; then build or assign another release."),
+             "What it had serves on. Open it to see why; then build or assign another release.",
+             "What it had serves on. Build or assign another release, or keep what it has, below."),
         Kind("under-voltage", "bad", "gets too little voltage", "get too little voltage",
              "Check its supply and cable: they must hold under load."),
         Kind("hot", "warn", f"is at {HOT_C:.0f} °C or more", f"are at {HOT_C:.0f} °C or more",

@@ -14,12 +14,12 @@ from markupsafe import Markup, escape
 
 from edgelift_fleet.console.scales import Scale, fitted, time_ticks
 
-#: Points that are further apart than so many steps aren't joined: nothing came between.
+#: Points that are so many times further apart than most aren't joined: nothing came between.
 _GAP = 2.6
 _DASHES = ("", "7 3", "2 3")
 _LETTER, _LANE, _ROW, _HEAD, _FOOT, _GUTTER = 6.6, 24.0, 17.0, 26.0, 26.0, 14.0
 #: Rows of labels above the first panel, at most.
-_ROWS = 3
+_ROWS = 4
 
 Point = tuple[float, float]
 
@@ -45,7 +45,7 @@ class Panel:
         zero: its axis begins at 0.
         log: by logarithm, where the values are that far apart.
         limit: a value with a line of its own, and what that is called; None for none.
-        bars: its first line is drawn as bars.
+        bars: its first line is drawn as bars: it counts something.
     """
 
     title: str
@@ -101,7 +101,7 @@ class Timeline:
 
     def __html__(self) -> str:
         """Twice, for wide pages and for narrow ones: letters that are shrunk can't be read. One of them is shown."""
-        return f'<div class="picture">{_Drawing(self, 1000.0, "wide").svg()}{_Drawing(self, 400.0, "small").svg()}</div>'
+        return f'<div class="picture">{_Drawing(self, 1000.0, "wide").svg()}{_Drawing(self, 350.0, "small").svg()}</div>'
 
 
 class _Drawing:
@@ -110,9 +110,9 @@ class _Drawing:
     def __init__(self, picture: Timeline, width: float, kind: str) -> None:
         self._of, self._width, self._kind = picture, width, kind
         small = kind == "small"
-        self._left, self._right = (48.0, width - 46.0) if small else (62.0, width - 62.0)
+        self._left, self._right = (46.0, width - 44.0) if small else (62.0, width - 62.0)
         self._x = Scale(picture.start, picture.end, self._left, self._right)
-        self._ticks = time_ticks(picture.start, picture.end, 4 if small else 9)
+        self._ticks = time_ticks(picture.start, picture.end, 3 if small else 9)
 
     def svg(self) -> Markup:
         """All of it."""
@@ -174,15 +174,14 @@ class _Drawing:
                 (self._left + self._right) / 2, (top + bottom) / 2 + 4, "Nothing came in this time.", "middle"
             )
             return
-        held = [*values, panel.limit[0]] if panel.limit and max(values) > 0.8 * panel.limit[0] else values
-        scale, ticks = fitted(
-            held, bottom, top, ticks=max(2, int(panel.height // 26)), log=panel.log, zero=panel.zero
-        )
+        held = [*values, panel.limit[0]] if panel.limit else values
+        about = max(2, int(panel.height // 26))
+        scale, ticks = fitted(held, bottom, top, ticks=about, log=panel.log, zero=panel.zero, whole=panel.bars)
         for tick in ticks:
             y = scale.place(tick)
             yield _line(self._left, y, self._right, y, "axis" if tick == ticks[0] and not scale.log else "grid")
             yield _text(self._left - 6, y + 4, panel.unit(tick), "end")
-        if panel.limit and scale.low <= panel.limit[0] <= scale.high:
+        if panel.limit:
             y = scale.place(panel.limit[0])
             yield _line(self._left, y, self._right, y, "limit")
             yield _text(self._right + 5, y + 4, panel.limit[1], "start")
@@ -229,28 +228,34 @@ class _Drawing:
 
 
 def _placed(marks: Sequence[Mark], x: Scale) -> tuple[list[tuple[Mark, int | None, str]], float]:
-    """Each mark with the row in which its label stands over no other, and to which side of it; None where there is none.
-    And how much room these rows take.
+    """Each mark with the row in which its label stands over no other, and to which side of it; None where there is no room,
+    which what is quiet comes to first. And how much room the rows take.
     """
-    free = [x.start - 30.0] * _ROWS
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(_ROWS)]
     found: list[tuple[Mark, int | None, str]] = []
-    for mark in sorted(marks, key=lambda one: one.at):
-        at, wide = x.place(mark.at), _LETTER * len(mark.label) + 8
+    for mark in sorted(marks, key=lambda one: (one.tone == "quiet", one.at)):
+        at, wide = x.place(mark.at), _LETTER * len(mark.label) + 10
         anchor = "start" if at + wide <= x.stop + 40 else "end"
         begin, end = (at, at + wide) if anchor == "start" else (at - wide, at)
-        row = next((number for number, until in enumerate(free) if until <= begin), None)
-        if row is not None:
-            free[row] = end
+        free = (
+            number
+            for number, spans in enumerate(taken)
+            if all(end <= other or begin >= until for other, until in spans)
+        )
+        if (row := next(free, None)) is not None:
+            taken[row].append((begin, end))
         found.append((mark, row, anchor))
-    rows = max((row + 1 for _, row, _ in found if row is not None), default=0)
+    rows = sum(bool(spans) for spans in taken)
     return found, _ROW * rows + (6 if rows else 0)
 
 
 def _parts(run: Sequence[Point], step_s: float) -> Iterator[list[Point]]:
-    """A run cut where nothing came."""
+    """A run cut where nothing came, by how often something does in it."""
+    apart = sorted(after[0] - before[0] for before, after in pairwise(run))
+    most = _GAP * max(step_s, apart[len(apart) // 2] if apart else 0.0)
     part: list[Point] = list(run[:1])
     for before, point in pairwise(run):
-        if point[0] - before[0] > _GAP * step_s:
+        if point[0] - before[0] > most:
             yield part
             part = []
         part.append(point)

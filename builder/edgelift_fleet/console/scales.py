@@ -41,7 +41,14 @@ class Scale:
 
 
 def fitted(
-    values: Sequence[float], start: float, stop: float, *, ticks: int = 4, log: bool = False, zero: bool = True
+    values: Sequence[float],
+    start: float,
+    stop: float,
+    *,
+    ticks: int = 4,
+    log: bool = False,
+    zero: bool = True,
+    whole: bool = False,
 ) -> tuple[Scale, list[float]]:
     """A scale that holds these values between round ends, and its ticks.
 
@@ -52,6 +59,7 @@ def fitted(
         ticks: about so many.
         log: by logarithm, where all are above 0 and far apart; as it is otherwise.
         zero: it begins at 0, unless it is by logarithm.
+        whole: there is nothing between two whole numbers.
     """
     least, most = min(values, default=0.0), max(values, default=1.0)
     if log and least > 0 and most / least >= WIDE:
@@ -60,7 +68,7 @@ def fitted(
     low, high = (min(least, 0.0), most) if zero else (least, most)
     if high <= low:
         low, high = (low, low + 1.0) if zero else (low - 1.0, high + 1.0)
-    marks = linear_ticks(low, high, ticks)
+    marks = linear_ticks(low, max(high, low + ticks) if whole else high, ticks)
     return Scale(marks[0], marks[-1], start, stop), marks
 
 

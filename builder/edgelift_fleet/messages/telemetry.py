@@ -115,7 +115,9 @@ class SampleReply(msgspec.Struct, frozen=True):
 
 
 class SwapView(msgspec.Struct, frozen=True):
-    """One swap, as the device recorded it; `before` and `after` are latencies around it, None where unknown."""
+    """One swap, as the device recorded it; `before` and `after` are latencies around it, None where unknown;
+    `golden_max_error` is the largest absolute difference to a golden.
+    """
 
     at: float
     slot: str
@@ -137,3 +139,4 @@ class SwapView(msgspec.Struct, frozen=True):
     fetched_bytes: int
     before: Quantiles | None
     after: Quantiles | None
+    golden_max_error: float = 0.0

@@ -12,6 +12,12 @@ from edgelift_fleet.messages import DeviceDetail, HistoryEntry, SwapView
 
 #: Lines of the history.
 MOST = 60
+#: Reason of a swap → which state's sign it bears, and what it is called.
+_SWAPS = {
+    "rollback": ("rolled-back", "went back"),
+    "restore": ("spent", "restarted"),
+    "empty": ("empty", "emptied"),
+}
 #: Events that say what a swap or an update says already.
 _SAID = ("committed", "rolled-back", "update-refused")
 
@@ -57,16 +63,22 @@ def goldens(slot: str, artifact: str, update: UpdateReport | None, swaps: Sequen
         (one for one in swaps if one.slot == slot and one.artifact_to == artifact and one.preflight_ms), None
     )
     if found is not None:
-        return f"All passed on this board in {latency(found.preflight_ms * 1000)} before it served."
+        return (
+            f"All passed on this board before it served, in {latency(found.preflight_ms * 1000)}{_error(found)}."
+        )
     if update is not None and update.artifact == artifact and update.outcome == "committed":
         return "All passed on this board: nothing serves before."
     return "Passed when it came; the record of that is no longer kept."
 
 
+def _error(swap: SwapView) -> str:
+    return f"; the largest difference was {swap.golden_max_error:.2g}" if swap.golden_max_error else ""
+
+
 def history(of: DeviceDetail) -> list[Told]:
     """All that happened to it, newest first."""
     told = [*_updates(of.history), *(_swap(one) for one in of.swaps), *_events(of.events)]
-    told.append(Told(of.enrolled_at, "done", "It enrolled."))
+    told.append(Told(of.enrolled_at, "done", "enrolled", "It came."))
     return sorted(told, key=lambda one: -one.at)[:MOST]
 
 
@@ -75,7 +87,7 @@ def _updates(entries: Iterable[HistoryEntry]) -> list[Told]:
     for entry in entries:
         text, kind = ended(entry.update)
         by = f" By the rollout {entry.update.rollout}." if entry.update.rollout else ""
-        made.append(Told(entry.last_at, kind, text + by, entry.slot))
+        made.append(Told(entry.last_at, kind, kind, text + by, entry.slot))
     return made
 
 
@@ -93,13 +105,13 @@ def _swap(one: SwapView) -> Told:
     if one.before and one.after:
         parts.append(f"p95 {latency(one.before.p95_us)} before, {latency(one.after.p95_us)} after")
     tail = "" if one.reason in ("restore", "empty") else f": {', '.join(parts)}"
-    kind = {"rollback": "rolled-back", "restore": "spent", "empty": "empty"}.get(one.reason, "done")
-    return Told(one.at, kind, f"{how}{tail}.", one.slot)
+    kind, what = _SWAPS.get(one.reason, ("done", "swapped"))
+    return Told(one.at, kind, what, f"{how}{tail}.", one.slot)
 
 
 def _events(events: Iterable[DeviceEvent]) -> list[Told]:
     return [
-        Told(one.at, "warning" if one.code else "done", _event(one), one.slot)
+        Told(one.at, "warning" if one.code else "done", one.kind, _event(one), one.slot)
         for one in events
         if one.kind not in _SAID
     ]

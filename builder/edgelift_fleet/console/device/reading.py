@@ -105,7 +105,9 @@ def _ailments(fleet: Fleet, session: Session, detail: DeviceDetail, now: float) 
     if one.online and newest is not None and abs(now - newest.at / 1000) < FRESH_S:
         found |= judge_gauges(gauges.unpack_values(newest.body))
     return [
-        Ailment(code, kind.tone, kind.one, kind.do, found[code]) for code, kind in KINDS.items() if code in found
+        Ailment(code, kind.tone, kind.one, kind.here or kind.do, found[code])
+        for code, kind in KINDS.items()
+        if code in found
     ]
 
 

@@ -62,10 +62,11 @@ class SlotCard(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Something that happened: when, which kind of state it is, and in words."""
+    """Something that happened: when, what, as a word with the `state` whose sign it bears, and in words."""
 
     at: float
     state: str
+    what: str
     text: str
     slot: str = ""
 

@@ -85,7 +85,7 @@ def _served(of: Shown) -> list[Panel]:
     ]  # fmt: skip
     steps = [step for run in runs for step in run]
     asked, failed = sum(step.ok + step.errors for step in steps), sum(step.errors for step in steps)
-    found = [Panel(f"Latency of {of.slot}" if of.slot else "Latency", lines, latency, height=170, log=True)]
+    found = [Panel(f"Latency of {of.slot}" if of.slot else "Latency", lines, _latency, height=170, log=True)]
     if failed:
         bars = [[(_middle(step), float(step.errors)) for step in run] for run in runs]
         note = f"{count(failed)} of {many(asked, 'request')}"
@@ -93,6 +93,10 @@ def _served(of: Shown) -> list[Panel]:
     elif asked:
         found[0] = Panel(**{**vars(found[0]), "note": f"none of {many(asked, 'request')} failed"})
     return found
+
+
+def _latency(us: float) -> str:
+    return latency(us) if us else "0"
 
 
 def _of_artifact(groups: Iterable[LatencyGroup]) -> list[list[LatencyGroup]]:
@@ -124,10 +128,13 @@ def _middle(step: LatencyStep | GaugeStep) -> float:
 def _machine(of: Shown) -> list[Panel]:
     """Only what the board says: one without a sensor has no panel for it."""
     last = of.gauges[-1].values if of.gauges else {}
+    hot = (HOT_C, "hot") if any((_hottest(step) or 0.0) > 0.8 * HOT_C for step in of.gauges) else None
+    free = _named("disk_free_bytes")
+    low = (LOW_DISK_BYTES, "low") if any((free(step) or 1e12) < 5 * LOW_DISK_BYTES for step in of.gauges) else None
     found = [
-        _panel(of, "Temperature", _hottest, lambda value: f"{value:.0f} °C", zero=False, limit=(HOT_C, "hot")),
+        _panel(of, "Temperature", _hottest, lambda value: f"{value:.0f} °C", zero=False, limit=hot),
         _panel(of, "Memory in use", _named("memory_used_bytes"), size, _of_all(last)),
-        _panel(of, "Disk free", _named("disk_free_bytes"), size, limit=(LOW_DISK_BYTES, "low")),
+        _panel(of, "Disk free", free, size, limit=low),
         _panel(of, "Clock", _named("cpu_freq_mhz"), lambda value: f"{value:.0f} MHz"),
     ]
     return [panel for panel in found if panel is not None]
@@ -162,15 +169,21 @@ def _of_all(last: dict[str, GaugeValue]) -> str:
 
 def marks(of: Shown) -> list[Mark]:
     """Swaps, restarts of the agent and of the board, in order of time."""
-    found = [Mark(swap.at, _swap(swap), _tone(swap)) for swap in of.swaps if swap.slot == of.slot or not of.slot]
-    found += [Mark(at, "board restarted", "quiet") for at in boots(of.gauges)]
+    anew = boots(of.gauges)
+    mine = [swap for swap in of.swaps if swap.slot == of.slot or not of.slot]
+    # A board that restarts has its agent restart, too: one mark tells both.
+    alone = [
+        swap for swap in mine if swap.reason != "restore" or all(abs(swap.at - at) > 3 * of.step_s for at in anew)
+    ]
+    found = [Mark(swap.at, _swap(swap), _tone(swap)) for swap in alone]
+    found += [Mark(at, "↻ board", "quiet") for at in anew]
     once = {(round(mark.at), mark.label): mark for mark in found}
     return sorted((mark for mark in once.values() if of.start <= mark.at <= of.end), key=lambda mark: mark.at)
 
 
 def _swap(swap: SwapView) -> str:
     to = f"@{swap.version_to}" if swap.version_to else "empty"
-    return {"update": f"→ {to}", "rollback": f"← back to {to}", "restore": "agent restarted", "empty": "emptied",
+    return {"update": f"→ {to}", "rollback": f"← back to {to}", "restore": "↻ agent", "empty": "emptied",
             "placebo": f"{to} again"}.get(swap.reason, to)  # fmt: skip
 
 

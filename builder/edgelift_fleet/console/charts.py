@@ -127,9 +127,10 @@ class _Drawing:
         last = below - _GUTTER
         parts += self._grid(places[0] if places else below, last)
         parts += self._lanes(lanes, top, last)
-        parts += (self._mark(*one, last) for one in labels)
+        parts += (self._mark(mark, row, last) for mark, row, _ in labels)
         for panel, at in zip(of.panels, places, strict=True):
             parts += self._panel(panel, at)
+        parts += (self._label(mark, row, anchor) for mark, row, anchor in labels if row is not None)
         body = Markup("\n").join(parts)
         return Markup(
             '<svg class="chart {}" viewBox="0 0 {} {}" role="img" aria-labelledby="{}-t {}-d">'
@@ -152,15 +153,15 @@ class _Drawing:
                 yield _rect(x, y + 14, wide, 6, f"lane {lane.tone}")
                 yield _rect(x, y + 20, wide, last - y - 20, f"shade {lane.tone}")
 
-    def _mark(self, mark: Mark, row: int | None, anchor: str, last: float) -> Markup:
-        x = self._x.place(mark.at)
-        top = 0.0 if row is None else _ROW * row
-        made = Markup('<g class="mark {}"><title>{}</title>{}').format(
-            mark.tone, mark.label, _line(x, top + (4 if row is not None else _ROW), x, last, "")
+    def _mark(self, mark: Mark, row: int | None, last: float) -> Markup:
+        x, top = self._x.place(mark.at), _ROW if row is None else _ROW * row + 4
+        return Markup('<g class="mark {}"><title>{}</title>{}</g>').format(
+            mark.tone, mark.label, _line(x, top, x, last, "")
         )
-        if row is not None:
-            made += _text(x + (4 if anchor == "start" else -4), top + 13, mark.label, anchor, mark.tone)
-        return made + Markup("</g>")
+
+    def _label(self, mark: Mark, row: int, anchor: str) -> Markup:
+        x = self._x.place(mark.at) + (4 if anchor == "start" else -4)
+        return _text(x, _ROW * row + 13, mark.label, anchor, mark.tone)
 
     def _panel(self, panel: Panel, top: float) -> Iterator[Markup]:
         values = [value for line in panel.lines for run in line.runs for _, value in run]

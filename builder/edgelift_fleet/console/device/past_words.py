@@ -78,7 +78,7 @@ def _error(swap: SwapView) -> str:
 def history(of: DeviceDetail) -> list[Told]:
     """All that happened to it, newest first."""
     told = [*_updates(of.history), *(_swap(one) for one in of.swaps), *_events(of.events)]
-    told.append(Told(of.enrolled_at, "done", "enrolled", "It came."))
+    told.append(Told(of.enrolled_at, "done", "enrolled", "It came to this site."))
     return sorted(told, key=lambda one: -one.at)[:MOST]
 
 
@@ -119,4 +119,4 @@ def _events(events: Iterable[DeviceEvent]) -> list[Told]:
 
 def _event(one: DeviceEvent) -> str:
     text = one.message or one.kind
-    return f"{text} ({one.code})" if one.code and one.code not in text else text
+    return f"{text} ({one.code})" if one.code and one.code != one.kind and one.code not in text else text

@@ -135,7 +135,7 @@ def _machine(of: Shown) -> list[Panel]:
         _panel(of, "Temperature", _hottest, lambda value: f"{value:.0f} °C", zero=False, limit=hot),
         _panel(of, "Memory in use", _named("memory_used_bytes"), size, _of_all(last)),
         _panel(of, "Disk free", free, size, limit=low),
-        _panel(of, "Clock", _named("cpu_freq_mhz"), lambda value: f"{value:.0f} MHz"),
+        _panel(of, "Clock", _named("cpu_freq_mhz"), _clock),
     ]
     return [panel for panel in found if panel is not None]
 
@@ -149,6 +149,10 @@ def _panel(
         return None
     newest = f"last {unit(points[-1][1])}{note}"
     return Panel(title, [Line(title, [points])], unit, newest, height=64, zero=zero, limit=limit)
+
+
+def _clock(mhz: float) -> str:
+    return f"{mhz / 1000:.3g} GHz" if mhz >= 1000 else f"{mhz:.0f} MHz"
 
 
 def _named(name: str) -> Callable[[GaugeStep], float | None]:

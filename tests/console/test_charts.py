@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
+from itertools import pairwise
+from xml.etree import ElementTree as ET
 
 from edgelift_fleet.console.charts import Lane, Line, Mark, Panel, Timeline
 
@@ -11,7 +12,9 @@ START = 1764300000.0
 
 
 def picture(panels: list[Panel], marks: list[Mark] | None = None, lanes: list[Lane] | None = None) -> str:
-    return Timeline("p", "A title", "What it shows.", START, START + 3600, 60, panels, marks or [], lanes or []).__html__()
+    return Timeline(
+        "p", "A title", "What it shows.", START, START + 3600, 60, panels, marks or [], lanes or []
+    ).__html__()
 
 
 def number(value: float) -> str:
@@ -30,7 +33,7 @@ def points(drawn: str) -> list[int]:
 
 def test_it_is_whole_xml_with_a_name_and_what_it_shows() -> None:
     drawn = picture([panel([(START + 60 * n, 5.0 + n) for n in range(30)])], [Mark(START + 600, "→ @2")])
-    root = ElementTree.fromstring(drawn)
+    root = ET.fromstring(drawn)
     ids = [one.get("id") for one in root.iter() if one.get("id")]
     assert len(ids) == len(set(ids)) == 4
     for svg in root:
@@ -55,7 +58,10 @@ def test_labels_of_marks_stand_over_no_other() -> None:
     marks = [Mark(START + 1800 + 30 * n, f"mark {n}") for n in range(9)]
     drawn = picture([panel([(START, 5.0)])], marks).partition('class="chart small"')[0]
     found = re.findall(r'<text class="busy" x="([\d.]+)" y="([\d.]+)" text-anchor="start">(mark \d)', drawn)
-    assert len(found) == 4 and len({y for _, y, _ in found}) == 4
+    assert len(found) == 6 and len({y for _, y, _ in found}) == 4
+    for row in {y for _, y, _ in found}:
+        places = [float(x) for x, y, _ in found if y == row]
+        assert all(after - before > 6.6 * len("mark 0") for before, after in pairwise(places))
     assert drawn.count("<title>mark ") == 9  # the line of each is there, and says what it is
 
 
@@ -66,12 +72,14 @@ def test_what_is_quiet_yields_its_place() -> None:
 
 
 def test_lines_differ_by_more_than_their_colour() -> None:
-    lines = [Line(name, [[(START + 60 * n, 5.0 + k) for n in range(9)]]) for k, name in enumerate(("p50", "p95", "p99"))]
+    lines = [
+        Line(name, [[(START + 60 * n, 5.0 + k) for n in range(9)]]) for k, name in enumerate(("p50", "p95", "p99"))
+    ]
     drawn = picture([Panel("Latency", lines, number)])
     assert 'class="line l2" stroke-dasharray="7 3"' in drawn and 'class="line l3" stroke-dasharray="2 3"' in drawn
     names = re.findall(r'y="([\d.]+)" text-anchor="start">(p\d\d)<', drawn.partition('class="chart small"')[0])
     places = sorted(float(y) for y, _ in names)
-    assert len(places) == 3 and all(b - a >= 14 for a, b in zip(places, places[1:], strict=False))
+    assert len(places) == 3 and all(below - above >= 14 for above, below in pairwise(places))
 
 
 def test_stretches_have_a_lane_with_a_name() -> None:
@@ -80,6 +88,8 @@ def test_stretches_have_a_lane_with_a_name() -> None:
 
 
 def test_names_are_text() -> None:
-    drawn = picture([Panel("<b>", [Line("x", [[(START, 1.0)]])], number, note="<i>")], [Mark(START + 9, "<script>")])
+    drawn = picture(
+        [Panel("<b>", [Line("x", [[(START, 1.0)]])], number, note="<i>")], [Mark(START + 9, "<script>")]
+    )
     assert "<b>" not in drawn and "<i>" not in drawn and "<script>" not in drawn
-    ElementTree.fromstring(drawn)
+    ET.fromstring(drawn)

@@ -9,7 +9,8 @@ from edgelift_fleet.console.scales import Scale, fitted, linear_ticks, log_ticks
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [(0, 83, [0, 20, 40, 60, 80, 100]), (0, 1, [0, 0.5, 1.0]), (43.2, 61.7, [40, 45, 50, 55, 60, 65]), (0, 0.3, [0, 0.1, 0.2, 0.3]),
+    [(0, 83, [0, 20, 40, 60, 80, 100]), (0, 1, [0, 0.5, 1.0]),
+     (43.2, 61.7, [40, 45, 50, 55, 60, 65]), (0, 0.3, [0, 0.1, 0.2, 0.3]),
      (-3, 4, [-4, -2, 0, 2, 4])],
 )  # fmt: skip
 def test_round_values_hold_a_range(low: float, high: float, ticks: list[float]) -> None:

@@ -29,10 +29,11 @@ def ended(update: UpdateReport | None) -> tuple[str, str]:
     name = f"{update.model}@{update.version}" if update.version else "The release"
     why = f": {update.message.rstrip('.')}" if update.message else ""
     code = f" ({update.code})" if update.code else ""
+    served = _served(update)
     told = {
-        "committed": (f"{name} was kept after its probation{_served(update)}.", "committed"),
+        "committed": (f"{name} was kept after its probation{f' of {served}' if served else ''}.", "committed"),
         "refused": (f"{name} was refused before it served{code}{why}.", "refused"),
-        "rolled-back": (f"{name} served and was taken back{_served(update)}{code}{why}.", "rolled-back"),
+        "rolled-back": (f"{name} served{f' {served},' if served else ''} and was taken back{code}{why}.", "rolled-back"),
         "superseded": (f"{name} was given up for another one that was assigned meanwhile.", "superseded"),
         "inconsistent": (f"{name} could not be taken back{code}{why}.", "failed"),
         "in-progress": (f"{name} is under way ({update.phase}){code}{why}.", "updating"),
@@ -44,7 +45,7 @@ def _served(update: UpdateReport) -> str:
     if not update.requests:
         return ""
     failed = f", {update.errors} of them failed" if update.errors else ", none failed"
-    return f" of {update.requests:,} requests{failed}"
+    return f"{update.requests:,} requests{failed}"
 
 
 def staged(update: UpdateReport | None) -> str:

@@ -6,12 +6,12 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
-from edgelift_fleet.console.charts import Lane, Line, Mark, Panel, Timeline
+from edgelift_fleet.console.charts import Lane, Line, Plot, Timeline, TimeMark
 
 START = 1764300000.0
 
 
-def picture(panels: list[Panel], marks: list[Mark] | None = None, lanes: list[Lane] | None = None) -> str:
+def picture(panels: list[Plot], marks: list[TimeMark] | None = None, lanes: list[Lane] | None = None) -> str:
     return Timeline(
         "p", "A title", "What it shows.", START, START + 3600, 60, panels, marks or [], lanes or []
     ).__html__()
@@ -21,8 +21,8 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
-def panel(*runs: list[tuple[float, float]], **options: object) -> Panel:
-    return Panel("Latency", [Line("p50", runs)], number, **options)
+def panel(*runs: list[tuple[float, float]], **options: object) -> Plot:
+    return Plot("Latency", [Line("p50", runs)], number, **options)
 
 
 def points(drawn: str) -> list[int]:
@@ -32,7 +32,7 @@ def points(drawn: str) -> list[int]:
 
 
 def test_it_is_whole_xml_with_a_name_and_what_it_shows() -> None:
-    drawn = picture([panel([(START + 60 * n, 5.0 + n) for n in range(30)])], [Mark(START + 600, "→ @2")])
+    drawn = picture([panel([(START + 60 * n, 5.0 + n) for n in range(30)])], [TimeMark(START + 600, "→ @2")])
     root = ET.fromstring(drawn)
     ids = [one.get("id") for one in root.iter() if one.get("id")]
     assert len(ids) == len(set(ids)) == 4
@@ -55,7 +55,7 @@ def test_a_point_alone_is_a_dot_and_no_point_is_told() -> None:
 
 
 def test_labels_of_marks_stand_over_no_other() -> None:
-    marks = [Mark(START + 1800 + 30 * n, f"mark {n}") for n in range(9)]
+    marks = [TimeMark(START + 1800 + 30 * n, f"mark {n}") for n in range(9)]
     drawn = picture([panel([(START, 5.0)])], marks).partition('class="chart small"')[0]
     found = re.findall(r'<text class="busy" x="([\d.]+)" y="([\d.]+)" text-anchor="start">(mark \d)', drawn)
     assert len(found) == 6 and len({y for _, y, _ in found}) == 4
@@ -66,8 +66,8 @@ def test_labels_of_marks_stand_over_no_other() -> None:
 
 
 def test_what_is_quiet_yields_its_place() -> None:
-    near = [Mark(START + 1800 + n, "↻ agent", "quiet") for n in range(4)]
-    drawn = picture([panel([(START, 5.0)])], [*near, Mark(START + 1805, "← back to @1", "bad")])
+    near = [TimeMark(START + 1800 + n, "↻ agent", "quiet") for n in range(4)]
+    drawn = picture([panel([(START, 5.0)])], [*near, TimeMark(START + 1805, "← back to @1", "bad")])
     assert drawn.count(">← back to @1</text>") == 2
 
 
@@ -75,7 +75,7 @@ def test_lines_differ_by_more_than_their_colour() -> None:
     lines = [
         Line(name, [[(START + 60 * n, 5.0 + k) for n in range(9)]]) for k, name in enumerate(("p50", "p95", "p99"))
     ]
-    drawn = picture([Panel("Latency", lines, number)])
+    drawn = picture([Plot("Latency", lines, number)])
     assert 'class="line l2" stroke-dasharray="7 3"' in drawn and 'class="line l3" stroke-dasharray="2 3"' in drawn
     names = re.findall(r'y="([\d.]+)" text-anchor="start">(p\d\d)<', drawn.partition('class="chart small"')[0])
     places = sorted(float(y) for y, _ in names)
@@ -89,7 +89,7 @@ def test_stretches_have_a_lane_with_a_name() -> None:
 
 def test_names_are_text() -> None:
     drawn = picture(
-        [Panel("<b>", [Line("x", [[(START, 1.0)]])], number, note="<i>")], [Mark(START + 9, "<script>")]
+        [Plot("<b>", [Line("x", [[(START, 1.0)]])], number, note="<i>")], [TimeMark(START + 9, "<script>")]
     )
     assert "<b>" not in drawn and "<i>" not in drawn and "<script>" not in drawn
     ET.fromstring(drawn)

@@ -48,7 +48,7 @@ def said(one: SlotSummary, *ahead: Ahead, online: bool = True) -> str:
         (slot(wants(TWO, "2")), True, "Fetches digits@2: it hears of it within moments over MQTT"),
         (slot(wants(TWO, "2")), False, "Fetches digits@2 once it is back."),
         (slot(wants(TWO, "2"), tried("refused", code="golden-mismatch")), True,
-         "Nothing until somebody assigns it again: it tried digits@2 once and gave it up (golden-mismatch). digits@1 serves"),
+         "Nothing until somebody assigns it again: it tried digits@2 once and gave it up (golden-mismatch). digits@1"),
         (slot(wants(TWO, "2", "r7"), tried("rolled-back", code="errors", attempts=2)), True,
          "Nothing until the rollout r7 says so: it tried digits@2 2 times"),
         (slot(wants(TWO, "2"), tried("in-progress", "preflight")), True, "Runs the goldens of digits@2 now"),

@@ -156,7 +156,9 @@ class Console:
 
     def _said(self, who: Principal | None, request: Request) -> dict[str, Any]:
         may = [one for one in self._pages if one.nav and who is not None and rank(who.role) >= rank(one.least)]
-        at = max((one.path for one in may if under(one.path, request.url.path)), key=len, default="")
+        path = request.url.path
+        within = next((one.within for one in self._pages if match(one.path, path) is not None), "")
+        at = max((one.path for one in may if under(one.path, path)), key=len, default=within)
         return {"site": self._fleet.site.config.name, "who": who, "nav": may, "here": at}
 
     def _refused(self, request: Request, error: EdgeliftError) -> Response:

@@ -33,7 +33,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Plot:
     """A panel of a picture.
 
     Attributes:
@@ -60,7 +60,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Mark:
+class TimeMark:
     """A moment with a label; `tone` as of a state."""
 
     at: float
@@ -95,8 +95,8 @@ class Timeline:
     start: float
     end: float
     step_s: float
-    panels: Sequence[Panel]
-    marks: Sequence[Mark] = ()
+    panels: Sequence[Plot]
+    marks: Sequence[TimeMark] = ()
     lanes: Sequence[Lane] = ()
 
     def __html__(self) -> str:
@@ -153,17 +153,17 @@ class _Drawing:
                 yield _rect(x, y + 14, wide, 6, f"lane {lane.tone}")
                 yield _rect(x, y + 20, wide, last - y - 20, f"shade {lane.tone}")
 
-    def _mark(self, mark: Mark, row: int | None, last: float) -> Markup:
+    def _mark(self, mark: TimeMark, row: int | None, last: float) -> Markup:
         x, top = self._x.place(mark.at), _ROW if row is None else _ROW * row + 4
         return Markup('<g class="mark {}"><title>{}</title>{}</g>').format(
             mark.tone, mark.label, _line(x, top, x, last, "")
         )
 
-    def _label(self, mark: Mark, row: int, anchor: str) -> Markup:
+    def _label(self, mark: TimeMark, row: int, anchor: str) -> Markup:
         x = self._x.place(mark.at) + (4 if anchor == "start" else -4)
         return _text(x, _ROW * row + 13, mark.label, anchor, mark.tone)
 
-    def _panel(self, panel: Panel, top: float) -> Iterator[Markup]:
+    def _panel(self, panel: Plot, top: float) -> Iterator[Markup]:
         values = [value for line in panel.lines for run in line.runs for _, value in run]
         bottom = top + panel.height
         yield _text(self._left, top - 9, panel.title, "start", "name")
@@ -228,12 +228,12 @@ class _Drawing:
                     yield _rect(x, y, wide, scale.start - y, "bad")
 
 
-def _placed(marks: Sequence[Mark], x: Scale) -> tuple[list[tuple[Mark, int | None, str]], float]:
+def _placed(marks: Sequence[TimeMark], x: Scale) -> tuple[list[tuple[TimeMark, int | None, str]], float]:
     """Each mark with the row in which its label stands over no other, and to which side of it; None where there is no room,
     which what is quiet comes to first. And how much room the rows take.
     """
     taken: list[list[tuple[float, float]]] = [[] for _ in range(_ROWS)]
-    found: list[tuple[Mark, int | None, str]] = []
+    found: list[tuple[TimeMark, int | None, str]] = []
     for mark in sorted(marks, key=lambda one: (one.tone == "quiet", one.at)):
         at, wide = x.place(mark.at), _LETTER * len(mark.label) + 10
         anchor = "start" if at + wide <= x.stop + 40 else "end"

@@ -42,6 +42,7 @@ class Page:
         template: file name; `_NAME` beside it is the part that is refreshed, and is all that the other includes.
         read: its data, a message; called on a thread. Raises what is to be told.
         nav: its entry in the navigation; empty for none.
+        within: path of the page whose entry stands for it, where that lies not above it.
         least: role that may see it.
         lively: does this answer change by itself from second to second?
     """
@@ -50,6 +51,7 @@ class Page:
     template: str
     read: Callable[[Fleet, Asked], Any]
     nav: str = ""
+    within: str = ""
     least: str = "viewer"
     lively: Callable[[Any], bool] = lambda _data: False
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from edgelift_contract.report import UpdateReport
 from edgelift_contract.telemetry import DeviceEvent
-from edgelift_fleet.console.device.seen import Told
+from edgelift_fleet.console.device.seen import Happening
 from edgelift_fleet.console.words import latency, size
 from edgelift_fleet.messages import DeviceDetail, HistoryEntry, SwapView
 
@@ -33,7 +33,10 @@ def ended(update: UpdateReport | None) -> tuple[str, str]:
     told = {
         "committed": (f"{name} was kept after its probation{f' of {served}' if served else ''}.", "committed"),
         "refused": (f"{name} was refused before it served{code}{why}.", "refused"),
-        "rolled-back": (f"{name} served{f' {served},' if served else ''} and was taken back{code}{why}.", "rolled-back"),
+        "rolled-back": (
+            f"{name} served{f' {served},' if served else ''} and was taken back{code}{why}.",
+            "rolled-back",
+        ),
         "superseded": (f"{name} was given up for another one that was assigned meanwhile.", "superseded"),
         "inconsistent": (f"{name} could not be taken back{code}{why}.", "failed"),
         "in-progress": (f"{name} is under way ({update.phase}){code}{why}.", "updating"),
@@ -76,23 +79,23 @@ def _error(swap: SwapView) -> str:
     return f"; the largest difference was {swap.golden_max_error:.2g}" if swap.golden_max_error else ""
 
 
-def history(of: DeviceDetail) -> list[Told]:
+def history(of: DeviceDetail) -> list[Happening]:
     """All that happened to it, newest first."""
     told = [*_updates(of.history), *(_swap(one) for one in of.swaps), *_events(of.events)]
-    told.append(Told(of.enrolled_at, "done", "enrolled", "It came to this site."))
+    told.append(Happening(of.enrolled_at, "done", "enrolled", "It came to this site."))
     return sorted(told, key=lambda one: -one.at)[:MOST]
 
 
-def _updates(entries: Iterable[HistoryEntry]) -> list[Told]:
+def _updates(entries: Iterable[HistoryEntry]) -> list[Happening]:
     made = []
     for entry in entries:
         text, kind = ended(entry.update)
         by = f" By the rollout {entry.update.rollout}." if entry.update.rollout else ""
-        made.append(Told(entry.last_at, kind, kind, text + by, entry.slot))
+        made.append(Happening(entry.last_at, kind, kind, text + by, entry.slot))
     return made
 
 
-def _swap(one: SwapView) -> Told:
+def _swap(one: SwapView) -> Happening:
     to = f"@{one.version_to}" if one.version_to else "nothing"
     since = f" from @{one.version_from}" if one.version_from and one.version_from != one.version_to else ""
     how = {
@@ -107,12 +110,12 @@ def _swap(one: SwapView) -> Told:
         parts.append(f"p95 {latency(one.before.p95_us)} before, {latency(one.after.p95_us)} after")
     tail = "" if one.reason in ("restore", "empty") else f": {', '.join(parts)}"
     kind, what = _SWAPS.get(one.reason, ("done", "swapped"))
-    return Told(one.at, kind, what, f"{how}{tail}.", one.slot)
+    return Happening(one.at, kind, what, f"{how}{tail}.", one.slot)
 
 
-def _events(events: Iterable[DeviceEvent]) -> list[Told]:
+def _events(events: Iterable[DeviceEvent]) -> list[Happening]:
     return [
-        Told(one.at, "warning" if one.code else "done", one.kind, _event(one), one.slot)
+        Happening(one.at, "warning" if one.code else "done", one.kind, _event(one), one.slot)
         for one in events
         if one.kind not in _SAID
     ]

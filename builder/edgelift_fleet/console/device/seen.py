@@ -61,7 +61,7 @@ class SlotCard(msgspec.Struct, frozen=True):
     back: WayBack
 
 
-class Told(msgspec.Struct, frozen=True):
+class Happening(msgspec.Struct, frozen=True):
     """Something that happened: when, what, as a word with the `state` whose sign it bears, and in words."""
 
     at: float
@@ -90,7 +90,7 @@ class DevicePage(msgspec.Struct, frozen=True):
     ailments: list[Ailment]
     slots: list[SlotCard]
     token: TokenView | None
-    history: list[Told]
+    history: list[Happening]
     bundles: list[BundleView]
     can_bundle: bool
     span: str
@@ -103,15 +103,15 @@ class DevicePage(msgspec.Struct, frozen=True):
 
     def picture(self) -> Timeline:
         """Its timeline."""
-        return timeline.draw(self.shown())
+        return timeline.draw(self.drawn())
 
-    def rows(self) -> list[timeline.Row]:
+    def rows(self) -> list[timeline.StepNumbers]:
         """The numbers of the picture, newest first."""
-        return timeline.rows(self.shown())
+        return timeline.rows(self.drawn())
 
-    def shown(self) -> timeline.Shown:
+    def drawn(self) -> timeline.Drawn:
         """What the timeline is made of."""
-        return timeline.Shown(
+        return timeline.Drawn(
             self.detail.device.device, self.slot, self.start, self.end, self.step_s, self.latency, self.gauges,
             self.detail.swaps, self.detail.events,
         )  # fmt: skip

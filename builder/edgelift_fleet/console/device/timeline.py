@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edgelift_contract.telemetry import DeviceEvent
-from edgelift_fleet.console.charts import Lane, Line, Mark, Panel, Point, Timeline
+from edgelift_fleet.console.charts import Lane, Line, Plot, Point, Timeline, TimeMark
 from edgelift_fleet.console.words import clock, count, latency, many, size
 from edgelift_fleet.messages import GaugeStep, GaugeValue, LatencyGroup, LatencyStep, SwapView
 from edgelift_fleet.needs import HOT_C, LOW_DISK_BYTES, TEMPERATURES
@@ -17,7 +17,7 @@ _SLOWED = ("throttled", "frequency_capped", "soft_temp_limit")
 
 
 @dataclass(frozen=True)
-class Shown:
+class Drawn:
     """What a timeline is made of; times in seconds since 1970, latencies in microseconds."""
 
     device: str
@@ -32,7 +32,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Row:
+class StepNumbers:
     """One step in numbers; None where nothing came. `flags` names what the board complained of."""
 
     at: float
@@ -49,7 +49,7 @@ class Row:
     flags: str
 
 
-def draw(of: Shown) -> Timeline:
+def draw(of: Drawn) -> Timeline:
     """The picture."""
     slowed, weak = spans(of.gauges, _SLOWED), spans(of.gauges, ("under_voltage",))
     lanes = [Lane("▲ throttled", slowed, "warn"), Lane("✕ under-voltage", weak, "bad")]
@@ -59,7 +59,7 @@ def draw(of: Shown) -> Timeline:
     )  # fmt: skip
 
 
-def _told(of: Shown, slowed: Sequence[Point], weak: Sequence[Point]) -> str:
+def _told(of: Drawn, slowed: Sequence[Point], weak: Sequence[Point]) -> str:
     """What the picture shows, in words, for who can't see it."""
     steps = [step for group in of.groups for step in group.steps]
     told = f"{count(sum(step.ok + step.errors for step in steps))} requests, {count(sum(s.errors for s in steps))} failed."
@@ -76,7 +76,7 @@ def _told(of: Shown, slowed: Sequence[Point], weak: Sequence[Point]) -> str:
 # --- what it served
 
 
-def _served(of: Shown) -> list[Panel]:
+def _served(of: Drawn) -> list[Plot]:
     runs = [_by_time(group) for group in _of_artifact(of.groups)]
     lines = [
         Line(name, [[(_middle(step), getattr(step.phases["total"], f"{name}_us")) for step in run if "total" in step.phases]
@@ -85,13 +85,13 @@ def _served(of: Shown) -> list[Panel]:
     ]  # fmt: skip
     steps = [step for run in runs for step in run]
     asked, failed = sum(step.ok + step.errors for step in steps), sum(step.errors for step in steps)
-    found = [Panel(f"Latency of {of.slot}" if of.slot else "Latency", lines, _latency, height=170, log=True)]
+    found = [Plot(f"Latency of {of.slot}" if of.slot else "Latency", lines, _latency, height=170, log=True)]
     if failed:
         bars = [[(_middle(step), float(step.errors)) for step in run] for run in runs]
         note = f"{count(failed)} of {many(asked, 'request')}"
-        found.append(Panel("Failed requests", [Line("failed", bars)], count, note, height=52, bars=True))
+        found.append(Plot("Failed requests", [Line("failed", bars)], count, note, height=52, bars=True))
     elif asked:
-        found[0] = Panel(**{**vars(found[0]), "note": f"none of {many(asked, 'request')} failed"})
+        found[0] = Plot(**{**vars(found[0]), "note": f"none of {many(asked, 'request')} failed"})
     return found
 
 
@@ -125,7 +125,7 @@ def _middle(step: LatencyStep | GaugeStep) -> float:
 # --- what its machine says
 
 
-def _machine(of: Shown) -> list[Panel]:
+def _machine(of: Drawn) -> list[Plot]:
     """Only what the board says: one without a sensor has no panel for it."""
     last = of.gauges[-1].values if of.gauges else {}
     hot = (HOT_C, "hot") if any((_hottest(step) or 0.0) > 0.8 * HOT_C for step in of.gauges) else None
@@ -141,18 +141,18 @@ def _machine(of: Shown) -> list[Panel]:
 
 
 def _panel(
-    of: Shown, title: str, read: Callable[[GaugeStep], float | None], unit: Callable[[float], str], note: str = "", *,
+    of: Drawn, title: str, read: Callable[[GaugeStep], float | None], unit: Callable[[float], str], note: str = "", *,
     zero: bool = True, limit: tuple[float, str] | None = None,
-) -> Panel | None:  # fmt: skip
+) -> Plot | None:  # fmt: skip
     points = [(_middle(step), value) for step in of.gauges if (value := read(step)) is not None]
     if not points:
         return None
     newest = f"last {unit(points[-1][1])}{note}"
-    return Panel(title, [Line(title, [points])], unit, newest, height=64, zero=zero, limit=limit)
+    return Plot(title, [Line(title, [points])], unit, newest, height=64, zero=zero, limit=limit)
 
 
 def _clock(mhz: float) -> str:
-    return f"{mhz / 1000:.3g} GHz" if mhz >= 1000 else f"{mhz:.0f} MHz"
+    return f"{mhz / 1000:.3g} GHz" if mhz >= 1000 else f"{mhz:.0f} MHz" if mhz else "0"
 
 
 def _named(name: str) -> Callable[[GaugeStep], float | None]:
@@ -171,7 +171,7 @@ def _of_all(last: dict[str, GaugeValue]) -> str:
 # --- what happened
 
 
-def marks(of: Shown) -> list[Mark]:
+def marks(of: Drawn) -> list[TimeMark]:
     """Swaps, restarts of the agent and of the board, in order of time."""
     anew = boots(of.gauges)
     mine = [swap for swap in of.swaps if swap.slot == of.slot or not of.slot]
@@ -179,8 +179,8 @@ def marks(of: Shown) -> list[Mark]:
     alone = [
         swap for swap in mine if swap.reason != "restore" or all(abs(swap.at - at) > 3 * of.step_s for at in anew)
     ]
-    found = [Mark(swap.at, _swap(swap), _tone(swap)) for swap in alone]
-    found += [Mark(at, "↻ board", "quiet") for at in anew]
+    found = [TimeMark(swap.at, _swap(swap), _tone(swap)) for swap in alone]
+    found += [TimeMark(at, "↻ board", "quiet") for at in anew]
     once = {(round(mark.at), mark.label): mark for mark in found}
     return sorted((mark for mark in once.values() if of.start <= mark.at <= of.end), key=lambda mark: mark.at)
 
@@ -222,7 +222,7 @@ def spans(gauges: Sequence[GaugeStep], names: Sequence[str]) -> list[tuple[float
     return found
 
 
-def rows(of: Shown) -> list[Row]:
+def rows(of: Drawn) -> list[StepNumbers]:
     """The numbers of the picture step by step, newest first; a step in which two versions served has two."""
     machine = {step.start: step.values for step in of.gauges}
     served = [(step.start, group.version, step) for group in of.groups for step in group.steps]
@@ -234,10 +234,10 @@ def rows(of: Shown) -> list[Row]:
     ]
 
 
-def _row(start: float, version: str, step: LatencyStep | None, values: dict[str, GaugeValue]) -> Row:
+def _row(start: float, version: str, step: LatencyStep | None, values: dict[str, GaugeValue]) -> StepNumbers:
     mean = {name: value.mean for name, value in values.items()}
     flags = [name.replace("_", "-") for name in (*_SLOWED, "under_voltage") if mean.get(name)]
-    return Row(
+    return StepNumbers(
         start, version, step.ok + step.errors if step else 0, step.errors if step else 0,
         *_quantiles_of(step),
         max((values[name].max for name in TEMPERATURES if name in values), default=None),

@@ -50,7 +50,7 @@ def _is_lively(data: DevicePage) -> bool:
     return any(slot.staged for slot in data.slots)
 
 
-PAGES = (Page("/devices/{device}", "device.html", read_device, lively=_is_lively),)
+PAGES = (Page("/devices/{device}", "device.html", read_device, within="/", lively=_is_lively),)
 FORMS: tuple[Form, ...] = (
     Form("/devices/{device}/back", go_back),
     Form("/devices/{device}/bundles", ask_for_bundle),

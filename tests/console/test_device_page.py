@@ -6,6 +6,7 @@ import itertools
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError
@@ -16,7 +17,7 @@ from edgelift_fleet.db import SITE
 from edgelift_fleet.intake import Message
 from edgelift_fleet.messages.identity import TokenRequest
 from edgelift_fleet.retiring import retire
-from edgelift_fleet.tables import IdentityRow
+from edgelift_fleet.tables import AssignmentRow, DeviceRow, IdentityRow
 from tests.console.visiting import Visitor
 from tests.fleet.direct import FACTS, ready
 from tests.fleet.telemetry.conftest import batch, window
@@ -210,3 +211,16 @@ def test_what_is_refreshed_holds_nothing_of_who_looks(visitor: Visitor) -> None:
     upgraded(visitor)
     part = visitor.http.get("/devices/pi-1?partial=1").text
     assert "<html" not in part and "token:" not in part and "digits@2" in part
+
+
+def test_a_device_that_is_set_apart_says_so_and_is_given_nothing(visitor: Visitor) -> None:
+    upgraded(visitor)
+    for damage in ({"facts": "{"}, {"revision_seen": 2**62}):
+        with visitor.boards.db.write(SITE) as session:
+            session.execute(sa.update(DeviceRow).values(**damage))
+        data = visitor.data("/devices/pi-1")
+        assert "faulty" in [one["code"] for one in data["ailments"]] and data["slots"][0]["back"]["refused"]
+        assert "edgelift device mend" in visitor.words("/devices/pi-1")
+    with visitor.boards.db.write(SITE) as session:
+        session.execute(sa.update(AssignmentRow).values(body="{"))
+    assert "faulty" in [one["code"] for one in visitor.data("/devices/pi-1")["ailments"]]

@@ -1,9 +1,9 @@
 """All pages of the console and all forms on them: each file is one page, and says so for itself."""
 
 from edgelift_fleet.console.kinds import Form, Page
-<<<<<<< HEAD
 from edgelift_fleet.console.pages import (
     audit_page,
+    device_page,
     fleet_page,
     people_page,
     rollout_page,
@@ -11,11 +11,6 @@ from edgelift_fleet.console.pages import (
     system_page,
 )
 
-_FILES = (fleet_page, rollouts_page, rollout_page, audit_page, people_page, system_page)
-=======
-from edgelift_fleet.console.pages import audit_page, device_page, fleet_page, people_page, system_page
-
-_FILES = (fleet_page, device_page, audit_page, people_page, system_page)
->>>>>>> a70fca8 (Console: a device's page, its timeline and what it will do next in words (work in progress))
+_FILES = (fleet_page, device_page, rollouts_page, rollout_page, audit_page, people_page, system_page)
 PAGES: tuple[Page, ...] = tuple(page for one in _FILES for page in one.PAGES)
 FORMS: tuple[Form, ...] = tuple(form for one in _FILES for form in one.FORMS)

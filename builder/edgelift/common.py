@@ -18,14 +18,12 @@ from edgelift.reach import connect, whereabouts
 from edgelift_contract.assignment import Policy
 from edgelift_contract.errors import ContractError, TransportError
 from edgelift_contract.ids import check_device_id
+from edgelift_contract.spans import seconds as seconds
 
 if TYPE_CHECKING:
     from edgelift_fleet.client import Client
     from edgelift_fleet.db import Database
     from edgelift_fleet.site import Site
-
-#: Longest time that a person may name, seconds: thirty years. JSON has no form for an endless one.
-LONGEST_S = 1_000_000_000
 
 #: Every command about a site takes it.
 SiteOption = Annotated[
@@ -215,21 +213,6 @@ def print_json(message: Any, *, hint: str = "") -> None:
     with printing(hint=hint):
         sys.stdout.buffer.write(escaped(msgspec.json.encode(message)) + b"\n")
         sys.stdout.buffer.flush()
-
-
-def seconds(text: str) -> float:
-    """A time as `10s`, `5m`, `2h`, `1d` or plain seconds, in seconds.
-
-    Raises:
-        ContractError: `malformed`.
-    """
-    match = re.match(r"^([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h|d|)\Z", text.strip())
-    if not match:
-        raise ContractError("malformed", f"{text!r} is not a time.", hint="Write 10s, 5m, 2h or 1d.")
-    found = float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[2]]
-    if found > LONGEST_S:
-        raise ContractError("malformed", f"{text[:20]}… is too long a time.", hint=f"At most {LONGEST_S} s.")
-    return found
 
 
 def check_role(role: str) -> None:

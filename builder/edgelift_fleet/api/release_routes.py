@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from edgelift_contract.errors import EdgeliftError
-from edgelift_contract.manifest import SourceSignature, parse_manifest
 from edgelift_contract.release import Release
 from edgelift_fleet.api.asked import decode_asked
 from edgelift_fleet.api.conditional import KEYED, MATCHED, carry_out, keyed
@@ -31,13 +28,12 @@ from edgelift_fleet.listed import refuse_unsigned
 from edgelift_fleet.messages import PublishReply, ReleaseDetail, ReleaseView, RetireRequest
 from edgelift_fleet.paging import WHOLE
 from edgelift_fleet.registry import get_release_row, read_release
+from edgelift_fleet.release_detail import release_detail
 from edgelift_fleet.release_folder import MAX_RELEASE_BYTES, parse_release_file
 from edgelift_fleet.release_list import list_releases, release_views
 from edgelift_fleet.retiring import delete, retire, unretire
-from edgelift_fleet.tables import ArtifactRow, ReleaseRow
-from edgelift_fleet.trust.going_back import may_go_back_to
+from edgelift_fleet.tables import ReleaseRow
 from edgelift_fleet.unnamed import mark
-from edgelift_fleet.uses import release_uses
 
 #: Codes by which a publication is refused, and what is asked of a release that is there.
 _OF_PUBLISH = ("unknown-schema", "conflict", "blobs-wanted", "size-mismatch", "not-signed")
@@ -81,11 +77,7 @@ def release_routes(fleet: Fleet) -> APIRouter:
         """One release, and what names it: devices that have it, should have it, or would go back to it; rollouts of it."""
         with fleet.db.read() as session:
             row = get_release_row(session, f"{name}@{version}")
-            uses, signatures = release_uses(session, row), _signatures(fleet, session, row)
-            view = _view(fleet, session, row)
-            allowed = may_go_back_to(session, row.model, {one.id for one in view.artifacts})
-            found = ReleaseDetail(view, uses, signatures, allow_older=allowed is True)
-            return tagged(found, version_of_release(row))
+            return tagged(release_detail(session, row, fleet.site.blobs, fleet.blobs), version_of_release(row))
 
     @router.post(
         "/v1/releases/{name}/{version}/retire", responses=answers(ReleaseView, *_OF_RELEASE, "conflict", *MATCHED),
@@ -138,22 +130,6 @@ def _blobs_of(fleet: Fleet, release: str) -> set[str]:
 
 def _view(fleet: Fleet, session: Session, row: ReleaseRow) -> ReleaseView:
     return release_views(session, [row], fleet.site.blobs)[0]
-
-
-def _signatures(fleet: Fleet, session: Session, row: ReleaseRow) -> list[SourceSignature]:
-    """Those that the sources of its artifacts came with, each once; of a manifest that can't be read, none."""
-    query = sa.select(ArtifactRow.id, ArtifactRow.manifest_bytes).where(ArtifactRow.release_id == row.id)
-    found: list[SourceSignature] = []
-    for artifact, size in session.execute(query):
-        try:
-            if fleet.blobs.size(artifact) is None:
-                continue
-            told = parse_manifest(b"".join(fleet.blobs.read(artifact, 0, size))).provenance.signature
-        except EdgeliftError:
-            continue
-        if told is not None and told not in found:
-            found.append(told)
-    return found
 
 
 def _retire(fleet: Fleet, name: str, asked: RetireRequest, on: Conditions) -> ReleaseView:

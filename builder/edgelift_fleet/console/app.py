@@ -150,7 +150,8 @@ class Console:
             return page(
                 order.shows, **self._said(who, request), made=read(answered, dict[str, Any]), then=order.then
             )
-        return RedirectResponse(order.then, 303, dict(HEADERS))
+        then = order.leads_to(read(answered, dict[str, Any])) if order.asks_answer else order.then
+        return RedirectResponse(then, 303, dict(HEADERS))
 
     # --- what all pages say
 

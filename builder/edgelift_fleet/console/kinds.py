@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import QueryParams
 
@@ -68,7 +70,7 @@ class Order:
     Attributes:
         method, path: of the operation.
         body: a message, or what JSON can say; None for none.
-        then: a path of the console.
+        then: a path of the console; `{id}` in it stands for the answer's field of that name.
         shows: the page is told what was answered, once, in place of a redirect: what is shown this once alone.
     """
 
@@ -77,6 +79,15 @@ class Order:
     body: Any
     then: str
     shows: str = ""
+
+    @property
+    def asks_answer(self) -> bool:
+        """Does the next page depend on what was answered?"""
+        return "{" in self.then
+
+    def leads_to(self, answer: Mapping[str, Any]) -> str:
+        """The page that is shown next, with the answer's fields in their places. Raises KeyError for one that it lacks."""
+        return re.sub(r"\{(\w+)\}", lambda found: quote(str(answer[found[1]]), safe=""), self.then)
 
 
 @dataclass(frozen=True)

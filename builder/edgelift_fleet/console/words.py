@@ -113,6 +113,13 @@ def percent(share: float | None, digits: int = 1) -> str:
     return text if not float(f"{share * 100:.{digits}f}") else ("+" if share > 0 else "−") + text
 
 
+def accuracy(value: float | None, unit: str = "") -> str:
+    """A share as per cent, anything else as it is, to three digits or four; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value * 100:.4g} %" if not unit else f"{value:.4g}"
+
+
 def many(number: int, one: str, more: str = "") -> str:
     """`1 device`, `5,000 devices`."""
     return f"{count(number)} {one if number == 1 else more or one + 's'}"
@@ -143,4 +150,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago, "span": span, "when": when, "clock": clock, "latency": latency, "size": size, "count": count,
     "percent": percent, "state": state, "operation": operation,
 }  # fmt: skip
-GLOBALS: dict[str, Callable[..., Any]] = {"many": many, "query": query, "state": state}
+GLOBALS: dict[str, Callable[..., Any]] = {"many": many, "query": query, "state": state, "accuracy": accuracy}

@@ -6,11 +6,17 @@ from edgelift_fleet.console.pages import (
     device_page,
     fleet_page,
     people_page,
+    release_page,
+    releases_page,
     rollout_page,
     rollouts_page,
+    start_page,
     system_page,
 )
 
-_FILES = (fleet_page, device_page, rollouts_page, rollout_page, audit_page, people_page, system_page)
+_FILES = (
+    fleet_page, device_page, rollouts_page, rollout_page, releases_page, release_page, start_page, audit_page,
+    people_page, system_page,
+)  # fmt: skip
 PAGES: tuple[Page, ...] = tuple(page for one in _FILES for page in one.PAGES)
 FORMS: tuple[Form, ...] = tuple(form for one in _FILES for form in one.FORMS)

@@ -30,7 +30,7 @@ FRESH_S = 900.0
 #: Degrees Celsius: a Raspberry Pi begins to slow down at 80 (its documentation, "Frequency management and thermal control").
 HOT_C = 80.0
 #: Bytes: an artifact of an ordinary size no longer has room.
-LOW_DISK_BYTES = 200e6
+LOW_DISK_BYTES = 512 * 2**20
 #: For how long what was found holds, and how often all that is written of all devices is looked through, seconds.
 HELD_S, FAULTS_EVERY_S = 2.0, 60.0
 #: Devices of a kind that are named; the others are a list away.
@@ -60,7 +60,7 @@ KINDS = {
         Kind("faulty", "bad", "can't be read in part: nothing is assigned to it",
              "can't be read in part: nothing is assigned to them",
              "Open it to see what; then mend it: edgelift device mend.", "Mend it: edgelift device mend."),
-        Kind("duplicate", "bad", "shares its id with another board", "share their id with another board",
+        Kind("duplicate-device", "bad", "shares its id with another board", "share their id with another board",
              "Enrol the copy under an id of its own: edgelift-agent enroll."),
         Kind("failing", "bad", "could not take what it should run", "could not take what they should run",
              "What it had serves on. Open it to see why; then build or assign another release.",
@@ -71,7 +71,7 @@ KINDS = {
              "Give it air or a heat sink, or a smaller model."),
         Kind("throttled", "warn", "runs below its clock", "run below their clock",
              "Look at its temperature and its supply."),
-        Kind("low-disk", "warn", "has less than 200 MB free", "have less than 200 MB free",
+        Kind("disk-low", "warn", "has less than 512 MiB free", "have less than 512 MiB free",
              "Free space on it: a new artifact may find no room."),
         Kind("offline", "warn", "is offline", "are offline", "Check its power and network; what it runs serves on."),
     )
@@ -169,7 +169,7 @@ class TroubleWatch:
         there = row.id.is_not(None)
         of: dict[str, dict[str, float]] = {
             "faulty": dict.fromkeys(self._faults(session, seen, now) & heard.keys(), 0.0),
-            "duplicate": dict.fromkeys(_ids(session, duplicates(session, seen, there)), 0.0),
+            "duplicate-device": dict.fromkeys(_ids(session, duplicates(session, seen, there)), 0.0),
             "failing": {},
             "offline": gone,
         }
@@ -219,7 +219,7 @@ def judge_gauges(values: Mapping[str, float]) -> dict[str, str]:
         )
     free = values.get("disk_free_bytes")
     if free is not None and free < LOW_DISK_BYTES:
-        found["low-disk"] = f"{free / 1e6:.0f} MB free"
+        found["disk-low"] = f"{free / 1e6:.0f} MB free"
     return found
 
 

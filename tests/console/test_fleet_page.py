@@ -62,7 +62,7 @@ def test_names_that_are_html_are_shown_as_text(visitor: Visitor) -> None:
     ("values", "codes"),
     [({"soc_temp_c": 79.9}, []), ({"soc_temp_c": 80.0}, ["hot"]), ({"cpu_temp_c": 40, "gpu_temp_c": 91}, ["hot"]),
      ({"throttled": 1.0}, ["throttled"]), ({"under_voltage": 1, "soc_temp_c": 85}, ["under-voltage", "hot"]),
-     ({"disk_free_bytes": 1e6}, ["low-disk"]), ({"throttled": 0.0, "disk_free_bytes": 9e9}, []), ({}, [])],
+     ({"disk_free_bytes": 1e6}, ["disk-low"]), ({"throttled": 0.0, "disk_free_bytes": 9e9}, []), ({}, [])],
 )  # fmt: skip
 def test_gauges_are_judged(values: dict[str, float], codes: list[str]) -> None:
     assert list(judge_gauges(values)) == codes

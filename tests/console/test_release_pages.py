@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgelift_contract.report import DeviceFacts
-from edgelift_fleet.console.kinds import Order
+from edgelift_fleet.console.kinds import FormOrder
 from edgelift_fleet.paging import Wish
 from edgelift_fleet.people.audit import list_audit
 from tests.console.visiting import Visitor
@@ -115,6 +115,6 @@ def test_reasons_that_are_html_are_shown_as_text(visitor: Visitor) -> None:
 
 
 def test_an_order_may_lead_to_what_was_answered() -> None:
-    order = Order("POST", "/v1/rollouts", None, "/rollouts/{id}")
+    order = FormOrder("POST", "/v1/rollouts", None, "/rollouts/{id}")
     assert order.asks_answer and order.leads_to({"id": "r7/../x"}) == "/rollouts/r7%2F..%2Fx"
-    assert not Order("POST", "/v1/x", None, "/x").asks_answer
+    assert not FormOrder("POST", "/v1/x", None, "/x").asks_answer

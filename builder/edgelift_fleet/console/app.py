@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, EdgeliftError
 from edgelift_fleet.api.errors import fault, problem, status_of
-from edgelift_fleet.console.entry import LOGIN, LOGOUT, Entry
+from edgelift_fleet.console.entry import LOGIN, LOGOUT, LoginDesk
 from edgelift_fleet.console.forms import read_form
 from edgelift_fleet.console.inner import Inner, read
-from edgelift_fleet.console.kinds import Asked, Form, Page, match
+from edgelift_fleet.console.kinds import ConsolePage, Form, PageAsked, match
 from edgelift_fleet.console.live import CALM_S, LIVELY_S, Parts, Pulse
 from edgelift_fleet.console.pages import FORMS, PAGES
 from edgelift_fleet.console.rendering import HEADERS, page, render
@@ -36,11 +36,11 @@ class Console:
     """Answers people's pages; everything else goes on to `api`."""
 
     def __init__(
-        self, fleet: Fleet, api: ASGIApp, pages: Sequence[Page] = PAGES, forms: Sequence[Form] = FORMS
+        self, fleet: Fleet, api: ASGIApp, pages: Sequence[ConsolePage] = PAGES, forms: Sequence[Form] = FORMS
     ) -> None:
         self._fleet, self._api, self._pages, self._forms = fleet, api, pages, forms
         self._inner = Inner(api)
-        self._entry = Entry(fleet, self._inner)
+        self._entry = LoginDesk(fleet, self._inner)
         self._parts = Parts()
         self._open: dict[tuple[str, str], _Answer] = {
             ("GET", LOGIN): self._login_page, ("POST", LOGIN): self._entry.log_in, ("POST", LOGOUT): self._entry.log_out,
@@ -85,10 +85,10 @@ class Console:
 
     # --- pages
 
-    async def _shown(self, one: Page, named: dict[str, str], request: Request) -> Response:
+    async def _shown(self, one: ConsolePage, named: dict[str, str], request: Request) -> Response:
         who = await self._entry.who(request)
         who.require(one.least)
-        asked = Asked(who, request.query_params, named)
+        asked = PageAsked(who, request.query_params, named)
         if wants_json(request):
             data = await run_in_threadpool(one.read, self._fleet, asked)
             return Response(
@@ -104,7 +104,7 @@ class Console:
         }
         return await run_in_threadpool(page, one.template, **said, data=data, asked=asked)
 
-    async def _part(self, one: Page, asked: Asked, request: Request) -> Response:
+    async def _part(self, one: ConsolePage, asked: PageAsked, request: Request) -> Response:
         """What is refreshed, alone: drawn once for all who look at it with the same role."""
 
         async def draw() -> tuple[str, bool]:

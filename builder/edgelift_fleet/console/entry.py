@@ -22,7 +22,7 @@ from edgelift_fleet.people.roles import Principal
 LOGIN, LOGOUT = "/login", "/logout"
 
 
-class Entry:
+class LoginDesk:
     """Lets people in and out."""
 
     def __init__(self, fleet: Fleet, inner: Inner) -> None:

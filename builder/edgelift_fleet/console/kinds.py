@@ -17,7 +17,7 @@ from edgelift_fleet.people.roles import Principal
 
 
 @dataclass(frozen=True)
-class Asked:
+class PageAsked:
     """What somebody asked a page for.
 
     Attributes:
@@ -36,7 +36,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Page:
+class ConsolePage:
     """A page: what it shows follows from one function, whose answer is also its JSON.
 
     Attributes:
@@ -51,7 +51,7 @@ class Page:
 
     path: str
     template: str
-    read: Callable[[Fleet, Asked], Any]
+    read: Callable[[Fleet, PageAsked], Any]
     nav: str = ""
     within: str = ""
     least: str = "viewer"
@@ -64,7 +64,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Order:
+class FormOrder:
     """An operation of the API that a form asks for, and the page that is shown once it is carried out.
 
     Attributes:
@@ -97,7 +97,7 @@ class Form:
     """
 
     path: str
-    order: Callable[[Mapping[str, str], Mapping[str, str]], Order]
+    order: Callable[[Mapping[str, str], Mapping[str, str]], FormOrder]
 
 
 def match(pattern: str, path: str) -> dict[str, str] | None:

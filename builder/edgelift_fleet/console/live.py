@@ -25,7 +25,7 @@ MAX_KEPT = 256
 _VIEWERS = "/live"
 
 
-class Part(NamedTuple):
+class DrawnPart(NamedTuple):
     """The part of a page that is refreshed, as it was drawn: `tag` tells it from others; it is good for `fresh_s`."""
 
     html: str
@@ -38,9 +38,9 @@ class Parts:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._kept: OrderedDict[tuple[str, ...], tuple[float, asyncio.Future[Part]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], tuple[float, asyncio.Future[DrawnPart]]] = OrderedDict()
 
-    async def get(self, key: tuple[str, ...], draw: Callable[[], Awaitable[tuple[str, bool]]]) -> Part:
+    async def get(self, key: tuple[str, ...], draw: Callable[[], Awaitable[tuple[str, bool]]]) -> DrawnPart:
         """A part that is no older than its kind allows, drawn anew otherwise; raises as `draw`."""
         while (found := self._kept.get(key)) is not None:
             at, future = found
@@ -57,8 +57,8 @@ class Parts:
                 break
         return await self._drawn(key, draw)
 
-    async def _drawn(self, key: tuple[str, ...], draw: Callable[[], Awaitable[tuple[str, bool]]]) -> Part:
-        future: asyncio.Future[Part] = asyncio.get_running_loop().create_future()
+    async def _drawn(self, key: tuple[str, ...], draw: Callable[[], Awaitable[tuple[str, bool]]]) -> DrawnPart:
+        future: asyncio.Future[DrawnPart] = asyncio.get_running_loop().create_future()
         self._kept[key] = (self._now(), future)
         self._kept.move_to_end(key)
         while len(self._kept) > MAX_KEPT:
@@ -75,11 +75,13 @@ class Parts:
                 future.exception()  # it is raised here: nobody else need have waited for it
             raise
         took_s = self._now() - began
-        part = Part(html, f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', fresh_s(took_s, lively=lively))
+        part = DrawnPart(
+            html, f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', fresh_s(took_s, lively=lively)
+        )
         future.set_result(part)
         return part
 
-    def _forget(self, key: tuple[str, ...], future: asyncio.Future[Part]) -> None:
+    def _forget(self, key: tuple[str, ...], future: asyncio.Future[DrawnPart]) -> None:
         if (found := self._kept.get(key)) is not None and found[1] is future:
             del self._kept[key]
 

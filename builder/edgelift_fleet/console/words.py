@@ -26,11 +26,11 @@ _TONES = {
     "busy": ("◐", "updating running rolling-back scheduled draining staged probation waiting restoring"),
     "warn": (
         "▲",
-        "paused failing throttled under-voltage hot held silent superseded expired warning degraded unmeasured",
+        "paused failing throttled under-voltage hot disk-low held silent superseded expired warning degraded unmeasured",
     ),
     "bad": (
         "✕",
-        "failed rolled-back wave-rolled-back refused disconnected breach fault duplicate revoked removed down",
+        "failed rolled-back wave-rolled-back refused disconnected breach fault duplicate-device revoked removed down",
     ),
     "quiet": (
         "○",

@@ -16,7 +16,7 @@ from edgelift_fleet.console.device.going_back import way_back
 from edgelift_fleet.console.device.next_words import Ahead, next_of
 from edgelift_fleet.console.device.past_words import ended, goldens, history, staged
 from edgelift_fleet.console.device.seen import Ailment, DevicePage, SlotCard
-from edgelift_fleet.console.kinds import Asked
+from edgelift_fleet.console.kinds import PageAsked
 from edgelift_fleet.device_filter import failing
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import DeviceDetail, LatencyGroup, PlanOptions, SlotSummary
@@ -39,7 +39,7 @@ SPANS = {
 _BUNDLES = 5
 
 
-def read_device(fleet: Fleet, asked: Asked) -> DevicePage:
+def read_device(fleet: Fleet, asked: PageAsked) -> DevicePage:
     """Read it. Raises ContractError `bad-id`, `not-found`."""
     device, now = asked.named["device"], time.time()
     with fleet.db.read() as session:
@@ -95,7 +95,7 @@ def _ailments(fleet: Fleet, session: Session, detail: DeviceDetail, now: float) 
     if one.faults:
         found["faulty"] = " ".join(f"{fault.message} {fault.hint}" for fault in one.faults)
     if one.duplicates:
-        found["duplicate"] = ", ".join(f"{other.address} by {other.via}" for other in one.duplicates)
+        found["duplicate-device"] = ", ".join(f"{other.address} by {other.via}" for other in one.duplicates)
     if session.scalar(sa.select(DeviceRow.id).where(mine, failing(session, fleet.seen, mine))):
         found["failing"] = " ".join(ended(slot.update)[0] for slot in one.slots if _gave_up(slot))
     if not one.online:

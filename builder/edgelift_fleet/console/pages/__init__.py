@@ -1,6 +1,6 @@
 """All pages of the console and all forms on them: each file is one page, and says so for itself."""
 
-from edgelift_fleet.console.kinds import Form, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form
 from edgelift_fleet.console.pages import (
     audit_page,
     device_page,
@@ -18,5 +18,5 @@ _FILES = (
     fleet_page, device_page, rollouts_page, rollout_page, releases_page, release_page, start_page, audit_page,
     people_page, system_page,
 )  # fmt: skip
-PAGES: tuple[Page, ...] = tuple(page for one in _FILES for page in one.PAGES)
+PAGES: tuple[ConsolePage, ...] = tuple(page for one in _FILES for page in one.PAGES)
 FORMS: tuple[Form, ...] = tuple(form for one in _FILES for form in one.FORMS)

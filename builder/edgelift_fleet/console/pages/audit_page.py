@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgelift_fleet.console.kinds import Asked, Form, Page, number
+from edgelift_fleet.console.kinds import ConsolePage, Form, PageAsked, number
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages.audit import AuditEntry
 from edgelift_fleet.paging import Wish
@@ -22,7 +22,7 @@ class AuditPage(msgspec.Struct, frozen=True):
     next: str
 
 
-def read_audit(fleet: Fleet, asked: Asked) -> AuditPage:
+def read_audit(fleet: Fleet, asked: PageAsked) -> AuditPage:
     """Read it. Raises ContractError `bad-id`, `malformed`."""
     since = max(0.0, number(asked.query, "since", 0.0))
     wish = Wish(PAGE, asked.query.get("after", ""))
@@ -31,5 +31,5 @@ def read_audit(fleet: Fleet, asked: Asked) -> AuditPage:
     return AuditPage(found.items, found.total, found.next)
 
 
-PAGES = (Page("/audit", "audit.html", read_audit, nav="Audit", least="admin"),)
+PAGES = (ConsolePage("/audit", "audit.html", read_audit, nav="Audit", least="admin"),)
 FORMS: tuple[Form, ...] = ()

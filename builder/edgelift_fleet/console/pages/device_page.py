@@ -9,21 +9,21 @@ from edgelift_contract.errors import ContractError
 from edgelift_fleet.console.device.going_back import POLICY
 from edgelift_fleet.console.device.reading import read_device
 from edgelift_fleet.console.device.seen import DevicePage
-from edgelift_fleet.console.kinds import Form, Order, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, FormOrder
 from edgelift_fleet.messages import AssignRequest, BundleRequest
 
 
-def go_back(named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def go_back(named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     """Have a slot run the version before. Pure. Raises ContractError `malformed`."""
     _why(fields)
     wanted = AssignRequest(_needed(fields, "release"), _needed(fields, "slot"), POLICY)
-    return Order("POST", f"/v1/devices/{_segment(named)}/assign", wanted, _page_of(named))
+    return FormOrder("POST", f"/v1/devices/{_segment(named)}/assign", wanted, _page_of(named))
 
 
-def ask_for_bundle(named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def ask_for_bundle(named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     """Ask it for its logs. Pure. Raises ContractError `malformed`."""
     wanted = BundleRequest(why=_why(fields))
-    return Order("POST", f"/v1/devices/{_segment(named)}/bundles", wanted, f"{_page_of(named)}#logs")
+    return FormOrder("POST", f"/v1/devices/{_segment(named)}/bundles", wanted, f"{_page_of(named)}#logs")
 
 
 def _needed(fields: Mapping[str, str], name: str) -> str:
@@ -50,7 +50,7 @@ def _is_lively(data: DevicePage) -> bool:
     return any(slot.staged for slot in data.slots)
 
 
-PAGES = (Page("/devices/{device}", "device.html", read_device, within="/", lively=_is_lively),)
+PAGES = (ConsolePage("/devices/{device}", "device.html", read_device, within="/", lively=_is_lively),)
 FORMS: tuple[Form, ...] = (
     Form("/devices/{device}/back", go_back),
     Form("/devices/{device}/bundles", ask_for_bundle),

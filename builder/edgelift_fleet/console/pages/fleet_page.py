@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.console.kinds import Asked, Form, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, PageAsked
 from edgelift_fleet.device_filter import DeviceFilter
 from edgelift_fleet.device_list import count_by, list_devices
 from edgelift_fleet.fleet import Fleet
@@ -80,7 +80,7 @@ class FleetPage(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-def read_fleet(fleet: Fleet, asked: Asked) -> FleetPage:
+def read_fleet(fleet: Fleet, asked: PageAsked) -> FleetPage:
     """Read it. Raises ContractError `bad-id`, `malformed`."""
     rollouts = fleet.rollouts.list(RolloutFilter("open"), Wish(UNDER_WAY)).items
     now = time.time()
@@ -109,13 +109,13 @@ def count_kinds(session: Session, troubles: Troubles) -> DeviceCounts:
         troubles.devices,
         troubles.devices - number["offline"],
         number["failing"],
-        number["duplicate"],
+        number["duplicate-device"],
         by_class,
         by_release,
     )
 
 
-def wanted(asked: Asked, troubles: Troubles) -> DeviceFilter:
+def wanted(asked: PageAsked, troubles: Troubles) -> DeviceFilter:
     """What an address asks for. Pure."""
     trouble, tags = asked.query.get("trouble", ""), asked.query.getlist("tag")
     ids = frozenset(troubles.of.get(trouble, ())) if trouble in KINDS else None
@@ -156,5 +156,5 @@ def _is_lively(data: FleetPage) -> bool:
     return bool(data.rollouts) and len(data.devices) < PAGE
 
 
-PAGES = (Page("/", "fleet.html", read_fleet, nav="Fleet", lively=_is_lively),)
+PAGES = (ConsolePage("/", "fleet.html", read_fleet, nav="Fleet", lively=_is_lively),)
 FORMS: tuple[Form, ...] = ()

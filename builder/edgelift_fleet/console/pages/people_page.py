@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.console.kinds import Asked, Form, Order, Page, number
+from edgelift_fleet.console.kinds import ConsolePage, Form, FormOrder, PageAsked, number
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages.identity import TokenRequest, TokenView
 from edgelift_fleet.messages.people import AccessRequest, AccessView, PersonRequest, PersonView, RoleRequest
@@ -27,42 +27,42 @@ class PeoplePage(msgspec.Struct, frozen=True):
     roles: list[str]
 
 
-def read_people(fleet: Fleet, _asked: Asked) -> PeoplePage:
+def read_people(fleet: Fleet, _asked: PageAsked) -> PeoplePage:
     """Read it."""
     return PeoplePage(fleet.people.everybody(), fleet.people.access(), fleet.identities.tokens(), list(ROLES))
 
 
-def add_person(_named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def add_person(_named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     """A person is added. Pure; raises ContractError `malformed`."""
     asked = PersonRequest(fields.get("name", "").strip(), _role(fields), fields.get("password", ""))
-    return Order("POST", "/v1/people", asked, HERE)
+    return FormOrder("POST", "/v1/people", asked, HERE)
 
 
-def order_person(named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def order_person(named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     """A person gets another role, is shut out, let in or removed. Pure; raises ContractError `malformed`."""
     path = f"/v1/people/{quote(named['person'], safe='')}"
     doing = named["doing"]
     if doing == "role":
-        return Order("POST", f"{path}/role", RoleRequest(_role(fields)), HERE)
+        return FormOrder("POST", f"{path}/role", RoleRequest(_role(fields)), HERE)
     if doing == "remove":
-        return Order("DELETE", path, None, HERE)
+        return FormOrder("DELETE", path, None, HERE)
     if doing in ("disable", "enable"):
-        return Order("POST", f"{path}/{doing}", None, HERE)
+        return FormOrder("POST", f"{path}/{doing}", None, HERE)
     raise ContractError("not-found", f"Nothing is called {doing[:40]!r} here.")
 
 
-def make_access(_named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def make_access(_named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     """A token for a program is made; its secret is shown this once. Pure; raises ContractError `malformed`."""
     asked = AccessRequest(_role(fields), number(fields, "days", 90.0), fields.get("note", "").strip())
-    return Order("POST", "/v1/access-tokens", asked, HERE, _SECRET)
+    return FormOrder("POST", "/v1/access-tokens", asked, HERE, _SECRET)
 
 
-def revoke_access(named: Mapping[str, str], _fields: Mapping[str, str]) -> Order:
+def revoke_access(named: Mapping[str, str], _fields: Mapping[str, str]) -> FormOrder:
     """An access token is taken back. Pure."""
-    return Order("DELETE", f"/v1/access-tokens/{quote(named['access'], safe='')}", None, HERE)
+    return FormOrder("DELETE", f"/v1/access-tokens/{quote(named['access'], safe='')}", None, HERE)
 
 
-def make_token(_named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def make_token(_named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     """A token by which boards enrol is made; its secret is shown this once. Pure; raises ContractError `malformed`."""
     uses = number(fields, "uses", 1.0)
     if uses != int(uses):
@@ -70,12 +70,12 @@ def make_token(_named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
     asked = TokenRequest(
         int(uses), number(fields, "days", 1.0), tags_of(fields.get("tags", "")), fields.get("note", "").strip()
     )
-    return Order("POST", "/v1/tokens", asked, HERE, _SECRET)
+    return FormOrder("POST", "/v1/tokens", asked, HERE, _SECRET)
 
 
-def revoke_token(named: Mapping[str, str], _fields: Mapping[str, str]) -> Order:
+def revoke_token(named: Mapping[str, str], _fields: Mapping[str, str]) -> FormOrder:
     """An enrolment token is taken back. Pure."""
-    return Order("DELETE", f"/v1/tokens/{quote(named['token'], safe='')}", None, HERE)
+    return FormOrder("DELETE", f"/v1/tokens/{quote(named['token'], safe='')}", None, HERE)
 
 
 def tags_of(typed: str) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _role(fields: Mapping[str, str]) -> Role:
     raise ContractError("malformed", f"{given[:40]!r} is no role.", hint=f"They are {', '.join(ROLES)}.")
 
 
-PAGES = (Page(HERE, "people.html", read_people, nav="People", least="admin"),)
+PAGES = (ConsolePage(HERE, "people.html", read_people, nav="People", least="admin"),)
 FORMS = (
     Form("/people/add", add_person), Form("/people/by-name/{person}/{doing}", order_person),
     Form("/people/access/make", make_access), Form("/people/access/{access}/revoke", revoke_access),

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.release import Release
-from edgelift_fleet.console.kinds import Asked, Form, Order, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, FormOrder, PageAsked
 from edgelift_fleet.console.pages.release_artifacts import BoardArtifacts, boards_of
 from edgelift_fleet.console.pages.release_origins import ArtifactFile, Origin, files_of, origins_of
 from edgelift_fleet.console.pages.release_reach import FailureLine, ReachLine, read_failures, read_reach
@@ -67,7 +67,7 @@ class ReleasePage(msgspec.Struct, frozen=True):
     bytes_to_come: int
 
 
-def read_release_page(fleet: Fleet, asked: Asked) -> ReleasePage:
+def read_release_page(fleet: Fleet, asked: PageAsked) -> ReleasePage:
     """Read it. Raises ContractError `bad-id`, `not-found`."""
     name = name_of(asked.named)
     rollouts = fleet.rollouts.list(RolloutFilter(release=name), Wish(ROLLOUTS))
@@ -116,14 +116,14 @@ def _listed(session: Session, release: Release | None) -> str:
     return f"All {len(release.artifacts)} artifacts are listed as genuine by the builders’ key."
 
 
-def _retire(named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
-    return Order(
+def _retire(named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
+    return FormOrder(
         "POST", f"/v1{_plain(named)}/retire", RetireRequest(fields.get("why", "").strip()), path_of(named)
     )
 
 
-def _unretire(named: Mapping[str, str], _fields: Mapping[str, str]) -> Order:
-    return Order("POST", f"/v1{_plain(named)}/unretire", None, path_of(named))
+def _unretire(named: Mapping[str, str], _fields: Mapping[str, str]) -> FormOrder:
+    return FormOrder("POST", f"/v1{_plain(named)}/unretire", None, path_of(named))
 
 
 def _plain(named: Mapping[str, str]) -> str:
@@ -131,5 +131,5 @@ def _plain(named: Mapping[str, str]) -> str:
 
 
 _AT = "/releases/{name}/{version}"
-PAGES = (Page(_AT, "release.html", read_release_page),)
+PAGES = (ConsolePage(_AT, "release.html", read_release_page),)
 FORMS = (Form(f"{_AT}/retire", _retire), Form(f"{_AT}/unretire", _unretire))

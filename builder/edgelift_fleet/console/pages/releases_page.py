@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_fleet.console.kinds import Asked, Form, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, PageAsked
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import ReleaseView
 from edgelift_fleet.paging import Wish
@@ -61,7 +61,7 @@ class ReleasesPage(msgspec.Struct, frozen=True):
     any: bool
 
 
-def read_releases(fleet: Fleet, asked: Asked) -> ReleasesPage:
+def read_releases(fleet: Fleet, asked: PageAsked) -> ReleasesPage:
     """Read it. Raises ContractError `bad-id`, `malformed`, `not-found`."""
     under_way: dict[str, list[str]] = {}
     for one in fleet.rollouts.list(RolloutFilter("open"), Wish(_UNDER_WAY)).items:
@@ -99,5 +99,5 @@ def state_of(release: ReleaseView, under_way: bool) -> str:
     return "running" if under_way else "serving" if release.running else "published"
 
 
-PAGES = (Page("/releases", "releases.html", read_releases, nav="Releases"),)
+PAGES = (ConsolePage("/releases", "releases.html", read_releases, nav="Releases"),)
 FORMS: tuple[Form, ...] = ()

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError
-from edgelift_fleet.console.kinds import Asked, Form, Order, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, FormOrder, PageAsked
 from edgelift_fleet.console.pages.decision_words import NextStep, Prospect, next_step
 from edgelift_fleet.console.pages.gate_words import Tile, Watched, tiles
 from edgelift_fleet.console.pages.order_words import OrderOffer, offers
@@ -63,7 +63,7 @@ class RolloutPage(msgspec.Struct, frozen=True):
     after: str
 
 
-def read_rollout(fleet: Fleet, asked: Asked) -> RolloutPage:
+def read_rollout(fleet: Fleet, asked: PageAsked) -> RolloutPage:
     """Read it. Raises ContractError `not-found`."""
     wanted = Wanted(asked.query.get("status", ""), PAGE, asked.query.get("after", ""), by_id=True)
     with fleet.db.read() as session:
@@ -72,7 +72,7 @@ def read_rollout(fleet: Fleet, asked: Asked) -> RolloutPage:
         return _page(session, row, shown, asked)
 
 
-def _page(session: Session, row: RolloutRow, shown: RolloutView, asked: Asked) -> RolloutPage:
+def _page(session: Session, row: RolloutRow, shown: RolloutView, asked: PageAsked) -> RolloutPage:
     plan, groups = _plan(row), groups_of(session, row)
     seen = assemble(
         groups, state=cast("RolloutState", row.state), wave=row.wave, cohort=row.cohort, approved=row.approved,
@@ -133,7 +133,7 @@ def _first_look(plan: Plan, seen: Observations, now: float) -> str:
     return f"First look at {clock(next_look_at(plan, then.soaked_at, now), now)}."
 
 
-def _order(named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def _order(named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     """What a form on the page orders. Raises ContractError `malformed`."""
     rollout, command, why = named["rollout"], named["command"], fields.get("why", "").strip()
     if command not in get_args(Command):
@@ -147,12 +147,12 @@ def _order(named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
         raise ContractError("malformed", f"{wave[:40]!r} is no wave.")
     names = [name for name in re.split(r"[\s,]+", fields.get("devices", "")) if name]
     body = RolloutOrder(why, names, int(wave))
-    return Order("POST", f"/v1/rollouts/{rollout}/{command}", body, f"/rollouts/{rollout}")
+    return FormOrder("POST", f"/v1/rollouts/{rollout}/{command}", body, f"/rollouts/{rollout}")
 
 
 def _is_lively(data: RolloutPage) -> bool:
     return data.rollout.state not in TERMINAL
 
 
-PAGES = (Page("/rollouts/{rollout}", "rollout.html", read_rollout, lively=_is_lively),)
+PAGES = (ConsolePage("/rollouts/{rollout}", "rollout.html", read_rollout, lively=_is_lively),)
 FORMS = (Form("/rollouts/{rollout}/{command}", _order),)

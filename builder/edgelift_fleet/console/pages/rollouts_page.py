@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgelift_fleet.console.kinds import Asked, Form, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, PageAsked
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import RolloutSummary
 from edgelift_fleet.paging import Wish
@@ -32,7 +32,7 @@ class RolloutsPage(msgspec.Struct, frozen=True):
     states: list[str]
 
 
-def read_rollouts(fleet: Fleet, asked: Asked) -> RolloutsPage:
+def read_rollouts(fleet: Fleet, asked: PageAsked) -> RolloutsPage:
     """Read them. Raises ContractError `bad-id`, `malformed`, `not-found`."""
     query = asked.query
     wanted = RolloutFilter(query.get("state", ""), query.get("name", "").strip(), query.get("release", "").strip())
@@ -48,5 +48,5 @@ def _is_lively(data: RolloutsPage) -> bool:
     return any(one.state not in TERMINAL for one in [*data.open, *data.rollouts])
 
 
-PAGES = (Page("/rollouts", "rollouts.html", read_rollouts, nav="Rollouts", lively=_is_lively),)
+PAGES = (ConsolePage("/rollouts", "rollouts.html", read_rollouts, nav="Rollouts", lively=_is_lively),)
 FORMS: tuple[Form, ...] = ()

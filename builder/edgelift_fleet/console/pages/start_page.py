@@ -9,7 +9,7 @@ import msgspec
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.replies import ErrorReply
-from edgelift_fleet.console.kinds import Asked, Form, Order, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, FormOrder, PageAsked
 from edgelift_fleet.console.pages.release_page import name_of, path_of
 from edgelift_fleet.console.pages.start_fields import request_of, typed
 from edgelift_fleet.fleet import Fleet
@@ -58,7 +58,7 @@ class StartPage(msgspec.Struct, frozen=True):
     key: str
 
 
-def read_start(fleet: Fleet, asked: Asked) -> StartPage:
+def read_start(fleet: Fleet, asked: PageAsked) -> StartPage:
     """Read it; nothing is changed. Raises ContractError `bad-id`, `not-found` (the release)."""
     release, fields = name_of(asked.named), typed(asked.query)
     with fleet.db.read() as session:
@@ -102,11 +102,11 @@ def _aside(word: str, what: str, devices: Sequence[str]) -> AsideLine:
     return AsideLine(word, what, len(devices), list(devices[:_NAMED]), max(0, len(devices) - _NAMED))
 
 
-def _start(named: Mapping[str, str], fields: Mapping[str, str]) -> Order:
+def _start(named: Mapping[str, str], fields: Mapping[str, str]) -> FormOrder:
     request = request_of(name_of(named), typed(fields), fields.get("why", "").strip())
-    return Order("POST", "/v1/rollouts", request, "/rollouts/{id}")
+    return FormOrder("POST", "/v1/rollouts", request, "/rollouts/{id}")
 
 
 _AT = "/releases/{name}/{version}/start"
-PAGES = (Page(_AT, "start.html", read_start),)
+PAGES = (ConsolePage(_AT, "start.html", read_start),)
 FORMS = (Form(_AT, _start),)

@@ -8,7 +8,7 @@ import msgspec
 
 from edgelift_fleet.api.operator_routes import server_health
 from edgelift_fleet.api.trust_routes import signing_view
-from edgelift_fleet.console.kinds import Asked, Form, Page
+from edgelift_fleet.console.kinds import ConsolePage, Form, PageAsked
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import Load, ServerHealth
 from edgelift_fleet.messages.trust import SigningView
@@ -40,7 +40,7 @@ class SystemPage(msgspec.Struct, frozen=True):
     disk_bytes: int
 
 
-def read_system(fleet: Fleet, _asked: Asked) -> SystemPage:
+def read_system(fleet: Fleet, _asked: PageAsked) -> SystemPage:
     """Read it."""
     health, signing = server_health(fleet), signing_view(fleet)
     disk = shutil.disk_usage(fleet.site.folder)
@@ -107,5 +107,5 @@ def _signing(signing: SigningView) -> Check:
     return Check("Signing", "good", f"{len(signing.roles)} roles, none ends soon")
 
 
-PAGES = (Page("/system", "system.html", read_system, nav="System"),)
+PAGES = (ConsolePage("/system", "system.html", read_system, nav="System"),)
 FORMS: tuple[Form, ...] = ()

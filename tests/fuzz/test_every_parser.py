@@ -61,6 +61,7 @@ REASONS = {
     "edgelift_fleet.server_file": "the site's own file, written by its server",
     "edgelift_fleet.scrub": "the site's own file, written by its server",
     "edgelift_fleet.api.guard:read_peer": "a certificate that TLS has verified: the site's authority made it",
+    "edgelift_fleet.console.inner:read": "what the API of this very process answered",
     "edgelift_fleet.trust.sealing": "what this process signed a moment before",
     "edgelift_fleet.trust.handing": _HELD,
     "edgelift_fleet.trust.online": _HELD,

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -161,6 +163,7 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=ROOT / "screenshots", help="where they are put")
     parser.add_argument("--stay", action="store_true", help="go on afterwards, until Ctrl-C")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way out that ends every process
     asked.to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgelift-look-") as folder:
         studio = Studio(Path(folder))

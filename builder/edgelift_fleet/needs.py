@@ -40,7 +40,7 @@ TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
 
 
 @dataclass(frozen=True)
-class Kind:
+class TroubleKind:
     """A kind of trouble: `code` by which lists are asked for it, `tone` (`bad` or `warn`), what `one` device does and what
     `many` do, and what to `do`; `here`: on the device's own page, where that is something else.
     """
@@ -57,23 +57,23 @@ class Kind:
 KINDS = {
     one.code: one
     for one in (
-        Kind("faulty", "bad", "can't be read in part: nothing is assigned to it",
+        TroubleKind("faulty", "bad", "can't be read in part: nothing is assigned to it",
              "can't be read in part: nothing is assigned to them",
              "Open it to see what; then mend it: edgelift device mend.", "Mend it: edgelift device mend."),
-        Kind("duplicate-device", "bad", "shares its id with another board", "share their id with another board",
+        TroubleKind("duplicate-device", "bad", "shares its id with another board", "share their id with another board",
              "Enrol the copy under an id of its own: edgelift-agent enroll."),
-        Kind("failing", "bad", "could not take what it should run", "could not take what they should run",
+        TroubleKind("failing", "bad", "could not take what it should run", "could not take what they should run",
              "What it had serves on. Open it to see why; then build or assign another release.",
              "What it had serves on. Build or assign another release, or keep what it has, below."),
-        Kind("under-voltage", "bad", "gets too little voltage", "get too little voltage",
+        TroubleKind("under-voltage", "bad", "gets too little voltage", "get too little voltage",
              "Check its supply and cable: they must hold under load."),
-        Kind("hot", "warn", f"is at {HOT_C:.0f} °C or more", f"are at {HOT_C:.0f} °C or more",
+        TroubleKind("hot", "warn", f"is at {HOT_C:.0f} °C or more", f"are at {HOT_C:.0f} °C or more",
              "Give it air or a heat sink, or a smaller model."),
-        Kind("throttled", "warn", "runs below its clock", "run below their clock",
+        TroubleKind("throttled", "warn", "runs below its clock", "run below their clock",
              "Look at its temperature and its supply."),
-        Kind("disk-low", "warn", "has less than 512 MiB free", "have less than 512 MiB free",
+        TroubleKind("disk-low", "warn", "has less than 512 MiB free", "have less than 512 MiB free",
              "Free space on it: a new artifact may find no room."),
-        Kind("offline", "warn", "is offline", "are offline", "Check its power and network; what it runs serves on."),
+        TroubleKind("offline", "warn", "is offline", "are offline", "Check its power and network; what it runs serves on."),
     )
 }  # fmt: skip
 
@@ -126,7 +126,7 @@ class Troubles:
         """As a list, worst first. Pure."""
         return [self._need(kind, self.of[code]) for code, kind in KINDS.items() if self.of.get(code)]
 
-    def _need(self, kind: Kind, devices: Mapping[str, float]) -> Need:
+    def _need(self, kind: TroubleKind, devices: Mapping[str, float]) -> Need:
         order = sorted(devices, key=lambda device: (devices[device] or float("inf"), device))
         since = min((at for at in devices.values() if at), default=0.0)
         detail = self.details.get((kind.code, order[0]), "")

@@ -13,27 +13,27 @@ from edgelift_contract import codec
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import Evidence, Manifest, Measurement, parse_manifest
 from edgelift_contract.release import Release, ReleaseArtifact
-from edgelift_fleet.console.pages.pareto import BOTTOM, LEFT, RIGHT, TOP, Dot, draw, kinds, steps
+from edgelift_fleet.console.pages.pareto import BOTTOM, LEFT, RIGHT, TOP, ParetoDot, draw, kinds, steps
 from edgelift_fleet.console.pages.release_artifacts import boards_of, letter_of
 from tests.fleet.releases import make_release
 
 
 def test_dominated_ones_are_those_that_another_beats() -> None:
     dots = [
-        Dot("A", 3, 0.90, 0, True),
-        Dot("B", 2, 0.95, 0, False),
-        Dot("C", 9, 0.99, 0, False),
-        Dot("D", 9, 0.95, 0, False),
+        ParetoDot("A", 3, 0.90, 0, True),
+        ParetoDot("B", 2, 0.95, 0, False),
+        ParetoDot("C", 9, 0.99, 0, False),
+        ParetoDot("D", 9, 0.95, 0, False),
     ]
     assert kinds(dots) == ["first-dominated", "edge", "edge", "dominated"]
-    assert kinds([Dot("A", 1, 1, 0, True), Dot("B", 1, 1, 0, False)]) == ["first", "edge"]
+    assert kinds([ParetoDot("A", 1, 1, 0, True), ParetoDot("B", 1, 1, 0, False)]) == ["first", "edge"]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_letters_cover_no_mark_and_no_letter(seed: int) -> None:
     rng = random.Random(seed)
     dots = [
-        Dot(letter_of(n), rng.choice([3.6e5, 3.7e5, 1.3e6]), rng.choice([0.98, 0.981]), 0.016, not n)
+        ParetoDot(letter_of(n), rng.choice([3.6e5, 3.7e5, 1.3e6]), rng.choice([0.98, 0.981]), 0.016, not n)
         for n in range(9)
     ]
     drawn = draw(dots, str, str)
@@ -45,8 +45,8 @@ def test_letters_cover_no_mark_and_no_letter(seed: int) -> None:
 
 
 def test_one_alone_and_many_times_as_slow_are_drawn() -> None:
-    assert len(draw([Dot("A", 0.0, 0.0, 0.0, True)], str, str).marks) == 1
-    wide = draw([Dot("A", 10, 0.9, 0, True), Dot("B", 5000, 0.9, 0, False)], str, str)
+    assert len(draw([ParetoDot("A", 0.0, 0.0, 0.0, True)], str, str).marks) == 1
+    wide = draw([ParetoDot("A", 10, 0.9, 0, True), ParetoDot("B", 5000, 0.9, 0, False)], str, str)
     assert len(wide.across) <= 6 and wide.marks[-1].kind == "first"
     assert steps(0.0, 1.0, 4) == [0.0, 0.5, 1.0]
 

@@ -63,7 +63,8 @@ def test_every_code_has_a_meaning(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v2/devices", "/v1/devices/", "/v1/devices//x/y", "/v1/rollouts/r1/", "/V1/health"]
+    "path",
+    ["/nothing", "/v1", "/v2/devices", "/v1/devices/", "/v1/devices//x/y", "/v1/rollouts/r1/", "/V1/health"],
 )
 def test_an_address_that_is_none_leads_nowhere(server: Server, path: str) -> None:
     answer = ask(server, "GET", path)

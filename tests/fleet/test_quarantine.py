@@ -33,6 +33,7 @@ from edgelift_fleet.messages import (
     RolloutView,
 )
 from edgelift_fleet.tables import (
+    AlertDeliveryRow,
     Base,
     BundleBodyRow,
     BundleRow,
@@ -116,7 +117,11 @@ class Operator:
 @pytest.fixture(scope="module")
 def lived_in(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]) -> Iterator[Server]:
     """A server with something in every table: two devices that a rollout reached, and one that isn't there any more."""
-    server = Server(make_site(tmp_path_factory.mktemp("lived") / "site", releases), "--broker", "none").start()
+    site = make_site(tmp_path_factory.mktemp("lived") / "site", releases)
+    with (site / "site.toml").open("a") as file:  # whoever is told of nothing: what waits for others goes
+        file.write('\n[[alerts.receivers]]\nname = "hook"\nkind = "ntfy"\n')
+        file.write('url = "http://127.0.0.1:9/nobody"\n')
+    server = Server(site, "--broker", "none").start()
     try:
         operator = Operator(server)
         with simulated_fleet(server.site) as simulator:
@@ -149,6 +154,10 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]
                 session.flush()
                 session.merge(BundleBodyRow(id=BUNDLE, device="pi-1", body=b"\x1f\x8b\x08"))
                 session.merge(RolloutWaveRow(rollout=1, wave=0, began_at=1.0, alpha=0.01, controls="{}"))
+                session.merge(AlertDeliveryRow(
+                    receiver="hook", id="a", made_at=1.0, next_at=time.time() + 600, taken_until=0.0, tries=0, given_up_at=0.0, error="",
+                    body="{}",
+                ))  # fmt: skip
                 look = {"at": 2.0, "breach": False, "text": "no breach", "measured": "{}"}
                 session.merge(RolloutLookRow(rollout=1, wave=0, number=1, **look))
         yield server

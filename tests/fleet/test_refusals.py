@@ -314,6 +314,14 @@ def of_keeping(refused: Refused) -> None:
     refused("tell_restored", "not-found", body={})
 
 
+def of_alerts(refused: Refused) -> None:
+    refused("silence_alert", "not-found", body={"code": "none-such", "for_s": 60})
+    refused("silence_alert", "bad-id", body={"code": "offline", "for_s": 60, "to": "((("})
+    refused("silence_alert", "conflict", body={"code": "offline", "for_s": 60, "rollout": "r1"})
+    refused("unsilence_alert", "not-found")
+    refused("test_receiver", "not-found")
+
+
 def of_people(refused: Refused) -> None:
     refused("add_person", "bad-id", body={**EXAMPLES["PersonRequest"], "name": "site"})
     for name in ("set_password", "set_role", "disable_person", "enable_person", "remove_person"):
@@ -357,6 +365,7 @@ def test_every_declared_refusal_happens_and_no_other(refused: Refused, tmp_path:
     of_every_route(refused)
     of_keeping(refused)
     of_people(refused)
+    of_alerts(refused)
     assert not refused.others, "\n".join(refused.others)
     differ = []
     for name, operation in refused.declared.operations.items():

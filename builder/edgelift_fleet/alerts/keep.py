@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_fleet.alerts.decide import Key, StandingTrouble
-from edgelift_fleet.alerts.tell import Group
+from edgelift_fleet.alerts.tell import AlertGroup
 from edgelift_fleet.db import insert_rows
 from edgelift_fleet.messages.alerts import AlertMessage
 from edgelift_fleet.tables import AlertDeliveryRow, AlertGroupRow, AlertRow, Base, table_of
@@ -24,7 +24,7 @@ class KeptAlerts(NamedTuple):
     """Troubles and alerts as the database has them."""
 
     standings: dict[Key, StandingTrouble]
-    groups: dict[Key, Group]
+    groups: dict[Key, AlertGroup]
 
 
 def read_kept(session: Session) -> KeptAlerts:
@@ -35,7 +35,7 @@ def read_kept(session: Session) -> KeptAlerts:
         StandingTrouble._make(found) for found in session.execute(sa.select(*columns))
     ]
     columns_of_group = (group.code, group.about, group.began_at, group.told_at, group.told)
-    groups = [Group._make(found) for found in session.execute(sa.select(*columns_of_group))]
+    groups = [AlertGroup._make(found) for found in session.execute(sa.select(*columns_of_group))]
     return KeptAlerts({one.key: one for one in standings}, {one.key: one for one in groups})
 
 

@@ -9,7 +9,7 @@ from edgelift_fleet.alerts.decide import StandingTrouble
 from edgelift_fleet.alerts.keep import read_kept
 from edgelift_fleet.alerts.kinds import KINDS
 from edgelift_fleet.alerts.silences import silenced
-from edgelift_fleet.alerts.tell import Group, grouped
+from edgelift_fleet.alerts.tell import AlertGroup, grouped
 from edgelift_fleet.alerts.words import link_to, todo, what, where
 from edgelift_fleet.db import among
 from edgelift_fleet.messages.alerts import AlertSubject, AlertView
@@ -34,12 +34,12 @@ def standing_alerts(session: Session, now: float, *, link: str = "") -> list[Ale
     for key, members in grouped(kept.standings.values()).items():
         heard = [one for one in members if one.key not in hushed]
         shown = sorted(heard or members, key=lambda one: (one.since, one.subject))
-        group = kept.groups.get(key) or Group(*key, shown[0].fired_at)
+        group = kept.groups.get(key) or AlertGroup(*key, shown[0].fired_at)
         found.append(_view(group, shown, hushed=len(members) - len(heard), silent=not heard, link=link))
     return sorted(found, key=lambda one: (_WORST.index(one.severity), one.since, one.code, one.about))
 
 
-def _view(group: Group, members: list[StandingTrouble], *, hushed: int, silent: bool, link: str) -> AlertView:
+def _view(group: AlertGroup, members: list[StandingTrouble], *, hushed: int, silent: bool, link: str) -> AlertView:
     return AlertView(
         code=group.code, severity=KINDS[group.code].severity, about=group.about,
         state="silenced" if silent else "told" if group.told_at else "waits",

@@ -18,7 +18,7 @@ from edgelift_fleet.alerts.kinds import KINDS
 Event = Literal["begun", "grew", "lasts", "ended"]
 
 
-class Group(NamedTuple):
+class AlertGroup(NamedTuple):
     """An alert. `about` is empty for boards; `told_at` is 0 until people were told, `told` of how many boards."""
 
     code: str
@@ -37,7 +37,7 @@ class AlertTelling(NamedTuple):
     """What is to be told: which event of which alert, and who has it, those with the oldest trouble first."""
 
     event: Event
-    group: Group
+    group: AlertGroup
     members: Sequence[StandingTrouble]
 
 
@@ -56,14 +56,14 @@ def grouped(standings: Iterable[StandingTrouble]) -> dict[Key, list[StandingTrou
 
 
 def tell(
-    groups: Mapping[Key, Group],
+    groups: Mapping[Key, AlertGroup],
     standings: Iterable[StandingTrouble],
     silenced: Collection[Key],
     rules: AlertSettings,
     now: float,
     *,
     gone: Iterable[StandingTrouble] = (),
-) -> tuple[dict[Key, Group], list[AlertTelling]]:
+) -> tuple[dict[Key, AlertGroup], list[AlertTelling]]:
     """The alerts after one more look, and what people are to be told.
 
     Args:
@@ -75,7 +75,7 @@ def tell(
         gone: troubles that have ended by this look: an end names them.
     """
     last = grouped(gone)
-    after: dict[Key, Group] = {}
+    after: dict[Key, AlertGroup] = {}
     tellings: list[AlertTelling] = []
     everybody = grouped(standings)
     for key in sorted(groups.keys() | everybody.keys()):
@@ -86,7 +86,7 @@ def tell(
                 tellings.append(AlertTelling("ended", was, last.get(key, [])))
             continue
         members.sort(key=lambda one: (one.since, one.subject))
-        group = _clamped(was, now) if was is not None else Group(*key, now)
+        group = _clamped(was, now) if was is not None else AlertGroup(*key, now)
         event = _due(group, members, rules, now)
         if event is not None:
             group = group._replace(told_at=now, told=len(members))
@@ -99,12 +99,12 @@ def _tells_end(key: Key) -> bool:
     return key[0] in KINDS and KINDS[key[0]].tells_end
 
 
-def _clamped(group: Group, now: float) -> Group:
+def _clamped(group: AlertGroup, now: float) -> AlertGroup:
     """With times that a clock which went back has not put into the future."""
     return group._replace(began_at=min(group.began_at, now), told_at=min(group.told_at, now))
 
 
-def _due(group: Group, members: Sequence[StandingTrouble], rules: AlertSettings, now: float) -> Event | None:
+def _due(group: AlertGroup, members: Sequence[StandingTrouble], rules: AlertSettings, now: float) -> Event | None:
     if not group.told_at:
         waits = rules.gather_s if KINDS[group.code].about == "device" else 0.0
         return "begun" if now - group.began_at >= waits else None

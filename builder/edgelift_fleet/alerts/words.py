@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from edgelift_contract.text import clean
 from edgelift_fleet.alerts.decide import StandingTrouble
 from edgelift_fleet.alerts.kinds import KINDS
-from edgelift_fleet.alerts.tell import AlertTelling, Group
+from edgelift_fleet.alerts.tell import AlertGroup, AlertTelling
 from edgelift_fleet.messages.alerts import AlertMessage
 
 #: Boards that a message names, and of which it says more.
@@ -37,7 +37,7 @@ def message_of(telling: AlertTelling, *, id: str, site: str, link: str, now: flo
     )  # fmt: skip
 
 
-def what(group: Group, members: Sequence[StandingTrouble]) -> str:
+def what(group: AlertGroup, members: Sequence[StandingTrouble]) -> str:
     """One sentence: `pi-7 is silent.`, `5,000 boards are silent.`"""
     kind = KINDS[group.code]
     if len(members) > 1:
@@ -48,7 +48,7 @@ def what(group: Group, members: Sequence[StandingTrouble]) -> str:
     return f"{said}: {_sentence(one.text)}" if one.text else f"{said}."
 
 
-def over(group: Group, members: Sequence[StandingTrouble]) -> str:
+def over(group: AlertGroup, members: Sequence[StandingTrouble]) -> str:
     """That it has ended, with those that had it last: `pi-7 is heard again.`, `No board is silent any more.`"""
     kind = KINDS[group.code]
     if kind.about != "device":
@@ -58,7 +58,7 @@ def over(group: Group, members: Sequence[StandingTrouble]) -> str:
     return f"No board {kind.one} any more."
 
 
-def where(group: Group, members: Sequence[StandingTrouble]) -> str:
+def where(group: AlertGroup, members: Sequence[StandingTrouble]) -> str:
     """Which boards, the first of many; or which rollout."""
     if KINDS[group.code].about != "device":
         return f"{_noun(group)}{group.about}"
@@ -66,7 +66,7 @@ def where(group: Group, members: Sequence[StandingTrouble]) -> str:
     return f"{names} and {len(members) - SHOWN:,} more" if len(members) > SHOWN else names
 
 
-def todo(group: Group) -> str:
+def todo(group: AlertGroup) -> str:
     """What to do, with the name in the commands."""
     said = KINDS[group.code].todo
     return said.replace("NAME", group.about) if group.about else said
@@ -85,7 +85,7 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(max(0.0, at)))
 
 
-def link_to(group: Group, members: Sequence[StandingTrouble], link: str) -> str:
+def link_to(group: AlertGroup, members: Sequence[StandingTrouble], link: str) -> str:
     """Where more is to be seen: the one board, the rollout, else the front page."""
     if not link:
         return ""
@@ -97,7 +97,7 @@ def link_to(group: Group, members: Sequence[StandingTrouble], link: str) -> str:
     return f"{link}/"
 
 
-def _noun(group: Group) -> str:
+def _noun(group: AlertGroup) -> str:
     about = KINDS[group.code].about
     return {"device": "", "rollout": "The rollout ", "receiver": "The receiver ", "site": "The site "}[about]
 

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -174,9 +175,9 @@ def _told(pieces: Iterator[bytes], done: int, total: int, progress: Progress) ->
         yield piece
 
 
-def _config(site: Site) -> dict[str, str | bool | float | int | list[str]]:
+def _config(site: Site) -> dict[str, str | bool | float | int | list[str] | dict[str, Any]]:
     """`site.toml` without a password."""
-    config: dict[str, str | bool | float | int | list[str]] = msgspec.to_builtins(site.config)
+    config: dict[str, str | bool | float | int | list[str] | dict[str, Any]] = msgspec.to_builtins(site.config)
     if site.config.database:
         url, _ = take_password(parse_url(site.config.database))
         config["database"] = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -56,7 +56,7 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     made_at: float
     version: str
     site: str
-    config: dict[str, str | bool | float | int | list[str]]
+    config: dict[str, str | bool | float | int | list[str] | dict[str, Any]]
     engine: str
     form: str
     tables: list[BackupTable]

@@ -6,7 +6,7 @@ import pytest
 
 from edgelift_fleet.alert_settings import AlertSettings
 from edgelift_fleet.alerts.decide import Key, StandingTrouble
-from edgelift_fleet.alerts.tell import AlertTelling, Group, tell
+from edgelift_fleet.alerts.tell import AlertGroup, AlertTelling, tell
 from edgelift_fleet.alerts.texts import body_of, title_of
 from edgelift_fleet.alerts.words import message_of, moment
 
@@ -24,7 +24,7 @@ class People:
     """Who hear what is told, look after look."""
 
     def __init__(self) -> None:
-        self.groups: dict[Key, Group] = {}
+        self.groups: dict[Key, AlertGroup] = {}
         self.standing: list[StandingTrouble] = []
         self.heard: list[AlertTelling] = []
 
@@ -110,7 +110,7 @@ def test_a_clock_that_goes_back_makes_nobody_wait_for_ever() -> None:
 
 def test_the_words_say_what_where_since_when_and_what_to_do() -> None:
     members = [fired(f"pi-{n}", text="81 °C" if n else "", code="hot") for n in range(12)]
-    telling = AlertTelling("begun", Group("hot", "", NOW, NOW, 12), members)
+    telling = AlertTelling("begun", AlertGroup("hot", "", NOW, NOW, 12), members)
     message = message_of(telling, id="alert-1", site="farm", link="https://f", now=NOW)
     assert title_of(message) == "[farm] 12 boards are hot."
     text = body_of(message)
@@ -126,7 +126,7 @@ def test_the_words_say_what_where_since_when_and_what_to_do() -> None:
 
 def test_a_text_from_elsewhere_begins_no_line_and_no_header() -> None:
     standing = fired("r7", code="gate-breach", text="digits@2: slow\r\nBcc: all@example\x1b[31m")
-    telling = AlertTelling("begun", Group("gate-breach", "r7", NOW, NOW, 1), [standing])
+    telling = AlertTelling("begun", AlertGroup("gate-breach", "r7", NOW, NOW, 1), [standing])
     message = message_of(telling, id="alert-1", site="farm\nBcc: x", link="", now=NOW)
     assert "\n" not in title_of(message) and "\r" not in title_of(message) and "\x1b" not in body_of(message)
     assert not any(line.startswith("Bcc") for line in body_of(message).splitlines())

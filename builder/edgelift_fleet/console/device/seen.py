@@ -109,9 +109,9 @@ class DevicePage(msgspec.Struct, frozen=True):
         """The numbers of the picture, newest first."""
         return timeline.rows(self.drawn())
 
-    def drawn(self) -> timeline.Drawn:
+    def drawn(self) -> timeline.DrawnTimeline:
         """What the timeline is made of."""
-        return timeline.Drawn(
+        return timeline.DrawnTimeline(
             self.detail.device.device, self.slot, self.start, self.end, self.step_s, self.latency, self.gauges,
             self.detail.swaps, self.detail.events,
         )  # fmt: skip

@@ -17,7 +17,7 @@ _SLOWED = ("throttled", "frequency_capped", "soft_temp_limit")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnTimeline:
     """What a timeline is made of; times in seconds since 1970, latencies in microseconds."""
 
     device: str
@@ -49,7 +49,7 @@ class StepNumbers:
     flags: str
 
 
-def draw(of: Drawn) -> Timeline:
+def draw(of: DrawnTimeline) -> Timeline:
     """The picture."""
     slowed, weak = spans(of.gauges, _SLOWED), spans(of.gauges, ("under_voltage",))
     lanes = [Lane("▲ throttled", slowed, "warn"), Lane("✕ under-voltage", weak, "bad")]
@@ -59,7 +59,7 @@ def draw(of: Drawn) -> Timeline:
     )  # fmt: skip
 
 
-def _told(of: Drawn, slowed: Sequence[Point], weak: Sequence[Point]) -> str:
+def _told(of: DrawnTimeline, slowed: Sequence[Point], weak: Sequence[Point]) -> str:
     """What the picture shows, in words, for who can't see it."""
     steps = [step for group in of.groups for step in group.steps]
     told = f"{count(sum(step.ok + step.errors for step in steps))} requests, {count(sum(s.errors for s in steps))} failed."
@@ -76,7 +76,7 @@ def _told(of: Drawn, slowed: Sequence[Point], weak: Sequence[Point]) -> str:
 # --- what it served
 
 
-def _served(of: Drawn) -> list[Plot]:
+def _served(of: DrawnTimeline) -> list[Plot]:
     runs = [_by_time(group) for group in _of_artifact(of.groups)]
     lines = [
         Line(name, [[(_middle(step), getattr(step.phases["total"], f"{name}_us")) for step in run if "total" in step.phases]
@@ -125,7 +125,7 @@ def _middle(step: LatencyStep | GaugeStep) -> float:
 # --- what its machine says
 
 
-def _machine(of: Drawn) -> list[Plot]:
+def _machine(of: DrawnTimeline) -> list[Plot]:
     """Only what the board says: one without a sensor has no panel for it."""
     last = of.gauges[-1].values if of.gauges else {}
     hot = (HOT_C, "hot") if any((_hottest(step) or 0.0) > 0.8 * HOT_C for step in of.gauges) else None
@@ -141,8 +141,8 @@ def _machine(of: Drawn) -> list[Plot]:
 
 
 def _panel(
-    of: Drawn, title: str, read: Callable[[GaugeStep], float | None], unit: Callable[[float], str], note: str = "", *,
-    zero: bool = True, limit: tuple[float, str] | None = None,
+    of: DrawnTimeline, title: str, read: Callable[[GaugeStep], float | None], unit: Callable[[float], str],
+    note: str = "", *, zero: bool = True, limit: tuple[float, str] | None = None,
 ) -> Plot | None:  # fmt: skip
     points = [(_middle(step), value) for step in of.gauges if (value := read(step)) is not None]
     if not points:
@@ -171,7 +171,7 @@ def _of_all(last: dict[str, GaugeValue]) -> str:
 # --- what happened
 
 
-def marks(of: Drawn) -> list[TimeMark]:
+def marks(of: DrawnTimeline) -> list[TimeMark]:
     """Swaps, restarts of the agent and of the board, in order of time."""
     anew = boots(of.gauges)
     mine = [swap for swap in of.swaps if swap.slot == of.slot or not of.slot]
@@ -222,7 +222,7 @@ def spans(gauges: Sequence[GaugeStep], names: Sequence[str]) -> list[tuple[float
     return found
 
 
-def rows(of: Drawn) -> list[StepNumbers]:
+def rows(of: DrawnTimeline) -> list[StepNumbers]:
     """The numbers of the picture step by step, newest first; a step in which two versions served has two."""
     machine = {step.start: step.values for step in of.gauges}
     served = [(step.start, group.version, step) for group in of.groups for step in group.steps]

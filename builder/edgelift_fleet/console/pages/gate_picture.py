@@ -10,7 +10,7 @@ from edgelift_fleet.messages import LookContrast
 WIDTH, _EDGE = 300.0, 12.0
 
 
-class Picture(msgspec.Struct, frozen=True):
+class GatePicture(msgspec.Struct, frozen=True):
     """Where what is drawn, from the left, of `WIDTH`; `low` and `high` are None where there is no interval, and those that
     reach beyond the picture are cut off.
     """
@@ -22,7 +22,7 @@ class Picture(msgspec.Struct, frozen=True):
     high: float | None
 
 
-def picture(one: LookContrast) -> Picture:
+def picture(one: LookContrast) -> GatePicture:
     """Where to draw a comparison: no change, what is allowed and the difference always fit, an interval mostly."""
     marks = [0.0, one.allowed, one.shift]
     reach = max(abs(one.allowed), abs(one.shift), 0.01)
@@ -36,7 +36,7 @@ def picture(one: LookContrast) -> Picture:
         inside = min(max(value, lowest), highest)
         return round(_EDGE + (inside - lowest) / (highest - lowest) * (WIDTH - 2 * _EDGE), 2)
 
-    return Picture(
+    return GatePicture(
         at(0.0), at(one.allowed), at(one.shift),
         None if one.low is None else at(one.low), None if one.high is None else at(one.high),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgelift_fleet.console.pages.gate_picture import Picture, picture
+from edgelift_fleet.console.pages.gate_picture import GatePicture, picture
 from edgelift_fleet.console.words import many, percent
 from edgelift_fleet.messages import LookContrast, RolloutLook
 from edgelift_fleet.rollout.gates.measure import SERIES
@@ -39,7 +39,7 @@ class Tile(msgspec.Struct, frozen=True):
     rate: str = ""
     note: str = ""
     contrast: LookContrast | None = None
-    picture: Picture | None = None
+    picture: GatePicture | None = None
 
 
 class Watched(msgspec.Struct, frozen=True):

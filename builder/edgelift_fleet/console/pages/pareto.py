@@ -20,7 +20,7 @@ _MARK, _LETTER_W, _LETTER_H = 5.0, 6.0, 7.0
 _WIDE = 12.0
 
 
-class Dot(NamedTuple):
+class ParetoDot(NamedTuple):
     """An artifact: `letter`, cost `x`, accuracy `y` and the width of its 95 % interval; `first`: it ships first."""
 
     letter: str
@@ -30,7 +30,7 @@ class Dot(NamedTuple):
     first: bool
 
 
-class Mark(msgspec.Struct, frozen=True):
+class ParetoMark(msgspec.Struct, frozen=True):
     """A mark where it is drawn, with its letter; `far`: a line leads from one to the other."""
 
     letter: str
@@ -42,41 +42,43 @@ class Mark(msgspec.Struct, frozen=True):
     far: bool
 
 
-class Tick(msgspec.Struct, frozen=True):
+class ParetoTick(msgspec.Struct, frozen=True):
     """A line of an axis, and what it says."""
 
     at: float
     text: str
 
 
-class Picture(msgspec.Struct, frozen=True):
+class ParetoPicture(msgspec.Struct, frozen=True):
     """All that is drawn. Marks that are hidden by none come last."""
 
-    marks: list[Mark]
-    across: list[Tick]
-    up: list[Tick]
+    marks: list[ParetoMark]
+    across: list[ParetoTick]
+    up: list[ParetoTick]
 
 
-def kinds(dots: Sequence[Dot]) -> list[str]:
+def kinds(dots: Sequence[ParetoDot]) -> list[str]:
     """What each artifact is among the others: `first` (ships first), `first-dominated`, `edge`, `dominated` (another one is
     no worse in either and better in one).
     """
     return [_kind(dot, dots) for dot in dots]
 
 
-def _kind(dot: Dot, dots: Sequence[Dot]) -> str:
+def _kind(dot: ParetoDot, dots: Sequence[ParetoDot]) -> str:
     beaten = any(is_better(one, dot) for one in dots)
     if dot.first:
         return "first-dominated" if beaten else "first"
     return "dominated" if beaten else "edge"
 
 
-def is_better(one: Dot, other: Dot) -> bool:
+def is_better(one: ParetoDot, other: ParetoDot) -> bool:
     """Is it no worse in either, and better in one?"""
     return one.x <= other.x and one.y >= other.y and (one.x, one.y) != (other.x, other.y)
 
 
-def draw(dots: Sequence[Dot], x_word: Callable[[float], str], y_word: Callable[[float], str]) -> Picture:
+def draw(
+    dots: Sequence[ParetoDot], x_word: Callable[[float], str], y_word: Callable[[float], str]
+) -> ParetoPicture:
     """Where everything lies.
 
     Args:
@@ -90,12 +92,16 @@ def draw(dots: Sequence[Dot], x_word: Callable[[float], str], y_word: Callable[[
     places = [(across(dot.x), up(dot.y)) for dot in dots]
     letters = _letters(places)
     marks = [
-        Mark(dot.letter, kind, round(x, 1), round(y, 1), round(to_x, 1), round(to_y, 1), _far(x, y, to_x, to_y))
+        ParetoMark(
+            dot.letter, kind, round(x, 1), round(y, 1), round(to_x, 1), round(to_y, 1), _far(x, y, to_x, to_y)
+        )
         for dot, kind, (x, y), (to_x, to_y) in zip(dots, found, places, letters, strict=True)
     ]
     marks.sort(key=lambda mark: ("dominated", "edge", "first-dominated", "first").index(mark.kind))
-    return Picture(
-        marks, [Tick(round(across(x), 1), x_word(x)) for x in xs], [Tick(round(up(y), 1), y_word(y)) for y in ys]
+    return ParetoPicture(
+        marks,
+        [ParetoTick(round(across(x), 1), x_word(x)) for x in xs],
+        [ParetoTick(round(up(y), 1), y_word(y)) for y in ys],
     )
 
 

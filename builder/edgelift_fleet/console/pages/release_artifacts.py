@@ -9,7 +9,7 @@ import msgspec
 from edgelift_contract.histogram import Histogram
 from edgelift_contract.manifest import Evidence, Manifest
 from edgelift_contract.release import Release, ReleaseArtifact
-from edgelift_fleet.console.pages.pareto import Dot, Picture, draw, is_better, kinds
+from edgelift_fleet.console.pages.pareto import ParetoDot, ParetoPicture, draw, is_better, kinds
 from edgelift_fleet.console.words import accuracy, latency, size
 
 #: What is measured as a difference to float: never what a picture shows.
@@ -71,7 +71,7 @@ class BoardArtifacts(msgspec.Struct, frozen=True):
     boards: list[str]
     lines: list[ArtifactLine]
     axis: str
-    picture: Picture | None
+    picture: ParetoPicture | None
     speed: str
     verdict: str
 
@@ -104,7 +104,7 @@ def _together(boards: Sequence[str], found: Sequence[Sequence[ArtifactLine]]) ->
     timed = all(line.own and line.p50_us for line in lines)
     shown = [line for line in lines if line.value is not None]
     dots = [
-        Dot(
+        ParetoDot(
             line.letter, line.p50_us if timed else float(line.size_bytes), line.value or 0.0, line.high - line.low,
             line is lines[0],
         )

@@ -10,7 +10,7 @@ from edgelift_contract.manifest import Manifest
 from edgelift_contract.release import Release, ReleaseArtifact
 
 
-class Way(msgspec.Struct, frozen=True):
+class ReleaseWay(msgspec.Struct, frozen=True):
     """How some artifacts, as `int8-static (litert)`, were made: the steps in order, and versions of what ran them."""
 
     artifacts: list[str]
@@ -18,7 +18,7 @@ class Way(msgspec.Struct, frozen=True):
     tools: dict[str, str]
 
 
-class Origin(msgspec.Struct, frozen=True):
+class ReleaseOrigin(msgspec.Struct, frozen=True):
     """Where artifacts came from, and what they promise: those of which it is the same, once.
 
     Attributes:
@@ -34,24 +34,26 @@ class Origin(msgspec.Struct, frozen=True):
     judged: str
     goldens: int
     budgets: list[str]
-    ways: list[Way]
+    ways: list[ReleaseWay]
 
 
-def origins_of(release: Release, manifests: Mapping[str, Manifest]) -> list[Origin]:
+def origins_of(release: Release, manifests: Mapping[str, Manifest]) -> list[ReleaseOrigin]:
     """Where the artifacts of a release came from, best first."""
-    found: dict[str, Origin] = {}
+    found: dict[str, ReleaseOrigin] = {}
     for entry in _ranked(release):
         if (manifest := manifests.get(entry.id)) is None:
             continue
         told = manifest.provenance
-        made = Origin(
+        made = ReleaseOrigin(
             told.recipe, told.source_sha256, manifest.judged, manifest.goldens.count, _budgets(manifest), []
         )
-        _add(found.setdefault(repr(made), made).ways, Way([name_of_artifact(entry)], told.steps, told.tools))
+        _add(
+            found.setdefault(repr(made), made).ways, ReleaseWay([name_of_artifact(entry)], told.steps, told.tools)
+        )
     return list(found.values())
 
 
-def _add(ways: list[Way], way: Way) -> None:
+def _add(ways: list[ReleaseWay], way: ReleaseWay) -> None:
     same = next((one for one in ways if (one.steps, one.tools) == (way.steps, way.tools)), None)
     if same is None:
         ways.append(way)

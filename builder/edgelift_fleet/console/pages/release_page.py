@@ -12,7 +12,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.release import Release
 from edgelift_fleet.console.kinds import ConsolePage, Form, FormOrder, PageAsked
 from edgelift_fleet.console.pages.release_artifacts import BoardArtifacts, boards_of
-from edgelift_fleet.console.pages.release_origins import ArtifactFile, Origin, files_of, origins_of
+from edgelift_fleet.console.pages.release_origins import ArtifactFile, ReleaseOrigin, files_of, origins_of
 from edgelift_fleet.console.pages.release_reach import FailureLine, ReachLine, read_failures, read_reach
 from edgelift_fleet.console.pages.releases_page import state_of
 from edgelift_fleet.fleet import Fleet
@@ -52,7 +52,7 @@ class ReleasePage(msgspec.Struct, frozen=True):
     state: str
     detail: ReleaseDetail
     boards: list[BoardArtifacts]
-    origins: list[Origin]
+    origins: list[ReleaseOrigin]
     files: list[ArtifactFile]
     missing: int
     reach: list[ReachLine]

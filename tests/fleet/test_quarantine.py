@@ -156,8 +156,8 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]
                 session.merge(BundleBodyRow(id=BUNDLE, device="pi-1", body=b"\x1f\x8b\x08"))
                 session.merge(RolloutWaveRow(rollout=1, wave=0, began_at=1.0, alpha=0.01, controls="{}"))
                 session.merge(AlertDeliveryRow(
-                    receiver="hook", id="a", made_at=1.0, next_at=time.time() + 600, taken_until=0.0, tries=0, given_up_at=0.0, error="",
-                    body="{}",
+                    receiver="hook", id="a", made_at=1.0, next_at=time.time() + 600, taken_until=0.0, tries=0,
+                    given_up_at=0.0, error="", body="{}",
                 ))  # fmt: skip
                 look = {"at": 2.0, "breach": False, "text": "no breach", "measured": "{}"}
                 session.merge(RolloutLookRow(rollout=1, wave=0, number=1, **look))

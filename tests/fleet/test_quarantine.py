@@ -121,7 +121,6 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]
     with (site / "site.toml").open("a") as file:  # whoever is told of nothing: what waits for others goes
         file.write('\n[[alerts.receivers]]\nname = "hook"\nkind = "ntfy"\n')
         file.write('url = "http://127.0.0.1:9/nobody"\n')
-        file.write('url = "http://127.0.0.1:9/nobody"\n')
     server = Server(site, "--broker", "none").start()
     try:
         operator = Operator(server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -177,9 +178,9 @@ def test_its_logs_are_asked_for_with_the_reason(visitor: Visitor) -> None:
 
 @pytest.mark.parametrize("order", [go_back, ask_for_bundle])
 @pytest.mark.parametrize("why", ["", "  "])
-def test_nothing_is_ordered_without_a_reason(order: object, why: str) -> None:
+def test_nothing_is_ordered_without_a_reason(order: Any, why: str) -> None:
     with pytest.raises(ContractError) as refused:
-        order({"device": "pi-1"}, {"slot": "digits", "release": "digits@1", "why": why})  # type: ignore[operator]
+        order({"device": "pi-1"}, {"slot": "digits", "release": "digits@1", "why": why})
     assert refused.value.code == "malformed"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -86,11 +86,11 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-def opened(browser: Browser, made: BuildReport, folder: Path, **how: object) -> Page:
+def opened(browser: Browser, made: BuildReport, folder: Path, **how: Any) -> Page:
     """The report's page as it lies on a disk; with scripts switched off, all that it is must be there."""
     path = folder / "report.html"
     path.write_text(page.render(made), encoding="utf-8")
-    context = browser.new_context(**how)  # type: ignore[arg-type]
+    context = browser.new_context(**how)
     context.set_offline(True)
     shown = context.new_page()
     asked: list[str] = []

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests import surroundings
+from tests.heard import pytest_runtest_teardown  # noqa: F401 - a hook
 from tests.order import long_first
 from tests.spent import (  # noqa: F401 - hooks
     pytest_runtest_logreport,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift import logs_commands
+from edgelift.bundle_command import bundle
 from edgelift.common import (
     DeviceArgument,
     JsonOption,
@@ -59,6 +60,7 @@ def register(app: typer.Typer) -> None:
     device.command("mend")(_mend)
     device.command("replace")(_replace)
     device.command("remove")(_remove)
+    device.command("bundle")(bundle)
     logs_commands.register(device)
     app.add_typer(device, name="device")
     app.command("assign")(_assign)

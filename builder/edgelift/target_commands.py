@@ -71,6 +71,7 @@ def _values(target: Target) -> list[tuple[str, str]]:
         ("memory_mb", str(target.memory_mb)),
         ("runtimes", ", ".join(target.runtimes)),
         ("precisions", ", ".join(target.precisions)),
+        ("pythons", ", ".join(target.pythons) or "none that runs the agent"),
     ]
     if target.last:
         lines.append(("last", ", ".join(target.last)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Annotated
 
@@ -10,11 +9,9 @@ import typer
 
 from edgelift.common import JsonOption, SiteOption, open_client, print_json
 from edgelift.completion import names
+from edgelift.given import days_of, tags_of
 from edgelift.groups import add_group
 from edgelift.output import ago, say, show_table
-from edgelift_contract.errors import ContractError
-
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def register(app: typer.Typer) -> None:
@@ -110,20 +107,3 @@ def _until(moment: float) -> str:
         if left_s >= size_s:
             return f"in {left_s / size_s:.0f} {unit}"
     return "in a moment" if left_s > 0 else "over"
-
-
-def days_of(text: str) -> float:
-    """`7d` and the like, in days. Raises ContractError `malformed`."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", text.strip())
-    if found is None:
-        raise ContractError("malformed", f"{text!r} is no time.", hint="Write it as 30m, 12h, 7d or 4w.")
-    return float(found[1]) * _SECONDS[found[2]] / 86400.0
-
-
-def tags_of(text: str) -> dict[str, str]:
-    """`a=b,c` as tags."""
-    return {
-        key.strip(): value.strip()
-        for key, _, value in (one.partition("=") for one in text.split(","))
-        if key.strip()
-    }

@@ -104,6 +104,7 @@ class _TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precisions: Sourced[list[Precision]] | None = None
     last: Sourced[list[str]] = Sourced([], "")
     emulated_cpu: Sourced[str] = Sourced("", "not given: this target is not emulated")
+    pythons: Sourced[list[str]] = Sourced([], "not given: the board's Python is named by --python")
     int8: dict[RuntimeName, Int8Scheme] = {}
     options: dict[RuntimeName, TargetOptions] = {}
     known_bad: list[KnownBad] = []
@@ -120,6 +121,7 @@ class Target(msgspec.Struct, frozen=True):
         int8, options: by runtime.
         precisions: worth trying, and so made; best first, where only the device can measure.
         emulated_cpu: qemu's name of its processor, as `cortex-a72`; empty where it is not emulated.
+        pythons: versions of Python that its systems bring, as `3.11`, the most usual first; empty where none can run the agent.
         last: what comes after everything else there, as `int8 litert` or `int8-dynamic onnxruntime`.
         known_bad: what does not work there.
         sources: field → where its value comes from.
@@ -136,6 +138,7 @@ class Target(msgspec.Struct, frozen=True):
     sources: dict[str, str]
     precisions: list[Precision]
     emulated_cpu: str = ""
+    pythons: list[str] = []
     last: list[str] = []
     known_bad: list[KnownBad] = []
 
@@ -194,7 +197,7 @@ def load_target(name: str) -> Target:
     return _parse(name, resources.files(__name__).joinpath(f"{name}.toml").read_bytes())
 
 
-_SOURCED = ("hardware_class", "cores", "memory_mb", "runtimes", "precisions", "last", "emulated_cpu")
+_SOURCED = ("hardware_class", "cores", "memory_mb", "runtimes", "precisions", "last", "emulated_cpu", "pythons")
 
 
 def _is_toml(name: str) -> bool:
@@ -233,6 +236,7 @@ def _parse(name: str, text: bytes) -> Target:
         sources=sources,
         precisions=precisions.value,
         emulated_cpu=found.emulated_cpu.value,
+        pythons=found.pythons.value,
         last=found.last.value,
         known_bad=found.known_bad,
     )

@@ -1,0 +1,80 @@
+"""A new agent is on trial until it is healthy; else the one before is started again, also after a power cut in between.
+
+The state's database needs nothing: an agent writes it in the form that it found until it has shown that it works.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from . import versions
+from .said import Place, Stopped, say
+from .service import HEALTHY_WITHIN_S, Service
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Attributes:
+        new, old: names of versions; no old one with the first.
+        slots: slot → artifact, as the old one served.
+    """
+
+    new: str
+    old: str
+    slots: Mapping[str, str]
+
+
+def begin(place: Place, trial: Trial) -> None:
+    """Write it down, then make the new agent current: whatever happens from here on, `judge` knows the way back."""
+    part = place.trial.with_name("trial.json.part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(asdict(trial), file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(place.trial)
+    versions.switch(place, trial.new)
+
+
+def under_way(place: Place) -> Trial | None:
+    """The trial that stands; None when there is none."""
+    try:
+        found = json.loads(place.trial.read_text(encoding="utf-8"))
+        return Trial(str(found["new"]), str(found["old"]), dict(found["slots"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Stopped(f"{place.trial} is not understood: {error}. Remove it, and run install.sh again.") from error
+
+
+def judge(place: Place, service: Service, trial: Trial, *, within_s: float = HEALTHY_WITHIN_S) -> None:
+    """Wait for the new agent to be healthy, else bring the old one back.
+
+    Raises:
+        Stopped: it was not healthy; the old one runs again.
+    """
+    if service.becomes_healthy(trial.slots, within_s):
+        end(place, trial.new, trial.old)
+        return
+    words = service.last_words()
+    if not trial.old:
+        end(place, trial.new, "")
+        raise Stopped(f"The agent does not run yet. Its last words:\n{words}")
+    say(f"{trial.new} is not healthy; {trial.old} is started again. Its last words:\n{words}")
+    versions.switch(place, trial.old)
+    back = service.restart()
+    end(place, trial.old, trial.new)
+    raise Stopped(
+        f"{trial.new} was not healthy within {within_s:.0f} s, so {trial.old} {'runs' if back else 'was started'} again."
+        " Its records and models are as they were."
+    )
+
+
+def end(place: Place, kept: str, other: str) -> None:
+    """It is decided: both stay, whatever is older goes."""
+    place.trial.unlink(missing_ok=True)
+    versions.keep_only(place, *filter(None, (kept, other)))

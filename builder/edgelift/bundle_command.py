@@ -55,6 +55,15 @@ def bundle(
             "--index-url", help="Take them from this package index [default: pip's].", show_default=False
         ),
     ] = "",
+    agent: Annotated[
+        Path | None,
+        typer.Option(
+            "--agent",
+            help="A wheel of the agent [default: the one installed here].",
+            exists=True,
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder or file to write.")] = Path(),
     site: SiteOption = None,
     as_json: JsonOption = False,
@@ -84,7 +93,7 @@ def bundle(
 
     asked = Asked(
         target=board.name, machine=machine_of(board), python=version, device=named, tags=given, wheels=wheels,
-        index_url=index_url,
+        index_url=index_url, agent=agent,
     )  # fmt: skip
     with progress_bar(quiet=as_json) as progress:
         written = make_bundle(asked, out, enrolment, progress)

@@ -43,6 +43,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         device: its id; empty where each board names itself by its host name.
         tags: in the configuration.
         wheels, index_url: where packages come from, see `wheels.fetch`.
+        agent: a wheel of the agent to carry in place of the one that is installed here.
     """
 
     target: str
@@ -52,6 +53,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     wheels: Path | None = None
     index_url: str = ""
+    agent: Path | None = None
 
 
 class BundleMade(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +100,7 @@ def make_bundle(asked: Asked, out: Path, enrolment: Callable[[], EnrolToken], pr
             wheels=asked.wheels,
             index_url=asked.index_url,
         )
-        agent = pack_agent(kept)
+        agent = asked.agent or pack_agent(kept)
         installed = [pin for pin in pins.made_of([*wheels, agent]) if pin.name != "pip"]
         files = {f"wheels/{wheel.name}": wheel for wheel in [*wheels, agent]}
         texts = _texts(asked, installed, enrolment())

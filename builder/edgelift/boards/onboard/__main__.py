@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import trial, unpacked, versions
 from .said import Place, Stopped, say
-from .service import Service
+from .service import HEALTHY_WITHIN_S, Service
 from .trial import Trial
 from .unpacked import Unpacked
 
@@ -32,6 +32,10 @@ def main(words: list[str] | None = None, place: Place | None = None) -> int:
         "--uninstall", action="store_true", help="take the agent away; configuration, records and models stay"
     )
     parser.add_argument("--purge", action="store_true", help="with --uninstall: these too, and the agent's user")
+    parser.add_argument(
+        "--healthy-within", type=float, default=HEALTHY_WITHIN_S, metavar="S",
+        help="so long a new agent has to serve what was served before; else the one before is started again (%(default).0f)",
+    )  # fmt: skip
     parser.add_argument("--judge", action="store_true", help=argparse.SUPPRESS)
     asked, place = parser.parse_args(words), place or Place()
     try:
@@ -44,7 +48,7 @@ def main(words: list[str] | None = None, place: Place | None = None) -> int:
             elif asked.uninstall:
                 _uninstall(place, service, purge=asked.purge)
             else:
-                _install(place, service, unpacked.look(Path(__file__).resolve().parent.parent), asked.device)
+                _install(place, service, unpacked.look(Path(__file__).resolve().parent.parent), asked)
     except Stopped as stopped:
         say(f"error: {stopped}")
         return 1
@@ -56,17 +60,17 @@ def _judge(place: Place, service: Service) -> None:
         trial.judge(place, service, found)
 
 
-def _install(place: Place, service: Service, bundle: Unpacked, device: str) -> None:
+def _install(place: Place, service: Service, bundle: Unpacked, asked: argparse.Namespace) -> None:
     if (cut_short := trial.under_way(place)) is not None and service.runs:
         say("an upgrade was cut short: it is judged first")
         trial.judge(place, service, cut_short)
     before = versions.current(place)
     versions.put(place, bundle, _make_user(place, bundle.folder))
-    _configure(place, bundle, device)
+    _configure(place, bundle, asked.device)
     _keep_setup(place)
     slots = service.served() if before and service.runs else {}
     if before != bundle.name:
-        trial.begin(place, Trial(bundle.name, before, slots))
+        trial.begin(place, Trial(bundle.name, before, slots, asked.healthy_within))
     service.set_up(place.home / "setup/onboard/edgelift-agent.service", sys.executable)
     enrolled = _enrol(place, bundle)
     if not service.runs:
@@ -133,6 +137,11 @@ def _keep_setup(place: Place) -> None:
     part = place.home / "setup.part"
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(here, part / "onboard", ignore=shutil.ignore_patterns("__pycache__"))
+    uninstall = place.home / "uninstall"
+    uninstall.write_text(
+        f'#!/bin/sh\nexec {place.home}/setup/onboard/run {sys.executable} --uninstall "$@"\n', encoding="utf-8"
+    )
+    uninstall.chmod(0o755)
     shutil.rmtree(place.home / "setup", ignore_errors=True)
     part.rename(place.home / "setup")
 
@@ -162,7 +171,7 @@ def _uninstall(place: Place, service: Service, *, purge: bool) -> None:
     service.forget()
     for path in (place.home / "versions", place.home / "setup"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in (place.current, place.trial, place.sysusers):
+    for path in (place.current, place.trial, place.sysusers, place.home / "uninstall"):
         path.unlink(missing_ok=True)
     if not purge:
         say(f"The agent is gone; {place.config.parent} and {place.state} are kept (--purge removes them).")

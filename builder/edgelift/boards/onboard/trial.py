@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from . import versions
 from .said import Place, Stopped, say
-from .service import HEALTHY_WITHIN_S, Service
+from .service import Service
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class Trial:
     Attributes:
         new, old: names of versions; no old one with the first.
         slots: slot → artifact, as the old one served.
+        within_s: how long the new one has to serve them, seconds.
     """
 
     new: str
     old: str
     slots: Mapping[str, str]
+    within_s: float
 
 
 def begin(place: Place, trial: Trial) -> None:
@@ -44,20 +46,20 @@ def under_way(place: Place) -> Trial | None:
     """The trial that stands; None when there is none."""
     try:
         found = json.loads(place.trial.read_text(encoding="utf-8"))
-        return Trial(str(found["new"]), str(found["old"]), dict(found["slots"]))
+        return Trial(str(found["new"]), str(found["old"]), dict(found["slots"]), float(found["within_s"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise Stopped(f"{place.trial} is not understood: {error}. Remove it, and run install.sh again.") from error
 
 
-def judge(place: Place, service: Service, trial: Trial, *, within_s: float = HEALTHY_WITHIN_S) -> None:
+def judge(place: Place, service: Service, trial: Trial) -> None:
     """Wait for the new agent to be healthy, else bring the old one back.
 
     Raises:
         Stopped: it was not healthy; the old one runs again.
     """
-    if service.becomes_healthy(trial.slots, within_s):
+    if service.becomes_healthy(trial.slots, trial.within_s):
         end(place, trial.new, trial.old)
         return
     words = service.last_words()
@@ -69,7 +71,7 @@ def judge(place: Place, service: Service, trial: Trial, *, within_s: float = HEA
     back = service.restart()
     end(place, trial.old, trial.new)
     raise Stopped(
-        f"{trial.new} was not healthy within {within_s:.0f} s, so {trial.old} {'runs' if back else 'was started'} again."
+        f"{trial.new} was not healthy within {trial.within_s:.0f} s, so {trial.old} {'runs' if back else 'was started'} again."
         " Its records and models are as they were."
     )
 

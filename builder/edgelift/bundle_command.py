@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgelift.common import JsonOption, SiteOption, open_client, print_json
+from edgelift.completion import names
 from edgelift.given import days_of, tags_of
 from edgelift.output import progress_bar, say
 from edgelift_contract.errors import ContractError, DeviceError
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 def bundle(
     target: Annotated[str, typer.Option("--target", "-t", help="The board, as rpi4; see edgelift targets.")],
     device: Annotated[
-        str, typer.Option("--device", "-d", help="The board's id [default: its host name].", show_default=False)
+        str,
+        typer.Option(
+            "--device",
+            "-d",
+            help="The board's id [default: its host name].",
+            show_default=False,
+            autocompletion=names("devices"),
+        ),
     ] = "",
     count: Annotated[
         int, typer.Option("--count", min=1, max=1_000_000, help="How many boards are set up by this one file.")
@@ -33,7 +41,10 @@ def bundle(
         str, typer.Option("--expires", help="How long boards may enrol by it: 12h, 7d, 4w.")
     ] = "7d",
     tags: Annotated[
-        str, typer.Option("--tags", help="What they get: site=hall-2,line=4.", show_default=False)
+        str,
+        typer.Option(
+            "--tags", help="What they get: site=hall-2,line=4.", show_default=False, autocompletion=names("tags")
+        ),
     ] = "",
     url: Annotated[
         str,
@@ -71,7 +82,7 @@ def bundle(
     """Write one file that installs the agent on a board, upgrades it, and enrols it: nothing is fetched there."""
     from msgspec.structs import replace
 
-    from edgelift.boards.bundle import Asked, make_bundle
+    from edgelift.boards.bundle import BundleWanted, make_bundle
     from edgelift_builder.targets import load_target
     from edgelift_contract.identity import EnrolToken, parse_token
     from edgelift_fleet.messages import TokenMade, TokenRequest
@@ -91,7 +102,7 @@ def bundle(
         token = parse_token(made[0].token)
         return replace(token, url=url) if url else token
 
-    asked = Asked(
+    asked = BundleWanted(
         target=board.name, machine=machine_of(board), python=version, device=named, tags=given, wheels=wheels,
         index_url=index_url, agent=agent,
     )  # fmt: skip

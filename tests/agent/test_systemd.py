@@ -36,7 +36,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     text = (UNITS / "edgelift-agent.service").read_text()
     # The program's place is the installer's choice; everything else is checked as it stands.
     unit = tmp_path / "edgelift-agent.service"
-    unit.write_text(text.replace("/opt/edgelift/bin/edgelift-agent", sys.executable))
+    unit.write_text(text.replace("/opt/edgelift/current/bin/edgelift-agent", sys.executable))
     done = subprocess.run([tool, "verify", str(unit)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -72,7 +72,8 @@ class Site:
     def __init__(self, folder: Path, board: Board) -> None:
         self.folder, self.board = folder, board
         self.environment = {
-            **os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "EDGELIFT_PASSPHRASE": "a passphrase of tests",
+            **os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "EDGELIFT_PASSPHRASE": "a passphrase of tests",
             "COLUMNS": "200",
         }  # fmt: skip
         self.server: subprocess.Popen[bytes] | None = None

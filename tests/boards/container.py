@@ -1,7 +1,7 @@
 """A board that boots for real: systemd as PID 1 in namespaces of its own, on a copy of this system that is thrown away.
 
-The copy is an overlay in memory, held by a process of its own, so that a power cut (the whole container killed) loses what runs and
-nothing that was written. It has a network of its own, in which the control plane runs beside it.
+The copy is an overlay in memory, held by a process of its own, so that a power cut (the whole container killed) loses
+what runs and nothing that was written. It has a network of its own, in which the control plane runs beside it.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def test_zsh_is_given_words_that_it_can_only_read_as_words(peopled: Server) -> N
     "words, offered",
     [
         (("edgelift", "device", "p"), ["pi-1", "pi-2"]),
-        (("edgelift", "device", ""), ["show", "mend", "replace", "remove", "cam-1", "pi-1", "pi-2"]),
+        (("edgelift", "device", ""), ["show", "mend", "replace", "remove", "bundle", "cam-1", "pi-1", "pi-2"]),
         (("edgelift", "assign", "digits", "@"), ["3", "2", "1"]),
         (("edgelift", "assign", "digits", "@", "2"), ["2"]),
         (("edgelift", "assign", "digits", "@", "2", "--to", "tag", ":", "row", "=", "so"), ["south"]),

@@ -33,7 +33,7 @@ _ONBOARD = ("__init__.py", "__main__.py", "said.py", "service.py", "trial.py", "
 Progress = Callable[[str, int, int], None]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class BundleWanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle is made of.
 
     Attributes:
@@ -70,12 +70,14 @@ class BundleMade(msgspec.Struct, frozen=True, kw_only=True):
     packages: int
 
 
-def name_of(asked: Asked) -> str:
+def name_of(asked: BundleWanted) -> str:
     """The file's name, without its ending; also the folder's in it."""
     return "-".join(filter(None, ("edgelift-agent", __version__, asked.target, f"py{asked.python}", asked.device)))
 
 
-def make_bundle(asked: Asked, out: Path, enrolment: Callable[[], EnrolToken], progress: Progress) -> BundleMade:
+def make_bundle(
+    asked: BundleWanted, out: Path, enrolment: Callable[[], EnrolToken], progress: Progress
+) -> BundleMade:
     """Write the bundle to `out`, a folder or a file's path, readable by its owner alone: a token is in it.
 
     Args:
@@ -85,8 +87,8 @@ def make_bundle(asked: Asked, out: Path, enrolment: Callable[[], EnrolToken], pr
         progress: told what is done, bytes and bytes in all.
 
     Raises:
-        ContractError: `unsupported`, `not-found`, `digest-mismatch`. TransportError: `unreachable`.
-        DeviceError: the disk refuses.
+        ContractError: `not-found`, `digest-mismatch`. TransportError: `unreachable`.
+        DeviceError: `unsupported-platform`, `tool-missing`, the disk refuses.
     """
     wanted = pins.load_pins(asked.python)
     with tempfile.TemporaryDirectory(prefix="edgelift-bundle-") as folder:
@@ -107,7 +109,7 @@ def make_bundle(asked: Asked, out: Path, enrolment: Callable[[], EnrolToken], pr
         return _write(asked, out, files, texts, progress)
 
 
-def _texts(asked: Asked, installed: list[pins.Pin], token: EnrolToken) -> dict[str, bytes]:
+def _texts(asked: BundleWanted, installed: list[pins.Pin], token: EnrolToken) -> dict[str, bytes]:
     """What is written into the bundle beside the wheels."""
     onboard = resources.files("edgelift.boards") / "onboard"
     about = {
@@ -126,7 +128,7 @@ def _texts(asked: Asked, installed: list[pins.Pin], token: EnrolToken) -> dict[s
     return texts
 
 
-def _configuration(asked: Asked, url: str) -> str:
+def _configuration(asked: BundleWanted, url: str) -> str:
     tags = ", ".join(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in sorted(asked.tags.items()))
     return (
         "# The agent's configuration; docs/configuration.md lists every field. Written by `edgelift device bundle`.\n"
@@ -138,7 +140,7 @@ def _configuration(asked: Asked, url: str) -> str:
 
 
 def _write(
-    asked: Asked, out: Path, wheels: dict[str, Path], texts: dict[str, bytes], progress: Progress
+    asked: BundleWanted, out: Path, wheels: dict[str, Path], texts: dict[str, bytes], progress: Progress
 ) -> BundleMade:
     name = name_of(asked)
     target = out / f"{name}.tar.gz" if out.is_dir() else out

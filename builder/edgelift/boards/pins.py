@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import ContractError, DeviceError
 
 _FILE = re.compile(r"device-(3\.\d+)\.txt")
 _LINE = re.compile(r"([a-z0-9-]+)==([A-Za-z0-9.+!]+)((?: --hash=sha256:[0-9a-f]{64})+)")
@@ -48,12 +48,12 @@ def load_pins(python: str) -> list[Pin]:
     """All that a board with this Python gets.
 
     Raises:
-        ContractError: `unsupported` for a Python without pins, with those that have some.
+        DeviceError: `unsupported-platform` for a Python without pins, with those that have some.
     """
     file = resources.files("edgelift_builder.targets") / f"device-{python}.txt"
     if not file.is_file():
-        raise ContractError(
-            "unsupported", f"There are no packages pinned for Python {python}.",
+        raise DeviceError(
+            "unsupported-platform", f"There are no packages pinned for Python {python}.",
             hint=f"Name one of {', '.join(pythons())}: what `python3 --version` says on the board.",
         )  # fmt: skip
     lines = (line for line in file.read_text().splitlines() if line and not line.startswith("#"))

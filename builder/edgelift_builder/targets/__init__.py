@@ -121,7 +121,7 @@ class Target(msgspec.Struct, frozen=True):
         int8, options: by runtime.
         precisions: worth trying, and so made; best first, where only the device can measure.
         emulated_cpu: qemu's name of its processor, as `cortex-a72`; empty where it is not emulated.
-        pythons: versions of Python that its systems bring, as `3.11`, the most usual first; empty where none can run the agent.
+        pythons: that its systems bring, as `3.11`, the most usual first; empty where none can run the agent.
         last: what comes after everything else there, as `int8 litert` or `int8-dynamic onnxruntime`.
         known_bad: what does not work there.
         sources: field → where its value comes from.

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import trial, unpacked, versions
 from .said import Place, Stopped, say
 from .service import HEALTHY_WITHIN_S, Service
-from .trial import Trial
+from .trial import AgentTrial
 from .unpacked import Unpacked
 
 USER = "edgelift"
@@ -70,7 +70,7 @@ def _install(place: Place, service: Service, bundle: Unpacked, asked: argparse.N
     _keep_setup(place)
     slots = service.served() if before and service.runs else {}
     if before != bundle.name:
-        trial.begin(place, Trial(bundle.name, before, slots, asked.healthy_within))
+        trial.begin(place, AgentTrial(bundle.name, before, slots, asked.healthy_within))
     service.set_up(place.home / "setup/onboard/edgelift-agent.service", sys.executable)
     enrolled = _enrol(place, bundle)
     if not service.runs:

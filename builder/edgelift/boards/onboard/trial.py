@@ -16,7 +16,7 @@ from .service import Service
 
 
 @dataclass(frozen=True)
-class Trial:
+class AgentTrial:
     """What is tried.
 
     Attributes:
@@ -31,7 +31,7 @@ class Trial:
     within_s: float
 
 
-def begin(place: Place, trial: Trial) -> None:
+def begin(place: Place, trial: AgentTrial) -> None:
     """Write it down, then make the new agent current: whatever happens from here on, `judge` knows the way back."""
     part = place.trial.with_name("trial.json.part")
     with part.open("w", encoding="utf-8") as file:
@@ -42,18 +42,18 @@ def begin(place: Place, trial: Trial) -> None:
     versions.switch(place, trial.new)
 
 
-def under_way(place: Place) -> Trial | None:
+def under_way(place: Place) -> AgentTrial | None:
     """The trial that stands; None when there is none."""
     try:
         found = json.loads(place.trial.read_text(encoding="utf-8"))
-        return Trial(str(found["new"]), str(found["old"]), dict(found["slots"]), float(found["within_s"]))
+        return AgentTrial(str(found["new"]), str(found["old"]), dict(found["slots"]), float(found["within_s"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise Stopped(f"{place.trial} is not understood: {error}. Remove it, and run install.sh again.") from error
 
 
-def judge(place: Place, service: Service, trial: Trial) -> None:
+def judge(place: Place, service: Service, trial: AgentTrial) -> None:
     """Wait for the new agent to be healthy, else bring the old one back.
 
     Raises:
@@ -71,7 +71,8 @@ def judge(place: Place, service: Service, trial: Trial) -> None:
     back = service.restart()
     end(place, trial.old, trial.new)
     raise Stopped(
-        f"{trial.new} was not healthy within {trial.within_s:.0f} s, so {trial.old} {'runs' if back else 'was started'} again."
+        f"{trial.new} was not healthy within {trial.within_s:.0f} s, so {trial.old}"
+        f" {'runs' if back else 'was started'} again."
         " Its records and models are as they were."
     )
 

@@ -33,6 +33,8 @@ _Port = Annotated[int, Meta(ge=0, le=65535)]
 #: Durations; what a socket can wait for ends at 24 days, seconds.
 _Positive = Annotated[float, Meta(gt=0, le=1_000_000)]
 _Path = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
+#: Of a command that is run.
+_Word = Annotated[str, Meta(pattern=r"^[^\0]*\Z", max_length=4096)]
 #: What HTTP can carry as a bearer's token.
 _TOKEN = re.compile(r"[!-~]+")
 _MALFORMED = "is no token: that is one line of visible ASCII characters"
@@ -125,6 +127,10 @@ class UpdateConfig(msgspec.Struct, forbid_unknown_fields=True):
             disk, no memory) is tried again from `retry_cap_s` to sixty times that.
         disk_reserve_bytes: space on the disk that is left alone.
         memory_available_bytes: memory that models may take; 0 asks the system at the time.
+        check: a program of your own and its arguments, which has a say in each probation; empty for none.
+        check_timeout_s: after which it counts as hung.
+        check_every_s: how often it is asked while a probation lasts.
+        check_wait_s: how long beyond the probation it may say *not now*.
     """
 
     preflight_timeout_s: _Positive = 120.0
@@ -132,6 +138,10 @@ class UpdateConfig(msgspec.Struct, forbid_unknown_fields=True):
     retry_cap_s: _Positive = 60.0
     disk_reserve_bytes: Annotated[int, Meta(ge=0)] = 32 * 1024 * 1024
     memory_available_bytes: Annotated[int, Meta(ge=0)] = 0
+    check: Annotated[list[_Word], Meta(max_length=64)] = []
+    check_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    check_every_s: Annotated[float, Meta(ge=1, le=1_000_000)] = 60.0
+    check_wait_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 3600.0
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):
@@ -189,6 +199,7 @@ def load_config(path: Path) -> Config:
             f" not {config.host.url!r}.",
         )
     _check_admin(config.serve, path)
+    _check_own_check(config.update, path)
     scheme, mark, rest = config.host.url.partition("://")
     host = msgspec.structs.replace(config.host, url=f"{scheme.lower()}{mark}{rest}")  # HTTPS:// is the same
     return msgspec.structs.replace(config, host=host)
@@ -211,6 +222,16 @@ def _check_admin(serve: ServeConfig, path: Path) -> None:
             f"{path}: serve.admin_host is {serve.admin_host!r}, which other machines reach, and there is no"
             " serve.admin_token_file.",
             hint="Name a file of mode 0600 that holds a token; or leave serve.admin_host out.",
+        )
+
+
+def _check_own_check(update: UpdateConfig, path: Path) -> None:
+    program = update.check[0] if update.check else "/"
+    if not program or ("/" in program and not program.startswith("/")):
+        raise DeviceError(
+            "bad-config",
+            f"{path}: update.check must begin with a program's full path, or with a name that is looked for on the PATH;"
+            f" not {program!r}.",
         )
 
 

@@ -24,6 +24,7 @@ from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_agent.system.board import Board
 from edgelift_agent.system.clock import SystemClock
+from edgelift_agent.system.command import why_not
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_contract.errors import DeviceError, EdgeliftError
@@ -88,6 +89,7 @@ def examine(config: Config, board: Board | None = None) -> list[Finding]:
         lambda: check_runtimes(agent),
         lambda: check_disk(config, agent),
         lambda: check_devices(agent),
+        lambda: check_own_check(config, agent),
         lambda: check_host(config, agent),
         lambda: check_clock(config, agent),
         lambda: check_trust(agent),
@@ -193,6 +195,17 @@ def check_devices(agent: RunningAgent) -> Finding:
     return Finding(
         "devices", "ok", f"none is refused to {agent.seen['user']} in {', '.join(agent.seen['groups'])}"
     )
+
+
+def check_own_check(config: Config, agent: RunningAgent) -> Finding:
+    """Can the device's own check be started? Without it no update would be kept."""
+    if not config.update.check:
+        return Finding("own check", "ok", "none: update.check is not set")
+    refused = agent.seen.get("own_check_refused", "") if agent.seen else why_not(config.update.check[0])
+    if refused:
+        advice = "Put it right before the next update, or every update is taken back (check-not-started)."
+        return Finding("own check", "fail", f"{refused[0].upper()}{refused[1:]}.", advice)
+    return Finding("own check", "ok", " ".join(config.update.check))
 
 
 def check_host(config: Config, agent: RunningAgent) -> Finding:

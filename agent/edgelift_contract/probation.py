@@ -40,7 +40,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`wait`, `pass`, or `fail` with an error code and a sentence."""
+    """`wait`, `pass`, or `fail` with an error code and a sentence; a `wait` may say so what is waited for."""
 
     kind: Literal["wait", "pass", "fail"]
     code: str = ""

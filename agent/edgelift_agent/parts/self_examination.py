@@ -14,6 +14,7 @@ from edgelift_agent.link.token import Token
 from edgelift_agent.link.trial import try_host
 from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.system.access import group_names, refused_devices, user_name
+from edgelift_agent.system.command import why_not
 from edgelift_agent.system.degraded import Degraded
 
 
@@ -31,4 +32,5 @@ def examine_self(
         "readings": machine.health.gauges(),
         "host": try_host(config, token, identity.way),
         "degraded": degraded.reasons(),
+        "own_check_refused": why_not(config.update.check[0]) if config.update.check else "",
     }

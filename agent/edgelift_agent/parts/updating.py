@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from edgelift_agent.artifact.loading import Loader
 from edgelift_agent.artifact.preflight import Preflight
@@ -14,11 +16,17 @@ from edgelift_agent.parts.this_machine import ThisMachine
 from edgelift_agent.parts.trust import Trust
 from edgelift_agent.system.backoff import delays
 from edgelift_agent.system.clock import Clock
+from edgelift_agent.system.command import search_path
 from edgelift_agent.system.degraded import Degraded
+from edgelift_agent.system.standby import StandbyThreads
 from edgelift_agent.update.exchange import Exchange
+from edgelift_agent.update.own_check import OwnCheck
 from edgelift_agent.update.steps import Steps
 from edgelift_agent.update.updater import Updater
 from edgelift_agent.worker import Worker
+
+#: What of the agent's environment its owner's check has as well; no credential and no socket of systemd's.
+_PASSED_ON = ("HOME", "LANG", "LC_ALL", "LOGNAME", "TMPDIR", "TZ", "USER")
 
 
 def make_updater(
@@ -62,6 +70,30 @@ def make_updater(
         clock,
         worker,
         on_committed=on_committed,
+        own_check=_own_check(config, serving, clock, worker),
         retry_delays=host.retry_delays,
         again_delays=again_delays,
     )
+
+
+def _own_check(config: Config, serving: Serving, clock: Clock, worker: Worker) -> OwnCheck | None:
+    if not config.update.check:
+        return None
+
+    def environment() -> Mapping[str, str]:
+        return check_environment(config, serving.server.port)
+
+    mark = str(Path(config.state_dir).absolute())  # one agent alone has this folder
+    return OwnCheck(config.update, environment, mark, clock, StandbyThreads(1, "check"), worker.post)
+
+
+def check_environment(config: Config, port: int) -> dict[str, str]:
+    """What the device's own check is told of this agent; `port` is where it answers."""
+    host = config.serve.host
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= {"PATH": search_path(), "EDGELIFT_DEVICE": config.device}
+    environment["EDGELIFT_URL"] = f"http://{f'[{here}]' if ':' in here else here}:{port}"
+    if config.serve.unix_socket:
+        environment["EDGELIFT_UNIX_SOCKET"] = config.serve.unix_socket
+    return environment

@@ -12,12 +12,13 @@ from edgelift_agent.system.memory import resident_bytes
 from edgelift_agent.telemetry.outbox import Notice
 from edgelift_agent.update.exchange import Exchange, InFlight, note_after
 from edgelift_agent.update.journal import Journal
-from edgelift_agent.update.machine import Event
+from edgelift_agent.update.machine import Event, State
+from edgelift_agent.update.own_check import OwnCheck
 from edgelift_agent.update.progress import Progress, name_of
 from edgelift_agent.update.records import SlotRow, UpdateRow
 from edgelift_agent.update.steps import Steps
 from edgelift_contract.histogram import Histogram
-from edgelift_contract.probation import Served, judge
+from edgelift_contract.probation import Served, Verdict, judge
 
 #: How often a probation is judged, seconds: a breach is undone within one second.
 JUDGE_EVERY_S = 0.5
@@ -37,10 +38,15 @@ class Closing:
         progress: Progress,
         post: Callable[[Callable[[], None]], None],
         on_committed: Callable[[], None],
+        own_check: OwnCheck | None = None,
     ) -> None:
-        """Bind; `on_committed` is called once a new generation is committed, before that is reported."""
+        """Bind; `on_committed` is called once a new generation is committed, before that is reported.
+
+        `own_check` is asked in each probation where the device has one.
+        """
         self._journal, self._steps, self._exchange, self._clock = journal, steps, exchange, clock
         self._progress, self._post, self._on_committed = progress, post, on_committed
+        self._own_check = own_check
 
     def observe(self, slot: str, update: UpdateRow, in_flight: InFlight) -> None:
         """OBSERVING: judge what the new generation served so far; wait, pass or fail."""
@@ -51,10 +57,14 @@ class Closing:
         served = self._exchange.served(current)
         elapsed_s = update.observed_s + self._clock.monotonic() - in_flight.swapped_at
         update.requests, update.errors = served.requests, served.errors
+        left_s = update.desired.policy.probation_s - elapsed_s
         verdict = judge(served, self._before(update, in_flight), update.desired.policy, elapsed_s)
+        if self._own_check is not None:
+            verdict = self._own_check.judge(slot, update, in_flight.swapped_at, verdict, -left_s)
+        if verdict.kind != "fail":
+            self._note_awaited(update, verdict)
         if verdict.kind == "wait":
-            left = update.desired.policy.probation_s - elapsed_s
-            self._progress.wait(slot, max(0.0, min(JUDGE_EVERY_S, left)))
+            self._progress.wait(slot, min(JUDGE_EVERY_S, left_s) if left_s > 0 else JUDGE_EVERY_S)
             return
         if update.record is not None:
             update.record = note_after(update.record, served)
@@ -62,6 +72,18 @@ class Closing:
             self._progress.finish(slot, Event.DONE)
         else:
             self._progress.finish(slot, Event.FAILED, verdict.code, verdict.message)
+
+    def end_checks(self) -> None:
+        """End the device's own check where no probation is under way any more, whatever ended it."""
+        if self._own_check is not None:
+            updates = self._journal.updates.items()
+            self._own_check.keep_only({slot for slot, update in updates if update.state == State.OBSERVING})
+
+    def _note_awaited(self, update: UpdateRow, verdict: Verdict) -> None:
+        """Tell what a probation waits for, in memory alone: a restart asks anew."""
+        if (update.code, update.message) != (verdict.code, verdict.message):
+            update.code, update.message = verdict.code, verdict.message
+            self._progress.changed = True
 
     def _before(self, update: UpdateRow, in_flight: InFlight) -> Served | None:
         """What the old generation served: as it stands now, as it stood when it was parked, or as recorded."""

@@ -22,6 +22,7 @@ from edgelift_agent.update.closing import Closing
 from edgelift_agent.update.exchange import Exchange
 from edgelift_agent.update.journal import Journal
 from edgelift_agent.update.machine import State
+from edgelift_agent.update.own_check import OwnCheck
 from edgelift_agent.update.progress import Progress
 from edgelift_agent.update.recovery import Recovery
 from edgelift_agent.update.reports import make_report
@@ -71,6 +72,7 @@ class Updater:
         threads: Threads,
         *,
         on_committed: Callable[[], None] = lambda: None,
+        own_check: OwnCheck | None = None,
         retry_delays: Callable[[], Iterator[float]] = delays,
         again_delays: Callable[[], Iterator[float]] = lambda: delays(60.0, 3600.0),
     ) -> None:
@@ -81,7 +83,8 @@ class Updater:
         self._assigned = Assigned(
             device, journal, steps, exchange, clock, self._progress, degraded, again_delays=again_delays
         )
-        closing = Closing(journal, steps, exchange, clock, self._progress, threads.post, on_committed)
+        closing = Closing(journal, steps, exchange, clock, self._progress, threads.post, on_committed, own_check)
+        self._own_check = own_check
         self._updates = Updates(
             journal, steps, exchange, self._progress, self._assigned, closing,
             pool=threads.pool, post=threads.post, retry_delays=retry_delays,
@@ -100,6 +103,8 @@ class Updater:
         """
         self._assigned.resume()
         self._recovery.start()
+        if self._own_check is not None:
+            self._own_check.start()
         # The last part tells two devices apart that were cloned from one card, also within one boot, and two starts
         # that the journal could not count.
         self.epoch = f"{boot}-{self._journal.meta.starts}-{secrets.token_hex(3)}"
@@ -126,6 +131,8 @@ class Updater:
     def stop(self) -> None:
         """Note a clean stop; what is under way goes on after the next start."""
         self._recovery.stop()
+        if self._own_check is not None:
+            self._own_check.close()
 
     def mark_stable(self) -> None:
         """The process has lived long enough not to be suspected of what it serves."""

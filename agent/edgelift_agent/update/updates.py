@@ -71,6 +71,7 @@ class Updates:
                 state = State(update.state)
                 if state is before:
                     break
+        self._closing.end_checks()
         waits = [
             progress.left_s(slot)
             for slot, update in self._journal.updates.items()

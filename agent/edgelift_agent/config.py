@@ -141,7 +141,7 @@ class UpdateConfig(msgspec.Struct, forbid_unknown_fields=True):
     check: Annotated[list[_Word], Meta(max_length=64)] = []
     check_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     check_every_s: Annotated[float, Meta(ge=1, le=1_000_000)] = 60.0
-    check_wait_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 3600.0
+    check_wait_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 1800.0
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests.waiting import until
 
-from edgelift_agent.system.command import MARK, TAIL_BYTES, CommandEnd, end_marked, run_command, why_not
+from edgelift_agent.system.command import MARK, TAIL_BYTES, CommandEnd, run_command, why_not
+from edgelift_agent.system.memory import FIRST_TO_GO
 from edgelift_agent.update.check_answer import CheckAnswer, answer_of, judge_with_check, last_line, not_started
 from edgelift_contract.probation import Verdict
 
@@ -66,8 +67,21 @@ def test_it_has_the_environment_that_is_given_and_no_descriptor_of_ours(tmp_path
         os.close(reader)
         os.close(writer)
     lines = end.output.decode().splitlines()
-    assert {line.partition("=")[0] for line in lines[:-1]} <= {"PATH", "FOLDER", MARK, "PWD", "OLDPWD", "SHLVL", "_"}
+    assert {line.partition("=")[0] for line in lines[:-1]} <= {
+        "PATH",
+        "FOLDER",
+        MARK,
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+    }
     assert int(lines[-1]) == 4  # three channels, and the folder that ls reads
+
+
+def test_it_is_ended_before_what_serves_where_memory_runs_out(tmp_path: Path) -> None:
+    end = shell(tmp_path, f"until [ $(cat /proc/self/oom_score_adj) = {FIRST_TO_GO} ]; do :; done; echo so")
+    assert end.output == b"so\n"
 
 
 def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
@@ -105,9 +119,7 @@ def test_one_that_prints_without_end_is_not_kept_in_memory(tmp_path: Path) -> No
 
 
 def test_one_that_nobody_waits_for_any_more_is_ended(tmp_path: Path) -> None:
-    end = shell(
-        tmp_path, "echo $$ >$FOLDER/it.pid; exec sleep 1000", cancelled=lambda: bool(noted(tmp_path))
-    )
+    end = shell(tmp_path, "echo $$ >$FOLDER/it.pid; exec sleep 1000", cancelled=lambda: bool(noted(tmp_path)))
     assert end.how == "cancelled"
     (pid,) = noted(tmp_path)
     assert not Path(f"/proc/{pid}").exists()
@@ -162,7 +174,12 @@ def test_why_it_cannot_be_started_is_seen_before(tmp_path: Path) -> None:
 
 ANSWERS = {
     "good": (CommandEnd("by-itself", 0, b"fine"), "good", "", ""),
-    "not now": (CommandEnd("by-itself", 75, b"no picture yet\n\n"), "not-now", "check-undecided", "no picture yet"),
+    "not now": (
+        CommandEnd("by-itself", 75, b"no picture yet\n\n"),
+        "not-now",
+        "check-undecided",
+        "no picture yet",
+    ),
     "bad": (CommandEnd("by-itself", 1, b"a\nall black\n"), "bad", "check-failed", "exit code 1: all black"),
     "silent": (CommandEnd("by-itself", 2, b" \n"), "bad", "check-failed", "exit code 2; it printed nothing."),
     "signal": (CommandEnd("by-itself", -11, b""), "bad", "check-failed", "SIGSEGV; it printed nothing."),

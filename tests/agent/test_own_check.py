@@ -1,4 +1,4 @@
-"""The device's own check has a say in probation: it may keep an update, take it back, or ask for time; and costs nobody else."""
+"""The device's own check has a say in probation: it keeps an update, takes it back, or asks for time; and costs nobody else."""
 
 import json
 import os
@@ -83,7 +83,11 @@ def update_of(report: Report) -> UpdateReport:
 
 def test_it_is_told_what_is_in_probation_and_nothing_secret(host: ToyHost, checked: Device, check: Check) -> None:
     checked.stop()
-    checked.environment |= {"NOTIFY_SOCKET": "@edgelift-nobody", "SECRET": "s", "CREDENTIALS_DIRECTORY": "/nowhere"}
+    checked.environment |= {
+        "NOTIFY_SOCKET": "@edgelift-nobody",
+        "SECRET": "s",
+        "CREDENTIALS_DIRECTORY": "/nowhere",
+    }
     checked.start()
     check.says('env >told; echo "$@" >arguments')
     assign(host, checked, "2")

@@ -41,6 +41,43 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.systemd
+def test_systemd_finds_little_that_the_unit_could_still_keep_out() -> None:
+    tool, unit = _tool("systemd-analyze"), UNITS / "edgelift-agent.service"
+    done = subprocess.run(
+        [tool, "security", "--offline=true", "--threshold=25", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+    )  # tenths: at most 2.5
+    assert done.returncode == 0, done.stdout.splitlines()[-1:]
+
+
+def _after_an_end(folder: Path, result: str) -> str:
+    """What the unit does after an end of the agent, its waiting told instead of waited for."""
+    joined = (UNITS / "edgelift-agent.service").read_text().replace("\\\n", " ")
+    (line,) = (line for line in joined.splitlines() if line.startswith("ExecStopPost="))
+    program, shell, words = line.partition("=")[2].partition(" -c ")
+    assert (program, shell, words[0], words[-1]) == ("-/bin/sh", " -c ", "'", "'")
+    script = words[1:-1].replace("$$", "$").replace("sleep ", "echo ")
+    environment = {**os.environ, "SERVICE_RESULT": result, "RUNTIME_DIRECTORY": str(folder)}
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+def test_an_agent_that_ends_again_and_again_is_started_ever_later_and_never_given_up(tmp_path: Path) -> None:
+    waits = [
+        _after_an_end(tmp_path, how) for how in ("exit-code", "signal", "core-dump", "watchdog", *["signal"] * 3)
+    ]
+    assert waits == ["1", "3", "7", "15", "25", "25", "25"]
+    assert max(map(int, waits)) < int(_unit("TimeoutStopSec")[0])  # systemd would cut it short
+    assert _after_an_end(tmp_path, "success") == ""  # asked for: nothing is waited for
+    os.utime(tmp_path / "ends", (0, 0))  # the last one was long ago
+    assert _after_an_end(tmp_path, "signal") == "1"
+    assert _unit("StartLimitIntervalSec") == ["0"]
+    assert _unit("RuntimeDirectoryPreserve") == ["restart"]
+
+
 def test_the_example_configuration_is_a_good_one() -> None:
     assert load_config(UNITS / "agent.toml").device == "pi-1"
 
@@ -48,7 +85,7 @@ def test_the_example_configuration_is_a_good_one() -> None:
 EXPLAINED = {
     "ProtectSystem", "NoNewPrivileges", "SystemCallFilter", "RestrictAddressFamilies", "WatchdogSec",
     "SupplementaryGroups", "LimitNOFILE", "DevicePolicy", "DeviceAllow", "LoadCredential", "SetCredential",
-    "StateDirectory",
+    "StateDirectory", "MemoryMax", "OOMScoreAdjust", "ExecStopPost", "RuntimeDirectoryPreserve",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from edgelift_agent.system.memory import let_go_first
 from edgelift_agent.system.processor import waited_s
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
 from edgelift_contract.histogram import Histogram, HistogramData
@@ -101,6 +102,7 @@ class Preflight:
         ) as child:
             try:
                 os.setpriority(os.PRIO_PROCESS, child.pid, self._nice)
+                let_go_first(child.pid)
                 output, errors = self._wait(child, name)
             except BaseException:
                 child.kill()

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgelift_agent.system.memory import let_go_first
+
 log = logging.getLogger(__name__)
 
 #: In the environment of whatever a program begins, unless it takes it out: by this they are found that left its group.
@@ -75,6 +77,7 @@ def run_command(
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
+        let_go_first(child.pid)
         return _follow(child, time.monotonic() + timeout_s, cancelled)
     finally:
         _end_all(child, mark)

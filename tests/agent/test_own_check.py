@@ -1,4 +1,4 @@
-"""The device's own check has a say in probation: it keeps an update, takes it back, or asks for time; and costs nobody else."""
+"""The device's own check has a say in probation: keeps an update, takes it back, or asks for time; and costs nobody else."""
 
 import json
 import os

@@ -68,7 +68,8 @@ class Rig:
             f'[host]\nurl = "{self.host.url}"\ntoken = "{self.host.token}"\n'
             f"[serve]\nport = {self.port}\nadmin_port = 0\n"
             "[telemetry]\nwindow_s = 3600\npublish_interval_s = 3600\nprobation_window_s = 3600\n"
-            "[update]\nretry_first_s = 0.05\nretry_cap_s = 0.2\n"
+            # A check of the owner's, so that faults strike while one runs as well.
+            '[update]\nretry_first_s = 0.05\nretry_cap_s = 0.2\ncheck = ["/bin/true"]\n'
         )
 
     def start(self, *arguments: str) -> None:

@@ -153,6 +153,8 @@ def _end_all(child: subprocess.Popen[bytes], mark: str) -> None:
         child.wait(GONE_WITHIN_S)
     except subprocess.TimeoutExpired:
         log.warning("process %d was killed and does not go: a driver holds it", child.pid)
+    else:
+        _reap(os.P_PGID, child.pid)
     end_marked(mark)
 
 
@@ -168,15 +170,16 @@ def end_marked(mark: str) -> None:
         if not found:
             break
     for pid in killed:
-        _reap(pid)
+        _reap(os.P_PID, pid)
 
 
-def _reap(pid: int) -> None:
-    """Take note of an end, where it is for us to do: the first process of a container inherits what others leave."""
+def _reap(kind: int, number: int) -> None:
+    """Take note of their ends, where it is for us to do: the first process of a container inherits what others leave."""
     late = time.monotonic() + GONE_WITHIN_S
-    with contextlib.suppress(ChildProcessError):  # somebody else's, as nearly always
-        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is None and time.monotonic() < late:
-            time.sleep(LOOK_S)
+    with contextlib.suppress(ChildProcessError):  # none is left; or, as nearly always, they are not ours
+        while time.monotonic() < late:
+            if os.waitid(kind, number, os.WEXITED | os.WNOHANG) is None:
+                time.sleep(LOOK_S)
 
 
 def _processes() -> list[int]:

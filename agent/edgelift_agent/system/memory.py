@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import resource
 from pathlib import Path
 
@@ -29,7 +30,11 @@ def peak_resident_bytes() -> int:
 def let_go_first(pid: int) -> None:
     """Have the kernel end this child before what serves, when there is no memory left; where it lets us say so."""
     with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/oom_score_adj").write_text(str(FIRST_TO_GO))
+        descriptor = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)  # the kernel's, on no disk
+        try:
+            os.write(descriptor, str(FIRST_TO_GO).encode())
+        finally:
+            os.close(descriptor)
 
 
 def limit_arenas() -> None:

@@ -26,6 +26,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.hardware import HardwareClass
 from edgelift_contract.histogram import HistogramData
 from edgelift_contract.ids import LARGEST_COUNT, Bytes, Count, Name, Sha256, Version
+from edgelift_contract.meaning import Metadata, TensorMeaning, wrong_with
 
 #: Tensor element types by their Open Inference Protocol names.
 DataType = Literal[
@@ -36,8 +37,8 @@ Format = Literal["onnx", "tflite", "torchscript"]
 RuntimeName = Literal["onnxruntime", "litert", "torchscript"]
 FileRole = Literal["model", "weights", "goldens"]
 
-#: The largest manifest that is parsed; real ones are 2 to 6 KB.
-MAX_MANIFEST_BYTES = 256 * 1024
+#: The largest manifest that is parsed; real ones are 2 to 6 KB, with the names of 21,841 classes up to a megabyte.
+MAX_MANIFEST_BYTES = 2 * 1024 * 1024
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -56,12 +57,15 @@ class FileEntry(msgspec.Struct, frozen=True):
     role: FileRole
 
 
-class TensorSpec(msgspec.Struct, frozen=True):
-    """One input or output. `shape` has -1 where the axis is free; axis 0 free means batches are welcome."""
+class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One input or output. `shape` has -1 where the axis is free; axis 0 free means batches are welcome. `meaning` is what
+    its source told of the numbers; None for nothing.
+    """
 
     name: LongName
     dtype: DataType
     shape: Annotated[list[Annotated[int, Meta(ge=-1, le=LARGEST_COUNT)]], Meta(max_length=16)]
+    meaning: TensorMeaning | None = None
 
 
 class SessionOptions(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -199,6 +203,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         runtime_range: versions of the runtime package that may load it, as `>=1.17`; empty means any.
         task, judged: what the model is for, where its source named it, and how it was judged, for people.
         unmeasured: had no machine of the hardware class timed it when it was built; its rank is then the target's own order.
+        metadata: what its source says of it besides, for clients and people; nothing here goes by it.
         files, inputs, outputs, options, goldens, budgets, evidence, provenance: see their types.
     """
 
@@ -224,6 +229,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     task: Line = ""
     judged: Text = ""
     unmeasured: bool = False
+    metadata: Metadata = {}
 
     @property
     def model_file(self) -> FileEntry:
@@ -285,6 +291,9 @@ def parse_manifest(data: bytes) -> Manifest:
         raise ContractError(
             "malformed", f"The manifest's goldens {manifest.goldens.path!r} are not among its files."
         )
+    for spec in (*manifest.inputs, *manifest.outputs):
+        if spec.meaning is not None and (wrong := wrong_with(spec.meaning, spec.shape)):
+            raise ContractError("malformed", f"What the manifest tells of {spec.name!r:.80} can't be: {wrong}.")
     return manifest
 
 

@@ -10,10 +10,10 @@ The way of a model through these modules, in the order of `build.build`:
    check; `latency` and `memory` measure what it costs, where this machine is of the right hardware class.
 4. `gates` ships or rejects each with its figures; `package` writes the release in one step; `report` says all.
 
-User code needs two names from here, and importing them is light: `Source`, and `Data` for a model that comes as
-a file.
+User code needs three names from here, and importing them is light: `Source`, `Data` for a model that comes as a
+file, and `Meaning` for what its numbers mean.
 """
 
-from edgelift_builder.source.given import Data, Source
+from edgelift_builder.source.given import Data, Meaning, Source
 
-__all__ = ["Data", "Source"]
+__all__ = ["Data", "Meaning", "Source"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from edgelift_builder.judge.budgets import Named
 from edgelift_builder.judge.measure import Measure, Unit
 from edgelift_contract.manifest import Format, TensorSpec
+from edgelift_contract.meaning import Metadata
 
 EVALUATION, CALIBRATION, LABELS, REFERENCE = "evaluation.npz", "calibration.npz", "labels.npz", "reference.npz"
 
@@ -17,7 +18,9 @@ class SourceFacts:
 
     Attributes:
         name, sha256: the model's name; digest of the source file.
-        inputs, outputs: as they are in a call, free axes -1; the sample's too, where `batch_free`.
+        inputs, outputs: as they are in a call, free axes -1; the sample's too, where `batch_free`; with what their numbers
+            mean.
+        metadata: the source's free table.
         axes: the sample axis of each input and output in a call, None where it has none.
         samples, calibration_samples: how many there are.
         set_aside: are the calibration samples some of the source's evaluation samples, taken from among them.
@@ -58,4 +61,5 @@ class SourceFacts:
     set_aside: bool = False
     held_out: bool = True
     parameters: int = 0
+    metadata: Metadata = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)

@@ -102,6 +102,7 @@ def _manifest(shipped: Shipped, about: Identity, files: list[FileEntry]) -> Mani
         task=about.facts.told,
         judged=about.facts.judged,
         unmeasured=candidate.known_latency is None,
+        metadata=about.facts.metadata,
         budgets=_budgets(candidate.judgement),
         evidence=_evidence(shipped, about),
         provenance=Provenance(
@@ -130,7 +131,7 @@ def tensor_specs(specs: list[TensorSpec], model: ModelSpec) -> list[TensorSpec]:
 
 
 def _of_one(spec: TensorSpec, axis: int | None) -> TensorSpec:
-    return TensorSpec(spec.name, spec.dtype, [1 if k == axis else n for k, n in enumerate(spec.shape)])
+    return msgspec.structs.replace(spec, shape=[1 if k == axis else n for k, n in enumerate(spec.shape)])
 
 
 def tools(format_name: Format) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgelift_builder import Source
+from edgelift_builder import Meaning, Source
 
 N = 400
 
@@ -59,6 +59,20 @@ def _fitted() -> Tiny:
 
 def tiny() -> Source:
     return _source(_fitted())
+
+
+#: Names that a page must not take for its own.
+KINDS = ("cat", "<script>alert(1)</script>", "Löwe 猫", "[red]dog[/red]")
+
+
+def meant() -> Source:
+    """One that tells what its numbers mean."""
+    return _source(
+        _fitted(),
+        inputs=Meaning(unit="intensity 0 to 255", scale=np.float32(64.0), offset=[128.0]),
+        outputs={"output_0": Meaning(labels=KINDS)},
+        metadata={"camera": "north", "lens_mm": 3.6, "threshold": np.float64(0.25), "colour": False, "year": 2026},
+    )
 
 
 def named_in_brackets() -> Source:

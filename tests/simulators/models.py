@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -128,8 +129,9 @@ def publish_onnx(
     scale: float = 1.0,
     policy: Policy | None = None,
     fails_from: int = 100,
+    **changes: Any,
 ) -> SlotAssignment:
-    """Publish one of the graphs above under its own name; goldens computed by numpy."""
+    """Publish one of the graphs above under its own name, some fields of its manifest changed; goldens computed by numpy."""
     if kind == "cnn":
         model, inputs, outputs = graph_cnn(int(version))
         goldens = goldens_by_running(model, inputs)
@@ -160,7 +162,7 @@ def publish_onnx(
         options=SessionOptions(threads=1),
         provenance=Provenance(codec.digest(b"test"), "test#0"),
     )
-    artifact, manifest_bytes = dump_manifest(manifest)
+    artifact, manifest_bytes = dump_manifest(msgspec.structs.replace(manifest, **changes))
     host.blobs.update({codec.digest(part): part for part in (body, data, manifest_bytes)})
     # Whatever else the machine is busy with must not send a good model back for its latency.
     policy = policy or Policy(probation_s=0.2, max_latency_ratio=0)

@@ -17,6 +17,7 @@ from edgelift_agent.serving.bodies import AROUND_BYTES, BodyReader, largest_body
 from edgelift_agent.serving.encoding import KNOWN, decode_body, encode_body, wanted_encoding
 from edgelift_agent.serving.extensions import model_config, model_statistics, repository_index
 from edgelift_agent.serving.inference import Inference, RawRequest, Requester, check_version, unknown_model
+from edgelift_agent.serving.meanings import model_parameters, tensor_metadata
 from edgelift_agent.serving.replies import HEADER_LENGTH, Reply, error_reply, json_reply, tensors_reply
 from edgelift_agent.serving.slots import Generation
 from edgelift_contract import __version__
@@ -304,15 +305,19 @@ def split_model(parts: list[str]) -> tuple[str, str, list[str]]:
 
 
 def model_metadata(generation: Generation) -> dict[str, Any]:
-    """The protocol's model metadata; digest and release stand in `parameters`."""
+    """The protocol's model metadata; digest, release and what its source told stand in `parameters`."""
     manifest = generation.manifest
     return {
         "name": generation.key.slot,
         "versions": [str(generation.number)],
         "platform": platform_name(manifest),
-        "inputs": [{"name": s.name, "datatype": s.dtype, "shape": s.shape} for s in manifest.inputs],
-        "outputs": [{"name": s.name, "datatype": s.dtype, "shape": s.shape} for s in manifest.outputs],
-        "parameters": {"artifact": generation.key.artifact, "release": f"{manifest.model}@{manifest.version}"},
+        "inputs": [tensor_metadata(spec) for spec in manifest.inputs],
+        "outputs": [tensor_metadata(spec) for spec in manifest.outputs],
+        "parameters": {
+            "artifact": generation.key.artifact,
+            "release": f"{manifest.model}@{manifest.version}",
+            **model_parameters(manifest),
+        },
     }
 
 

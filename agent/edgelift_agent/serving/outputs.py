@@ -5,7 +5,7 @@ Pure: values and arrays in, JSON and bytes out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,10 +72,14 @@ def _read_parameters(name: str, parameters: Any, default: bool) -> Wanted:
     return Wanted(binary or place is not None, classes, place)
 
 
-def describe(name: str, array: Any, wanted: Wanted) -> tuple[dict[str, Any], bytes | None]:
-    """An output's entry in the response, and the bytes that follow it; None when it is all in the entry."""
+def describe(
+    name: str, array: Any, wanted: Wanted, labels: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, Any], bytes | None]:
+    """An output's entry in the response, and the bytes that follow it; None when it is all in the entry. `labels` are the
+    names along the last axes of those outputs that have some.
+    """
     if wanted.classes:
-        array = largest(name, array, wanted.classes)
+        array = largest(name, array, wanted.classes, labels.get(name, ()))
     dtype = NAMES.get(array.dtype, "BYTES")
     entry: dict[str, Any] = {"name": name, "datatype": dtype, "shape": array.shape}
     if wanted.binary:
@@ -123,10 +127,9 @@ def check_finite(results: Mapping[str, Any], outputs: Mapping[str, Wanted]) -> N
             )
 
 
-def largest(name: str, array: Any, classes: int) -> Any:
-    """Triton's classification: `value:index` of the largest along the last axis, largest first, as BYTES[…, k].
-
-    A manifest holds no labels, so none follow the index.
+def largest(name: str, array: Any, classes: int, labels: Sequence[str] = ()) -> Any:
+    """Triton's classification: `value:index:label` of the largest along the last axis, largest first, as BYTES[…, k];
+    `value:index` where the model's source gave no labels.
 
     Raises:
         ContractError: `bad-request` for an output that has no axis or no numbers.
@@ -136,7 +139,8 @@ def largest(name: str, array: Any, classes: int) -> Any:
     order = np.argsort(-array.astype(np.float64), axis=-1, kind="stable")[..., : min(classes, array.shape[-1])]
     values = np.take_along_axis(array, order, axis=-1)
     form = "%f:%d" if array.dtype.kind == "f" else "%d:%d"
-    words = [(form % pair).encode() for pair in zip(values.ravel().tolist(), order.ravel().tolist(), strict=True)]
+    pairs = zip(values.ravel().tolist(), order.ravel().tolist(), strict=True)
+    words = [(form % pair + (f":{labels[pair[1]]}" if pair[1] < len(labels) else "")).encode() for pair in pairs]
     made = np.empty(len(words), dtype=np.object_)
     made[:] = words
     return made.reshape(order.shape)

@@ -18,6 +18,7 @@ import orjson
 from edgelift_agent.serving.bodies import LOOKED_AT_BYTES, check_claim
 from edgelift_agent.serving.inputs import InputReader, bad_request
 from edgelift_agent.serving.json_data import holds_numbers_alone, may_hold_words
+from edgelift_agent.serving.meanings import names_of_classes
 from edgelift_agent.serving.outputs import AS_BINARY, AS_JSON, Wanted, check_finite, describe, read_outputs
 from edgelift_agent.serving.shared_memory import SharedMemory
 from edgelift_contract.manifest import Manifest
@@ -69,6 +70,7 @@ class Codec:
         self._only = next(iter(self._readers.values())) if len(self._readers) == 1 else None
         self._as_json = {spec.name: AS_JSON for spec in manifest.outputs}
         self._as_binary = dict.fromkeys(self._as_json, AS_BINARY)
+        self._labels = names_of_classes(manifest)
         named = orjson.dumps({"model_name": model, "model_version": version, "parameters": parameters})
         self._before_outputs = named[:-1] + b',"outputs":'
 
@@ -162,7 +164,7 @@ class Codec:
         """
         entries, blobs = [], []
         for name, wanted in request.outputs.items():
-            entry, data = describe(name, results[name], wanted)
+            entry, data = describe(name, results[name], wanted, self._labels)
             entries.append(entry)
             if data is None:
                 continue

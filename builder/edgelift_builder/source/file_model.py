@@ -45,6 +45,7 @@ class FileModel:
         takes_nan: does it know what to do where a number is missing.
         called: the name of the file that it came in, where `path` is a copy.
         vocabulary: input → number of rows in the table that it is an index into, where the graph shows it.
+        metadata: what the file says of itself besides, by name.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class FileModel:
     training: bool = False
     takes_nan: bool = False
     called: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
     _session: Session | None = None
 
     @property

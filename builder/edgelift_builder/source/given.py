@@ -10,7 +10,7 @@ Imports nothing heavy: user code pays only for what it uses itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,6 +20,32 @@ Arrays: TypeAlias = Any
 #: (outputs by name, labels) → one score per sample, float[n], or one for all of them: from 0 to 1, higher is better; of any
 #: range where the source says which way is better. One for all is asked for 200 times more, on samples drawn from these.
 Metric: TypeAlias = Callable[[Mapping[str, Any], Any], Any]
+
+
+@dataclass
+class Meaning:
+    """What the numbers of one input or output mean; told to clients, applied by nobody.
+
+        real = number × scale + offset
+
+    Attributes:
+        labels: names of classes or features, one for each place along `axis`.
+        unit: of `real`, as `°C`.
+        scale, offset: one number for all, or one for each place along `axis`. A standard deviation is a scale, a mean an
+            offset.
+        axis: along which they count, in a call's shape; `values` where labels name the values themselves, 0 the first
+            (class numbers; a share of yes and no, rounded). With none, the one axis that has as many places.
+    """
+
+    labels: Iterable[str] | None = None
+    unit: str = ""
+    scale: Any = None
+    offset: Any = None
+    axis: int | str | None = None
+
+
+#: Of one tensor, or of several by name.
+Meanings: TypeAlias = Meaning | Mapping[str, Meaning] | None
 
 
 @dataclass
@@ -33,6 +59,9 @@ class Data:
     metric_name: str = ""
     metric_better: str = ""
     task: str = ""
+    inputs: Meanings = None
+    outputs: Meanings = None
+    metadata: Mapping[str, str | float | bool] | None = None
 
 
 @dataclass
@@ -57,6 +86,8 @@ class Source:
         task: what the model is for: `classification`, `binary`, `multilabel`, `regression`, `segmentation`, `detection`,
             `keypoints`, `embedding`, `anomaly` or `sequence`; with none it is told from outputs and labels, and said.
         fine_tune: takes the changed module, returns it trained on a little; None where that cannot be offered.
+        inputs, outputs: what their numbers mean, see `Meaning`: a dict by name, or one where there is one tensor.
+        metadata: whatever else clients and people are to be told: up to 64 texts, numbers, true or false, by name.
     """
 
     name: str
@@ -70,3 +101,6 @@ class Source:
     metric_better: str = ""
     task: str = ""
     fine_tune: Callable[[Any], Any] | None = None
+    inputs: Meanings = None
+    outputs: Meanings = None
+    metadata: Mapping[str, str | float | bool] | None = None

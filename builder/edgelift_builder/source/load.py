@@ -88,6 +88,9 @@ def _from_file(
         metric_name=judges.metric_name,
         metric_better=judges.metric_better,
         task=judges.task,
+        inputs=judges.inputs,
+        outputs=judges.outputs,
+        metadata=judges.metadata,
     )
     about = {"sha256": model_digest(path), "formats": FORMATS[path.suffix], "guessed": not data_text}
     return source, ports, about

@@ -44,6 +44,7 @@ def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
         if proto.ir_version > onnx.IR_VERSION:
             raise too_new(path.name, f"IR version {proto.ir_version}")
         external_files(path)
+        said = {entry.key: entry.value for entry in proto.metadata_props}
         proto, taken = without_maps(proto)
         proto, done = tidy(proto, path.resolve().parent)
         _check_ports(path, proto)
@@ -56,7 +57,7 @@ def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
             "source-invalid", f"{path.name} is not a valid ONNX file: {summarise(error)}."
         ) from error
     _check_portable(path, proto)
-    remarks += [said for said in (*done, *taken) if said]
+    remarks += [words for words in (*done, *taken) if words]
     graph = proto.graph
     held = {t.name: t for t in graph.initializer}
     vocabulary = {
@@ -67,6 +68,7 @@ def open_onnx(path: Path, folder: Path, remarks: list[str]) -> FileModel:
     model = FileModel(
         opened, "onnx", [_port(v) for v in graph.input], [_port(v) for v in graph.output], vocabulary,
         is_quantised(proto), takes_nan=any(node.op_type in _TAKES_NAN for node in nodes(proto)), called=path.name,
+        metadata=said,
     )  # fmt: skip
     try:
         model.open()

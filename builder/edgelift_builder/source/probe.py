@@ -19,7 +19,7 @@ from edgelift_builder.judge import telling
 from edgelift_builder.judge.budgets import named
 from edgelift_builder.judge.labelled import are_all_alike
 from edgelift_builder.judge.panel import check_float
-from edgelift_builder.source import held, held_out, own_metric, torch_quantised, trial
+from edgelift_builder.source import held, held_out, meanings, own_metric, torch_quantised, trial
 from edgelift_builder.source.file_model import FileModel, Port
 from edgelift_builder.source.finite import check_numbers
 from edgelift_builder.source.forward import forward
@@ -51,6 +51,8 @@ def survey(
     labels = labels_of(source, samples.evaluation)
     divided = held_out.divide(samples.evaluation, labels, samples.calibration, remarks)
     inputs, answers = _asked(source, ports, samples, divided.evaluation)
+    inputs = meanings.told(inputs, source.inputs, samples.axes, "input")
+    outputs = meanings.told(_outputs(answers, source.model), source.outputs, answers.axes, "output")
     for name, kept in (
         (EVALUATION, divided.evaluation), (CALIBRATION, divided.calibration), (LABELS, divided.labels),
         (REFERENCE, answers.reference),
@@ -72,7 +74,7 @@ def survey(
         guessed=about.get("guessed", False),
         quantised=_quantised(source.model),
         inputs=inputs,
-        outputs=_outputs(answers, source.model),
+        outputs=outputs,
         axes=samples.axes | answers.axes,
         samples=data.length(divided.evaluation),
         calibration_samples=data.length(divided.calibration),
@@ -87,6 +89,7 @@ def survey(
         own=first if source.metric is not None else None,
         data_sha256=judged,
         parameters=_parameters(source.model),
+        metadata=meanings.metadata_of(source, remarks),
         remarks=remarks,
     )
 

@@ -87,6 +87,13 @@ def in_words(meaning: TensorMeaning, *, most: int = 8) -> list[str]:
     return said
 
 
+def metadata_text(value: str | float | bool) -> str:
+    """A value of the free table, harmless to show: `true`, `0.5`, the text itself."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return clean(value) if isinstance(value, str) else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
 def _numbers(numbers: list[float], default: float, most: int) -> str:
     return _first([f"{number:.6g}" for number in numbers or [default]], most)
 

@@ -11,9 +11,10 @@ from edgelift.common import DatabaseOption, JsonOption, ReleaseArgument, SiteOpt
 from edgelift.going_back_command import allow_older
 from edgelift.output import ago, say, show_table
 from edgelift_contract.ids import parse_release
+from edgelift_contract.meaning import in_words, metadata_text
 
 if TYPE_CHECKING:
-    from edgelift_fleet.messages import ReleaseUses, ReleaseView
+    from edgelift_fleet.messages import ReleaseMeaning, ReleaseUses, ReleaseView
 
 #: Names in a line; there may be thousands.
 _NAMED = 10
@@ -48,6 +49,8 @@ def _show(
             for a in found.release.artifacts
         ],
     )
+    for told in found.meanings:
+        _tell_meaning(told)
     for one in found.signatures:
         say(
             f"Its source came signed, which was verified when it was built: {one.signer}, model sha256:{one.model_sha256}"
@@ -56,6 +59,18 @@ def _show(
         say("The builders let devices go back to it that have run a newer one.")
     for line in _uses(found.uses):
         say(line)
+
+
+def _tell_meaning(told: ReleaseMeaning) -> None:
+    rows = [
+        (side, name, "\n".join(in_words(meaning)))
+        for side, meanings in (("input", told.inputs), ("output", told.outputs))
+        for name, meaning in meanings.items()
+    ]
+    if rows:
+        show_table(("tensor", "name", "what its numbers mean"), rows)
+    if told.metadata:
+        show_table(("metadata", "value"), [(key, metadata_text(value)) for key, value in told.metadata.items()])
 
 
 def _uses(uses: ReleaseUses) -> list[str]:

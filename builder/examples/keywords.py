@@ -14,7 +14,7 @@ from dscnn import separable
 from learning import train
 from torch import Tensor, nn
 
-from edgelift_builder import Source
+from edgelift_builder import Meaning, Source
 
 RATE, LENGTH = 4000, 2000  # samples per second, and in half a second
 FRAME, STEP = 128, 64  # samples
@@ -51,6 +51,8 @@ def tones() -> Source:
         evaluation_labels=judged[1],
         calibration_inputs=x[:200].numpy(),
         fine_tune=lambda changed: train(changed, x, y, epochs=3, rate=5e-3),
+        outputs=Meaning(labels=WORDS),
+        metadata={"rate_hz": RATE, "length": LENGTH, "frame": FRAME, "step": STEP},
     )
 
 

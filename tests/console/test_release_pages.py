@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from edgelift_contract.manifest import TensorSpec
+from edgelift_contract.meaning import TensorMeaning
 from edgelift_contract.report import DeviceFacts
 from edgelift_fleet.console.kinds import FormOrder
 from edgelift_fleet.paging import Wish
 from edgelift_fleet.people.audit import list_audit
 from tests.console.visiting import Visitor
 from tests.fleet.direct import FACTS, ready, settle
+from tests.fleet.told import TOLD, bring
 
 NONE_FIT = DeviceFacts("riscv64", ["riscv64"], {"onnxruntime": "1.30.0"})
 
@@ -118,3 +123,25 @@ def test_an_order_may_lead_to_what_was_answered() -> None:
     order = FormOrder("POST", "/v1/rollouts", None, "/rollouts/{id}")
     assert order.asks_answer and order.leads_to({"id": "r7/../x"}) == "/rollouts/r7%2F..%2Fx"
     assert not FormOrder("POST", "/v1/x", None, "/x").asks_answer
+
+
+def test_what_its_numbers_mean_is_shown_as_text(visitor: Visitor, tmp_path: Path) -> None:
+    assert visitor.data("/releases/digits/1")["told"] == []
+    assert "What its numbers mean" not in visitor.page("/releases/digits/1")
+    bring(visitor.fleet.site.folder, tmp_path / "r", **TOLD)
+    (told,) = visitor.data("/releases/digits/9")["told"]
+    assert [(line["side"], line["name"]) for line in told["tensors"]] == [("input", "x"), ("output", "y")]
+    assert dict(told["metadata"]) == {
+        "camera": "no�rth <b>", "threshold": "0.25", "year": "2026", "colour": "false"
+    }  # fmt: skip
+    page = visitor.page("/releases/digits/9")
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page and "\u202e" not in page
+    words = visitor.words("/releases/digits/9")
+    assert "real = number × scale + offset: scale 0.5, offset -40; in °C" in words and "Löwe 猫" in words
+
+
+def test_of_very_many_names_a_page_lists_the_first(visitor: Visitor, tmp_path: Path) -> None:
+    spec = TensorSpec("y", "FP32", [-1, 21_841], TensorMeaning(labels=[f"n{n}" for n in range(21_841)], axis=1))
+    bring(visitor.fleet.site.folder, tmp_path / "r", outputs=[spec])
+    words = visitor.words("/releases/digits/9")
+    assert "All 21,841 names" in words and "n999 and 20,841 more" in words and len(words) < 20_000

@@ -17,6 +17,7 @@ from edgelift_contract.manifest import (
     TensorSpec,
     Tolerance,
 )
+from edgelift_contract.meaning import TensorMeaning
 
 GRAPH, WEIGHTS, GOLDENS = "a" * 64, "b" * 64, "c" * 64
 
@@ -51,6 +52,27 @@ def manifest(**changes: Any) -> Manifest:
     return Manifest(**(fields | changes))
 
 
+def told() -> Manifest:
+    """One whose source told what its numbers mean."""
+    return manifest(
+        inputs=[
+            TensorSpec("x", "FP32", [-1, 3, 24, 24], TensorMeaning(unit="0 to 255", scale=[58.4], offset=[123.7])),
+            TensorSpec("n", "INT64", [-1, 2], TensorMeaning(scale=[1.0, 0.5], axis=1)),
+        ],
+        outputs=[TensorSpec("output_0", "FP32", [-1, 3], TensorMeaning(labels=["cat", "dog", "Löwe 猫"], axis=1))],
+        metadata={"camera": "north", "threshold": 0.25, "year": 2026, "colour": False},
+    )
+
+
+_label = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=20)
+_number = st.floats(allow_nan=False, allow_infinity=False)
+_meanings = st.none() | st.builds(
+    TensorMeaning,
+    labels=st.lists(_label, max_size=3),
+    unit=st.sampled_from(["", "°C"]),
+    scale=st.lists(_number.filter(bool), max_size=1),
+    offset=st.lists(_number, max_size=1),
+)
 _name = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,63}", fullmatch=True)
 _sha = st.text("0123456789abcdef", min_size=64, max_size=64)
 _share = st.floats(min_value=-1, max_value=1)
@@ -60,6 +82,7 @@ _specs = st.lists(
         st.text(max_size=20),
         st.sampled_from(["FP32", "INT8", "BYTES"]),
         st.lists(st.integers(-1, 1000), max_size=16),
+        _meanings,
     ),
     min_size=1,
     max_size=3,
@@ -73,6 +96,11 @@ manifests = st.builds(
     variant=_name,
     inputs=_specs,
     outputs=_specs,
+    metadata=st.dictionaries(
+        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True),
+        st.text(max_size=20) | st.booleans() | st.integers(-(2**53), 2**53) | _number,
+        max_size=3,
+    ),
     options=st.builds(
         SessionOptions,
         threads=st.integers(0, 256),

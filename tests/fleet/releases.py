@@ -2,6 +2,9 @@
 
 import random
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgelift_contract import codec
 from edgelift_contract.golden import dump_goldens
@@ -26,8 +29,11 @@ def make_release(
     classes: tuple[str, ...] = ("x86-64-avx2", "arm64-neon"),
     size_bytes: int = 5000,
     salt: str = "",
+    **changes: Any,
 ) -> Release:
-    """Write a release with one onnxruntime artifact per hardware class; equal arguments give equal bytes."""
+    """Write a release with one onnxruntime artifact per hardware class, some fields of their manifests changed; equal
+    arguments give equal bytes.
+    """
     manifests, blobs = [], {}
     for hardware_class in classes:
         body = random.Random(f"{model}@{version}/{hardware_class}{salt}").randbytes(size_bytes)
@@ -45,5 +51,5 @@ def make_release(
             goldens=Goldens("goldens.msgpack", 1, Tolerance("none", 1e-5)),
             provenance=Provenance(codec.digest(b"source"), "test#0"),
         )  # fmt: skip
-        manifests.append(dump_manifest(manifest)[1])
+        manifests.append(dump_manifest(msgspec.structs.replace(manifest, **changes))[1])
     return write_release(folder, manifests, blobs)

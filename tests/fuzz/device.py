@@ -40,7 +40,7 @@ from tests.agent.identity.test_identity import Site
 from tests.agent.test_protocol import X, body
 from tests.agent.test_protocol import codec as v2
 from tests.attacks.board import DEVICE, WAYS, Board, unpacked
-from tests.contract.manifests import manifest
+from tests.contract.manifests import manifest, told
 from tests.fuzz.parser import Parser
 from tests.simulators import recording
 from tests.simulators.file_server import FileServer
@@ -221,7 +221,7 @@ _TOKEN = EnrolToken(schema=1, url="https://farm:8470", pin="0" * 64, secret="dea
 _LINK, _CONTRACT = "edgelift_agent.link", "edgelift_contract"
 
 PARSERS = [
-    Parser("manifest", lambda: [dump_manifest(manifest())[1]], lambda data, _: parse_manifest(data),
+    Parser("manifest", lambda: [dump_manifest(one)[1] for one in (manifest(), told())], lambda data, _: parse_manifest(data),
            (f"{_CONTRACT}.manifest:parse_manifest",)),
     Parser("assignment", said("Assignment"), _assignment,
            (f"{_CONTRACT}.assignment:parse_assignment", f"{_CONTRACT}.codec:recoded"), 200),

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract.manifest import SourceSignature
+from edgelift_contract.meaning import Metadata, TensorMeaning
 
 
 class ArtifactView(msgspec.Struct, frozen=True):
@@ -56,6 +57,19 @@ class ReleaseUses(msgspec.Struct, frozen=True):
     counts: dict[str, int] = {}
 
 
+class ReleaseMeaning(msgspec.Struct, frozen=True):
+    """What a release's source told of it, for clients and people; nothing of it is applied to tensors.
+
+    Attributes:
+        inputs, outputs: what the numbers mean of those that it told of, by name.
+        metadata: its free table.
+    """
+
+    inputs: dict[str, TensorMeaning] = {}
+    outputs: dict[str, TensorMeaning] = {}
+    metadata: Metadata = {}
+
+
 class ReleaseDetail(msgspec.Struct, frozen=True):
     """A release, and what names it: it can be deleted when nothing does.
 
@@ -63,12 +77,14 @@ class ReleaseDetail(msgspec.Struct, frozen=True):
         release, uses: what it has, and what names it.
         signatures: those that its sources came with.
         allow_older: the builders let devices go back to it that have run a newer one.
+        meanings: what its source told of it: one, where its artifacts are of one source; none where that told nothing.
     """
 
     release: ReleaseView
     uses: ReleaseUses
     signatures: list[SourceSignature] = []
     allow_older: bool = False
+    meanings: list[ReleaseMeaning] = []
 
 
 class RetireRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from edgelift_contract.errors import ContractError
 from edgelift_contract.release import Release
 from edgelift_fleet.console.kinds import ConsolePage, Form, FormOrder, PageAsked
 from edgelift_fleet.console.pages.release_artifacts import BoardArtifacts, boards_of
+from edgelift_fleet.console.pages.release_meanings import ReleaseWords, words_of
 from edgelift_fleet.console.pages.release_origins import ArtifactFile, ReleaseOrigin, files_of, origins_of
 from edgelift_fleet.console.pages.release_reach import FailureLine, ReachLine, read_failures, read_reach
 from edgelift_fleet.console.pages.releases_page import state_of
@@ -38,6 +39,7 @@ class ReleasePage(msgspec.Struct, frozen=True):
         state: as `ReleaseLine.state`.
         detail: as the API tells it.
         boards: its artifacts, by kind of board; `origins` where they came from; `files` what they consist of.
+        told: what its source told of its numbers and of itself.
         missing: artifacts whose manifest can't be read.
         reach: who runs it and who would still fetch it; `running`, `left` and `bytes_to_come` are their sums.
         failures: why devices refused it or went back from it.
@@ -54,6 +56,7 @@ class ReleasePage(msgspec.Struct, frozen=True):
     boards: list[BoardArtifacts]
     origins: list[ReleaseOrigin]
     files: list[ArtifactFile]
+    told: list[ReleaseWords]
     missing: int
     reach: list[ReachLine]
     failures: list[FailureLine]
@@ -82,7 +85,8 @@ def read_release_page(fleet: Fleet, asked: PageAsked) -> ReleasePage:
     return ReleasePage(
         name, path_of(asked.named), state_of(detail.release, bool(under_way)), detail,
         boards_of(release, manifests) if release else [], origins_of(release, manifests) if release else [],
-        files_of(release, manifests) if release else [], len(release.artifacts) - len(manifests) if release else 0,
+        files_of(release, manifests) if release else [], words_of(detail.meanings),
+        len(release.artifacts) - len(manifests) if release else 0,
         reach, failures, rollouts.items, rollouts.total, under_way, listed, rank(asked.who.role) >= rank("operator"),
         sum(line.running for line in reach), sum(line.left for line in reach if line.artifact),
         sum(line.bytes_to_come for line in reach),

@@ -11,6 +11,7 @@ import pytest
 
 from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError, EdgeliftError
+from edgelift_contract.manifest import MAX_MANIFEST_BYTES
 from edgelift_fleet.blobs import BlobStore
 from edgelift_fleet.db import Database
 from edgelift_fleet.registry import publish
@@ -118,7 +119,10 @@ WRONG = {
         ),
         "bad-path",
     ),
-    "huge manifest": (lambda f: sorted((f / "manifests").iterdir())[0].write_bytes(b" " * 300_000), "too-large"),
+    "huge manifest": (
+        lambda f: sorted((f / "manifests").iterdir())[0].write_bytes(b" " * (MAX_MANIFEST_BYTES + 1)),
+        "too-large",
+    ),
     "release without a schema": (lambda f: change_release(f, schema=None), "malformed"),
     "release of an unknown schema": (lambda f: change_release(f, schema=7), "unknown-schema"),
     "release that lies of its version": (lambda f: change_release(f, version="2"), "malformed"),

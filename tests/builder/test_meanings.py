@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 import torch
 
 from edgelift_builder import Meaning, Source
+from edgelift_builder.measure.runtimes import ModelSpec
+from edgelift_builder.package import tensor_specs
 from edgelift_builder.source import load
 from edgelift_builder.source.meanings import metadata_of, told
 from edgelift_builder.source.onnx_file import open_onnx
 from edgelift_contract.errors import ContractError
-from edgelift_contract.manifest import TensorSpec
+from edgelift_contract.manifest import SessionOptions, TensorSpec
 from edgelift_contract.meaning import MAX_LABELS, TensorMeaning
 from tests.builder import tiny
 from tests.simulators.models import graph_cnn
@@ -101,6 +104,12 @@ def test_what_cannot_be_is_refused(spec: TensorSpec, given: Any, words: str) -> 
         meaning(spec, given)
     assert caught.value.code == "source-invalid" and words in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def test_it_stays_where_an_artifact_takes_one_sample_at_a_time() -> None:
+    (spec,) = told([SCORES], Meaning(NAMES), {}, "output")
+    takes = ModelSpec("litert", Path("model.tflite"), SessionOptions(), ("x",), ("output_0",), batch_free=False)
+    assert tensor_specs([spec], takes) == [msgspec.structs.replace(spec, shape=[1, 3])]
 
 
 def test_one_meaning_is_of_one_tensor() -> None:

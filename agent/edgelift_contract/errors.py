@@ -181,6 +181,7 @@ CODES: dict[str, str] = {
     "accuracy-over-budget": "the artifact loses more accuracy than its budget allows",
     "nothing-to-ship": "no candidate passed its gates",
     "unsafe-file": "the file could run code when opened",
+    "runtime-too-old": "no Python of the target has a runtime that is new enough for the artifact",
     "known-bad": "a kernel, hardware class and runtime version are known to give wrong results together",
     "step-failed": "a step of the recipe failed its pre- or post-condition",
     "not-enough-data": "there are too few samples to tell",

@@ -22,7 +22,7 @@ from edgelift_builder.recipe import AS_IT_CAME, StepCall, Variant
 from edgelift_builder.source import load
 from edgelift_builder.staging import is_full
 from edgelift_builder.steps import STEPS
-from edgelift_builder.targets import Target
+from edgelift_builder.targets import Target, pins
 from edgelift_builder.work import Work
 from edgelift_contract.errors import ContractError
 from edgelift_contract.manifest import SessionOptions
@@ -101,12 +101,33 @@ def make_one(candidate: Candidate, context: StepContext, work: Work) -> Made | F
             piece = run_steps(candidate.variant.steps, STEPS, context)
             made = candidate.made(piece, _spec(candidate, piece, context), _size(piece))
             reached = made
-            made = _advised(made)
+            made = _advised(_loadable(made))
         except ContractError as error:
             if candidate.variant.required or is_full(work.folder):
                 raise
             return Failed(reached, error)
     return made
+
+
+def _loadable(made: Made) -> Made:
+    """Refuse what no runtime of the target's boards can load; where only some can't, it is told.
+
+    Raises:
+        ContractError: `runtime-too-old`.
+    """
+    wanted, systems = package.runtime_range(made), made.target.pythons
+    if not (old := pins.too_old(systems, made.runtime, wanted)):
+        return made
+    where = ", ".join(f"{version} for Python {python}" for python, version in old.items())
+    what = f"{made.label} needs {made.runtime} {wanted}, and there is none newer than {where}"
+    if len(old) == len(systems):
+        raise ContractError(
+            "runtime-too-old", f"{what}, which is what {made.target.title} has.",
+            hint="Export it for an older opset, or put a system with a newer Python on the board.",
+        )  # fmt: skip
+    return replace(
+        made, piece=replace(made.piece, remarks=(*made.piece.remarks, f"{what}: boards with it refuse it"))
+    )
 
 
 def _advised(made: Made) -> Made:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgelift.boards.agent_wheel import pack_agent
-from edgelift.boards.pins import load_pins
 from edgelift.boards.wheels import fetch
+from edgelift_builder.targets.pins import load_pins
 from tests.boards import container
 from tests.boards.container import Board
 from tests.simulators.models import publish_onnx

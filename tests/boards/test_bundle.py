@@ -17,10 +17,11 @@ from packaging.utils import canonicalize_name
 from edgelift.boards import wheels as wheels_module
 from edgelift.boards.agent_wheel import pack_agent
 from edgelift.boards.bundle import NAMELESS, BundleWanted, make_bundle
-from edgelift.boards.pins import Pin, digest_of, load_pins, made_of, pythons
+from edgelift.boards.pins import digest_of, made_of
 from edgelift.boards.wheels import fetch
 from edgelift.bundle_command import machine_of, python_of
 from edgelift_builder.targets import load_target, names
+from edgelift_builder.targets.pins import Pin, load_pins, pythons
 from edgelift_contract import __version__
 from edgelift_contract.errors import ContractError, DeviceError, TransportError
 from edgelift_contract.identity import EnrolToken
@@ -148,7 +149,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "shelf"
     folder.mkdir()
     pins = made_of([wheel(folder, "pip", "26.0"), wheel(folder, "numpy", "2.0")])
-    monkeypatch.setattr("edgelift.boards.pins.load_pins", lambda _: pins)
+    monkeypatch.setattr("edgelift.boards.bundle.load_pins", lambda _: pins)
     return folder
 
 

@@ -8,9 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from edgelift_builder.build import build
+from edgelift_builder.report.progress import Quiet
+from edgelift_builder.request import Request
 from edgelift_builder.targets import load_target, names, of_class
+from edgelift_builder.targets.pins import too_old
 from edgelift_contract import ContractError
 from tests.builder.conftest import ROOT, BuiltFolder, edgelift
 
@@ -126,3 +132,21 @@ def test_an_order_that_no_file_gives_is_float_first_where_int8_has_to_be_measure
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_targets_of_a_class_are_known(name: str) -> None:
     assert name in of_class(BOARDS[name][0])
+
+
+def test_what_no_runtime_of_a_boards_python_loads_is_refused_and_what_some_do_is_told(tmp_path: Path) -> None:
+    assert too_old(["3.10"], "onnxruntime", ">=1.24") == {"3.10": "1.23.2"}
+    assert too_old(["3.10"], "onnxruntime", ">=1.23") == {} == too_old(["3.11"], "onnxruntime", ">=1.24")
+    assert too_old(["3.10"], "torchscript", ">=2.0") == {} == too_old(["3.10"], "litert", ">=2.0")
+    swish = helper.make_node("Swish", ["x"], ["y"])  # of opset 24, which onnxruntime loads from 1.24 on
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy"]
+    graph = helper.make_graph([swish], "g", ends[:1], ends[1:])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=12), tmp_path / "m.onnx"
+    )
+
+    request = Request(str(tmp_path / "m.onnx"), ["jetson-orin-nano"], out=tmp_path / "out", accept=True)
+    why = r"needs onnxruntime >=1\.24.*1\.23\.2 for Python 3\.10.*Jetson Orin"
+    with pytest.raises(ContractError, match=why) as refused:
+        build(request, Quiet())
+    assert refused.value.code == "runtime-too-old" and not (tmp_path / "out").exists()

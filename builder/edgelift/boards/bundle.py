@@ -21,6 +21,7 @@ import msgspec
 from edgelift.boards import pins
 from edgelift.boards.agent_wheel import pack_agent
 from edgelift.boards.wheels import fetch
+from edgelift_builder.targets.pins import Pin, load_pins
 from edgelift_contract import __version__
 from edgelift_contract.errors import DeviceError, disk_code
 from edgelift_contract.identity import EnrolToken, dump_token
@@ -90,7 +91,7 @@ def make_bundle(
         ContractError: `not-found`, `digest-mismatch`. TransportError: `unreachable`.
         DeviceError: `unsupported-platform`, `tool-missing`, the disk refuses.
     """
-    wanted = pins.load_pins(asked.python)
+    wanted = load_pins(asked.python)
     with tempfile.TemporaryDirectory(prefix="edgelift-bundle-") as folder:
         kept = Path(folder)
         progress("fetching wheels", 0, 1)
@@ -109,7 +110,7 @@ def make_bundle(
         return _write(asked, out, files, texts, progress)
 
 
-def _texts(asked: BundleWanted, installed: list[pins.Pin], token: EnrolToken) -> dict[str, bytes]:
+def _texts(asked: BundleWanted, installed: list[Pin], token: EnrolToken) -> dict[str, bytes]:
     """What is written into the bundle beside the wheels."""
     onboard = resources.files("edgelift.boards") / "onboard"
     about = {

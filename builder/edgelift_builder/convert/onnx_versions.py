@@ -69,10 +69,6 @@ CONTRIBUTED = (
 #: `ai.onnx.ml` of this version and later: from which release on; older ones are in all.
 CLASSICAL = (5, (1, 18))
 
-#: Newest onnxruntime with a wheel for a device's Python, where that is not the newest of all (PyPI: 1.23.2 is the last one
-#: for Python 3.10, which JetPack 6 has).
-NEWEST_FOR_PYTHON = {(3, 10): (1, 23)}
-
 
 def release_for(opset: int, ir: int) -> tuple[int, int]:
     """The oldest release that loads a model of that opset and IR version; the newest known where none is known to."""

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from edgelift_agent.artifact.loading import Loader
-from edgelift_agent.config import Config
+from edgelift_agent.config import Config, is_admin_tls
 from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.identity.kept import IdentityFiles
+from edgelift_agent.identity.metrics_tls import MetricsTls
 from edgelift_agent.link.token import Token
 from edgelift_agent.parts.administration import Administration
 from edgelift_agent.parts.bundle_files import BundleFiles
@@ -90,9 +91,8 @@ class Agent:
         self._log = recent_log or RecentLog()
         if recent_log is None:  # from here on: what goes wrong while parts are built is told as well
             logging.getLogger("edgelift_agent").addHandler(self._log)
-        identity = DeviceIdentity(
-            IdentityFiles(state_dir, disk), self.degraded, config.device, config.host.url, lambda: self.trust.floor
-        )
+        kept = IdentityFiles(state_dir, disk)
+        identity = DeviceIdentity(kept, self.degraded, config.device, config.host.url, lambda: self.trust.floor)
         self.identity = identity
         self._token = Token(config, self.degraded, needed=not identity.has_files)
         self.machine = ThisMachine(state_dir, self.degraded, runtimes, board)
@@ -127,7 +127,7 @@ class Agent:
         self.admin = Administration(
             config, disk, self.degraded, self._on_worker, self.updater, self.importing, status=self.status,
             examine=lambda: examine_self(config, self._token, self.machine, self.degraded, identity),
-            metrics=self._metrics().expose,
+            metrics=self._metrics().expose, tls=MetricsTls(kept),
         )  # fmt: skip
 
     def _metrics(self) -> AgentMetrics:
@@ -211,6 +211,9 @@ class Agent:
         self.serving.start()
         self.admin.start()
         self.upkeep.start(self._look_again_s, self.updater.mark_stable)
+        self.worker.every(lambda: self._look_again_s, self.admin.look_again)
+        if is_admin_tls(self.config.serve):
+            self.identity.want_metrics()
         self.degraded.on_change = lambda: self.worker.post(self.host.uplink.want_report)
         self._tell_revision()  # before anything can come: what is held already is no news
         self.host.link.start(

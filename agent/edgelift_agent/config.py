@@ -77,6 +77,8 @@ class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
         unix_socket: also listen there; empty for no.
         admin_host, admin_port: of `/metrics`; port 0 takes a free one. Beyond loopback only with a token.
         admin_token_file: the file of the token, mode 0600, that whoever asks there must show; empty for none.
+        admin_tls: is TLS spoken there, by a certificate that this device has from its site: `auto` beyond loopback,
+            `device` on loopback too, `off` nowhere.
         workers: requests that run at once.
         max_pending: requests that may be under way before new ones are turned away.
         max_body_bytes: largest request; a model of known shape takes no more than its inputs can need.
@@ -93,6 +95,7 @@ class ServeConfig(msgspec.Struct, forbid_unknown_fields=True):
     admin_host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     admin_port: _Port = 8601
     admin_token_file: _Path = ""
+    admin_tls: Literal["auto", "device", "off"] = "auto"
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     max_pending: Annotated[int, Meta(ge=1)] = 64
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
@@ -241,6 +244,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_admin_tls(serve: ServeConfig) -> bool:
+    """Are metrics answered by TLS?"""
+    return serve.admin_tls == "device" or (serve.admin_tls == "auto" and not is_loopback(serve.admin_host))
 
 
 def read_admin_token(file: str) -> str:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelift_agent.admin import ask
-from edgelift_agent.config import Config, read_token
+from edgelift_agent.config import Config, is_admin_tls, is_loopback, read_token
 from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.identity.kept import IdentityFiles
+from edgelift_agent.identity.metrics_tls import MetricsTls
 from edgelift_agent.system.board import Board
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.command import why_not
@@ -94,6 +95,7 @@ def examine(config: Config, board: Board | None = None) -> list[Finding]:
         lambda: check_clock(config, agent),
         lambda: check_trust(agent),
         lambda: check_certificate(agent),
+        lambda: check_metrics(config),
         lambda: check_broker(config, agent),
         lambda: check_server(config, agent),
         lambda: check_temperature(readings),
@@ -309,6 +311,23 @@ def check_certificate(agent: RunningAgent) -> Finding:
         advice = "Change it on the host: edgelift authority rotate."
         return Finding("certificate", "warn", f"It holds until {_date(until)}; {authority}.", advice)
     return Finding("certificate", "ok", f"holds until {_date(until)}; {authority}")
+
+
+def check_metrics(config: Config) -> Finding:
+    """Who can scrape this device, and can anybody on the way read along?"""
+    serve = config.serve
+    if is_admin_tls(serve):
+        try:
+            MetricsTls(IdentityFiles(Path(config.state_dir), Disk())).check()
+        except DeviceError as error:
+            return Finding("metrics", "warn", error.message, error.hint)
+        return Finding("metrics", "ok", f"answered by TLS as {config.device}")
+    if is_loopback(serve.admin_host):
+        return Finding("metrics", "ok", "answered on this machine alone")
+    return Finding(
+        "metrics", "warn", f"Answered in the clear on {serve.admin_host}: whoever listens on the way reads the token.",
+        'Leave serve.admin_tls out, or say "device", once this device has a certificate.',
+    )  # fmt: skip
 
 
 def _date(moment: float) -> str:

@@ -53,11 +53,13 @@ class Certified(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         certificate: its own, for the key that it asked with.
         authorities: who may vouch for the control plane from now on; the newest first.
         port: where HTTPS is answered, where the device came over plain HTTP; 0 for where it came.
+        metrics: for the same key, by which the device answers who scrapes its metrics; empty from an older control plane.
     """
 
     certificate: Certificates
     authorities: Certificates
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    metrics: Certificates = ""
 
 
 class Authorities(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The commands about the site's authority: `authority show`, `rotate`, `finish`, `make`."""
+"""The commands about the site's authority: `authority show`, `metrics`, `rotate`, `finish`, `make`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     add_group(
         app, "authority",
         "The site's authority, which makes all certificates: show it, change it, make another after a loss.",
-        {"show": _show, "rotate": _rotate, "finish": _finish, "make": _make},
+        {"show": _show, "metrics": _metrics, "rotate": _rotate, "finish": _finish, "make": _make},
     )  # fmt: skip
 
 
@@ -50,6 +50,18 @@ def _show(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonO
         say(f"{len(left)} devices have shown no certificate of the new one yet: {named(left)}")
     elif len(found) > 1:
         say("All devices have certificates of the new one. Next: edgelift authority finish")
+
+
+def _metrics(site: SiteOption = None, database: DatabaseOption = "", as_json: JsonOption = False) -> None:
+    """Print whom a scraper trusts to know devices by, as certificates (PEM): Prometheus' `ca_file`."""
+    from edgelift_fleet.identity.changing import metrics_authorities
+
+    found = metrics_authorities(open_site(site, database))
+    if as_json:
+        print_json({"certificates": found})
+        return
+    for line in found.splitlines():
+        say(line)
 
 
 def _rotate(

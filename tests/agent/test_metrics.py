@@ -10,11 +10,12 @@ import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 from tests.agent.test_bad_input import GOOD
-from tests.promtool import complaints
+from tests.promtool import TRITON, complaints, complaints_of_agent
 from tests.simulators.device import Device
-from tests.waiting import LONG_S
+from tests.waiting import LONG_S, until
 
-from edgelift_agent.config import load_config, read_admin_token
+from edgelift_agent.config import is_admin_tls, load_config, read_admin_token
+from edgelift_agent.doctor import check_metrics
 from edgelift_agent.parts.metrics import AgentMetrics, Sources
 from edgelift_agent.serving.metrics import serving_families
 from edgelift_agent.serving.slots import Slots, make_generation
@@ -84,8 +85,11 @@ def test_what_is_broken_is_a_metric() -> None:
 
 
 def test_promtool_has_nothing_to_say_but_of_tritons_names() -> None:
-    """Theirs count microseconds, and their clients read them so."""
-    assert [line for line in complaints(exposed()) if not line.startswith("nv_inference_")] == []
+    faults = (Degradation("journal", "disk-full", "full", 1.0),)
+    for text in (exposed(), exposed(0), exposed(faults=faults)):
+        assert complaints_of_agent(text) == []
+    assert {name for name in values(exposed()) if name.startswith("nv_")} == TRITON
+    assert any(line.startswith("nv_inference_") for line in complaints(exposed()))  # else the rule is not needed
 
 
 def test_nothing_of_it_is_imported_before_somebody_asks() -> None:
@@ -98,7 +102,7 @@ def test_nothing_of_it_is_imported_before_somebody_asks() -> None:
 def guarded(tmp_path: Path, host: ToyHost) -> Iterator[Device]:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     (tmp_path / "token").chmod(0o600)
-    serve = f'admin_host = "0.0.0.0"\nadmin_token_file = "{tmp_path / "token"}"'
+    serve = f'admin_host = "0.0.0.0"\nadmin_tls = "off"\nadmin_token_file = "{tmp_path / "token"}"'
     with Device(tmp_path / "device", host.url, host.token, serve=serve) as device:
         yield device.start()
 
@@ -116,6 +120,27 @@ def test_from_another_machine_only_with_the_token(guarded: Device) -> None:
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     names = {family.name for family in openmetrics(answer.text)}
     assert {"edgelift_build", "edgelift_outbox_items", "edgelift_clock_timestamp_seconds"} <= names
+
+
+@pytest.mark.parametrize(
+    ("serve", "said"),
+    [("", (False, "ok")), ('admin_tls = "device"', (True, "warn")), ('admin_host = "0.0.0.0"', (True, "warn")),
+     ('admin_host = "0.0.0.0"\nadmin_tls = "off"', (False, "warn")), ('admin_host = "::1"', (False, "ok"))],
+)  # fmt: skip
+def test_tls_is_spoken_beyond_loopback_unless_it_is_said(
+    tmp_path: Path, serve: str, said: tuple[bool, str]
+) -> None:
+    config = tmp_path / "agent.toml"
+    text = GOOD.replace("{state}", str(tmp_path / "state"))
+    config.write_text(f'{text}{serve}\nadmin_token_file = "/etc/edgelift/token"\n')
+    loaded = load_config(config)
+    assert (is_admin_tls(loaded.serve), check_metrics(loaded).state) == said
+
+
+def test_an_agent_without_a_certificate_says_that_it_can_t_be_scraped(tmp_path: Path, host: ToyHost) -> None:
+    with Device(tmp_path / "device", host.url, host.token, serve='admin_tls = "device"') as device:
+        device.start()
+        until(lambda: [one["part"] for one in device.status()["report"].get("degraded", [])] == ["metrics"])
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "board.example"])

@@ -14,6 +14,7 @@ from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_contract.identity import Certified
 from edgelift_fleet.identity.authority import Authority
+from edgelift_fleet.identity.metrics_authority import MetricsAuthority
 
 DEVICE, OLD_TOKEN = "pi-1", "the-old-shared-token"
 
@@ -46,7 +47,8 @@ class Enrolled:
 
     def certify(self, csr: str) -> Certified:
         made = self.authority.issue_device(DEVICE, csr, time.time())
-        return Certified(certificate=made.pem, authorities=self.authority.certificate)
+        metrics = MetricsAuthority(self.authority).issue(made.pem)
+        return Certified(certificate=made.pem, authorities=self.authority.certificate, metrics=metrics)
 
     def http(self, identity: DeviceIdentity) -> HttpTransport:
         """How it calls."""

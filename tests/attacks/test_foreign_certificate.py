@@ -14,6 +14,7 @@ from tests.attacks.who import Caller, SecureSite, enters
 
 from edgelift_contract import routes
 from edgelift_fleet.identity.authority import Authority
+from edgelift_fleet.identity.metrics_authority import MetricsAuthority
 
 pytestmark = pytest.mark.fleet
 
@@ -36,7 +37,14 @@ def signed_by(signer: Caller, subject: Caller, issuer: str) -> str:
     return made.public_bytes(Encoding.PEM).decode()
 
 
-KINDS = ("another site's", "by itself", "by a namesake of the authority", "by another device", "for a server")
+KINDS = (
+    "another site's",
+    "by itself",
+    "by a namesake of the authority",
+    "by another device",
+    "for a server",
+    "for scrapers",
+)
 
 
 def forged(secure: SecureSite, kind: str, thief: Caller, helper: Caller) -> None:
@@ -52,6 +60,9 @@ def forged(secure: SecureSite, kind: str, thief: Caller, helper: Caller) -> None
         thief.certificates = signed_by(Caller("namesake"), thief, issuer)
     elif kind == "by another device":  # with its certificate behind, as if that were an authority's
         thief.certificates = signed_by(helper, thief, helper.name) + helper.certificates
+    elif kind == "for scrapers":
+        own = subject.issue_device(thief.name, thief.csr(), now).pem
+        thief.certificates = MetricsAuthority(subject).issue(own) + MetricsAuthority(subject).certificate
     else:
         made, thief.key = subject.issue_own(thief.name, (), now)
         thief.certificates = made.pem

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tests.agent.test_metrics import exposed
 from tests.fleet.conftest import make_site
 from tests.fleet.measured import measured
 from tests.fleet.test_commands import COMMANDS
-from tests.promtool import check_rules, complaints
+from tests.promtool import check_config, check_rules, complaints, complaints_of_agent
 from tests.simulators.device import Device
 from tests.waiting import LONG_S
 
@@ -154,10 +155,21 @@ def test_promtool_takes_the_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_promtool_takes_what_the_page_says_of_prometheus_side(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    found = re.findall(r"^    scrape_configs:\n(?:    .*\n)+", page, re.MULTILINE)
+    assert len(found) == 2
+    for number, text in enumerate(found):
+        file = tmp_path / f"{number}.yml"
+        file.write_text(textwrap.dedent(text))
+        done = check_config(file)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_promtool_has_nothing_to_say_of_either_endpoint(endpoints: Endpoints) -> None:
     """But of Triton's names, which their clients read as they are."""
     assert complaints(endpoints.texts["fleet"]) == []
-    assert [line for line in complaints(endpoints.texts["agent"]) if not line.startswith("nv_inference_")] == []
+    assert complaints_of_agent(endpoints.texts["agent"]) == []
 
 
 def documented() -> dict[str, tuple[str, str, set[str]]]:

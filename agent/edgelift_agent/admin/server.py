@@ -1,4 +1,4 @@
-"""The administrator's side: metrics on TCP, on loopback unless a token guards them; status and commands on a UNIX socket.
+"""The administrator's side: metrics on TCP, beyond loopback by a token and TLS; status and commands on a UNIX socket.
 
 Apart from inference in port and thread, so that neither can hold up the other. Commands change the device, so
 they are reachable only through the socket, the agent's user's, whose folder only the agent's user and root may enter.
@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -137,9 +138,16 @@ class AdminServer:
         self._threads: list[StandbyThreads] = []
         self._web: WebServer | None = None
 
-    def add(self, sockets: list[socket.socket], routes: dict[str, Handler], *, token: str = "") -> None:
+    def add(
+        self,
+        sockets: list[socket.socket],
+        routes: dict[str, Handler],
+        *,
+        token: str = "",
+        tls: Callable[[], ssl.SSLContext | None] | None = None,
+    ) -> None:
         """Have `routes` answered on listening sockets of one kind, from `start` on; to whoever shows `token`, if there is
-        one.
+        one, and by TLS alone where `tls` gives it.
 
         Raises:
             DeviceError: `no-memory`.
@@ -149,7 +157,8 @@ class AdminServer:
         bounds = Bounds(connections=MAX_CONNECTIONS, body_bytes=MAX_BODY_BYTES)
         trust = is_trusted if sockets[0].family == socket.AF_UNIX else None
         self._threads.append(StandbyThreads(THREADS, "admin-answer"))
-        self._sites.append(HttpSite(AdminApp(routes, self._threads[-1], token), sockets, bounds, trust=trust))
+        app = AdminApp(routes, self._threads[-1], token)
+        self._sites.append(HttpSite(app, sockets, bounds, trust=trust, tls=tls))
 
     def start(self) -> None:
         """Answer; returns once requests are taken.

@@ -73,7 +73,7 @@ class DeviceIdentity:
         self._stamp: tuple[int, int, int] | None = None
         self._number = 0
         self._wanted = False
-        self._next: HostFile | None = None
+        self._next: tuple[HostFile, bytes] | None = None  # and what to answer scrapers by
 
     @property
     def has_files(self) -> bool:
@@ -140,6 +140,16 @@ class DeviceIdentity:
         """A new certificate is wanted: the control plane offers one, or takes this one no more."""
         self._wanted = True
 
+    def want_metrics(self) -> None:
+        """A certificate to answer scrapers by is wanted. It comes with this device's own: that is asked for once more where
+        a release asked for it that knew of no other.
+        """
+        try:
+            host = self._kept.host()
+        except DeviceError:
+            return  # which is told where it is read for the link
+        self._wanted = self._wanted or (host is not None and not host.metrics)
+
     def request(self) -> str:
         """A request for a certificate, where one is wanted; else empty.
 
@@ -184,8 +194,9 @@ class DeviceIdentity:
         context = self.context(given.authorities)
         self._kept.load(context, file)
         self._wanted = False
-        self._next = HostFile(url=secured(called, given.port), authorities=given.authorities, until=until)
-        return Way(self._next.url, context, self.vet, -1)
+        host = HostFile(url=secured(called, given.port), authorities=given.authorities, until=until, metrics=True)
+        self._next = host, (key + given.metrics.encode() if given.metrics else b"")
+        return Way(host.url, context, self.vet, -1)
 
     def shown(self) -> dict[str, Any]:
         """What `edgelift-agent status` shows of it: the control plane's URL, until when its certificate holds (0: not
@@ -213,7 +224,7 @@ class DeviceIdentity:
     def settle(self) -> None:
         """The control plane was called by the new certificate: it counts from now on. Raises DeviceError: the disk's."""
         if self._next is not None:
-            self._kept.settle(self._next)
+            self._kept.settle(*self._next)
             self._next = None
             log.info("this device has a certificate of its own")
 

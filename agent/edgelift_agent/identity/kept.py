@@ -2,6 +2,7 @@
 
 identity/device.pem       its key and its certificate: one file, so that they are changed by one rename
 identity/next-key.pem     a key that a certificate is asked for: the same until the answer has come
+identity/metrics.pem      the same key, and the certificate by which this device answers who scrapes its metrics
 identity/host.json        where the control plane is, and who may vouch for it
 """
 
@@ -20,7 +21,7 @@ from edgelift_contract.bounds import Schema
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_contract.identity import Certificates
 
-FOLDER, DEVICE, HOST = "identity", "device.pem", "host.json"
+FOLDER, DEVICE, HOST, METRICS = "identity", "device.pem", "host.json", "metrics.pem"
 NEXT_KEY, NEXT = "next-key.pem", "next.pem"
 _MAX_FILE_BYTES = 64 * 1024
 
@@ -32,6 +33,7 @@ class HostFile(msgspec.Struct, frozen=True, kw_only=True):
         url: of the control plane, HTTPS.
         authorities: who may vouch for it (PEM), the newest first.
         until: until when this device's certificate holds, seconds since 1970; 0 in a file of an earlier release.
+        metrics: it was asked for by a release that keeps one to answer scrapers by, if that came with it.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -40,6 +42,7 @@ class HostFile(msgspec.Struct, frozen=True, kw_only=True):
     url: Annotated[str, Meta(max_length=500, pattern=r"^https://[^\s?#@]+\Z")]
     authorities: Certificates
     until: float = 0.0
+    metrics: bool = False
 
 
 class IdentityFiles:
@@ -47,7 +50,7 @@ class IdentityFiles:
 
     def __init__(self, state_dir: Path, disk: Disk) -> None:
         self.folder, self._disk = state_dir / FOLDER, disk
-        self.device = self.folder / DEVICE
+        self.device, self.metrics = self.folder / DEVICE, self.folder / METRICS
 
     def host(self) -> HostFile | None:
         """Where the control plane is; None before the device was enrolled. Raises DeviceError: `state-damaged`."""
@@ -74,8 +77,15 @@ class IdentityFiles:
         self._write(NEXT, key + certificate.encode())
         return self.folder / NEXT
 
-    def settle(self, host: HostFile) -> None:
-        """What was tried counts from now on. Raises DeviceError: the disk's; then what was kept before counts on."""
+    def settle(self, host: HostFile, metrics: bytes = b"") -> None:
+        """What was tried counts from now on. Raises DeviceError: the disk's; then what was kept before counts on.
+
+        Args:
+            host: where the control plane is.
+            metrics: a key and the certificate to answer scrapers by (PEM); empty where none came.
+        """
+        if metrics:  # whole by itself: it may be newer than the rest
+            self._write(METRICS, metrics)
         # Who may vouch for the host first: with a new certificate and no word of them nobody could be called.
         self._write(HOST, codec.canonical_json(host))
         self._disk.rename(self.folder / NEXT, self.device)
@@ -93,10 +103,10 @@ class IdentityFiles:
                     hint="Enrol this device again.",
                 ) from error  # fmt: skip
 
-    def stamp(self) -> tuple[int, int, int] | None:
-        """What changes when the files do; None while there are none."""
+    def stamp(self, file: Path | None = None) -> tuple[int, int, int] | None:
+        """What changes when a file does, by default the device's certificate; None while it is not there."""
         try:
-            found = self.device.stat()
+            found = (file or self.device).stat()
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size

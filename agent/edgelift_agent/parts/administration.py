@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgelift_agent.admin.server import AdminRequest, AdminServer, Text
-from edgelift_agent.config import Config, read_admin_token
+from edgelift_agent.config import Config, is_admin_tls, is_loopback, read_admin_token
+from edgelift_agent.identity.metrics_tls import PART, MetricsTls
 from edgelift_agent.parts.importing import Importing
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk
 from edgelift_agent.system.sockets import bind_admin, bind_tcp
 from edgelift_agent.update.updater import Updater
 from edgelift_contract.errors import DeviceError
+
+log = logging.getLogger(__name__)
 
 #: Runs a question or an order on the worker's thread, and gives its answer.
 OnWorker = Callable[[Callable[[], Any]], Any]
@@ -35,6 +39,7 @@ class Administration:
         status: Callable[[], Any],
         examine: Callable[[], Any],
         metrics: Callable[[str], tuple[bytes, bytes]],
+        tls: MetricsTls,
     ) -> None:
         """Bind the sockets; nothing is answered before `start`. Inference goes on without what can't be bound.
 
@@ -48,10 +53,12 @@ class Administration:
             status: on the worker's thread.
             examine: for `doctor`; from any thread, and may take some seconds.
             metrics: for what a scraper accepts, its body and media type; from any thread.
+            tls: by which metrics are answered, where they are to be.
         """
         self._degraded, self._on_worker, self._updater, self._importing = degraded, on_worker, updater, importing
         self._status, self._examine, self._metrics = status, examine, metrics
-        self._server, self._token = AdminServer(), ""
+        self._server, self._token, self._serve = AdminServer(), "", config.serve
+        self._tls = tls if is_admin_tls(config.serve) else None
         self._tcp: socket.socket | None = None
         self._unix: list[socket.socket] = []
         try:
@@ -93,8 +100,22 @@ class Administration:
                     "GET /metrics": lambda a: Text(*self._metrics(a.accept)),
                 },
                 token=self._token,
+                tls=self._tls.context if self._tls is not None else None,
             )
+            if self._tls is None and not is_loopback(self._serve.admin_host):
+                log.warning("metrics are answered in the clear: whoever listens on the way reads the token")
         self._server.start()
+
+    def look_again(self) -> None:
+        """See whether metrics can be answered by TLS, where they are to be; to be called now and then."""
+        if self._tls is None or self._tcp is None:
+            return
+        try:
+            self._tls.check()
+        except DeviceError as error:
+            self._degraded.begin(PART, error.code, str(error))
+        else:
+            self._degraded.end(PART)
 
     def stop(self) -> None:
         """Take no more connections."""

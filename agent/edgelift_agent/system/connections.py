@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -65,6 +65,45 @@ class Bounds:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return self.connections if soft < 0 else max(8, min(self.connections, soft // DESCRIPTOR_SHARE))
 
+    def have_room(self, peers: Collection[Occupant], now: float) -> bool:
+        """Is there a place, beside those that are connected, or one to be made? False when all are owed an answer."""
+        return len(peers) < self.places() or _make_room(peers, now)
+
+
+class Occupant(Protocol):
+    """A connection that holds a place; times are the loop's, seconds.
+
+    Attributes:
+        heard, idle_since: the client's last byte; the last answer's end.
+        has_asked: ever, anything.
+    """
+
+    heard: float
+    idle_since: float
+    has_asked: bool
+
+    @property
+    def waits(self) -> Literal["", "silent", "reading"]:
+        """What the client is waited for: a request, or the rest of one; empty while it is the server's turn."""
+
+    def is_overdue(self, now: float) -> bool:
+        """Has the client not done its part in time?"""
+
+    def cut(self) -> None:
+        """End the connection now, whatever is under way."""
+
+
+def _make_room(peers: Collection[Occupant], now: float) -> bool:
+    """Cut who never asked anything, else who waits longest for its client; False when all are owed an answer."""
+    waiting = [(connection.waits, connection) for connection in peers]
+    silent = [c for waits, c in waiting if waits == "silent"]
+    stuck = [c for waits, c in waiting if waits == "reading" and now - c.heard > ON_ITS_WAY_S]
+    if silent:
+        min(silent, key=lambda c: (c.has_asked, c.idle_since)).cut()
+    elif stuck:
+        min(stuck, key=lambda c: c.heard).cut()
+    return bool(silent or stuck)
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection of uvicorn's, and what it is waiting for."""
@@ -72,7 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, bounds: Bounds, trust: Trust | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
         self._bounds, self._trust = bounds, trust
-        self._peers: set[BoundedProtocol] = cast("Any", self.connections)  # every connection here is one of ours
+        self._peers: set[Occupant] = cast("Any", self.connections)  # every connection here is one of ours
         self._reading: Literal["", "head", "body"] = ""  # what of a request has yet to come
         self._head_bytes = 0
         self._due = 0.0  # the request must be whole then; this and the rest by the loop's clock, seconds
@@ -82,7 +121,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Called by the transport: find a place, or turn the client away."""
-        if len(self._peers) >= self._bounds.places() and not self._make_room():
+        if not self._bounds.have_room(self._peers, self.heard):
             log.warning("a connection was turned away: %d are busy", len(self._peers))
             transport.write(_FULL)
             transport.close()
@@ -212,20 +251,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._peers.discard(self)
         self.transport.abort()
 
-    def _make_room(self) -> bool:
-        """Cut who never asked anything, else who waits longest for its client; False when all are owed an answer."""
-        now = self.loop.time()
-        waiting = [(connection.waits, connection) for connection in self._peers]
-        silent = [c for waits, c in waiting if waits == "silent"]
-        stuck = [c for waits, c in waiting if waits == "reading" and now - c.heard > ON_ITS_WAY_S]
-        if silent:
-            min(silent, key=lambda c: (c.has_asked, c.idle_since)).cut()
-        elif stuck:
-            min(stuck, key=lambda c: c.heard).cut()
-        return bool(silent or stuck)
 
-
-def cut_overdue(connections: Iterable[BoundedProtocol], now: float) -> None:
+def cut_overdue(connections: Iterable[Occupant], now: float) -> None:
     """Cut every connection whose client has not done its part in time."""
     for connection in list(connections):
         if connection.is_overdue(now):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgelift_agent.system.standby import begin
@@ -43,6 +45,7 @@ class HttpSite:
         protocol: Callable[[], Callable[..., BoundedProtocol]] | None = None,
         *,
         trust: Callable[[socket.socket], bool] | None = None,
+        tls: Callable[[], ssl.SSLContext | None] | None = None,
     ) -> None:
         """Bind.
 
@@ -52,13 +55,14 @@ class HttpSite:
             bounds: what clients may take.
             protocol: gives the class of a connection once the thread runs; a plain bounded one by default.
             trust: judges each connection; the application finds its word as `trusted` in the scope's state.
+            tls: speak TLS by this, asked for with each connection, and nothing else.
         """
         self.app, self.sockets, self.bounds, self._protocol = app, sockets, bounds, protocol
-        self._trust = trust
+        self._trust, self._tls = trust, tls
         self.connections: set[Any] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
-        self._connection: Callable[[], BoundedProtocol] | None = None
+        self._connection: Callable[[], asyncio.Protocol] | None = None
         self._listeners: list[asyncio.AbstractServer] = []
 
     async def open(self) -> None:
@@ -87,15 +91,30 @@ class HttpSite:
         loop = asyncio.get_running_loop()
 
         def connection() -> BoundedProtocol:
-            if self._looking is None:
-                self._look_later(loop)
             return made(
                 config=config, server_state=state, app_state={}, _loop=loop, bounds=self.bounds, trust=self._trust
             )
 
-        self._connection = connection
+        self._connection = self._watched(loop, self._behind_door(connection))
         for sock in self.sockets:
             await self._listen(sock)
+
+    def _behind_door(self, connection: Callable[[], BoundedProtocol]) -> Callable[[], asyncio.Protocol]:
+        if self._tls is None:
+            return connection
+        from edgelift_agent.system.tls_door import TlsDoor
+
+        return partial(TlsDoor, self._tls, connection, self.connections, self.bounds)
+
+    def _watched(
+        self, loop: asyncio.AbstractEventLoop, make: Callable[[], asyncio.Protocol]
+    ) -> Callable[[], asyncio.Protocol]:
+        def made() -> asyncio.Protocol:
+            if self._looking is None:
+                self._look_later(loop)
+            return make()
+
+        return made
 
     async def open_also(self, sock: socket.socket) -> None:
         """Listen on one more socket, after `open`."""

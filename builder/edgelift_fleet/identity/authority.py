@@ -96,9 +96,9 @@ class Authority:
         subject = x509.Name(
             [x509.NameAttribute(NameOID.COMMON_NAME, f"edgelift {name[:32]} {secrets.token_hex(4)}")]
         )
-        usage = _usage(sign_certificates=True)
+        usage = key_usage(sign_certificates=True)
         made = (
-            _builder(subject, subject, key.public_key(), now + CA_DAYS * 86400, _new_serial())
+            certificate_builder(subject, subject, key.public_key(), now + CA_DAYS * 86400, new_serial())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -150,6 +150,21 @@ class Authority:
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @property
+    def name(self) -> str:
+        """By which those that it makes say who made them."""
+        found = self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(found[0].value) if found else ""
+
+    @property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """The key by which its signatures are known."""
+        return self._key.public_key()
+
+    def sign(self, builder: x509.CertificateBuilder) -> str:
+        """A certificate (PEM) with its signature."""
+        return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM).decode()
+
+    @property
     def not_after(self) -> float:
         """Until when it holds, seconds since 1970."""
         return self._certificate.not_valid_after_utc.timestamp()
@@ -189,11 +204,11 @@ class Authority:
         """
         refuse_clock(now)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
-        serial, until = again or (_new_serial(self.mark), now + days * 86400)
+        serial, until = again or (new_serial(self.mark), now + days * 86400)
         made = (
-            _builder(subject, self._certificate.subject, key_of(csr, device), until, serial)
+            certificate_builder(subject, self._certificate.subject, key_of(csr, device), until, serial)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(), critical=True)
+            .add_extension(key_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .sign(self._key, SHA256())
         )
@@ -219,11 +234,11 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         builder = (
-            _builder(
-                subject, self._certificate.subject, key.public_key(), now + days * 86400, _new_serial(self.mark)
+            certificate_builder(
+                subject, self._certificate.subject, key.public_key(), now + days * 86400, new_serial(self.mark)
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(), critical=True)
+            .add_extension(key_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         )
         if alternatives := [_alternative(one) for one in dict.fromkeys(names)]:
@@ -306,13 +321,15 @@ def key_digest(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> str
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def _new_serial(mark: str = "0") -> str:
+def new_serial(mark: str = "0") -> str:
+    """A serial number in hexadecimal that begins with an authority's mark."""
     return f"{(int(mark, 16) << _RANDOM_BITS) + secrets.randbits(_RANDOM_BITS) | 1:040x}"
 
 
-def _builder(
+def certificate_builder(
     subject: x509.Name, issuer: x509.Name, key: object, until: float, serial: str
 ) -> x509.CertificateBuilder:
+    """What all certificates have: who, by whom, for which key, until when (seconds since 1970)."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -324,7 +341,8 @@ def _builder(
     )
 
 
-def _usage(*, sign_certificates: bool = False) -> x509.KeyUsage:
+def key_usage(*, sign_certificates: bool = False) -> x509.KeyUsage:
+    """A key signs connections, or, an authority's, certificates."""
     return x509.KeyUsage(
         digital_signature=not sign_certificates, content_commitment=False, key_encipherment=False,
         data_encipherment=False, key_agreement=False, key_cert_sign=sign_certificates, crl_sign=sign_certificates,

@@ -19,6 +19,7 @@ from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.identity.authority import Authority
 from edgelift_fleet.identity.files import authorities_of, certificates_of, has_authority, keep_authorities
 from edgelift_fleet.identity.issuing import REPLACED, revoke
+from edgelift_fleet.identity.metrics_authority import MetricsAuthority
 from edgelift_fleet.people.audit import DONE, Deed, append, check_why
 from edgelift_fleet.people.roles import OWNER
 from edgelift_fleet.site import Site
@@ -69,6 +70,13 @@ def states(site: Site, db: Database) -> tuple[list[AuthorityState], list[str]]:
     counts, last = (len(everyone) - len(left), len(left)), len(found) - 1
     made = [AuthorityState(one.pin, one.not_after, n == 0, n == last, counts[n]) for n, one in enumerate(found)]
     return made, sorted(left)
+
+
+def metrics_authorities(site: Site) -> str:
+    """Certificates (PEM) of those who vouch for devices towards scrapers, the newest first: one for each authority whose
+    key is here, so that a scraper believes devices of either while the authority is changed. Raises as `states`.
+    """
+    return "".join(MetricsAuthority(one).certificate for one in _known(site))
 
 
 def rotate(site: Site, db: Database, why: str) -> AuthorityChange:

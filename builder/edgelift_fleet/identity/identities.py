@@ -41,6 +41,7 @@ from edgelift_fleet.identity.issuing import (
     revoked_serials,
 )
 from edgelift_fleet.identity.known import KnownIdentities
+from edgelift_fleet.identity.metrics_authority import MetricsAuthority
 from edgelift_fleet.identity.tokens import Shown, check_token, create_token, view_of
 from edgelift_fleet.messages.identity import IdentityEnded, IdentityView, TokenMade, TokenRequest, TokenView
 from edgelift_fleet.site import Site
@@ -190,7 +191,10 @@ class Identities:
             return None
         log.info("certified device=%s address=%s by=%s", device, address, _said(by))
         self.known.look()
-        return Certified(certificate=made, authorities=self.certificates(), port=self.port if plain else 0)
+        return Certified(
+            certificate=made, authorities=self.certificates(), port=self.port if plain else 0,
+            metrics=MetricsAuthority(authority).issue(made),
+        )  # fmt: skip
 
     def note(self, peer: Peer) -> None:
         """A device introduces itself by its certificate. Raises EdgeliftError: the database's."""

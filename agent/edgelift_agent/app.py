@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from edgelift_agent.artifact.loading import Loader
-from edgelift_agent.config import Config, is_admin_tls
+from edgelift_agent.config import Config
 from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.identity.kept import IdentityFiles
-from edgelift_agent.identity.metrics_tls import MetricsTls
+from edgelift_agent.identity.metrics_tls import MetricsTls, is_admin_tls
 from edgelift_agent.link.token import Token
 from edgelift_agent.parts.administration import Administration
 from edgelift_agent.parts.bundle_files import BundleFiles

@@ -246,11 +246,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_admin_tls(serve: ServeConfig) -> bool:
-    """Are metrics answered by TLS?"""
-    return serve.admin_tls == "device" or (serve.admin_tls == "auto" and not is_loopback(serve.admin_host))
-
-
 def read_admin_token(file: str) -> str:
     """The token that whoever asks for the metrics must show, of `serve.admin_token_file`; empty where none is asked for.
 

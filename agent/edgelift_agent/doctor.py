@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelift_agent.admin import ask
-from edgelift_agent.config import Config, is_admin_tls, is_loopback, read_token
+from edgelift_agent.config import Config, is_loopback, read_token
 from edgelift_agent.identity.identity import DeviceIdentity
 from edgelift_agent.identity.kept import IdentityFiles
-from edgelift_agent.identity.metrics_tls import MetricsTls
+from edgelift_agent.identity.metrics_tls import MetricsTls, is_admin_tls
 from edgelift_agent.system.board import Board
 from edgelift_agent.system.clock import SystemClock
 from edgelift_agent.system.command import why_not

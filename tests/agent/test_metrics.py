@@ -14,8 +14,9 @@ from tests.promtool import TRITON, complaints, complaints_of_agent
 from tests.simulators.device import Device
 from tests.waiting import LONG_S, until
 
-from edgelift_agent.config import is_admin_tls, load_config, read_admin_token
+from edgelift_agent.config import load_config, read_admin_token
 from edgelift_agent.doctor import check_metrics
+from edgelift_agent.identity.metrics_tls import is_admin_tls
 from edgelift_agent.parts.metrics import AgentMetrics, Sources
 from edgelift_agent.serving.metrics import serving_families
 from edgelift_agent.serving.slots import Slots, make_generation

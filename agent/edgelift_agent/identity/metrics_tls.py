@@ -5,11 +5,17 @@ from __future__ import annotations
 import ssl
 import threading
 
+from edgelift_agent.config import ServeConfig, is_loopback
 from edgelift_agent.identity.kept import IdentityFiles
 from edgelift_contract.errors import DeviceError
 
 #: What of the agent is degraded while metrics can't be answered so.
 PART = "metrics"
+
+
+def is_admin_tls(serve: ServeConfig) -> bool:
+    """Are metrics answered by TLS?"""
+    return serve.admin_tls == "device" or (serve.admin_tls == "auto" and not is_loopback(serve.admin_host))
 
 
 class MetricsTls:

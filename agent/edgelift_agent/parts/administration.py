@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelift_agent.admin.server import AdminRequest, AdminServer, Text
-from edgelift_agent.config import Config, is_admin_tls, is_loopback, read_admin_token
-from edgelift_agent.identity.metrics_tls import PART, MetricsTls
+from edgelift_agent.config import Config, is_loopback, read_admin_token
+from edgelift_agent.identity.metrics_tls import PART, MetricsTls, is_admin_tls
 from edgelift_agent.parts.importing import Importing
 from edgelift_agent.system.degraded import Degraded
 from edgelift_agent.system.disk import Disk

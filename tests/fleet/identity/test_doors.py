@@ -61,7 +61,7 @@ def test_a_device_enrols_takes_releases_and_is_put_out(
     assert done.returncode == 0, done.stderr
     kept = device.state / "identity"
     assert {path.name: path.stat().st_mode & 0o777 for path in kept.iterdir()} == {
-        "device.pem": 0o600, "host.json": 0o600,
+        "device.pem": 0o600, "host.json": 0o600, "metrics.pem": 0o600,
     }  # fmt: skip
     device.start()
     wait_until(lambda: link(server) == "mqtt", what="the device, over MQTT")

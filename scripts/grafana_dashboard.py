@@ -81,6 +81,8 @@ ROWS = {
          (("topk(10, max by (device) (edgelift_fleet_device_temperature_celsius))", "{{device}}"),)),
         ("Disk free, the fullest ten", "bytes", "Where the state folder is.",
          (("bottomk(10, min by (device) (edgelift_fleet_device_disk_free_bytes))", "{{device}}"),)),
+        ("Degraded", "none", "Boards that say something is broken around them, by code. Then: edgelift device show ID.",
+         (("max by (code) (edgelift_fleet_devices_degraded)", "{{code}}"),)),
         ("Certificates that end next", "s", "How long they still hold: the ten that end first.",
          ((LEFT, "{{device}}"),)),
     ),

@@ -36,7 +36,7 @@ from edgelift.device_list import (
     update_in_words,
 )
 from edgelift.output import ago, say, show_table
-from edgelift_contract.errors import ContractError
+from edgelift_contract.errors import CODES, ContractError
 from edgelift_contract.ids import check_device_id
 
 if TYPE_CHECKING:
@@ -165,6 +165,11 @@ def _show_device(found: DeviceDetail) -> None:
         )
     for line in faults_in_words(device):
         say(line)
+    for part in found.degraded:
+        began = f", since {ago(part.since)} by its clock" if part.since else ""
+        say(f"DEGRADED: {part.part}: {part.code}{began}. {part.message or CODES.get(part.code, '')}".rstrip())
+    if found.degraded:
+        say("It serves on. What each means: docs/degraded.md; what to do, on the board: edgelift-agent doctor.")
     if found.identity is not None:
         say(_identity(found.identity))
     if found.dropped:

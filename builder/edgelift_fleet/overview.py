@@ -22,6 +22,7 @@ from edgelift_fleet.messages import (
     SpeakerView,
 )
 from edgelift_fleet.numbering import revisions_spent
+from edgelift_fleet.reported import read_degraded
 from edgelift_fleet.rows import Fault, read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, UpdateHistoryRow
 
@@ -60,6 +61,7 @@ def device_detail(session: Session, seen: LastSeen, device: str) -> DeviceDetail
         events=events,
         windows_received=telemetry.count_windows(session, device),
         dropped=dropped(session, device),
+        degraded=read_degraded(device, row.degraded),
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from edgelift_contract import codec
-from edgelift_contract.report import Presence, Report, SlotReport, UpdateReport
+from edgelift_contract.report import Degradation, Presence, Report, SlotReport, UpdateReport
 from edgelift_fleet.caps import KEPT
 from edgelift_fleet.db import among
 from edgelift_fleet.devices import hold_devices, set_device_tags, set_facts
@@ -38,6 +38,12 @@ _TOGETHER: dict[type[object], tuple[str, ...]] = {
     SlotStateRow: ("state", "generation", "artifact", "model", "version", "since", "last_update"),
     UpdateHistoryRow: ("outcome", "body", "last_at"),
 }  # fmt: skip
+
+
+def read_degraded(device: str, body: str) -> list[Degradation]:
+    """What a device said last of what is broken around its agent, as its row has it; none where that can't be read."""
+    found = read_row(body, list[Degradation], owner=device, what="what is degraded", into=[]) if body else None
+    return found or []
 
 
 class UpdateKey(NamedTuple):

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from edgelift_contract import codec
-from edgelift_contract.errors import ContractError
-from edgelift_contract.report import DeviceFacts
+from edgelift_contract.errors import CODES, ContractError
+from edgelift_contract.report import Degradation, DeviceFacts
 from edgelift_contract.telemetry import DeviceEvent, Gauges, SwapRecord, Window
 from edgelift_fleet.console.pages.device_page import ask_for_bundle, go_back
 from edgelift_fleet.db import SITE
@@ -107,6 +107,24 @@ def test_what_it_could_not_take_is_told_first(visitor: Visitor) -> None:
     assert "Keep digits@1" in visitor.words("/devices/pi-1")
     visitor.boards.go("pi-1")
     assert [one["code"] for one in visitor.data("/devices/pi-1")["ailments"]] == ["failing", "offline"]
+
+
+def test_what_it_says_is_degraded_is_told_with_what_to_do(visitor: Visitor) -> None:
+    visitor.boards.add("pi-1")
+    parts = [
+        Degradation("journal", "disk-full", "There is no space. Free some.", time.time() - 3700),
+        Degradation("clock", "clock-wrong"), Degradation("<b>x", "of-a-newer-agent"),
+    ]  # fmt: skip
+    with visitor.boards.db.write(SITE) as session:
+        row = session.get(DeviceRow, "pi-1")
+        assert row is not None
+        row.degraded = codec.canonical_json(parts).decode()
+    words, page = visitor.words("/devices/pi-1"), visitor.page("/devices/pi-1")
+    assert "degraded It is degraded: journal, disk-full. since 1 h ago There is no space. Free some." in words
+    assert CODES["clock-wrong"] in words and "edgelift-agent doctor" in words and "<b>x" not in page
+    found = [one for one in visitor.data("/devices/pi-1")["ailments"] if one["code"] == "degraded"]
+    assert [bool(one["since"]) for one in found] == [True, False, False]
+    assert visitor.data("/devices/pi-1")["detail"]["degraded"][0]["code"] == "disk-full"
 
 
 def test_a_rollout_that_will_reach_it_is_told(visitor: Visitor) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelift_contract import codec
+from edgelift_contract.report import Degradation
 from edgelift_contract.telemetry import Gauges
 from edgelift_fleet.db import ROWS, SITE
 from edgelift_fleet.intake import Message
 from edgelift_fleet.messages import Load
-from edgelift_fleet.tables import IdentityRow, RolloutLookRow
+from edgelift_fleet.tables import DeviceRow, IdentityRow, RolloutLookRow
 from tests.fleet.direct import ready
 from tests.fleet.in_process import Api, api_of
 from tests.fleet.telemetry.conftest import batch, window
@@ -34,8 +35,8 @@ class Measured:
 
 @contextmanager
 def measured(site: Path) -> Iterator[Measured]:
-    """Boards `pi-1` (healthy), `pi-2` (hot, with a certificate), `pi-3` (it could not take digits@2, and is gone); a rollout
-    whose gate found a breach and which waits for a person; a broker that is away.
+    """Boards `pi-1` (healthy), `pi-2` (hot, degraded, with a certificate), `pi-3` (it could not take digits@2, and is gone);
+    a rollout whose gate found a breach and which waits for a person; a broker that is away.
     """
     with api_of(site) as api:
         boards = api.boards
@@ -62,6 +63,10 @@ def measured(site: Path) -> Iterator[Measured]:
                     serial="1", device="pi-2", public_key="k", issued_at=now, not_after=now + 86400, number=1
                 )
             )
+            parts = [Degradation("journal", code) for code in ("disk-full", "disk-full", "of-a-newer-agent")]
+            row = session.get(DeviceRow, "pi-2")
+            assert row is not None
+            row.degraded = codec.canonical_json(parts).decode()
         with boards.db.write(SITE) as session:
             session.add(
                 RolloutLookRow(

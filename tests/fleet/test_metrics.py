@@ -9,9 +9,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from edgelift_contract.errors import TransportError
+from edgelift_fleet.db import SITE
 from edgelift_fleet.happened import ENDED, is_end, known_code
 from edgelift_fleet.metrics.exposition import FRESH_S, FleetMetrics
 from edgelift_fleet.metrics.gather import gather
+from edgelift_fleet.tables import RolloutRow
 from tests.fleet.direct import counted
 from tests.fleet.in_process import api_of
 from tests.fleet.measured import Measured, measured
@@ -79,6 +81,34 @@ def test_a_device_is_told_of_in_base_units(whole: Measured) -> None:
         > found["device_last_seen_timestamp_seconds", "pi-2"]
     )
     assert ("device_certificate_end_timestamp_seconds", "pi-1") not in found
+
+
+def test_what_is_degraded_is_told_by_codes_that_are_known(whole: Measured) -> None:
+    found = values(exposed(whole.api.fleet))
+    told = {name for name in found if name[0] in ("devices_degraded", "device_degraded")}
+    assert told == {
+        ("devices_degraded", "disk-full"), ("devices_degraded", "other"),
+        ("device_degraded", "disk-full", "pi-2"), ("device_degraded", "other", "pi-2"),
+    }  # fmt: skip
+    assert all(found[name] == 1 for name in told)
+
+
+def test_a_rollout_waits_for_a_person_by_what_is_kept_not_by_its_words(whole: Measured) -> None:
+    with whole.api.boards.db.write(SITE) as session:
+        row = session.get(RolloutRow, int(whole.rollout.removeprefix("r")))
+        assert row is not None and row.awaits == 2
+        kept, row.reason, row.awaits = row.reason, "Other words.", 0
+    key = ("rollout_awaits_person", "digits@2", whole.rollout)
+    assert values(exposed(whole.api.fleet))[key] == 0
+    with whole.api.boards.db.write(SITE) as session:
+        row = session.get(RolloutRow, row.number)
+        assert row is not None
+        row.awaits = 2
+    assert values(exposed(whole.api.fleet))[key] == 1
+    with whole.api.boards.db.write(SITE) as session:
+        row = session.get(RolloutRow, row.number)
+        assert row is not None
+        row.reason = kept
 
 
 def test_the_worst_come_first_and_the_rest_is_counted(whole: Measured) -> None:

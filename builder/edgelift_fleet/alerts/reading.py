@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from edgelift_contract.report import Degradation
 from edgelift_fleet.alerts.judge import (
     ROLLED_BACK_S,
     DeviceLook,
@@ -17,10 +16,10 @@ from edgelift_fleet.alerts.judge import (
 )
 from edgelift_fleet.db import among
 from edgelift_fleet.devices import LastSeen, is_there
+from edgelift_fleet.reported import read_degraded
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.rollout.situation import TERMINAL
 from edgelift_fleet.rollout.story import read_event
-from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import (
     AlertDeliveryRow,
     DeviceRow,
@@ -71,7 +70,7 @@ def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceLook]:
             continue
         heard_at = max(stored, lately.get(device, 0.0))
         at, values = readings.get(device, (0.0, {}))
-        parts = _degraded(device, degraded) if degraded else ()
+        parts = read_degraded(device, degraded)
         found.append(
             DeviceLook(
                 device, is_there(online, gone_at, heard_at, now), heard_at, at, values, parts, ends_at, made_at,
@@ -79,10 +78,6 @@ def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceLook]:
             )
         )  # fmt: skip
     return found
-
-
-def _degraded(device: str, body: str) -> list[Degradation]:
-    return read_row(body, list[Degradation], owner=device, what="what is degraded", into=[]) or []
 
 
 def _certificates(session: Session) -> Mapping[str, tuple[float, float, bool]]:

@@ -8,7 +8,7 @@ import msgspec
 
 from edgelift_contract.assignment import Policy
 from edgelift_contract.bounds import Word
-from edgelift_contract.report import DeviceFacts, UpdateReport
+from edgelift_contract.report import Degradation, DeviceFacts, UpdateReport
 from edgelift_contract.telemetry import DeviceEvent
 from edgelift_fleet.messages.asked import ReleaseText, SelectorText, TagFilters, TagKeys, TagsToSet
 from edgelift_fleet.messages.identity import IdentityView
@@ -151,7 +151,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 class DeviceDetail(msgspec.Struct, frozen=True):
     """Everything about a device. Histories are newest first. `dropped`: of what it had more than is kept of one device, the
     oldest so many went: `updates`, `windows`, `sums`, `gauges`, `notes`, `outboxes`. `identity`: None for one that
-    never had a certificate.
+    never had a certificate. `degraded`: what it said last of what is broken around its agent; since when by its own clock.
     """
 
     device: DeviceSummary
@@ -165,6 +165,7 @@ class DeviceDetail(msgspec.Struct, frozen=True):
     windows_received: int
     dropped: dict[str, int] = {}
     identity: IdentityView | None = None
+    degraded: list[Degradation] = []
 
 
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -59,6 +59,7 @@ def stored_families(stored: StoredReading) -> Iterator[Metric]:
     yield _by("devices", "Devices, by whether they are there.", "state", states)
     yield _one("devices_failing", "Devices with a slot that could not take what it should run.", counts.failing)
     yield _one("devices_duplicate", "Ids under which several devices speak.", counts.duplicates)
+    yield _by("devices_degraded", "Devices that say something is broken around them.", "code", stored.degraded)
     yield _by("devices_by_class", "Devices, by hardware class.", "hardware_class", counts.by_class)
     serving = GaugeMetricFamily(
         "edgelift_fleet_slots_serving", "Slots that serve a release.", labels=["model", "version"]
@@ -100,6 +101,7 @@ def _device_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
     failing = _family(
         "device_failing", "1 for a device with a slot that could not take what it should run.", names
     )
+    degraded = _family("device_degraded", "1 for what it says is broken around it, by code.", [*names, "code"])
     seen = _family("device_last_seen_timestamp_seconds", "When it was last heard of, since 1970.", names)
     ends = _family("device_certificate_end_timestamp_seconds", "When its certificate ends, since 1970.", names)
     gauges = {name: _family(f"device_{to}", text, names) for name, (to, text) in _GAUGES.items()}
@@ -109,13 +111,15 @@ def _device_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
         online.add_metric(labels, one.online)
         if one.failing:
             failing.add_metric(labels, 1)
+        for code in one.degraded:
+            degraded.add_metric([one.device, code], 1)
         seen.add_metric(labels, one.last_seen)
         if one.certificate_ends:
             ends.add_metric(labels, one.certificate_ends)
         for name in _GAUGES:
             if name in one.gauges:
                 gauges[name].add_metric(labels, one.gauges[name])
-    yield from (info, online, failing, seen, ends, *gauges.values())
+    yield from (info, online, failing, degraded, seen, ends, *gauges.values())
     yield from _served_families(devices)
 
 

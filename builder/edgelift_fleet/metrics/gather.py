@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ from sqlalchemy.orm import Session
 from edgelift_fleet.device_filter import ALL, DeviceFilter, choose
 from edgelift_fleet.device_list import count_devices
 from edgelift_fleet.devices import LastSeen, is_there
+from edgelift_fleet.happened import known_code
 from edgelift_fleet.metrics.ranking import worst
 from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServedLately, StoredReading
 from edgelift_fleet.paging import Wish
-from edgelift_fleet.rollout.decide import AWAITS_APPROVAL
+from edgelift_fleet.reported import read_degraded
 from edgelift_fleet.rollout.listing import RolloutFilter, list_rollouts
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.tables import DeviceRow, IdentityRow, RolloutLookRow, RolloutRow
@@ -29,6 +31,8 @@ LATELY_S = 600.0
 KEPT_S = 120.0
 #: Rollouts with series of their own, and slots of a device, at most.
 MAX_ROLLOUTS, MAX_SLOTS = 50, 8
+#: Codes of what is degraded that a device has series for, at most.
+MAX_CODES = 8
 _FAILING = DeviceFilter(failing=True)
 
 
@@ -72,6 +76,7 @@ def gather(
         rollouts={str(state): int(number) for state, number in session.execute(rollouts)},
         open_rollouts=_open_rollouts(session),
         looks=_looks(session),
+        degraded=dict(sorted(Counter(code for one in devices for code in one.degraded).items())),
     )
 
 
@@ -83,18 +88,24 @@ def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceReading
     ends_of = ends_of.where(IdentityRow.succeeded_by == "", IdentityRow.revoked_at == 0.0)
     ends = {device: float(at) for device, at in session.execute(ends_of.group_by(IdentityRow.device))}
     row = DeviceRow
-    query = sa.select(row.id, row.hardware_class, row.presence_online, row.gone_at, row.last_seen)
+    query = sa.select(row.id, row.hardware_class, row.presence_online, row.gone_at, row.last_seen, row.degraded)
     found = []
-    for device, hardware_class, presence_online, gone_at, written in session.execute(query):
+    for device, hardware_class, presence_online, gone_at, written, degraded in session.execute(query):
         at = max(written, lately.get(device, 0.0))
         found.append(
             DeviceReading(
                 device=device, hardware_class=hardware_class,
                 online=is_there(presence_online, gone_at, at, now), failing=device in failing,
                 last_seen=at, gauges=gauges.get(device, (0.0, {}))[1], certificate_ends=ends.get(device, 0.0),
+                degraded=_codes(device, degraded) if degraded else (),
             )
         )  # fmt: skip
     return found
+
+
+def _codes(device: str, degraded: str) -> list[str]:
+    """What of a device is degraded, as labels: of codes that are known, and few."""
+    return sorted({known_code(one.code) for one in read_degraded(device, degraded) if one.code})[:MAX_CODES]
 
 
 def _served(session: Session, devices: Sequence[str], now: float) -> dict[str, list[ServedLately]]:
@@ -114,7 +125,9 @@ def _served_by(slot: str, one: Sum) -> ServedLately:
 
 def _open_rollouts(session: Session) -> list[RolloutReading]:
     page = list_rollouts(session, RolloutFilter(state="open"), Wish(MAX_ROLLOUTS)).items
-    numbers = sa.select(RolloutRow.number).where(RolloutFilter(state="open").where()[0])
+    is_open = RolloutFilter(state="open").where()[0]
+    numbers = sa.select(RolloutRow.number).where(is_open)
+    waiting = {rollout_id(number) for number in session.scalars(numbers.where(RolloutRow.awaits > 0))}
     look = RolloutLookRow
     looks = sa.select(look.rollout, look.breach).where(look.rollout.in_(numbers))
     breached = {
@@ -124,7 +137,7 @@ def _open_rollouts(session: Session) -> list[RolloutReading]:
     return [
         RolloutReading(
             id=one.id, release=one.release, state=one.state, counts=one.counts,
-            awaits_person=one.state == "paused" or one.reason.endswith(AWAITS_APPROVAL),
+            awaits_person=one.state == "paused" or (one.state == "running" and one.id in waiting),
             breached=breached.get(one.id), changed_at=one.changed_at,
         )
         for one in page

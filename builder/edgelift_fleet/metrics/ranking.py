@@ -26,6 +26,7 @@ def badness(one: DeviceReading, now: float) -> int:
             (4, gauges.get("soc_temp_c", 0.0) >= HOT_C),
             (4, gauges.get("disk_free_bytes", float(LOW_DISK_BYTES)) < LOW_DISK_BYTES),
             (4, 0 < one.certificate_ends < now + END_S),
+            (4, bool(one.degraded)),
             (2, not one.online),
         )
         if wrong

@@ -35,6 +35,7 @@ class DeviceReading:
         last_seen: seconds since 1970, host's clock.
         gauges: its newest, as it sent them: `soc_temp_c` → 61.5.
         certificate_ends: seconds since 1970; 0 where it has none.
+        degraded: codes of what it says is broken around its agent, each once.
         served: by slot.
     """
 
@@ -46,6 +47,7 @@ class DeviceReading:
     gauges: Mapping[str, float]
     certificate_ends: float
     served: Sequence[ServedLately] = ()
+    degraded: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class StoredReading:
         devices: those with series of their own; `left_out`: how many have none.
         rollouts: state → how many; `open_rollouts`: those that have not ended, the newest.
         looks: verdict → looks of gates that are kept.
+        degraded: code → devices that say that something of that code is broken.
     """
 
     counts: DeviceCounts
@@ -86,6 +89,7 @@ class StoredReading:
     rollouts: Mapping[str, int] = field(default_factory=dict)
     open_rollouts: Sequence[RolloutReading] = ()
     looks: Mapping[str, int] = field(default_factory=dict)
+    degraded: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from sqlalchemy.orm import Session
 
 from edgelift_contract.bundle import BUNDLE_ABILITY
+from edgelift_contract.errors import CODES
+from edgelift_contract.report import Degradation
 from edgelift_fleet import bundles, overview
 from edgelift_fleet.console.device.going_back import way_back
 from edgelift_fleet.console.device.next_words import Ahead, next_of
@@ -35,6 +37,7 @@ SPANS = {
     "1h": (3600.0, 60.0), "6h": (6 * 3600.0, 300.0), "24h": (86400.0, 600.0), "7d": (7 * 86400.0, 3600.0),
     "30d": (30 * 86400.0, 4 * 3600.0),
 }  # fmt: skip
+_DEGRADED = "It serves on. On the board, edgelift-agent doctor says what to do; docs/degraded.md says what waits meanwhile."
 #: Bundles that are shown.
 _BUNDLES = 5
 
@@ -108,7 +111,13 @@ def _ailments(fleet: Fleet, session: Session, detail: DeviceDetail, now: float) 
         Ailment(code, kind.tone, kind.one, kind.here or kind.do, found[code])
         for code, kind in KINDS.items()
         if code in found
-    ]
+    ] + [broken(part) for part in detail.degraded]
+
+
+def broken(part: Degradation) -> Ailment:
+    """A part of the agent that lives with a fault around it, in words. Pure."""
+    message = part.message or CODES.get(part.code, "")
+    return Ailment("degraded", "warn", f"is degraded: {part.part}, {part.code}", _DEGRADED, message, part.since)
 
 
 def _gave_up(slot: SlotSummary) -> bool:

@@ -11,13 +11,16 @@ from edgelift_fleet.messages.identity import TokenView
 
 
 class Ailment(msgspec.Struct, frozen=True):
-    """What is wrong with the device: a kind of trouble as the front page counts it, what it is, and what to do."""
+    """What is wrong with the device: a kind of trouble as the front page counts it, or `degraded`; what it is, since when
+    (seconds since 1970, by the device's clock; 0 where that isn't told), and what to do.
+    """
 
     code: str
     tone: str
     what: str
     do: str
     detail: str = ""
+    since: float = 0.0
 
 
 class WayBack(msgspec.Struct, frozen=True):

@@ -4,19 +4,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from edgelift_contract.errors import TransportError
-from edgelift_fleet.db import SITE
+from edgelift.device_commands import _show_device
+from edgelift_contract.errors import CODES, TransportError
+from edgelift_fleet.db import ROWS, SITE
 from edgelift_fleet.happened import ENDED, is_end, known_code
+from edgelift_fleet.messages import DeviceDetail
+from edgelift_fleet.metrics import kept
 from edgelift_fleet.metrics.exposition import FRESH_S, FleetMetrics
 from edgelift_fleet.metrics.gather import gather
-from edgelift_fleet.tables import RolloutRow
+from edgelift_fleet.metrics.lines import Lines, label, written
+from edgelift_fleet.tables import RolloutRow, TelemetryNewestRow
+from edgelift_fleet.telemetry.gauges import pack_values
 from tests.fleet.direct import counted
 from tests.fleet.in_process import api_of
-from tests.fleet.measured import Measured, measured
+from tests.fleet.measured import HOT, Measured, measured
 from tests.promtool import complaints
 
 pytestmark = pytest.mark.fleet
@@ -93,6 +99,14 @@ def test_what_is_degraded_is_told_by_codes_that_are_known(whole: Measured) -> No
     assert all(found[name] == 1 for name in told)
 
 
+def test_device_show_says_it_too(whole: Measured, capsys: pytest.CaptureFixture[str]) -> None:
+    _show_device(msgspec.convert(whole.api.get("/v1/devices/pi-2"), DeviceDetail))
+    said = capsys.readouterr().out
+    assert f"DEGRADED: journal: disk-full. {CODES['disk-full']}" in said and "edgelift-agent doctor" in said
+    _show_device(msgspec.convert(whole.api.get("/v1/devices/pi-1"), DeviceDetail))
+    assert "DEGRADED" not in capsys.readouterr().out
+
+
 def test_a_rollout_waits_for_a_person_by_what_is_kept_not_by_its_words(whole: Measured) -> None:
     with whole.api.boards.db.write(SITE) as session:
         row = session.get(RolloutRow, int(whole.rollout.removeprefix("r")))
@@ -142,6 +156,71 @@ def test_several_scrapers_cost_no_more_than_one(whole: Measured) -> None:
         clock[0] = FRESH_S
         metrics.expose("")
         assert statements
+
+
+def test_lines_are_read_as_they_were_meant_in_either_format() -> None:
+    values = {'a"b\\c\nd': 0.1, "": float("inf"), "é": float("-inf"), "x": 1.7e18, "y": True, "z": float("nan")}
+    family = Lines("edgelift_fleet_device_x", "What it says.")
+    for name, value in values.items():
+        family.add(f"{label('device', name)},{label('slot', name)}", value)
+    text = written([family]).decode()
+    for families in (plain(text), openmetrics(f"{text}# EOF\n")):
+        (found,) = families
+        assert (found.name, found.type, found.documentation) == (
+            "edgelift_fleet_device_x",
+            "gauge",
+            "What it says.",
+        )
+        assert [s.labels for s in found.samples] == [{"device": name, "slot": name} for name in values]
+        assert str([s.value for s in found.samples]) == str([float(value) for value in values.values()])
+
+
+def test_latency_is_read_anew_in_time_and_not_all_at_once(
+    whole: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+    real = kept._served
+
+    def counting(session: Any, devices: Any, now: float) -> Any:
+        read.append(list(devices))
+        return real(session, devices, now)
+
+    monkeypatch.setattr(kept, "_served", counting)
+    devices, service = [f"pi-{n}" for n in range(400)], kept.RecentService()
+    at: dict[str, int] = {}
+    with whole.api.fleet.db.read() as session:
+        for now in range(0, 600, 30):
+            found = service.of(session, devices, 1e6 + now)
+            assert set(found) == set(devices)
+            at |= dict.fromkeys(read.pop() if read else [], now)
+            assert all(now - at[device] < kept.KEPT_S for device in devices)
+            last = sum(began == now for began in at.values())
+            assert now == 0 or 50 < last < 150
+        assert set(service.of(session, ["pi-2"], 1e6 + 600)) == {"pi-2"}
+        service.of(session, devices, 1e6 + 600)
+        assert len(read.pop()) == len(devices) - 1  # whom nobody asked for is forgotten
+        service.of(session, devices, 10.0)  # a clock that was set back
+        assert len(read.pop()) == len(devices)
+
+
+def test_only_gauges_that_are_newer_are_read(whole: Measured) -> None:
+    gauges = kept.NewestGauges()
+    with whole.api.fleet.db.read() as session:
+        first = gauges.of(session)
+    with counted(whole.api.fleet.db) as statements, whole.api.fleet.db.read() as session:
+        assert gauges.of(session) == first and first["pi-2"]["soc_temp_c"] == 84.5
+        assert len([one for one in statements if one != "BEGIN"]) == 1 and set(first["pi-2"]) <= set(kept.TOLD)
+    with whole.api.boards.db.write(ROWS) as session:
+        row = session.get(TelemetryNewestRow, "pi-2")
+        assert row is not None
+        row.at += 1
+        row.body = pack_values(HOT | {"soc_temp_c": 60.0})
+    with whole.api.fleet.db.read() as session:
+        assert gauges.of(session)["pi-2"]["soc_temp_c"] == 60.0
+    with whole.api.boards.db.write(ROWS) as session:
+        row = session.get(TelemetryNewestRow, "pi-2")
+        assert row is not None
+        row.at, row.body = row.at + 1, pack_values(HOT)
 
 
 def test_ends_of_updates_and_refusals_are_counted_once(whole: Measured) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -13,14 +13,16 @@ from prometheus_client.exposition import choose_encoder
 from edgelift_contract.errors import EdgeliftError
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.happened import ENDED, REFUSED
-from edgelift_fleet.metrics.families import server_families, stored_families
-from edgelift_fleet.metrics.gather import RecentService, gather
-from edgelift_fleet.metrics.readings import ServerReading, StoredReading
+from edgelift_fleet.metrics.families import device_lines, server_families, stored_families
+from edgelift_fleet.metrics.gather import Before, gather
+from edgelift_fleet.metrics.lines import written
+from edgelift_fleet.metrics.readings import DeviceReading, ServerReading, StoredReading
 
 log = logging.getLogger(__name__)
 
 #: For how long what was made is given again, seconds: less than any scraper's interval.
 FRESH_S = 5.0
+_END = b"# EOF\n"
 OPENMETRICS = "application/openmetrics-text"
 
 
@@ -29,7 +31,8 @@ class FleetMetrics:
 
     def __init__(self, fleet: Fleet, now: Callable[[], float] = time.monotonic) -> None:
         self._fleet, self._now = fleet, now
-        self._lock, self._lately = threading.Lock(), RecentService()
+        self._lock, self._before = threading.Lock(), Before()
+        self._devices: Sequence[DeviceReading] = ()
         self._made: dict[str, tuple[float, bytes, str]] = {}
 
     def expose(self, accept: str) -> tuple[bytes, str]:
@@ -43,6 +46,9 @@ class FleetMetrics:
                 ProcessCollector(registry=registry)
                 registry.register(self)
                 body = encode(registry)
+                # What ends OpenMetrics stands last; of devices there are too many series for `prometheus_client`.
+                end = _END if body.endswith(_END) else b""
+                body = body.removesuffix(end) + written(device_lines(self._devices)) + end
                 self._made[wanted] = (self._now(), body, kind)
             return body, kind
 
@@ -51,9 +57,10 @@ class FleetMetrics:
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """The families, read now; without the database's where that doesn't answer."""
+        """The families but for those of devices, read now; without the database's where that doesn't answer."""
         stored = self._stored()
         yield from server_families(self._server(), database_up=stored is not None)
+        self._devices = stored.devices if stored is not None else ()
         if stored is not None:
             yield from stored_families(stored)
 
@@ -61,7 +68,7 @@ class FleetMetrics:
         fleet = self._fleet
         try:
             with fleet.db.read() as session:
-                return gather(session, fleet.seen, fleet.site.config.metrics_devices, time.time(), self._lately)
+                return gather(session, fleet.seen, fleet.site.config.metrics_devices, time.time(), self._before)
         except EdgeliftError as error:
             log.warning("the metrics are without what the database says code=%s %s", error.code, error.message)
             return None

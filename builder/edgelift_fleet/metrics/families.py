@@ -9,6 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from edgelift_contract import __version__
+from edgelift_fleet.metrics.lines import Lines, label
 from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServerReading, StoredReading
 
 #: Releases of which it is told how many slots serve them, at most: those that serve most.
@@ -53,7 +54,7 @@ def server_families(server: ServerReading, *, database_up: bool) -> Iterator[Met
 
 
 def stored_families(stored: StoredReading) -> Iterator[Metric]:
-    """Of what the database says."""
+    """Of what the database says, but for devices with series of their own."""
     counts = stored.counts
     states = {"online": counts.online, "offline": counts.total - counts.online}
     yield _by("devices", "Devices, by whether they are there.", "state", states)
@@ -72,7 +73,6 @@ def stored_families(stored: StoredReading) -> Iterator[Metric]:
     yield _by("gate_looks", "Looks of gates that are kept, by verdict.", "verdict", stored.looks)
     yield from _rollout_families(stored.open_rollouts)
     yield _one("devices_left_out", "Devices without series of their own: there are too many.", stored.left_out)
-    yield from _device_families(stored.devices)
 
 
 def _rollout_families(rollouts: Sequence[RolloutReading]) -> Iterator[Metric]:
@@ -94,52 +94,51 @@ def _rollout_families(rollouts: Sequence[RolloutReading]) -> Iterator[Metric]:
     return iter((devices, waits, breached, changed))
 
 
-def _device_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
-    names = ["device"]
-    info = _family("device_info", "A device and its hardware class.", [*names, "hardware_class"])
-    online = _family("device_online", "1 if it is there.", names)
-    failing = _family(
-        "device_failing", "1 for a device with a slot that could not take what it should run.", names
-    )
-    degraded = _family("device_degraded", "1 for what it says is broken around it, by code.", [*names, "code"])
-    seen = _family("device_last_seen_timestamp_seconds", "When it was last heard of, since 1970.", names)
-    ends = _family("device_certificate_end_timestamp_seconds", "When its certificate ends, since 1970.", names)
-    gauges = {name: _family(f"device_{to}", text, names) for name, (to, text) in _GAUGES.items()}
+def device_lines(devices: Sequence[DeviceReading]) -> Iterator[Lines]:
+    """Of devices with series of their own."""
+    info = _lines("info", "A device and its hardware class.")
+    online = _lines("online", "1 if it is there.")
+    failing = _lines("failing", "1 for a device with a slot that could not take what it should run.")
+    degraded = _lines("degraded", "1 for what it says is broken around it, by code.")
+    seen = _lines("last_seen_timestamp_seconds", "When it was last heard of, since 1970.")
+    ends = _lines("certificate_end_timestamp_seconds", "When its certificate ends, since 1970.")
+    gauges = {name: _lines(to, text) for name, (to, text) in _GAUGES.items()}
     for one in devices:
-        labels = [one.device]
-        info.add_metric([one.device, one.hardware_class], 1)
-        online.add_metric(labels, one.online)
+        device = label("device", one.device)
+        info.add(f"{device},{label('hardware_class', one.hardware_class)}", 1)
+        online.add(device, one.online)
         if one.failing:
-            failing.add_metric(labels, 1)
+            failing.add(device, 1)
         for code in one.degraded:
-            degraded.add_metric([one.device, code], 1)
-        seen.add_metric(labels, one.last_seen)
+            degraded.add(f"{label('code', code)},{device}", 1)
+        seen.add(device, one.last_seen)
         if one.certificate_ends:
-            ends.add_metric(labels, one.certificate_ends)
-        for name in _GAUGES:
+            ends.add(device, one.certificate_ends)
+        for name, family in gauges.items():
             if name in one.gauges:
-                gauges[name].add_metric(labels, one.gauges[name])
+                family.add(device, one.gauges[name])
     yield from (info, online, failing, degraded, seen, ends, *gauges.values())
-    yield from _served_families(devices)
+    yield from _served_lines(devices)
 
 
-def _served_families(devices: Sequence[DeviceReading]) -> Iterator[Metric]:
-    names = ["device", "slot"]
-    requests = _family("device_recent_requests", "Requests answered in the last ten minutes.", names)
-    errors = _family("device_recent_errors", "Requests failed in the last ten minutes.", names)
-    medians = _family("device_latency_p50_seconds", "Median latency in the last ten minutes.", names)
-    p95s = _family(
-        "device_latency_p95_seconds", "Latency that 95 of 100 requests stayed below in that time.", names
-    )
+def _served_lines(devices: Sequence[DeviceReading]) -> Iterator[Lines]:
+    requests = _lines("recent_requests", "Requests answered in the last ten minutes.")
+    errors = _lines("recent_errors", "Requests failed in the last ten minutes.")
+    medians = _lines("latency_p50_seconds", "Median latency in the last ten minutes.")
+    p95s = _lines("latency_p95_seconds", "Latency that 95 of 100 requests stayed below in that time.")
     for one in devices:
         for served in one.served:
-            labels = [one.device, served.slot]
-            requests.add_metric(labels, served.ok)
-            errors.add_metric(labels, served.errors)
+            labels = f"{label('device', one.device)},{label('slot', served.slot)}"
+            requests.add(labels, served.ok)
+            errors.add(labels, served.errors)
             if served.p50_s is not None and served.p95_s is not None:
-                medians.add_metric(labels, served.p50_s)
-                p95s.add_metric(labels, served.p95_s)
+                medians.add(labels, served.p50_s)
+                p95s.add(labels, served.p95_s)
     return iter((requests, errors, medians, p95s))
+
+
+def _lines(name: str, text: str) -> Lines:
+    return Lines(f"edgelift_fleet_device_{name}", text)
 
 
 def _family(name: str, text: str, labels: Sequence[str]) -> GaugeMetricFamily:

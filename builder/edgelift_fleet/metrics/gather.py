@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,49 +12,30 @@ from edgelift_fleet.device_filter import ALL, DeviceFilter, choose
 from edgelift_fleet.device_list import count_devices
 from edgelift_fleet.devices import LastSeen, is_there
 from edgelift_fleet.happened import known_code
+from edgelift_fleet.metrics.kept import NewestGauges, RecentService
 from edgelift_fleet.metrics.ranking import worst
-from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServedLately, StoredReading
+from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, StoredReading
 from edgelift_fleet.paging import Wish
 from edgelift_fleet.reported import read_degraded
 from edgelift_fleet.rollout.listing import RolloutFilter, list_rollouts
 from edgelift_fleet.rollout.observe import rollout_id
 from edgelift_fleet.tables import DeviceRow, IdentityRow, RolloutLookRow, RolloutRow
-from edgelift_fleet.telemetry.gauges import newest
-from edgelift_fleet.telemetry.joining import NONE
-from edgelift_fleet.telemetry.query import sums_by_slot
-from edgelift_fleet.telemetry.sums import Sum
 
-#: Latency is told of so long before now, seconds: boards send theirs each five minutes.
-LATELY_S = 600.0
-#: For how long that is kept, seconds.
-KEPT_S = 120.0
-#: Rollouts with series of their own, and slots of a device, at most.
-MAX_ROLLOUTS, MAX_SLOTS = 50, 8
+#: Rollouts with series of their own, at most.
+MAX_ROLLOUTS = 50
 #: Codes of what is degraded that a device has series for, at most.
 MAX_CODES = 8
 _FAILING = DeviceFilter(failing=True)
 
 
-class RecentService:
-    """What devices served lately, kept for two minutes: they tell of it each five minutes, and it is most of what a scrape
-    costs. For one thread at a time.
-    """
+class Before:
+    """What was read for the scrape before; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._at, self._devices = 0.0, frozenset[str]()
-        self._found: dict[str, list[ServedLately]] = {}
-
-    def of(self, session: Session, devices: Sequence[str], now: float) -> dict[str, list[ServedLately]]:
-        """Device → what its slots served; `now` in seconds since 1970."""
-        if not (0 <= now - self._at < KEPT_S and self._devices.issuperset(devices)):
-            self._found = _served(session, devices, now)
-            self._at, self._devices = now, frozenset(devices)
-        return self._found
+        self.service, self.gauges = RecentService(), NewestGauges()
 
 
-def gather(
-    session: Session, seen: LastSeen, most: int, now: float, lately: RecentService | None = None
-) -> StoredReading:
+def gather(session: Session, seen: LastSeen, most: int, now: float, before: Before | None = None) -> StoredReading:
     """All that the database says.
 
     Args:
@@ -63,15 +43,16 @@ def gather(
         seen: when devices were last heard of.
         most: devices with series of their own.
         now: seconds since 1970.
-        lately: what was read of latency before.
+        before: what need not be read again.
     """
-    devices = _devices(session, seen, now)
+    before = before or Before()
+    devices = _devices(session, seen, now, before.gauges.of(session))
     chosen = worst(devices, most, now)
-    served = (lately or RecentService()).of(session, [one.device for one in chosen], now)
+    served = before.service.of(session, [one.device for one in chosen], now)
     rollouts = sa.select(RolloutRow.state, sa.func.count()).group_by(RolloutRow.state)
     return StoredReading(
         counts=count_devices(session, seen, ALL),
-        devices=[replace(one, served=served.get(one.device, ())) for one in chosen],
+        devices=[one._replace(served=served.get(one.device, ())) for one in chosen],
         left_out=len(devices) - len(chosen),
         rollouts={str(state): int(number) for state, number in session.execute(rollouts)},
         open_rollouts=_open_rollouts(session),
@@ -80,9 +61,11 @@ def gather(
     )
 
 
-def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceReading]:
+def _devices(
+    session: Session, seen: LastSeen, now: float, gauges: Mapping[str, Mapping[str, float]]
+) -> list[DeviceReading]:
     """All of them, with what they are ranked by."""
-    gauges, lately = newest(session), seen.unwritten()
+    lately = seen.unwritten()
     failing = set(session.scalars(sa.select(DeviceRow.id).where(choose(session, seen, _FAILING))))
     ends_of = sa.select(IdentityRow.device, sa.func.max(IdentityRow.not_after))
     ends_of = ends_of.where(IdentityRow.succeeded_by == "", IdentityRow.revoked_at == 0.0)
@@ -96,7 +79,7 @@ def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceReading
             DeviceReading(
                 device=device, hardware_class=hardware_class,
                 online=is_there(presence_online, gone_at, at, now), failing=device in failing,
-                last_seen=at, gauges=gauges.get(device, (0.0, {}))[1], certificate_ends=ends.get(device, 0.0),
+                last_seen=at, gauges=gauges.get(device, {}), certificate_ends=ends.get(device, 0.0),
                 degraded=_codes(device, degraded) if degraded else (),
             )
         )  # fmt: skip
@@ -106,21 +89,6 @@ def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceReading
 def _codes(device: str, degraded: str) -> list[str]:
     """What of a device is degraded, as labels: of codes that are known, and few."""
     return sorted({known_code(one.code) for one in read_degraded(device, degraded) if one.code})[:MAX_CODES]
-
-
-def _served(session: Session, devices: Sequence[str], now: float) -> dict[str, list[ServedLately]]:
-    """Device → what its slots served lately."""
-    found = sums_by_slot(session, devices, start=now - LATELY_S, end=now)
-    return {
-        device: [_served_by(slot, one) for slot, one in list(slots.items())[:MAX_SLOTS]]
-        for device, slots in found.items()
-    }
-
-
-def _served_by(slot: str, one: Sum) -> ServedLately:
-    total = one.phases.get("total", NONE)
-    p50_s, p95_s = (total.p50_us / 1e6, total.p95_us / 1e6) if total.count else (None, None)
-    return ServedLately(slot, one.ok, one.errors, p50_s, p95_s)
 
 
 def _open_rollouts(session: Session) -> list[RolloutReading]:

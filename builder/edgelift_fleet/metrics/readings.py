@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from edgelift_fleet.messages import DeviceCounts, Load
 
@@ -25,8 +26,7 @@ class ServedLately:
     p95_s: float | None
 
 
-@dataclass(frozen=True)
-class DeviceReading:
+class DeviceReading(NamedTuple):
     """A device with series of its own.
 
     Attributes:

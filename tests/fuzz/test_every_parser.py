@@ -57,6 +57,7 @@ REASONS = {
     "edgelift_fleet.telemetry": _ROWS,
     "edgelift_fleet.mending": _ROWS,
     "edgelift_fleet.identity.tokens": _ROWS,
+    "edgelift_fleet.identity.metrics_authority": "a certificate that this process made a moment before",
     "edgelift_fleet.keeping": "an operator's own backup; damage: tests/fleet/test_restore_faults.py",
     "edgelift_fleet.server_file": "the site's own file, written by its server",
     "edgelift_fleet.scrub": "the site's own file, written by its server",

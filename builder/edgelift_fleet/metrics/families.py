@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from edgelift_contract import __version__
-from edgelift_fleet.metrics.lines import Lines, label
+from edgelift_fleet.metrics.lines import FamilyLines, label
 from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServerReading, StoredReading
 
 #: Releases of which it is told how many slots serve them, at most: those that serve most.
@@ -94,7 +94,7 @@ def _rollout_families(rollouts: Sequence[RolloutReading]) -> Iterator[Metric]:
     return iter((devices, waits, breached, changed))
 
 
-def device_lines(devices: Sequence[DeviceReading]) -> Iterator[Lines]:
+def device_lines(devices: Sequence[DeviceReading]) -> Iterator[FamilyLines]:
     """Of devices with series of their own."""
     info = _lines("info", "A device and its hardware class.")
     online = _lines("online", "1 if it is there.")
@@ -121,7 +121,7 @@ def device_lines(devices: Sequence[DeviceReading]) -> Iterator[Lines]:
     yield from _served_lines(devices)
 
 
-def _served_lines(devices: Sequence[DeviceReading]) -> Iterator[Lines]:
+def _served_lines(devices: Sequence[DeviceReading]) -> Iterator[FamilyLines]:
     requests = _lines("recent_requests", "Requests answered in the last ten minutes.")
     errors = _lines("recent_errors", "Requests failed in the last ten minutes.")
     medians = _lines("latency_p50_seconds", "Median latency in the last ten minutes.")
@@ -137,8 +137,8 @@ def _served_lines(devices: Sequence[DeviceReading]) -> Iterator[Lines]:
     return iter((requests, errors, medians, p95s))
 
 
-def _lines(name: str, text: str) -> Lines:
-    return Lines(f"edgelift_fleet_device_{name}", text)
+def _lines(name: str, text: str) -> FamilyLines:
+    return FamilyLines(f"edgelift_fleet_device_{name}", text)
 
 
 def _family(name: str, text: str, labels: Sequence[str]) -> GaugeMetricFamily:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from math import isfinite, isnan
 
 
-class Lines:
+class FamilyLines:
     """A family, as its lines."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -40,6 +40,6 @@ def _number(value: float) -> str:
     return "NaN" if isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def written(families: Iterable[Lines]) -> bytes:
+def written(families: Iterable[FamilyLines]) -> bytes:
     """Families one after the other."""
     return "".join(family.text() for family in families).encode()

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 #: Where set-up puts it; see scripts/console-scripts.
 AXE = ROOT / ".venv" / "console-scripts" / "node_modules" / "axe-core" / "axe.min.js"
-DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+#: The narrowest phone that people have, CSS pixels.
+NARROW = {"width": 360, "height": 740}
 NAME, PASSWORD = "ada", "a long one, and easy to remember"
 
 
@@ -40,7 +42,7 @@ def sitting(
     """A page of somebody who has not logged in; what its scripts complain of fails the test."""
     context = made.new_context(
         base_url=url, viewport=PHONE if phone else DESK, java_script_enabled=scripts, color_scheme=scheme,
-        ignore_https_errors=True,
+        ignore_https_errors=True, has_touch=phone, is_mobile=phone,
     )  # fmt: skip
     context.set_default_timeout(LONG_S * 1000)
     page = context.new_page()
@@ -70,8 +72,12 @@ def wide(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-def violations(page: Page) -> list[str]:
-    """What axe-core finds, all of its rules: rule and place."""
-    page.evaluate(AXE.read_text())  # not as a script of the page: its policy takes none of elsewhere
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+def violations(page: Page, rule: str = "") -> list[str]:
+    """What axe-core finds, by all of its rules or one alone: rule and place."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text())  # not as a script of the page: its policy takes none of elsewhere
+    options: dict[str, object] = {"resultTypes": ["violations"]}
+    if rule:
+        options["runOnly"] = [rule]
+    found = page.evaluate("options => axe.run(document, options)", options)
     return [f"{one['id']}: {node['html'][:200]}" for one in found["violations"] for node in one["nodes"]]

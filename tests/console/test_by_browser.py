@@ -1,28 +1,35 @@
-"""The console as a person uses it, in a real browser: at a desk, on a phone, by keyboard alone, without scripts."""
+"""The console in a real browser: every page for everybody, and what a page says of a server that is away. See test_the_way.py."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from edgelift_contract.telemetry import Gauges
 from edgelift_fleet.client import Client
 from edgelift_fleet.messages.people import PersonRequest, PersonView
 from edgelift_fleet.site import load_site
 from edgelift_fleet.testing import FleetSimulator, simulated_fleet
-from tests.console.browser import AXE, NAME, PASSWORD, browser, log_in, sitting, violations, wide
+from tests.console.browser import AXE, NAME, NARROW, PASSWORD, browser, log_in, sitting, violations, wide
 from tests.console.chromium import needs_chromium
-from tests.fleet.conftest import Server
+from tests.console.judged import make_judged
+from tests.console.stage import furnish, staged
+from tests.fleet.conftest import Server, make_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = needs_chromium
-PAGES = ("/", "/?trouble=hot", "/?to=nobody", "/audit", "/people", "/system", "/none/such")
+#: With what `furnish` names.
+PAGES = (
+    "/", "/?trouble=hot", "/?to=nobody", "/devices/{hot}", "/devices/{bad}?range=1h", "/devices/{new}", "/rollouts",
+    "/rollouts?state=rolled-back", "/rollouts/{running}", "/rollouts/{back}", "/rollouts/{waiting}", "/releases",
+    "/releases/digits/2", "/releases/digits/3", "/releases/faces/1", "/releases/digits/3/start", "/releases/digits/3/start?to=(",
+    "/releases/digits/3/start?to=tag:hall=bad&waves=3,100%25", "/releases/digits/3/start?to=all", "/audit", "/people", "/system",
+    "/none/such",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,57 +51,14 @@ def boards(serving: Server) -> Iterator[FleetSimulator]:
         yield simulator
 
 
-def heat(boards: FleetSimulator, name: str) -> None:
-    """Have a board say that it is hot."""
-    now = time.time()
-    boards.devices[name].deliver(Gauges(start=now - 60, end=now, values={"soc_temp_c": 86.5, "throttled": 1}))
-
-
 def test_the_first_board_appears_by_itself(chromium: Browser, serving: Server, boards: FleetSimulator) -> None:
     with sitting(chromium, serving.url) as page:
         log_in(page)
         page.get_by_text("edgelift token create").wait_for()
+        assert not AXE.exists() or not violations(page)
         boards.add("pi-1")
         page.get_by_role("rowheader", name="pi-1").wait_for()  # without a reload
         assert page.get_by_text("edgelift token create").count() == 0
-
-
-@pytest.mark.parametrize("way", ["desk", "phone", "no scripts"])
-def test_the_hot_board_is_found_from_the_front_page(
-    chromium: Browser, serving: Server, boards: FleetSimulator, way: str
-) -> None:
-    boards.add("pi-1", "pi-2", "pi-3")
-    heat(boards, "pi-2")
-    with sitting(chromium, serving.url, phone=way == "phone", scripts=way != "no scripts") as page:
-        log_in(page)
-        find_the_hot_one(page)
-
-
-def find_the_hot_one(page: Page) -> None:
-    page.get_by_role("link", name="1 device is at 80 °C or more").click()
-    page.get_by_role("heading", name="1 device of 3").wait_for()
-    assert page.get_by_role("rowheader").all_inner_texts() == ["pi-2"]
-
-
-def test_by_keyboard_alone(chromium: Browser, serving: Server, boards: FleetSimulator) -> None:
-    boards.add("pi-1", "pi-2")
-    heat(boards, "pi-2")
-    with sitting(chromium, serving.url) as page:
-        page.goto("/")
-        page.keyboard.type(NAME)  # the field is where one begins
-        page.keyboard.press("Tab")
-        page.keyboard.type(PASSWORD)
-        page.keyboard.press("Enter")
-        page.get_by_role("button", name="Log out").wait_for()
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "To the content"
-        page.keyboard.press("Enter")
-        for _ in range(60):
-            page.keyboard.press("Tab")
-            if "80 °C" in page.evaluate("document.activeElement.textContent"):
-                break
-        page.keyboard.press("Enter")
-        page.get_by_role("heading", name="1 device of 2").wait_for()
 
 
 def test_a_server_that_is_away_is_told_and_comes_back(
@@ -120,31 +84,57 @@ def test_a_session_that_ended_is_told(chromium: Browser, serving: Server) -> Non
         page.get_by_text("Your session has ended").wait_for()
 
 
+@pytest.fixture(scope="module")
+def furnished(
+    tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]
+) -> Iterator[tuple[str, list[str]]]:
+    """A site with something on every page: its URL, and the pages."""
+    folder = tmp_path_factory.mktemp("furnished")
+    with staged(make_site(folder / "site", {**releases, "faces@1": make_judged(folder)})) as stage:
+        names = furnish(stage)
+        yield stage.server.url, [path.format(**names) for path in PAGES]
+
+
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm was missing at set-up")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_for_everybody(
-    chromium: Browser, serving: Server, boards: FleetSimulator, scheme: str
-) -> None:
-    boards.add("pi-1", "pi-2")
-    heat(boards, "pi-2")
+@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
+def test_every_page_is_for_everybody(chromium: Browser, furnished: tuple[str, list[str]], *, phone: bool) -> None:
+    url, paths = furnished
     found: dict[str, list[str]] = {}
-    with sitting(chromium, serving.url, scheme=scheme) as page:
+    with sitting(chromium, url, phone=phone) as page:
         page.goto("/login")
         found["/login"] = violations(page)
         log_in(page)
-        for path in PAGES:
+        for path in paths:
             page.goto(path)
-            for one in page.locator("details").all():
-                one.evaluate("one => one.open = true")
+            page.evaluate(
+                "document.querySelectorAll('details').forEach(one => { one.name = ''; one.open = true; })"
+            )
             found[path] = violations(page)
-    assert not any(found.values()), found
+            if phone:
+                found[f"{path} by a finger"] = violations(page, "target-size")
+            page.emulate_media(color_scheme="dark")
+            found[f"{path} in the dark"] = violations(page, "color-contrast")
+            page.emulate_media(color_scheme="light")
+            assert wide(page) <= 0, path
+        make_a_token(page)
+        found["a token"] = violations(page)
+    assert not any(found.values()), {path: told for path, told in found.items() if told}
 
 
-def test_no_page_is_wider_than_a_phone(chromium: Browser, serving: Server, boards: FleetSimulator) -> None:
-    boards.add("pi-1", "a-board-with-a-rather-long-name-as-people-give-them-to-boards")
-    heat(boards, "pi-1")
-    with sitting(chromium, serving.url, phone=True) as page:
+def make_a_token(page: Page) -> None:
+    page.goto("/people#make-token")
+    page.get_by_text("Make a token for boards").click()
+    form = page.locator("#make-token")
+    form.get_by_label("Why").fill("To look at it")
+    form.get_by_role("button").click()
+    page.get_by_text("Here it is, this once").wait_for()
+
+
+def test_no_page_is_wider_than_the_narrowest_phone(chromium: Browser, furnished: tuple[str, list[str]]) -> None:
+    url, paths = furnished
+    with sitting(chromium, url, phone=True) as page:
         log_in(page)
-        for path in PAGES:
+        page.set_viewport_size(NARROW)
+        for path in paths:
             page.goto(path)
             assert wide(page) <= 0, path

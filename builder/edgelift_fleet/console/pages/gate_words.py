@@ -113,7 +113,8 @@ def _tile(name: str, plan: Plan, watched: Watched, now: float) -> Tile:
             name, title, "none", "Compared no more", note="A person went on with this wave in spite of its gate."
         )
     if not watched.alpha:
-        return Tile(name, title, "none", "Not compared", note=watched.why or "The wave has not begun.")
+        why = watched.why or "The wave has not begun."
+        return Tile(name, title, "none", "Not compared", note=why[0].upper() + why[1:])
     rate = f"False alarm at most {_one_in(plan.gate_alpha)} over the whole rollout, {_one_in(watched.alpha)} for this wave."
     if look is None:
         return Tile(name, title, "waiting", f"{allowed[0].upper()}{allowed[1:]}", rate=rate, note=watched.first)

@@ -26,10 +26,20 @@
     document.getElementById("away-since").textContent = seen.toLocaleTimeString();
     show("away", false);
   }
-  function isBusy() {  // somebody types, or has opened what a redraw would close
+  function isBusy() {  // somebody types or marks a text
     const one = document.activeElement;
     return live.contains(one) && /^(INPUT|TEXTAREA|SELECT)$/.test(one.tagName) || getSelection().toString() !== "";
   }
+  function isTheirs(name, one) {  // what somebody opened, typed, ticked or chose stays so, wherever they look meanwhile
+    switch (name) {
+      case "open": return one.tagName === "DETAILS";
+      case "value": return one.type !== "hidden" && "defaultValue" in one && one.value !== one.defaultValue;
+      case "checked": return one.checked !== one.defaultChecked;
+      case "selected": return one.selected !== one.defaultSelected;
+      default: return false;
+    }
+  }
+  const hasTyped = () => [...live.querySelectorAll("input, textarea")].some((one) => isTheirs("value", one));
   async function look() {
     if (asking || document.hidden || isBusy()) return;
     asking = true;
@@ -47,9 +57,9 @@
   }
   function put(html) {
     if (window.Idiomorph) {
-      const open = {beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS")};
-      Idiomorph.morph(live, html, {morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: open});
-    } else if (!live.contains(document.activeElement) && !live.querySelector("details[open]")) {
+      const callbacks = {beforeAttributeUpdated: (name, one) => !isTheirs(name, one)};
+      Idiomorph.morph(live, html, {morphStyle: "innerHTML", ignoreActiveValue: true, callbacks});
+    } else if (!live.contains(document.activeElement) && !live.querySelector("details[open]") && !hasTyped()) {
       live.innerHTML = html;
     }
     age();

@@ -19,7 +19,7 @@ from tests.console.browser import NAME, PASSWORD
 from tests.fleet.conftest import Server
 from tests.fleet.operating import Operator
 
-#: As many as a gate needs to tell three of them from chance: they can be drawn in 120 ways, and at most 1 in 100 may be wrong.
+#: As many as a gate needs, of which at most 1 in 100 may be wrong: three of them can be drawn in 120 ways.
 HALL = 10
 _AT_ONCE = Policy(probation_s=0.1, probation_min_requests=0, max_latency_ratio=0)
 
@@ -100,8 +100,8 @@ def furnish(stage: Stage) -> dict[str, str]:
     return {**rollouts, "hot": waiting[0], "bad": back.devices[0].device, "new": new}
 
 
-def _start(stage: Stage, version: str, hall: str, waves: list[str], **options: bool) -> RolloutView:
-    request = RolloutRequest(f"digits@{version}", f"tag:hall={hall}", waves, policy=_AT_ONCE, **options)
+def _start(stage: Stage, version: str, hall: str, waves: list[str], *, approval: bool = False) -> RolloutView:
+    request = RolloutRequest(f"digits@{version}", f"tag:hall={hall}", waves, policy=_AT_ONCE, approval=approval)
     return stage.operator.client.post("/v1/rollouts", request, RolloutView)
 
 

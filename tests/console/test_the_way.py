@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 pytestmark = needs_chromium
 FIRST = 3  # boards of the first wave
+_WHY = re.compile(
+    r"Rolled back in wave 1 at \d\d:\d\d UTC: latency p\d\d \+\d\d\.\d % \(\+\d\d\.\d to \+\d\d\.\d\) on x86-64-avx2, "
+    r"allowed \+5 %;"
+)
 
 
 class Begun(NamedTuple):
@@ -216,8 +220,7 @@ def goes_back(somebody: Person, stage: Stage, hall: list[str], rollout: Begun) -
     stage.operator.wait(rollout.view, "rolled-back")
     somebody.see(f"{FIRST} of {HALL} boards had been asked to take it; all are back on digits@2")
     verdict = page.locator(".headline").inner_text()
-    figures = r"Rolled back in wave 1 at \d\d:\d\d UTC: latency p\d\d \+\d\d\.\d % \(\+\d\d\.\d to \+\d\d\.\d\) on x86-64-avx2, allowed \+5 %;"
-    assert re.match(figures, verdict), verdict
+    assert _WHY.match(verdict), verdict
     tile = page.get_by_role("listitem").filter(has_text="worse than allowed")
     assert f"{FIRST} boards against {HALL - FIRST} controls" in tile.inner_text()
     fits(somebody)

@@ -8,12 +8,13 @@ import pytest
 
 #: Files of half a minute and more, whatever the number of their tests.
 LONG = frozenset({
-    "test_backend_cases.py", "test_backup.py", "test_cases.py", "test_cases_onnx.py", "test_crash_points.py",
-    "test_demo.py", "test_emulate.py", "test_engines.py", "test_examples.py", "test_fuzz.py", "test_large.py",
-    "test_loop.py", "test_migrations.py", "test_newcomer.py", "test_onnx_kinds.py", "test_quarantine.py",
+    "test_backend_cases.py", "test_backup.py", "test_by_browser.py", "test_cases.py", "test_cases_onnx.py",
+    "test_crash_points.py", "test_demo.py", "test_emulate.py", "test_engines.py", "test_examples.py", "test_fuzz.py",
+    "test_large.py", "test_loop.py", "test_migrations.py", "test_newcomer.py", "test_onnx_kinds.py", "test_quarantine.py",
     "test_refusals.py", "test_release.py", "test_restore.py", "test_runtimes.py", "test_saturation.py",
     "test_search.py", "test_sequences.py", "test_sharing.py", "test_signals.py", "test_skew.py",
-    "test_source_docs.py", "test_text.py", "test_tflite_int8.py", "test_tflite_kinds.py", "test_torch_kinds.py",
+    "test_source_docs.py", "test_text.py", "test_the_way.py", "test_tflite_int8.py", "test_tflite_kinds.py",
+    "test_torch_kinds.py",
 })  # fmt: skip
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 #: Where set-up puts it; see scripts/console-scripts.
 AXE = ROOT / ".venv" / "console-scripts" / "node_modules" / "axe-core" / "axe.min.js"
-DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+DESK: Any = {"width": 1280, "height": 800}
+PHONE: Any = {"width": 390, "height": 844}
 #: The narrowest phone that people have, CSS pixels.
 NARROW: Any = {"width": 360, "height": 740}
 #: One of WCAG 2.2 that axe leaves out unless it is asked for: whether a finger hits what it is meant for.

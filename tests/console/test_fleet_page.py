@@ -13,6 +13,9 @@ def test_before_the_first_board_it_shows_the_three_commands(visitor: Visitor) ->
     words = visitor.words("/")
     for command in ("edgelift token create", "edgelift-agent enroll", "edgelift-agent run"):
         assert command in words
+    assert 'href="/people#make-token"' in visitor.page("/")
+    visitor.become("operator")
+    assert "/people" not in visitor.page("/")
 
 
 def test_it_says_what_runs_where_and_what_needs_somebody(visitor: Visitor) -> None:

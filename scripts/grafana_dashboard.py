@@ -28,7 +28,7 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 GREEN, AMBER, RED = "green", "orange", "red"
 
 HOT = (
-    "count(max by (device) ((edgelift_fleet_device_temperature_celsius > 80) or (edgelift_fleet_device_throttled > 0)))"
+    "count(max by (device) ((edgelift_fleet_device_temperature_celsius >= 80) or (edgelift_fleet_device_throttled > 0)))"
     " or vector(0)"
 )
 FAILED = (
@@ -138,7 +138,7 @@ def attention() -> table.Panel:
         "Failing, too hot, throttled, under-voltage or short of disk. Then: edgelift device ID."
     )
     parts = (
-        "edgelift_fleet_device_failing > 0", "edgelift_fleet_device_temperature_celsius > 80",
+        "edgelift_fleet_device_failing > 0", "edgelift_fleet_device_temperature_celsius >= 80",
         "edgelift_fleet_device_throttled > 0", "edgelift_fleet_device_under_voltage > 0",
         "edgelift_fleet_device_disk_free_bytes < 200000000",
     )  # fmt: skip

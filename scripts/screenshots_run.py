@@ -75,6 +75,13 @@ share = 0.03
 after_s = 60
 for_s = 36000
 """
+#: What is wrong is told within the time that the pictures take.
+ALERTS = """
+[alerts]
+silent_for_s = 30
+begins_after_s = 10
+gather_s = 5
+"""
 #: What is looked at: name → path, with what there is filled in.
 PAGES = {
     "fleet": "/", "device": "/devices/{hot}", "rollouts": "/rollouts", "rollout": "/rollouts/{open}",
@@ -118,6 +125,11 @@ class Studio(FleetDemo):
         name = json.loads(started.stdout)["id"]
         self.wait_for("its first wave", lambda: self.operator(f"/v1/rollouts/{name}?limit=0")["committed"] > 5)
         return {"open": name, "bad": bad["id"], "hot": self.hot()}
+
+    def start_server(self) -> None:
+        with (self.site / "site.toml").open("a") as config:
+            config.write(ALERTS)
+        super().start_server()
 
     def _password(self) -> Path:
         path = self.folder / "password"

@@ -19,7 +19,7 @@ PAGES = {
     "fleet": "/", "offline": "/?trouble=offline", "class": "/?class=x86-64-avx2", "found": "/?to=bench-00",
     "last": "/?after=bench-004", "rollouts": "/rollouts", "rollout": "/rollouts/r1", "device": "/devices/bench-00001",
     "releases": "/releases",
-    "release": "/releases/digits/1", "system": "/system",
+    "release": "/releases/digits/1", "alerts": "/alerts", "system": "/system",
 }  # fmt: skip
 
 

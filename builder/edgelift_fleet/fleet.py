@@ -62,7 +62,7 @@ class Fleet:
 
     Attributes:
         lead: whether this server is the one that acts.
-        troubles: which devices need a person.
+        troubles: what needs a person now.
         asked: which tags' latency costs much to sum, and is wanted.
         work: set whenever the rollout controller may have something to do.
         staying: devices that keep what they run, on a site that was restored.
@@ -97,7 +97,7 @@ class Fleet:
         self.parked = Parked()
         self.wanted_bundles = WantedBundles(db, site.config, leads=lambda: self.lead.leads)
         self.asked = AskedCohorts()
-        self.troubles = TroubleWatch()
+        self.troubles = TroubleWatch(site.config.alerts)
         self.blobs = open_blobs(site)
         self.publishing = Publishing(db, self.blobs)
         self.staying = Staying()

@@ -1,7 +1,7 @@
-"""What devices need a person for: kind by kind, with how many they are, since when, and what to do.
+"""What a person is needed for: kind by kind, with how many have it, since when, whether it is silenced, and what to do.
 
-Judged from what is written and heard, in a fixed number of statements whatever the fleet. Each kind is a word by which
-lists can be asked for those devices, too.
+Judged from what is written and heard, by the rule of the alerts, in a fixed number of statements whatever the fleet. Each
+kind is a word by which lists can be asked for those devices, too.
 """
 
 from __future__ import annotations
@@ -10,96 +10,70 @@ import math
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_contract.report import UpdateReport
+from edgelift_fleet.alert_settings import AlertSettings
+from edgelift_fleet.alerts.judge import (
+    READINGS_S,
+    DeviceLook,
+    Trouble,
+    bounds,
+    judge_device,
+    judge_readings,
+    judge_receiver,
+    judge_rollout,
+)
+from edgelift_fleet.alerts.kinds import TROUBLES, About, Kind
+from edgelift_fleet.alerts.reading import DeviceReader, read_receivers, read_rollouts
+from edgelift_fleet.alerts.silences import silenced
 from edgelift_fleet.cohorts import Where
 from edgelift_fleet.db import among
-from edgelift_fleet.device_filter import duplicates, failing, faulty
-from edgelift_fleet.devices import LastSeen, is_there
+from edgelift_fleet.device_filter import failing, faulty
+from edgelift_fleet.devices import LastSeen
 from edgelift_fleet.rows import read_row
-from edgelift_fleet.tables import DeviceRow, SlotStateRow, TelemetryNewestRow
-from edgelift_fleet.telemetry.gauges import newest
+from edgelift_fleet.tables import AlertRow, DeviceRow, SlotStateRow
 
-#: Gauges that are older say nothing of now, seconds.
-FRESH_S = 900.0
-#: Degrees Celsius: a Raspberry Pi begins to slow down at 80 (its documentation, "Frequency management and thermal control").
-HOT_C = 80.0
-#: Bytes: an artifact of an ordinary size no longer has room.
-LOW_DISK_BYTES = 512 * 2**20
 #: For how long what was found holds, and how often all that is written of all devices is looked through, seconds.
 HELD_S, FAULTS_EVERY_S = 2.0, 60.0
-#: Devices of a kind that are named; the others are a list away.
-NAMED = 5
-#: Gauges that are temperatures of a part of the board, degrees Celsius.
-TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
-
-
-@dataclass(frozen=True)
-class TroubleKind:
-    """A kind of trouble: `code` by which lists are asked for it, `tone` (`bad` or `warn`), what `one` device does and what
-    `many` do, and what to `do`; `here`: on the device's own page, where that is something else.
-    """
-
-    code: str
-    tone: str
-    one: str
-    many: str
-    do: str
-    here: str = ""
-
-
-#: Worst first.
-KINDS = {
-    one.code: one
-    for one in (
-        TroubleKind("faulty", "bad", "can't be read in part: nothing is assigned to it",
-             "can't be read in part: nothing is assigned to them",
-             "Open it to see what; then mend it: edgelift device mend.", "Mend it: edgelift device mend."),
-        TroubleKind("duplicate-device", "bad", "shares its id with another board", "share their id with another board",
-             "Enrol the copy under an id of its own: edgelift-agent enroll."),
-        TroubleKind("failing", "bad", "could not take what it should run", "could not take what they should run",
-             "What it had serves on. Open it to see why; then build or assign another release.",
-             "What it had serves on. Build or assign another release, or keep what it has, below."),
-        TroubleKind("under-voltage", "bad", "gets too little voltage", "get too little voltage",
-             "Check its supply and cable: they must hold under load."),
-        TroubleKind("hot", "warn", f"is at {HOT_C:.0f} °C or more", f"are at {HOT_C:.0f} °C or more",
-             "Give it air or a heat sink, or a smaller model."),
-        TroubleKind("throttled", "warn", "runs below its clock", "run below their clock",
-             "Look at its temperature and its supply."),
-        TroubleKind("disk-low", "warn", "has less than 512 MiB free", "have less than 512 MiB free",
-             "Free space on it: a new artifact may find no room."),
-        TroubleKind("offline", "warn", "is offline", "are offline", "Check its power and network; what it runs serves on."),
-    )
-}  # fmt: skip
+#: Devices of a kind that are named; the others are a list away. And rollouts that are told of one by one.
+NAMED, ROLLOUTS = 5, 10
 
 
 class Need(msgspec.Struct, frozen=True):
-    """A kind of trouble that some devices have.
+    """A kind of trouble that some devices have, or that one rollout or receiver has.
 
     Attributes:
         code: stable; lists can be asked for it.
-        tone: `bad` or `warn`.
-        what: it is, as follows on the number of devices.
+        about: `device`, `rollout` or `receiver`.
+        tone: `bad`, `warn` or `busy`.
+        what: it is, as follows on the number of devices or on the name.
         do: what to do about it.
-        devices: how many have it.
+        count: how many have it.
         since: of the one that has had it longest, seconds since 1970; 0 where that isn't known.
         first: ids of up to five of them, longest first.
         detail: of the first one, for people; may be empty.
+        bound: from where on it is one, as `80 °C or more`; may be empty.
+        silenced: of how many nobody is told.
+        until: where all are silenced, until when, seconds since 1970.
     """
 
     code: str
+    about: About
     tone: str
     what: str
     do: str
-    devices: int
+    count: int
     since: float
     first: list[str]
     detail: str = ""
+    bound: str = ""
+    silenced: int = 0
+    until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,40 +81,65 @@ class Troubles:
     """Who has what.
 
     Attributes:
-        of: kind → device → since when, seconds since 1970; 0 where that isn't known.
-        details: (kind, device) → what is to be said of that, for people.
-        gauges: device → its newest gauges, of those that are fresh.
-        devices: how many there are in all.
+        of: kind → device, rollout or receiver → since when, seconds since 1970; 0 where that isn't known.
+        details: (kind, who) → what is to be said of that, for people.
+        looks: every device as it stood then, by its id.
+        at: when that was, seconds since 1970.
+        offline: devices that aren't there.
+        silenced: (kind, who) → until when nobody is told of it.
+        bounds: kind → from where on it is one.
     """
 
     of: dict[str, dict[str, float]]
     details: dict[tuple[str, str], str]
-    gauges: dict[str, dict[str, float]]
-    devices: int
+    looks: dict[str, DeviceLook]
+    at: float
+    offline: set[str]
+    silenced: dict[tuple[str, str], float] = field(default_factory=dict)
+    bounds: dict[str, str] = field(default_factory=dict)
 
     def kinds(self, device: str) -> list[str]:
         """What one device has, worst first."""
-        return [code for code in KINDS if device in self.of.get(code, ())]
+        return [code for code, of in self.of.items() if device in of and TROUBLES[code].about == "device"]
+
+    def readings(self, device: str) -> Mapping[str, float]:
+        """A device's newest readings; none of one that isn't there, or sent none lately."""
+        look = self.looks.get(device)
+        lately = look is not None and look.there and abs(self.at - look.readings_at) < READINGS_S
+        return look.readings if look is not None and lately else {}
 
     def needs(self) -> list[Need]:
-        """As a list, worst first. Pure."""
-        return [self._need(kind, self.of[code]) for code, kind in KINDS.items() if self.of.get(code)]
+        """As a list: rollouts that wait, then the worst; what is silenced comes last. Pure."""
+        found = []
+        for code, of in self.of.items():
+            kind = TROUBLES[code]
+            groups = [of] if kind.about == "device" else [{one: of[one]} for one in sorted(of, key=of.__getitem__)]
+            found += [self._need(code, kind, group) for group in groups if group]
+        rollouts = [one for one in found if one.about == "rollout"][:ROLLOUTS]
+        others = [one for one in found if one.about != "rollout"]
+        return sorted([*rollouts, *others], key=lambda one: one.silenced == one.count)
 
-    def _need(self, kind: TroubleKind, devices: Mapping[str, float]) -> Need:
-        order = sorted(devices, key=lambda device: (devices[device] or float("inf"), device))
-        since = min((at for at in devices.values() if at), default=0.0)
-        detail = self.details.get((kind.code, order[0]), "")
-        what = kind.one if len(order) == 1 else kind.many
-        return Need(kind.code, kind.tone, what, kind.do, len(order), since, order[:NAMED], detail)
+    def _need(self, code: str, kind: Kind, of: Mapping[str, float]) -> Need:
+        order = sorted(of, key=lambda one: (of[one] or math.inf, one))
+        until = [at for one in of if (at := self.silenced.get((code, one)))]
+        return Need(
+            code=code, about=kind.about, tone=kind.tone, what=kind.one if len(of) == 1 else kind.many,
+            do=kind.todo if kind.about == "device" else kind.todo.replace("NAME", order[0]), count=len(of),
+            since=min((at for at in of.values() if at), default=0.0), first=order[:NAMED],
+            detail=self.details.get((code, order[0]), ""), bound=self.bounds.get(code, ""), silenced=len(until),
+            until=min(until) if len(until) == len(of) else 0.0,
+        )  # fmt: skip
 
 
 class TroubleWatch:
     """Finds out who has what, and remembers what need not be read again. Safe to use from several threads."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, rules: AlertSettings) -> None:
+        """Bind; `rules` says from when on something is wrong, and which receivers there are."""
+        self._rules, self._receivers = rules, [one.name for one in rules.receivers]
+        self._lock, self._reader = threading.Lock(), DeviceReader()
         self._read: tuple[float, Troubles] | None = None
-        self._gauges: dict[str, tuple[int, dict[str, float]]] = {}
+        self._measured: dict[str, tuple[Mapping[str, float], Mapping[str, str]]] = {}
         self._faulty: tuple[float, set[str]] = (-math.inf, set())
 
     def look(self, session: Session, seen: LastSeen, now: float | None = None) -> Troubles:
@@ -158,30 +157,46 @@ class TroubleWatch:
             return self._read[1]
 
     def _look(self, session: Session, seen: LastSeen, now: float) -> Troubles:
-        row = DeviceRow
-        rows = session.execute(sa.select(row.id, row.last_seen, row.gone_at, row.presence_online)).all()
-        heard = {id_: seen.at(id_, last_seen) for id_, last_seen, _, _ in rows}
-        gone = {
-            id_: max(heard[id_], gone_at)
-            for id_, _, gone_at, present in rows
-            if not is_there(present, gone_at, heard[id_], now)
-        }
-        there = row.id.is_not(None)
-        of: dict[str, dict[str, float]] = {
-            "faulty": dict.fromkeys(self._faults(session, seen, now) & heard.keys(), 0.0),
-            "duplicate-device": dict.fromkeys(_ids(session, duplicates(session, seen, there)), 0.0),
-            "failing": {},
-            "offline": gone,
-        }
+        looks = {one.device: one for one in self._reader.read(session, seen, now)}
+        of: dict[str, dict[str, float]] = {code: {} for code in TROUBLES}
         details: dict[tuple[str, str], str] = {}
-        for device, (since, code) in _failed(session, _ids(session, failing(session, seen, there))).items():
+        offline = set()
+        for one in looks.values():
+            if not one.there:
+                offline.add(one.device)
+            for trouble in judge_device(one, self._rules, now, self._judged(one)):
+                _put(trouble, of, details, now)
+        self._add_judged_apart(session, seen, looks, of, details, now)
+        for rollout in read_rollouts(session, now):
+            for trouble in judge_rollout(rollout, now):
+                _put(trouble, of, details, now)
+        for receiver in read_receivers(session, self._receivers):
+            for trouble in judge_receiver(receiver, now):
+                _put(trouble, of, details, now)
+        _fill_since(session, of)
+        hushed = silenced(session, ((code, one) for code, having in of.items() for one in having), now)
+        return Troubles(of, details, looks, now, offline, hushed, bounds(self._rules))
+
+    def _judged(self, one: DeviceLook) -> Mapping[str, str]:
+        """What its readings say is wrong; judged once, as long as they are the same."""
+        kept = self._measured.get(one.device)
+        if kept is None or kept[0] is not one.readings:
+            kept = self._measured[one.device] = (one.readings, judge_readings(one.readings, self._rules))
+        return kept[1]
+
+    def _add_judged_apart(
+        self, session: Session, seen: LastSeen, looks: Mapping[str, DeviceLook], of: dict[str, dict[str, float]],
+        details: dict[tuple[str, str], str], now: float,
+    ) -> None:  # fmt: skip
+        """What no board says of itself: who can't be read, and whose last update failed."""
+
+        def counts(device: str) -> bool:
+            return device in looks and not looks[device].removed
+
+        of["faulty"] = dict.fromkeys(filter(counts, self._faults(session, seen, now)), 0.0)
+        found = _ids(session, failing(session, seen, DeviceRow.id.is_not(None)))
+        for device, (since, code) in _failed(session, set(filter(counts, found))).items():
             of["failing"][device], details["failing", device] = since, code
-        gauges = self._fresh_gauges(session, heard.keys() - gone.keys(), now)
-        for device, values in gauges.items():
-            for code, detail in judge_gauges(values).items():
-                of.setdefault(code, {})[device] = 0.0
-                details[code, device] = detail
-        return Troubles(of, details, gauges, len(rows))
 
     def _faults(self, session: Session, seen: LastSeen, now: float) -> set[str]:
         """Who can't be read in part: everything that is written of every device has to be looked through for it."""
@@ -189,43 +204,22 @@ class TroubleWatch:
             self._faulty = (now, _ids(session, faulty(session, seen, DeviceRow.id.is_not(None))))
         return self._faulty[1]
 
-    def _fresh_gauges(self, session: Session, devices: Collection[str], now: float) -> dict[str, dict[str, float]]:
-        row, from_ms = TelemetryNewestRow, int((now - FRESH_S) * 1000)
-        rows = session.execute(sa.select(row.device, row.at).where(row.at > from_ms))
-        stand = {device: at for device, at in rows}  # noqa: C416 - dict() takes a result for a mapping: it has keys
-        known = {device: kept for device, kept in self._gauges.items() if stand.get(device) == kept[0]}
-        wanted = stand.keys() - known.keys()
-        if wanted:
-            for device, (at, values) in newest(session, wanted).items():
-                known[device] = (round(at * 1000), values)
-        self._gauges = known
-        return {
-            device: kept[1]
-            for device, kept in known.items()
-            if device in devices and kept[0] / 1000 < now + FRESH_S
-        }
+
+def _put(
+    trouble: Trouble, of: dict[str, dict[str, float]], details: dict[tuple[str, str], str], now: float
+) -> None:
+    of[trouble.code][trouble.subject] = trouble.since if trouble.since < now else 0.0
+    if trouble.text:
+        details[trouble.code, trouble.subject] = trouble.text
 
 
-def judge_gauges(values: Mapping[str, float]) -> dict[str, str]:
-    """What a device's newest gauges say: kind → what is to be said of it. Pure."""
-    found = {}
-    if values.get("under_voltage"):
-        found["under-voltage"] = "The board reports it."
-    if (degrees := temperature(values)) is not None and degrees >= HOT_C:
-        found["hot"] = f"{degrees:.1f} °C"
-    if values.get("throttled") or values.get("frequency_capped") or values.get("soft_temp_limit"):
-        found["throttled"] = (
-            f"{values['cpu_freq_mhz']:.0f} MHz" if "cpu_freq_mhz" in values else "The board reports it."
-        )
-    free = values.get("disk_free_bytes")
-    if free is not None and free < LOW_DISK_BYTES:
-        found["disk-low"] = f"{free / 1e6:.0f} MB free"
-    return found
-
-
-def temperature(values: Mapping[str, float]) -> float | None:
-    """The hottest part of a board, degrees Celsius; None for one that doesn't say. Pure."""
-    return max((values[name] for name in TEMPERATURES if name in values), default=None)
+def _fill_since(session: Session, of: dict[str, dict[str, float]]) -> None:
+    """Since when, as far as the alerts know it: they have looked every 15 s."""
+    row, unknown = AlertRow, [code for code, having in of.items() if having and not all(having.values())]
+    query = sa.select(row.code, row.subject, row.since).where(row.code.in_(unknown))
+    for code, subject, since in session.execute(query) if unknown else ():
+        if of[code].get(subject) == 0.0:
+            of[code][subject] = since
 
 
 def _ids(session: Session, where: Where) -> set[str]:

@@ -28,7 +28,7 @@ PAGES = (
     "/rollouts", "/rollouts?state=rolled-back", "/rollouts/{running}", "/rollouts/{back}", "/rollouts/{waiting}",
     "/releases", "/releases/digits/2", "/releases/digits/3", "/releases/faces/1",
     "/releases/digits/3/start", "/releases/digits/3/start?to=(", "/releases/digits/3/start?to=all",
-    "/releases/digits/3/start?to=tag:hall=bad&waves=3,100%25", "/audit", "/people", "/system", "/none/such",
+    "/releases/digits/3/start?to=tag:hall=bad&waves=3,100%25", "/audit", "/people", "/system", "/alerts", "/none/such",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from edgelift.device_commands import _show_device
 from edgelift_contract.errors import CODES, TransportError
+from edgelift_fleet.alert_settings import AlertSettings
 from edgelift_fleet.db import ROWS, SITE
 from edgelift_fleet.happened import ENDED, is_end, known_code
 from edgelift_fleet.messages import DeviceDetail
@@ -130,7 +131,7 @@ def test_the_worst_come_first_and_the_rest_is_counted(whole: Measured) -> None:
     told = []
     for most in (0, 1, 2):
         with whole.api.fleet.db.read() as session:
-            stored = gather(session, whole.api.fleet.seen, most, 1.0)
+            stored = gather(session, whole.api.fleet.seen, most, AlertSettings(), 1.0)
         told.append([one.device for one in stored.devices])
         assert stored.left_out == 3 - most
     assert told == [[], ["pi-2"], ["pi-2", "pi-3"]]
@@ -141,7 +142,7 @@ def test_it_costs_the_same_statements_for_any_number_of_devices(whole: Measured)
     fleet, numbers = whole.api.fleet, []
     for most in (1, 1000):
         with counted(fleet.db) as statements, fleet.db.read() as session:
-            gather(session, fleet.seen, most, 1.0)
+            gather(session, fleet.seen, most, AlertSettings(), 1.0)
         numbers.append(len(statements))
     assert numbers[0] == numbers[1] <= 30
 

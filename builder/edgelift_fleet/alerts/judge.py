@@ -1,5 +1,8 @@
 """What is wrong now, from what was read of the fleet. Pure: no database, no clock.
 
+The one rule of it: alerts, the console's pages and the metrics' ranking all ask here, so that a trouble has the same bounds
+and the same words wherever it is shown. What is judged holds at this moment; `decide` says from when on people are told.
+
 A board that is silent can't say how hot it is: what it said last neither begins nor ends anything.
 """
 
@@ -13,7 +16,11 @@ from edgelift_contract.report import Degradation
 from edgelift_fleet.alert_settings import AlertSettings
 
 #: Readings that came longer ago count for nothing, seconds: a board sends them every 5 minutes.
-STALE_S = 3600.0
+READINGS_S = 3600.0
+#: Readings that are temperatures of a part of the board, degrees Celsius.
+TEMPERATURES = ("soc_temp_c", "cpu_thermal_temp_c", "cpu_temp_c", "gpu_temp_c")
+#: Readings that say that a board runs at less than its clock.
+SLOWED = ("throttled", "frequency_capped", "soft_temp_limit")
 #: That a rollout was rolled back is wrong for so long, seconds.
 ROLLED_BACK_S = 3600.0
 #: A receiver that has not taken a message for so long fails; one that was given up counts for a day, seconds.
@@ -27,12 +34,13 @@ class DeviceLook(NamedTuple):
     Attributes:
         device: its id.
         there: it is online.
-        heard_at: when it was last heard of, seconds since 1970.
+        heard_at: when it was last heard of, or its connection ended, seconds since 1970.
         readings_at: when its readings are from; 0 for none.
         readings: its newest gauges.
         degraded: what it says is broken.
         ends_at: when its certificate ends, 0 for none; made_at: when that was made.
         doubled: two boards speak under its id.
+        removed: it was taken out, so nothing of it is wrong.
     """
 
     device: str
@@ -44,6 +52,7 @@ class DeviceLook(NamedTuple):
     ends_at: float = 0.0
     made_at: float = 0.0
     doubled: bool = False
+    removed: bool = False
 
 
 class RolloutStanding(NamedTuple):
@@ -112,48 +121,84 @@ def judge(look: FleetLook, rules: AlertSettings, now: float) -> JudgedFleet:
     for device in look.devices:
         if not device.there:
             unheard.add(device.device)
+        for trouble in judge_device(device, rules, now):
             silent_since = max(device.heard_at, look.listening_since)
-            if now - silent_since >= rules.silent_for_s:
-                found.append(Trouble("offline", device.device, min(device.heard_at, now)))
-        else:
-            found += _of_word(device, rules, now)
-        if 0 < device.ends_at <= now + _ends_soon_s(device, rules):
-            found.append(Trouble("certificate-ends", device.device, now, _ends(device.ends_at, now)))
+            if trouble.code != "offline" or now - silent_since >= rules.silent_for_s:
+                found.append(trouble)
     for rollout in look.rollouts:
-        found += _of_rollout(rollout, now)
+        found += judge_rollout(rollout, now)
     for receiver in look.receivers:
-        found += _of_receiver(receiver, now)
+        found += judge_receiver(receiver, now)
     if look.signatures:
         found.append(Trouble("signature-ends", look.site[:64], now, " ".join(look.signatures)[:500]))
     return JudgedFleet(found, frozenset(unheard))
 
 
-def _of_word(one: DeviceLook, rules: AlertSettings, now: float) -> Iterator[Trouble]:
-    """What a board that is there says of itself."""
-    if one.readings and abs(now - one.readings_at) < STALE_S:
-        said = one.readings
-        if (degrees := said.get("soc_temp_c", said.get("cpu_temp_c", -300.0))) >= rules.hot_c:
-            yield Trouble("hot", one.device, now, f"{degrees:.0f} °C")
-        if said.get("throttled", 0.0) > 0:
-            yield Trouble("throttled", one.device, now)
-        if said.get("under_voltage", 0.0) > 0:
-            yield Trouble("under-voltage", one.device, now)
-        if (free := said.get("disk_free_bytes", -1.0)) >= 0 and free < rules.disk_low_bytes:
-            yield Trouble("disk-low", one.device, now, f"{free / 1e6:,.0f} MB free")
-    if one.degraded:
-        since = min((part.since for part in one.degraded if 0 < part.since <= now), default=now)
-        yield Trouble("degraded", one.device, since, _parts(one.degraded))
+def judge_device(
+    one: DeviceLook, rules: AlertSettings, now: float, measured: Mapping[str, str] | None = None
+) -> list[Trouble]:
+    """What is wrong with a device at this moment; since `now` where nobody knows since when.
+
+    `measured` is what `judge_readings` says of its readings, for who asks again and again and has kept that.
+    """
+    if one.removed:
+        return []
+    found: list[Trouble] = []
+    if not one.there:
+        found.append(Trouble("offline", one.device, min(one.heard_at, now)))
+    else:
+        if one.readings and abs(now - one.readings_at) < READINGS_S:
+            said = judge_readings(one.readings, rules) if measured is None else measured
+            found += [Trouble(code, one.device, now, text) for code, text in said.items()] if said else []
+        if one.degraded:
+            since = min((part.since for part in one.degraded if 0 < part.since <= now), default=now)
+            found.append(Trouble("degraded", one.device, since, _parts(one.degraded)))
     if one.doubled:
-        yield Trouble("duplicate-device", one.device, now)
+        found.append(Trouble("duplicate-device", one.device, now))
+    if ends_soon(one.made_at, one.ends_at, rules, now):
+        found.append(Trouble("certificate-ends", one.device, now, _ends(one.ends_at, now)))
+    return found
+
+
+def judge_readings(said: Mapping[str, float], rules: AlertSettings) -> dict[str, str]:
+    """What a board's readings say is wrong: code → more of it."""
+    found = {}
+    if said.get("under_voltage", 0.0) > 0:
+        found["under-voltage"] = ""
+    if (degrees := temperature(said)) is not None and degrees >= rules.hot_c:
+        found["hot"] = f"{degrees:.0f} °C"
+    if is_slowed(said):
+        found["throttled"] = f"{said['cpu_freq_mhz']:.0f} MHz" if "cpu_freq_mhz" in said else ""
+    if 0 <= (free := said.get("disk_free_bytes", -1.0)) < rules.disk_low_bytes:
+        found["disk-low"] = f"{free / 1e6:,.0f} MB free"
+    return found
+
+
+def is_slowed(said: Mapping[str, float]) -> bool:
+    """Does a board say that it runs at less than its clock?"""
+    return any(said.get(name, 0.0) > 0 for name in SLOWED)
+
+
+def bounds(rules: AlertSettings) -> dict[str, str]:
+    """From where on, for the troubles that have a bound: code → as `80 °C or more`."""
+    return {
+        "hot": f"{rules.hot_c:g} °C or more",
+        "disk-low": f"less than {rules.disk_low_bytes / 1e6:,.0f} MB free",
+    }
+
+
+def temperature(said: Mapping[str, float]) -> float | None:
+    """The hottest part of a board, degrees Celsius; None for one that doesn't say."""
+    return max([said[name] for name in TEMPERATURES if name in said], default=None)
+
+
+def ends_soon(made_at: float, ends_at: float, rules: AlertSettings, now: float) -> bool:
+    """Should a certificate have been renewed? One that was made for a day would else end soon from its first second on."""
+    return 0 < ends_at <= now + min(rules.certificate_ends_s, max(0.0, ends_at - made_at) / 4)
 
 
 def _parts(parts: Iterable[Degradation]) -> str:
     return "; ".join(f"{one.part}: {one.code}" for one in parts)[:300]
-
-
-def _ends_soon_s(one: DeviceLook, rules: AlertSettings) -> float:
-    """A certificate that was made for a day would else end soon from its first second on."""
-    return min(rules.certificate_ends_s, max(0.0, one.ends_at - one.made_at) / 4)
 
 
 def _ends(at: float, now: float) -> str:
@@ -161,7 +206,8 @@ def _ends(at: float, now: float) -> str:
     return "it has ended" if days <= 0 else "it ends within a day" if days < 1 else f"it ends in {days:.0f} days"
 
 
-def _of_rollout(one: RolloutStanding, now: float) -> Iterator[Trouble]:
+def judge_rollout(one: RolloutStanding, now: float) -> Iterator[Trouble]:
+    """What a person should look at of a rollout."""
     text = f"{one.release}: {one.reason}"
     lately = one.state in _ROLLED_BACK and now - one.changed_at < ROLLED_BACK_S
     going_back = one.state == "rolling-back" or lately
@@ -175,7 +221,8 @@ def _of_rollout(one: RolloutStanding, now: float) -> Iterator[Trouble]:
         yield Trouble("needs-approval", one.name, one.changed_at, text)
 
 
-def _of_receiver(one: ReceiverLook, now: float) -> Iterator[Trouble]:
+def judge_receiver(one: ReceiverLook, now: float) -> Iterator[Trouble]:
+    """Whether a receiver fails."""
     if one.waiting_since and now - one.waiting_since >= FAILING_S:
         yield Trouble("receiver-failing", one.name, one.waiting_since, one.error)
     elif one.given_up_at and now - one.given_up_at < GIVEN_UP_S:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from edgelift_fleet.alerts.judge import (
+    READINGS_S,
     ROLLED_BACK_S,
     DeviceLook,
     FleetLook,
@@ -28,22 +29,88 @@ from edgelift_fleet.tables import (
     RolloutLookRow,
     RolloutRow,
     RolloutWaveRow,
+    TelemetryNewestRow,
 )
 from edgelift_fleet.telemetry import gauges
 
 #: Why a certificate holds no more of a device that was taken out: `identity.identities` writes it.
 REMOVED = "removed"
 _ENDED = ("rolled-back", "wave-rolled-back")
+#: When a device's newest certificate was made and ends, seconds since 1970, and whether it was taken out.
+_Certificate = tuple[float, float, bool]
+_NO_CERTIFICATE: _Certificate = (0.0, 0.0, False)
+_NO_READINGS: tuple[int, Mapping[str, float]] = (0, {})
+
+
+class DeviceReader:
+    """Reads devices as they stand, and remembers what need not be read again. To be used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._certificates_as_of, self._certificates = (-1, -1), dict[str, _Certificate]()
+        self._readings: dict[str, tuple[int, Mapping[str, float]]] = {}
+
+    def read(
+        self, session: Session, seen: LastSeen, now: float, only: Collection[str] | None = None
+    ) -> list[DeviceLook]:
+        """All devices by their ids, or those of `only`. Raises the database's."""
+        row = DeviceRow
+        certificates, readings = self._certificates_of(session), self._readings_of(session, now, only)
+        doubled, lately = seen.sightings.doubled(), seen.unwritten()
+        query = sa.select(row.id, row.last_seen, row.presence_online, row.gone_at, row.degraded).order_by(row.id)
+        if only is not None:
+            query = query.where(among(session, row.id, only))
+        found = []
+        for device, stored, online, gone_at, degraded in session.execute(query):
+            made_at, ends_at, removed = certificates.get(device, _NO_CERTIFICATE)
+            heard_at = max(stored, lately[device]) if device in lately else stored
+            at, values = readings.get(device, _NO_READINGS)
+            found.append(
+                DeviceLook(
+                    device, online or is_there(online, gone_at, heard_at, now),
+                    gone_at if heard_at < gone_at <= now else heard_at,
+                    at / 1000, values, read_degraded(device, degraded) if degraded else (), ends_at, made_at,
+                    device in doubled, removed,
+                )
+            )  # fmt: skip
+        return found
+
+    def _certificates_of(self, session: Session) -> Mapping[str, _Certificate]:
+        newest, rows = session.execute(sa.select(sa.func.max(IdentityRow.number), sa.func.count())).one()
+        if (newest or 0, rows) != self._certificates_as_of:  # the number rises with every change
+            self._certificates_as_of, self._certificates = (newest or 0, rows), _certificates(session)
+        return self._certificates
+
+    def _readings_of(
+        self, session: Session, now: float, only: Collection[str] | None
+    ) -> Mapping[str, tuple[int, Mapping[str, float]]]:
+        """Device → its newest readings, of those that may count, and when they are from, in ms since 1970."""
+        row, from_ms = TelemetryNewestRow, int((now - READINGS_S) * 1000)
+        query = sa.select(row.device, row.at).where(row.at > from_ms)
+        if only is not None:
+            query = query.where(among(session, row.device, only))
+        before, after, changed = self._readings, {}, []
+        for device, at in session.execute(query):
+            kept = before.get(device)
+            if kept is not None and kept[0] == at:
+                after[device] = kept
+            else:
+                changed.append(device)
+        if changed:
+            for device, (sent_at, values) in gauges.newest(session, changed).items():
+                after[device] = (round(sent_at * 1000), values)
+        self._readings = after
+        return after
 
 
 def look_at_fleet(
-    session: Session, seen: LastSeen, receivers: Collection[str], signatures: Sequence[str], *,
+    session: Session, reader: DeviceReader, seen: LastSeen, receivers: Collection[str], signatures: Sequence[str], *,
     site: str, listening_since: float, now: float,
 ) -> FleetLook:  # fmt: skip
     """Everything that is judged.
 
     Args:
         session: to read by.
+        reader: of the devices.
         seen: when devices were last heard of.
         receivers: names of those that there are.
         signatures: what of the signed metadata ends soon, as `trust.watching` says it.
@@ -52,35 +119,12 @@ def look_at_fleet(
         now: seconds since 1970.
     """
     return FleetLook(
-        _devices(session, seen, now), _rollouts(session, now), _receivers(session, receivers), signatures, site,
+        reader.read(session, seen, now), read_rollouts(session, now), read_receivers(session, receivers), signatures, site,
         listening_since,
     )  # fmt: skip
 
 
-def _devices(session: Session, seen: LastSeen, now: float) -> list[DeviceLook]:
-    row = DeviceRow
-    certificates = _certificates(session)
-    readings = gauges.newest(session)
-    doubled, lately = seen.sightings.doubled(), seen.unwritten()
-    query = sa.select(row.id, row.last_seen, row.presence_online, row.gone_at, row.degraded)
-    found = []
-    for device, stored, online, gone_at, degraded in session.execute(query.order_by(row.id)):
-        made_at, ends_at, removed = certificates.get(device, (0.0, 0.0, False))
-        if removed:
-            continue
-        heard_at = max(stored, lately.get(device, 0.0))
-        at, values = readings.get(device, (0.0, {}))
-        parts = read_degraded(device, degraded)
-        found.append(
-            DeviceLook(
-                device, is_there(online, gone_at, heard_at, now), heard_at, at, values, parts, ends_at, made_at,
-                device in doubled,
-            )
-        )  # fmt: skip
-    return found
-
-
-def _certificates(session: Session) -> Mapping[str, tuple[float, float, bool]]:
+def _certificates(session: Session) -> dict[str, _Certificate]:
     """Device → when its newest certificate was made and ends, and whether it was taken out."""
     row = IdentityRow
     query = sa.select(row.device, row.issued_at, row.not_after, row.revoked_at, row.why)
@@ -92,7 +136,8 @@ def _certificates(session: Session) -> Mapping[str, tuple[float, float, bool]]:
     return found
 
 
-def _rollouts(session: Session, now: float) -> list[RolloutStanding]:
+def read_rollouts(session: Session, now: float) -> list[RolloutStanding]:
+    """Rollouts that are open, or went back lately, by their numbers."""
     row = RolloutRow
     lately = sa.and_(row.state.in_(_ENDED), row.changed_at > now - ROLLED_BACK_S)
     rows = session.scalars(
@@ -133,7 +178,8 @@ def _by_people(session: Session, numbers: list[int]) -> set[int]:
     return {row.rollout for row in rows if read_event(row).who}
 
 
-def _receivers(session: Session, names: Collection[str]) -> list[ReceiverLook]:
+def read_receivers(session: Session, names: Collection[str]) -> list[ReceiverLook]:
+    """How receivers of these names take what they are told."""
     row = AlertDeliveryRow
     waiting: dict[str, tuple[float, str]] = {}
     given_up: dict[str, tuple[float, str]] = {}

@@ -15,7 +15,7 @@ from edgelift_fleet.alert_settings import AlertSettings
 from edgelift_fleet.alerts.decide import advance
 from edgelift_fleet.alerts.judge import judge
 from edgelift_fleet.alerts.keep import KeptAlerts, add_deliveries, bound_deliveries, read_kept, write_kept
-from edgelift_fleet.alerts.reading import look_at_fleet
+from edgelift_fleet.alerts.reading import DeviceReader, look_at_fleet
 from edgelift_fleet.alerts.receivers import Receiver
 from edgelift_fleet.alerts.sender import Sender
 from edgelift_fleet.alerts.silences import silenced
@@ -58,7 +58,7 @@ class Rounds:
     def __init__(self, around: Around, rules: AlertSettings, receivers: Sequence[Receiver]) -> None:
         self._around, self._rules, self._receivers = around, rules, receivers
         self._senders = {one.name: Sender(one, around.db, around.lead) for one in receivers}
-        self._hearing, self._listening_since = Hearing(), 0.0
+        self._reader, self._hearing, self._listening_since = DeviceReader(), Hearing(), 0.0
         self._led, self._bounded_at = False, float("-inf")
         self._stack, self._stopping = ExitStack(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
@@ -106,10 +106,11 @@ class Rounds:
             before = read_kept(session)
             listening_since = max(self._listening_since, around.seen.listening_since)
             found = look_at_fleet(
-                session, around.seen, names, around.signatures(), site=around.site, listening_since=listening_since, now=now
+                session, self._reader, around.seen, names, around.signatures(), site=around.site,
+                listening_since=listening_since, now=now,
             )  # fmt: skip
             standings = advance(before.standings, judge(found, rules, now), rules, now)
-            hushed = silenced(session, standings.values(), now)
+            hushed = silenced(session, standings, now)
         gone = [one for key, one in before.standings.items() if key not in standings]
         groups, tellings = tell(before.groups, standings.values(), hushed, rules, now, gone=gone)
         messages = [

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from edgelift_contract.errors import ContractError
 from edgelift_contract.text import clean
-from edgelift_fleet.alerts.decide import Key, StandingTrouble
+from edgelift_fleet.alerts.decide import Key
 from edgelift_fleet.alerts.kinds import KINDS
 from edgelift_fleet.cohorts import select_ids
 from edgelift_fleet.messages.alerts import SilenceRequest, SilenceView
@@ -88,23 +88,29 @@ def view_of_silence(row: AlertSilenceRow, now: float) -> SilenceView:
     )
 
 
-def silenced(session: Session, standings: Iterable[StandingTrouble], now: float) -> set[Key]:
-    """Which of these troubles nobody is told of now. One statement, and one to three for each silence of some boards."""
+def silenced(session: Session, troubles: Iterable[Key], now: float) -> dict[Key, float]:
+    """Of which of these troubles nobody is told now, and until when, seconds since 1970.
+
+    One statement, and one to three for each silence of some boards.
+    """
     row = AlertSilenceRow
-    rows = session.scalars(sa.select(row).where(row.ended_at == 0, row.until > now)).all()
-    found: set[Key] = set()
+    rows = session.scalars(sa.select(row).where(row.ended_at == 0, row.until > now).order_by(row.until)).all()
+    found: dict[Key, float] = {}
     if not rows:
         return found
-    by_code: dict[str, list[StandingTrouble]] = {}
-    for one in standings:
-        by_code.setdefault(one.code, []).append(one)
-    for held in rows:
-        mine = by_code.get(held.code, [])
-        if held.selector and mine:
-            meant = set(_meant(session, held.selector))
-            found |= {one.key for one in mine if one.subject in meant}
+    by_code: dict[str, list[str]] = {}
+    for code, subject in troubles:
+        by_code.setdefault(code, []).append(subject)
+    meant: dict[str, set[str]] = {}
+    for held in rows:  # of several the one that lasts longest is read last
+        subjects = by_code.get(held.code, [])
+        if held.selector and subjects:
+            if held.selector not in meant:
+                meant[held.selector] = set(_meant(session, held.selector))
+            mine = [subject for subject in subjects if subject in meant[held.selector]]
         else:
-            found |= {one.key for one in mine if held.rollout in ("", one.subject)}
+            mine = [subject for subject in subjects if held.rollout in ("", subject)]
+        found |= dict.fromkeys(((held.code, subject) for subject in mine), held.until)
     return found
 
 

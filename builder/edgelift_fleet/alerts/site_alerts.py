@@ -13,6 +13,7 @@ from edgelift_fleet.alerts.receivers import Receiver, receivers_of
 from edgelift_fleet.alerts.rounds import Around, Rounds
 from edgelift_fleet.alerts.silences import list_silences, silence, unsilence
 from edgelift_fleet.alerts.standing import standing_alerts
+from edgelift_fleet.alerts.undelivered import Undelivered, undelivered
 from edgelift_fleet.conditions import Conditions
 from edgelift_fleet.db import SITE, Database
 from edgelift_fleet.devices import LastSeen
@@ -65,6 +66,11 @@ class Alerts:
         """The alerts that stand now; see `standing_alerts`."""
         with self._db.read() as session:
             return standing_alerts(session, self._now(), link=self.link())
+
+    def undelivered(self) -> list[Undelivered]:
+        """What receivers have not taken of alerts; see `undelivered`."""
+        with self._db.read() as session:
+            return undelivered(session)
 
     def silences(self) -> list[SilenceView]:
         """All silences that are kept, the newest first."""

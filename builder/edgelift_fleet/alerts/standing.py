@@ -13,7 +13,7 @@ from edgelift_fleet.alerts.tell import AlertGroup, grouped
 from edgelift_fleet.alerts.words import link_to, todo, what, where
 from edgelift_fleet.db import among
 from edgelift_fleet.messages.alerts import AlertSubject, AlertView
-from edgelift_fleet.tables import AlertRow
+from edgelift_fleet.tables import AlertGroupRow, AlertRow
 
 #: Boards of one alert that are listed.
 MAX_SUBJECTS = 100
@@ -29,7 +29,7 @@ def standing_alerts(session: Session, now: float, *, link: str = "") -> list[Ale
         link: where people look, for the links; empty for none.
     """
     kept = read_kept(session)
-    hushed = silenced(session, kept.standings.values(), now)
+    hushed = silenced(session, kept.standings, now)
     found = []
     for key, members in grouped(kept.standings.values()).items():
         heard = [one for one in members if one.key not in hushed]
@@ -48,6 +48,11 @@ def _view(group: AlertGroup, members: list[StandingTrouble], *, hushed: int, sil
         subjects=[AlertSubject(one.subject, one.since, one.text) for one in members[:MAX_SUBJECTS]],
         link=link_to(group, members, link),
     )  # fmt: skip
+
+
+def count_standing(session: Session) -> int:
+    """How many alerts stand of which people are told, or soon will be."""
+    return session.scalar(sa.select(sa.func.count()).select_from(AlertGroupRow)) or 0
 
 
 def troubles_of(session: Session, devices: list[str]) -> dict[str, list[tuple[str, float, str]]]:

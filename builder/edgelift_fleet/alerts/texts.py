@@ -11,7 +11,7 @@ _MAX_TITLE = 180
 
 
 def title_of(message: AlertMessage) -> str:
-    """One line: `[farm] still: 5,000 boards are silent.`"""
+    """One line: `[farm] still: 5,000 boards are offline.`"""
     title = clean(f"[{message.site}] {_BEGINS.get(message.event, '')}{message.what}")
     return title if len(title) <= _MAX_TITLE else f"{title[: _MAX_TITLE - 1]}…"
 

@@ -38,18 +38,17 @@ def message_of(telling: AlertTelling, *, id: str, site: str, link: str, now: flo
 
 
 def what(group: AlertGroup, members: Sequence[StandingTrouble]) -> str:
-    """One sentence: `pi-7 is silent.`, `5,000 boards are silent.`"""
+    """One sentence: `pi-7 is offline.`, `5,000 boards are offline.`"""
     kind = KINDS[group.code]
     if len(members) > 1:
-        noun = "" if kind.many.startswith("ids") else "boards "
-        return f"{len(members):,} {noun}{kind.many}."
+        return f"{len(members):,} boards {kind.many}."
     one = members[0]
     said = f"{_noun(group)}{one.subject} {kind.one}"
     return f"{said}: {_sentence(one.text)}" if one.text else f"{said}."
 
 
 def over(group: AlertGroup, members: Sequence[StandingTrouble]) -> str:
-    """That it has ended, with those that had it last: `pi-7 is heard again.`, `No board is silent any more.`"""
+    """That it has ended, with those that had it last: `pi-7 is heard again.`, `No board is offline any more.`"""
     kind = KINDS[group.code]
     if kind.about != "device":
         return f"{_noun(group)}{group.about} {kind.over}."

@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from edgelift_fleet.alerts.kinds import TROUBLES
+
 _STEPS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
@@ -23,21 +25,25 @@ class Sign(NamedTuple):
 
 _TONES = {
     "good": ("●", "online serving committed done valid connected open allowed completed whole up"),
-    "busy": ("◐", "updating running rolling-back scheduled draining staged probation waiting restoring"),
-    "warn": (
-        "▲",
-        "paused failing throttled under-voltage hot disk-low held silent superseded expired warning degraded unmeasured",
-    ),
+    "busy": ("◐", "updating running rolling-back scheduled draining staged probation waiting restoring notice"),
+    "warn": ("▲", "paused held silent superseded expired warning unmeasured"),
     "bad": (
         "✕",
-        "failed rolled-back wave-rolled-back refused disconnected breach fault duplicate-device revoked removed down",
+        "failed rolled-back wave-rolled-back refused disconnected breach fault revoked removed down critical",
     ),
     "quiet": (
         "○",
-        "offline empty cancelled left unsuited let-go restored spent replaced none never retired disabled",
+        "offline empty cancelled left unsuited let-go restored spent replaced none never retired disabled silenced",
     ),
 }
-_BY_WORD = {word: Sign(tone, icon, word) for tone, (icon, words) in _TONES.items() for word in words.split()}
+_BY_WORD = {
+    **{
+        code: Sign(kind.tone, _TONES[kind.tone][0], code)
+        for code, kind in TROUBLES.items()
+        if kind.about == "device"
+    },
+    **{word: Sign(tone, icon, word) for tone, (icon, words) in _TONES.items() for word in words.split()},
+}
 
 
 def sign(word: str) -> Sign:

@@ -68,7 +68,8 @@ class FleetMetrics:
         fleet = self._fleet
         try:
             with fleet.db.read() as session:
-                return gather(session, fleet.seen, fleet.site.config.metrics_devices, time.time(), self._before)
+                asked = fleet.site.config
+                return gather(session, fleet.seen, asked.metrics_devices, asked.alerts, time.time(), self._before)
         except EdgeliftError as error:
             log.warning("the metrics are without what the database says code=%s %s", error.code, error.message)
             return None

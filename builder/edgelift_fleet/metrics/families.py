@@ -9,6 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from edgelift_contract import __version__
+from edgelift_fleet.alerts.judge import SLOWED, is_slowed, temperature
 from edgelift_fleet.metrics.lines import FamilyLines, label
 from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServerReading, StoredReading
 
@@ -16,8 +17,6 @@ from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, Serve
 MAX_RELEASES = 200
 #: Gauge as a device sends it, in base units → name, what it says.
 _GAUGES = {
-    "soc_temp_c": ("temperature_celsius", "Its hottest temperature."),
-    "throttled": ("throttled", "1 while its processor is slowed down."),
     "under_voltage": ("under_voltage", "1 while its supply's voltage is too low."),
     "disk_free_bytes": ("disk_free_bytes", "Space left where its state folder is."),
 }
@@ -102,6 +101,8 @@ def device_lines(devices: Sequence[DeviceReading]) -> Iterator[FamilyLines]:
     degraded = _lines("degraded", "1 for what it says is broken around it, by code.")
     seen = _lines("last_seen_timestamp_seconds", "When it was last heard of, since 1970.")
     ends = _lines("certificate_end_timestamp_seconds", "When its certificate ends, since 1970.")
+    hottest = _lines("temperature_celsius", "Temperature of its hottest part.")
+    throttled = _lines("throttled", "1 while its processor is slowed down.")
     gauges = {name: _lines(to, text) for name, (to, text) in _GAUGES.items()}
     for one in devices:
         device = label("device", one.device)
@@ -114,10 +115,14 @@ def device_lines(devices: Sequence[DeviceReading]) -> Iterator[FamilyLines]:
         seen.add(device, one.last_seen)
         if one.certificate_ends:
             ends.add(device, one.certificate_ends)
+        if (degrees := temperature(one.gauges)) is not None:
+            hottest.add(device, degrees)
+        if not one.gauges.keys().isdisjoint(SLOWED):
+            throttled.add(device, is_slowed(one.gauges))
         for name, family in gauges.items():
             if name in one.gauges:
                 family.add(device, one.gauges[name])
-    yield from (info, online, failing, degraded, seen, ends, *gauges.values())
+    yield from (info, online, failing, degraded, seen, ends, hottest, throttled, *gauges.values())
     yield from _served_lines(devices)
 
 

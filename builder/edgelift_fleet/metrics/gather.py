@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from edgelift_fleet.alert_settings import AlertSettings
 from edgelift_fleet.device_filter import ALL, DeviceFilter, choose
 from edgelift_fleet.device_list import count_devices
 from edgelift_fleet.devices import LastSeen, is_there
@@ -35,19 +36,22 @@ class Before:
         self.service, self.gauges = RecentService(), NewestGauges()
 
 
-def gather(session: Session, seen: LastSeen, most: int, now: float, before: Before | None = None) -> StoredReading:
+def gather(
+    session: Session, seen: LastSeen, most: int, rules: AlertSettings, now: float, before: Before | None = None
+) -> StoredReading:
     """All that the database says.
 
     Args:
         session: for reading.
         seen: when devices were last heard of.
         most: devices with series of their own.
+        rules: from when on something is wrong with one.
         now: seconds since 1970.
         before: what need not be read again.
     """
     before = before or Before()
     devices = _devices(session, seen, now, before.gauges.of(session))
-    chosen = worst(devices, most, now)
+    chosen = worst(devices, most, rules, now)
     served = before.service.of(session, [one.device for one in chosen], now)
     rollouts = sa.select(RolloutRow.state, sa.func.count()).group_by(RolloutRow.state)
     return StoredReading(
@@ -67,19 +71,20 @@ def _devices(
     """All of them, with what they are ranked by."""
     lately = seen.unwritten()
     failing = set(session.scalars(sa.select(DeviceRow.id).where(choose(session, seen, _FAILING))))
-    ends_of = sa.select(IdentityRow.device, sa.func.max(IdentityRow.not_after))
+    ends_of = sa.select(IdentityRow.device, sa.func.max(IdentityRow.not_after), sa.func.max(IdentityRow.issued_at))
     ends_of = ends_of.where(IdentityRow.succeeded_by == "", IdentityRow.revoked_at == 0.0)
-    ends = {device: float(at) for device, at in session.execute(ends_of.group_by(IdentityRow.device))}
+    ends = {device: (at, made_at) for device, at, made_at in session.execute(ends_of.group_by(IdentityRow.device))}
     row = DeviceRow
     query = sa.select(row.id, row.hardware_class, row.presence_online, row.gone_at, row.last_seen, row.degraded)
     found = []
     for device, hardware_class, presence_online, gone_at, written, degraded in session.execute(query):
         at = max(written, lately.get(device, 0.0))
+        ends_at, made_at = ends.get(device, (0.0, 0.0))
         found.append(
             DeviceReading(
                 device=device, hardware_class=hardware_class,
                 online=is_there(presence_online, gone_at, at, now), failing=device in failing,
-                last_seen=at, gauges=gauges.get(device, {}), certificate_ends=ends.get(device, 0.0),
+                last_seen=at, gauges=gauges.get(device, {}), certificate_ends=ends_at, certificate_made=made_at,
                 degraded=_codes(device, degraded) if degraded else (),
             )
         )  # fmt: skip

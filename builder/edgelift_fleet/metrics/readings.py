@@ -34,7 +34,7 @@ class DeviceReading(NamedTuple):
         online, failing: it is there; a slot could not take what it should run.
         last_seen: seconds since 1970, host's clock.
         gauges: its newest, as it sent them: `soc_temp_c` → 61.5.
-        certificate_ends: seconds since 1970; 0 where it has none.
+        certificate_ends, certificate_made: seconds since 1970; 0 where it has none.
         degraded: codes of what it says is broken around its agent, each once.
         served: by slot.
     """
@@ -46,6 +46,7 @@ class DeviceReading(NamedTuple):
     last_seen: float
     gauges: Mapping[str, float]
     certificate_ends: float
+    certificate_made: float = 0.0
     served: Sequence[ServedLately] = ()
     degraded: Sequence[str] = ()
 

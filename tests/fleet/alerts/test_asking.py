@@ -186,9 +186,9 @@ def test_a_server_tells_by_itself_and_commands_show_it(told: Path, http: Http) -
     with Server(told, "--broker", "none") as server:
         until(lambda: http.came, "it told")
         verify(http.came[0][1], http.came[0][2])
-        assert http.bodies()[0]["data"]["what"] == "pi-1 is silent."
+        assert http.bodies()[0]["data"]["what"] == "pi-1 is offline."
         shown = edgelift("alert", "list", "--site", told).stdout
-        assert "critical offline (told " in shown and "pi-1 is silent." in shown
+        assert "critical offline (told " in shown and "pi-1 is offline." in shown
         of_one = ("offline", "--for", "2h", "--device", "pi-1", "--why", "its roof")
         silenced = edgelift("alert", "silence", *of_one, "--site", told).stdout
         assert "nobody is told of offline of ids:pi-1 until" in silenced

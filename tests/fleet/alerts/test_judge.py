@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from edgelift_contract.report import Degradation
 from edgelift_fleet.alert_settings import AlertSettings
@@ -16,9 +17,12 @@ from edgelift_fleet.alerts.judge import (
     ReceiverLook,
     RolloutStanding,
     Trouble,
+    bounds,
     judge,
+    judge_device,
+    judge_readings,
 )
-from edgelift_fleet.alerts.kinds import KINDS
+from edgelift_fleet.alerts.kinds import KINDS, TROUBLES
 
 pytestmark = pytest.mark.fleet
 
@@ -59,12 +63,46 @@ def test_a_board_is_silent_after_its_time_and_not_while_nobody_could_be_heard() 
         ({"throttled": 1.0}, ["throttled"]), ({"throttled": 0.0, "throttled_since_boot": 1.0}, []),
         ({"under_voltage": 1.0}, ["under-voltage"]), ({"disk_free_bytes": 500e6}, ["disk-low"]),
         ({"disk_free_bytes": 600e6}, []), ({"disk_free_bytes": 0.0}, ["disk-low"]), ({"cpu_pct": 100.0}, []),
+        ({"cpu_temp_c": 40.0, "gpu_temp_c": 91.0}, ["hot"]), ({"frequency_capped": 1.0}, ["throttled"]),
+        ({"soft_temp_limit": 1.0}, ["throttled"]), ({"under_voltage": 1.0, "soc_temp_c": 85.0}, ["under-voltage", "hot"]),
     ],
 )  # fmt: skip
 def test_what_a_board_measures(values: dict[str, float], codes: list[str]) -> None:
     assert [code for code, _ in found(there(**values))] == codes
     assert found(there(**values)._replace(readings_at=NOW - 4000)) == []  # too old to say anything of now
     assert found(there(**values)._replace(there=False, heard_at=NOW - 60)) == []
+
+
+def test_a_site_has_bounds_of_its_own() -> None:
+    rules = replace(RULES, hot_c=60.0, disk_low_bytes=2_000_000_000)
+    assert judge_readings({"soc_temp_c": 61.0, "disk_free_bytes": 1.5e9}, rules) == {
+        "hot": "61 °C", "disk-low": "1,500 MB free",
+    }  # fmt: skip
+    assert bounds(rules) == {"hot": "60 °C or more", "disk-low": "less than 2,000 MB free"}
+    assert bounds(rules).keys() <= KINDS.keys() and judge_readings({}, rules) == {}
+
+
+def test_nothing_is_wrong_with_a_board_that_was_taken_out() -> None:
+    silent = DeviceLook("pi-1", False, NOW - 9000, ends_at=NOW, made_at=NOW - DAY, doubled=True)
+    assert [one.code for one in judge_device(silent, RULES, NOW)] == [
+        "offline",
+        "duplicate-device",
+        "certificate-ends",
+    ]
+    assert judge_device(silent._replace(removed=True), RULES, NOW) == []
+
+
+def test_what_is_offline_at_once_is_told_after_a_while() -> None:
+    gone = DeviceLook("pi-1", False, NOW - 80)
+    assert [(one.code, one.since) for one in judge_device(gone, RULES, NOW)] == [("offline", NOW - 80)]
+    assert found(gone) == []
+
+
+def test_every_kind_has_words_for_one_and_many() -> None:
+    for code, kind in TROUBLES.items():
+        assert kind.one and kind.todo and (kind.many or kind.about != "device"), code
+        assert kind.tone in ("bad", "warn", "busy"), code
+    assert TROUBLES.keys() - KINDS.keys() == {"faulty", "failing"}
 
 
 def test_what_is_degraded_is_named_with_since_when() -> None:

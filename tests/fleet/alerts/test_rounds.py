@@ -1,126 +1,34 @@
-"""The rounds over a real database: what is judged of real boards and rollouts, kept, told, silenced and sent once."""
+"""The leader's rounds over a real database: what is judged of real boards and rollouts, kept, told and silenced."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import sqlalchemy as sa
-from tests.fleet.alerts.listening import KEY, listening_http, verify
+from tests.fleet.alerts.world import RULES, World
+from tests.fleet.alerts.world import world as world
 from tests.fleet.conftest import both_engines
-from tests.fleet.direct import Direct, counted, direct, ready, settle
-from tests.waiting import until
+from tests.fleet.direct import counted, ready, settle
 
 from edgelift_contract import codec
 from edgelift_contract.report import Degradation, Report
-from edgelift_contract.telemetry import Batch, Gauges, Item
-from edgelift_fleet.alert_settings import AlertSettings
-from edgelift_fleet.alerts.answers import Receipt
-from edgelift_fleet.alerts.receivers import Receiver, Secret
-from edgelift_fleet.alerts.rounds import Around, Rounds
-from edgelift_fleet.alerts.sender import TRIES, Sender
 from edgelift_fleet.alerts.silences import silence, unsilence
-from edgelift_fleet.alerts.standing import standing_alerts, troubles_of
-from edgelift_fleet.db import ROWS, SITE, Database
-from edgelift_fleet.devices import LastSeen
+from edgelift_fleet.alerts.standing import troubles_of
+from edgelift_fleet.db import SITE
 from edgelift_fleet.intake import Message
-from edgelift_fleet.lead import Lead
-from edgelift_fleet.messages.alerts import AlertMessage, AlertView, SilenceRequest
+from edgelift_fleet.messages.alerts import SilenceRequest
+from edgelift_fleet.needs import Need, TroubleWatch
 from edgelift_fleet.tables import (
     AlertDeliveryRow,
     AlertRow,
-    DeviceRow,
     IdentityRow,
     RolloutLookRow,
     RolloutWaveRow,
 )
 
 pytestmark = pytest.mark.fleet
-
-#: So that times stand for themselves: no jitter between looks.
-RULES = AlertSettings(gather_s=0.0, begins_after_s=30.0, ends_after_s=30.0)
-
-
-class Kept:
-    """A receiver that takes what it is sent, or answers what it is told to."""
-
-    where = "here"
-
-    def __init__(self) -> None:
-        self.came: list[AlertMessage] = []
-        self.answers: list[Receipt] = []
-        self.meanwhile: Callable[[], Any] = lambda: None
-
-    def send(self, message: AlertMessage, _secret: str) -> Receipt:
-        self.came.append(message)
-        self.meanwhile()
-        return self.answers.pop(0) if self.answers else Receipt(True, "taken")
-
-
-def receiver(way: Any, name: str = "ops") -> Receiver:
-    return Receiver(name, "webhook", [], 1.0, way, Secret(name))
-
-
-class World:
-    """A control plane with boards, its alerts, and a clock that the test moves."""
-
-    def __init__(self, boards: Direct, lead: Lead, rules: AlertSettings = RULES) -> None:
-        self.boards, self.lead, self.way, self.ahead = boards, lead, Kept(), 0.0
-        self.signatures: list[str] = []
-        self.rounds = self.another(boards.db, lead, boards.seen, rules)
-        self.sender = Sender(receiver(self.way), boards.db, lead)
-
-    def another(self, db: Database, lead: Lead, seen: LastSeen, rules: AlertSettings = RULES) -> Rounds:
-        around = Around(db, lead, seen, "farm", lambda: "https://f", lambda: self.signatures)
-        return Rounds(around, rules, [receiver(self.way)])
-
-    @property
-    def now(self) -> float:
-        return time.time() + self.ahead
-
-    def look(self, after_s: float = 0.0) -> list[AlertMessage]:
-        """One round, so many seconds after the last."""
-        self.ahead += after_s
-        return self.rounds.look(self.now)
-
-    def told(self, after_s: float = 0.0) -> list[tuple[str, str, int]]:
-        return [(one.event, one.code, one.count) for one in self.look(after_s)]
-
-    def heard_before(self, seconds: float, *names: str) -> None:
-        """These boards were last heard so long ago, and have no connection."""
-        self.boards.seen.flush(self.boards.db)
-        with self.boards.db.write(SITE) as session:
-            wanted = sa.update(DeviceRow).where(DeviceRow.id.in_(names)) if names else sa.update(DeviceRow)
-            session.execute(wanted.values(last_seen=self.now - seconds, presence_online=False))
-
-    def standing(self) -> list[AlertView]:
-        with self.boards.db.read() as session:
-            return standing_alerts(session, self.now, link="https://f")
-
-    def rows(self, kind: Any) -> list[Any]:
-        with self.boards.db.read() as session:
-            return list(session.scalars(sa.select(kind)))
-
-    def measure(self, device: str, **values: float) -> None:
-        at = time.time()
-        gauges = Gauges(start=at - 60, end=at, values=values)
-        batch = Batch(schema=1, device=device, epoch="o", items=[Item(next(_NUMBERS), gauges=gauges)])
-        self.boards.take(Message("telemetry", device, codec.canonical_json(batch), "mqtt"))
-
-
-_NUMBERS = iter(range(1, 10_000))
-
-
-@pytest.fixture
-def world(site: Path) -> Iterator[World]:
-    with direct(site) as boards:
-        yield World(boards, boards.controller._lead)
 
 
 @both_engines
@@ -131,7 +39,7 @@ def test_a_fleet_whose_uplink_fails_is_one_message(world: World) -> None:
     world.heard_before(2000)
     (message,) = world.look()
     assert (message.event, message.code, message.count) == ("begun", "offline", 300)
-    assert message.what == "300 boards are silent." and message.subjects == names[:10]
+    assert message.what == "300 boards are offline." and message.subjects == names[:10]
     assert message.where.endswith("pi-0009 and 290 more") and message.link == "https://f/"
     assert world.told(15) == []
     (view,) = world.standing()
@@ -197,7 +105,9 @@ def test_certificates_and_boards_that_were_taken_out(world: World) -> None:
     world.heard_before(2000)
     with world.boards.db.write(SITE) as session:
         session.execute(
-            sa.update(IdentityRow).where(IdentityRow.device == "pi-2").values(revoked_at=now, why="removed")
+            sa.update(IdentityRow)
+            .where(IdentityRow.device == "pi-2")
+            .values(revoked_at=now, why="removed", number=2)
         )
     (message,) = world.look(15)
     assert (message.code, message.subjects) == ("offline", ["pi-1"])
@@ -296,6 +206,29 @@ def test_a_silence_of_some_boards_until_its_end(world: World) -> None:
     assert world.standing()[0].count == 2
 
 
+@both_engines
+def test_the_console_finds_at_once_what_is_told_once_it_has_lasted(world: World) -> None:
+    world.boards.add("pi-1", "pi-2", "pi-3")
+    world.measure("pi-1", soc_temp_c=84.0)
+    world.measure("pi-2", soc_temp_c=86.0)
+    world.boards.go("pi-3")
+    with world.boards.db.write(SITE) as session:
+        silence(session, SilenceRequest("hot", 3600, "id:pi-2"), "maria", world.now)
+        held = silence(session, SilenceRequest("hot", 7200, "id:pi-2"), "maria", world.now)
+    assert world.told() == []
+
+    def needs() -> dict[str, Need]:
+        with world.boards.db.read() as session:
+            found = TroubleWatch(RULES).look(session, world.boards.seen, world.now)
+            assert found.silenced == {("hot", "pi-2"): held.until}
+            return {one.code: one for one in found.needs()}
+
+    hot = needs()["hot"]
+    assert needs().keys() == {"hot", "offline"} and (hot.first, hot.silenced) == (["pi-1", "pi-2"], 1)
+    assert world.told(31) == [("begun", "hot", 1)]
+    assert 0 < needs()["hot"].since < world.now - 20  # since when, as far as the alerts know it
+
+
 def test_a_silence_of_all_is_over_by_itself(world: World) -> None:
     world.boards.add("pi-1")
     world.heard_before(2000)
@@ -327,141 +260,3 @@ def test_a_restart_forgets_nothing_and_repeats_nothing(world: World) -> None:
     world.boards.come("pi-1")
     world.look(15)
     assert world.told(31) == [("ended", "offline", 1)]
-
-
-def offline(world: World) -> None:
-    world.boards.add("pi-1")
-    world.heard_before(2000)
-    assert len(world.look()) == 1
-
-
-def test_a_receiver_that_was_down_gets_it_when_it_is_up(world: World) -> None:
-    offline(world)
-    world.way.answers = [Receipt(False, "HTTP 500"), Receipt(False, "HTTP 503", retry_after_s=600.0)]
-    assert world.sender.send_one(world.now) and not world.sender.send_one(world.now)
-    assert world.sender.send_one(world.now + 10) and not world.sender.send_one(world.now + 500)
-    assert world.rows(AlertDeliveryRow)[0].error == "HTTP 503"
-    assert world.sender.send_one(world.now + 620) and not world.sender.send_one(world.now + 1e6)
-    assert [one.id for one in world.way.came] == [world.way.came[0].id] * 3
-    assert world.rows(AlertDeliveryRow) == []
-
-
-def test_one_that_takes_nothing_is_given_up_and_the_others_are_told(world: World) -> None:
-    offline(world)
-    world.way.answers = [Receipt(False, "HTTP 500")] * TRIES
-    at, tries = world.now, 0
-    while world.sender.send_one(at):
-        at, tries = at + 1200, tries + 1
-    assert tries == TRIES and not world.sender.send_one(at + 1e5)
-    (row,) = world.rows(AlertDeliveryRow)
-    assert row.given_up_at and row.error == "HTTP 500"
-    world.ahead = row.given_up_at - time.time()
-    (failing,) = [one for one in world.look(15) if one.code == "receiver-failing"]
-    assert "A message was given up: HTTP 500" in failing.what and failing.subjects == ["ops"]
-
-
-def test_one_that_wants_nothing_more_is_tried_once(world: World) -> None:
-    offline(world)
-    world.way.answers = [Receipt(False, "HTTP 410", gone=True)]
-    assert world.sender.send_one(world.now) and not world.sender.send_one(world.now + 1e5)
-    assert world.rows(AlertDeliveryRow)[0].given_up_at
-
-
-def test_a_server_that_ends_while_it_sends_sends_it_again_with_the_same_id(world: World) -> None:
-    offline(world)
-
-    class Ended(BaseException):
-        pass
-
-    def end() -> None:
-        raise Ended
-
-    world.way.meanwhile = end
-    with pytest.raises(Ended):
-        world.sender.send_one(world.now)
-    world.way.meanwhile = lambda: None
-    after = Sender(receiver(world.way), world.boards.db, world.lead)
-    assert not after.send_one(world.now + 5)  # the other one may still be sending
-    assert after.send_one(world.now + 60) and not after.send_one(world.now + 1e5)
-    assert world.way.came[0].id == world.way.came[1].id and len(world.way.came) == 2
-
-
-def test_what_a_clock_wrote_that_has_jumped_back_is_sent(world: World) -> None:
-    offline(world)
-    with world.boards.db.write(ROWS) as session:
-        session.execute(sa.update(AlertDeliveryRow).values(next_at=world.now + 1e8, taken_until=world.now + 1e8))
-    assert world.sender.send_one(world.now)
-
-
-def test_too_many_that_wait_are_given_up_and_a_receiver_that_is_gone_has_none(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edgelift_fleet.alerts.keep.MAX_WAITING", 2)
-    world.boards.add("pi-1")
-    for _ in range(3):
-        world.signatures = [*world.signatures, "x"] if not world.signatures else []
-        world.look(15)
-    waiting = sorted((row.made_at, bool(row.given_up_at)) for row in world.rows(AlertDeliveryRow))
-    assert [given_up for _, given_up in waiting] == [True, False, False]
-    world.rounds = Rounds(
-        Around(world.boards.db, world.lead, world.boards.seen, "farm", lambda: "", list), RULES, []
-    )
-    world.look(15)
-    assert world.rows(AlertDeliveryRow) == []
-
-
-def test_another_leader_goes_on_and_what_is_taken_is_sent_by_one(postgres_url: str) -> None:
-    with ExitStack() as stack:
-        one, two = (stack.enter_context(closing(Database(postgres_url))) for _ in range(2))
-        one.migrate()
-        first, second = Lead(one), Lead(two)
-        stack.enter_context(first)
-        assert first.wait(60)
-        world = World(Direct(one, first), first)
-        offline(world)
-        stack.enter_context(second)
-        other = Sender(receiver(world.way), two, second)
-
-        def change() -> None:
-            first.__exit__()
-            until(lambda: second.leads)
-            assert not other.send_one(world.now)  # it is under way
-
-        world.way.meanwhile = change
-        assert world.sender.send_one(world.now)  # and is noted as sent though another one leads by now
-        world.way.meanwhile = lambda: None
-        assert not other.send_one(world.now + 1e5)
-        world.rounds = world.another(two, second, LastSeen())
-        assert world.told(15) == []
-        assert len(world.way.came) == 1
-
-
-def test_a_receiver_that_hangs_delays_no_other_one(world: World, tmp_path: Path) -> None:
-    with listening_http() as http, ExitStack() as stack:
-        hangs, stays = Kept(), threading.Event()
-        hangs.meanwhile = stays.wait
-        (tmp_path / "secret").write_text(KEY)
-        (tmp_path / "secret").chmod(0o600)
-        from edgelift_fleet.alerts.webhook import Webhook
-
-        good = Receiver(
-            "good", "webhook", [], 5.0, Webhook(http.url, "", 5.0, None), Secret("good", tmp_path / "secret")
-        )
-        around = Around(world.boards.db, world.lead, world.boards.seen, "farm", lambda: "", list)
-        rounds = stack.enter_context(
-            Rounds(around, msgspec.structs.replace(RULES, every_s=0.02), [receiver(hangs, "bad"), good])
-        )
-        stack.callback(stays.set)
-        world.boards.add("pi-1")
-        world.heard_before(2000)
-        until(lambda: http.came and hangs.came, "both were asked")
-        assert verify(http.came[0][1], http.came[0][2]) == hangs.came[0].id
-        world.boards.come("pi-1")
-        assert rounds is not None
-
-
-def test_the_threads_end_with_their_block(world: World) -> None:
-    before = threading.active_count()
-    with world.another(world.boards.db, world.lead, world.boards.seen):
-        assert threading.active_count() == before + 2
-    until(lambda: threading.active_count() == before)

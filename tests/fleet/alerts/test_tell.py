@@ -44,10 +44,10 @@ def test_many_boards_are_one_message_and_one_end() -> None:
     people, boards = People(), [fired(f"pi-{n}") for n in range(5000)]
     assert people.look(0, *boards[:200]) == people.look(45, *boards[:4000]) == []
     assert people.look(60, *boards) == ["begun 5000"]
-    assert people.message() == "5,000 boards are silent."
+    assert people.message() == "5,000 boards are offline."
     assert people.look(75, *boards) == people.look(700, *boards) == people.look(800, *boards[:1]) == []
     assert people.look(900) == ["ended 1"]
-    assert people.message() == "No board is silent any more."
+    assert people.message() == "No board is offline any more."
     assert people.look(915) == []
 
 
@@ -55,7 +55,7 @@ def test_more_boards_are_told_of_now_and_then() -> None:
     people = People()
     people.look(0, fired("a"))
     assert people.look(60, fired("a")) == ["begun 1"]
-    assert people.message() == "a is silent."
+    assert people.message() == "a is offline."
     more = [fired("a"), fired("b", 100), fired("c", 300)]
     assert people.look(300, *more) == []
     assert people.look(660, *more) == ["grew 3"]

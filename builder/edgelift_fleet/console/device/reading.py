@@ -14,6 +14,11 @@ from edgelift_contract.bundle import BUNDLE_ABILITY
 from edgelift_contract.errors import CODES
 from edgelift_contract.report import Degradation
 from edgelift_fleet import bundles, overview
+from edgelift_fleet.alerts.judge import judge_device
+from edgelift_fleet.alerts.kinds import TROUBLES
+from edgelift_fleet.alerts.reading import DeviceReader
+from edgelift_fleet.alerts.silences import silenced
+from edgelift_fleet.alerts.standing import troubles_of
 from edgelift_fleet.console.device.going_back import way_back
 from edgelift_fleet.console.device.next_words import Ahead, next_of
 from edgelift_fleet.console.device.past_words import ended, goldens, history, staged
@@ -22,13 +27,12 @@ from edgelift_fleet.console.kinds import PageAsked
 from edgelift_fleet.device_filter import failing
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import DeviceDetail, LatencyGroup, PlanOptions, SlotSummary
-from edgelift_fleet.needs import FRESH_S, KINDS, judge_gauges
 from edgelift_fleet.rollout.clashes import open_rollouts_of
 from edgelift_fleet.rollout.commands import get_rollout
 from edgelift_fleet.rollout.view import Asked as AskedOf
 from edgelift_fleet.rollout.view import view
 from edgelift_fleet.rollout.windows import next_open, open_zone, parse_window
-from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow, TelemetryNewestRow
+from edgelift_fleet.tables import DeviceRow, RolloutDeviceRow
 from edgelift_fleet.telemetry import gauges
 from edgelift_fleet.telemetry import query as asking
 
@@ -61,6 +65,7 @@ def read_device(fleet: Fleet, asked: PageAsked) -> DevicePage:
             bundles=bundles.list_bundles(session, device)[:_BUNDLES], can_bundle=BUNDLE_ABILITY in detail.facts.abilities,
             span=span, start=start, end=end, step_s=step_s, slot=slot, latency=groups,
             gauges=gauges.steps(session, device, start, end, step_s),
+            hot_c=fleet.site.config.alerts.hot_c, disk_low_bytes=fleet.site.config.alerts.disk_low_bytes,
         )  # fmt: skip
 
 
@@ -94,30 +99,40 @@ def _ailments(fleet: Fleet, session: Session, detail: DeviceDetail, now: float) 
     """What the front page would count it for, worst first."""
     one = detail.device
     mine = DeviceRow.id == one.device
-    found: dict[str, str] = {}
+    (look,) = DeviceReader().read(session, fleet.seen, now, [one.device])
+    judged = judge_device(look, fleet.site.config.alerts, now)
+    found = {trouble.code: trouble.text for trouble in judged}
+    if look.removed:
+        return []
     if one.faults:
         found["faulty"] = " ".join(f"{fault.message} {fault.hint}" for fault in one.faults)
     if one.duplicates:
         found["duplicate-device"] = ", ".join(f"{other.address} by {other.via}" for other in one.duplicates)
     if session.scalar(sa.select(DeviceRow.id).where(mine, failing(session, fleet.seen, mine))):
         found["failing"] = " ".join(ended(slot.update)[0] for slot in one.slots if _gave_up(slot))
-    if not one.online:
-        found["offline"] = ""
-    query = sa.select(TelemetryNewestRow.at, TelemetryNewestRow.body).filter_by(device=one.device)
-    newest = session.execute(query).first()
-    if one.online and newest is not None and abs(now - newest.at / 1000) < FRESH_S:
-        found |= judge_gauges(gauges.unpack_values(newest.body))
+    known = {code: since for code, since, _ in troubles_of(session, [one.device]).get(one.device, [])}
+    since = {**known, **{trouble.code: trouble.since for trouble in judged if trouble.since < now}}
+    until = silenced(session, [(code, one.device) for code in found], now)
     return [
-        Ailment(code, kind.tone, kind.one, kind.here or kind.do, found[code])
-        for code, kind in KINDS.items()
-        if code in found
-    ] + [broken(part) for part in detail.degraded]
+        Ailment(
+            code,
+            kind.tone,
+            kind.one,
+            (kind.here or kind.todo).replace("NAME", one.device),
+            found[code],
+            since.get(code, 0.0),
+            until.get((code, one.device), 0.0),
+        )
+        for code, kind in TROUBLES.items()
+        if code in found and code != "degraded"  # of which each part has a card of its own
+    ] + [broken(part, until.get(("degraded", one.device), 0.0)) for part in detail.degraded]
 
 
-def broken(part: Degradation) -> Ailment:
-    """A part of the agent that lives with a fault around it, in words. Pure."""
+def broken(part: Degradation, until: float = 0.0) -> Ailment:
+    """A part of the agent that lives with a fault around it, in words; `until` when nobody is told of it. Pure."""
     message = part.message or CODES.get(part.code, "")
-    return Ailment("degraded", "warn", f"is degraded: {part.part}, {part.code}", _DEGRADED, message, part.since)
+    what = f"is degraded: {part.part}, {part.code}"
+    return Ailment("degraded", "warn", what, _DEGRADED, message, part.since, until)
 
 
 def _gave_up(slot: SlotSummary) -> bool:

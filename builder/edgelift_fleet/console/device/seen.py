@@ -11,8 +11,8 @@ from edgelift_fleet.messages.identity import TokenView
 
 
 class Ailment(msgspec.Struct, frozen=True):
-    """What is wrong with the device: a kind of trouble as the front page counts it, or `degraded`; what it is, since when
-    (seconds since 1970, by the device's clock; 0 where that isn't told), and what to do.
+    """What is wrong with the device: a kind of trouble as the front page counts it, what it is, what to do, since when, and
+    until when nobody is told; both in seconds since 1970, 0 where there is none.
     """
 
     code: str
@@ -21,6 +21,7 @@ class Ailment(msgspec.Struct, frozen=True):
     do: str
     detail: str = ""
     since: float = 0.0
+    until: float = 0.0
 
 
 class WayBack(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class DevicePage(msgspec.Struct, frozen=True):
         span: of the pictures: `1h`, `6h`, `24h`, `7d` or `30d`; from `start` to `end` in steps of `step_s`.
         slot: whose latency is shown; empty where it has none.
         latency, gauges: as the API answers them, in these steps.
+        hot_c, disk_low_bytes: from where on it is hot, and has little disk space left.
     """
 
     detail: DeviceDetail
@@ -103,6 +105,8 @@ class DevicePage(msgspec.Struct, frozen=True):
     slot: str
     latency: list[LatencyGroup]
     gauges: list[GaugeStep]
+    hot_c: float
+    disk_low_bytes: int
 
     def picture(self) -> Timeline:
         """Its timeline."""
@@ -116,5 +120,5 @@ class DevicePage(msgspec.Struct, frozen=True):
         """What the timeline is made of."""
         return timeline.DrawnTimeline(
             self.detail.device.device, self.slot, self.start, self.end, self.step_s, self.latency, self.gauges,
-            self.detail.swaps, self.detail.events,
+            self.detail.swaps, self.detail.events, self.hot_c, self.disk_low_bytes,
         )  # fmt: skip

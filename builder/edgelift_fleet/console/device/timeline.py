@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edgelift_contract.telemetry import DeviceEvent
+from edgelift_fleet.alerts.judge import SLOWED, TEMPERATURES
 from edgelift_fleet.console.charts import Lane, Line, Plot, Point, Timeline, TimeMark
 from edgelift_fleet.console.words import clock, count, latency, many, size
 from edgelift_fleet.messages import GaugeStep, GaugeValue, LatencyGroup, LatencyStep, SwapView
-from edgelift_fleet.needs import HOT_C, LOW_DISK_BYTES, TEMPERATURES
 
 _QUANTILES = ("p50", "p95", "p99")
-#: Gauges that say that a board runs at less than its clock.
-_SLOWED = ("throttled", "frequency_capped", "soft_temp_limit")
 
 
 @dataclass(frozen=True)
 class DrawnTimeline:
-    """What a timeline is made of; times in seconds since 1970, latencies in microseconds."""
+    """What a timeline is made of; times in seconds since 1970, latencies in microseconds. `hot_c`, `disk_low_bytes`: from
+    where on its machine is in trouble.
+    """
 
     device: str
     slot: str
@@ -29,6 +29,8 @@ class DrawnTimeline:
     gauges: Sequence[GaugeStep]
     swaps: Sequence[SwapView]
     events: Sequence[DeviceEvent]
+    hot_c: float
+    disk_low_bytes: int
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class StepNumbers:
 
 def draw(of: DrawnTimeline) -> Timeline:
     """The picture."""
-    slowed, weak = spans(of.gauges, _SLOWED), spans(of.gauges, ("under_voltage",))
-    lanes = [Lane("▲ throttled", slowed, "warn"), Lane("✕ under-voltage", weak, "bad")]
+    slowed, weak = spans(of.gauges, SLOWED), spans(of.gauges, ("under_voltage",))
+    lanes = [Lane("▲ throttled", slowed, "warn"), Lane("▲ under-voltage", weak, "warn")]
     return Timeline(
         "timeline", f"{of.device} from {clock(of.start)} to {clock(of.end)}", _told(of, slowed, weak),
         of.start, of.end, of.step_s, [*_served(of), *_machine(of)], marks(of), lanes,
@@ -128,9 +130,10 @@ def _middle(step: LatencyStep | GaugeStep) -> float:
 def _machine(of: DrawnTimeline) -> list[Plot]:
     """Only what the board says: one without a sensor has no panel for it."""
     last = of.gauges[-1].values if of.gauges else {}
-    hot = (HOT_C, "hot") if any((_hottest(step) or 0.0) > 0.8 * HOT_C for step in of.gauges) else None
+    low_bytes = of.disk_low_bytes
+    hot = (of.hot_c, "hot") if any((_hottest(step) or 0.0) > 0.8 * of.hot_c for step in of.gauges) else None
     free = _named("disk_free_bytes")
-    low = (LOW_DISK_BYTES, "low") if any((free(step) or 1e12) < 5 * LOW_DISK_BYTES for step in of.gauges) else None
+    low = (low_bytes, "low") if any((free(step) or 1e12) < 5 * low_bytes for step in of.gauges) else None
     found = [
         _panel(of, "Temperature", _hottest, lambda value: f"{value:.0f} °C", zero=False, limit=hot),
         _panel(of, "Memory in use", _named("memory_used_bytes"), size, _of_all(last)),
@@ -236,7 +239,7 @@ def rows(of: DrawnTimeline) -> list[StepNumbers]:
 
 def _row(start: float, version: str, step: LatencyStep | None, values: dict[str, GaugeValue]) -> StepNumbers:
     mean = {name: value.mean for name, value in values.items()}
-    flags = [name.replace("_", "-") for name in (*_SLOWED, "under_voltage") if mean.get(name)]
+    flags = [name.replace("_", "-") for name in (*SLOWED, "under_voltage") if mean.get(name)]
     return StepNumbers(
         start, version, step.ok + step.errors if step else 0, step.errors if step else 0,
         *_quantiles_of(step),

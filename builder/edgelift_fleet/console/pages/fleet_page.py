@@ -10,12 +10,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from edgelift_fleet.alerts.judge import temperature
+from edgelift_fleet.alerts.standing import count_standing
 from edgelift_fleet.console.kinds import ConsolePage, Form, PageAsked
 from edgelift_fleet.device_filter import DeviceFilter
 from edgelift_fleet.device_list import count_by, list_devices
 from edgelift_fleet.fleet import Fleet
 from edgelift_fleet.messages import DeviceCounts, DeviceSummary, RolloutSummary
-from edgelift_fleet.needs import KINDS, Need, Troubles, temperature
+from edgelift_fleet.needs import Need, Troubles
 from edgelift_fleet.paging import Wish
 from edgelift_fleet.rollout.listing import RolloutFilter
 from edgelift_fleet.telemetry.usual import Pace, paces
@@ -66,6 +68,7 @@ class FleetPage(msgspec.Struct, frozen=True):
     Attributes:
         all: counts of all devices; `online` of those that the filters leave is not told apart.
         needs: what needs a person, worst first.
+        alerts: how many stand of which people are told.
         rollouts: under way, newest first.
         devices: this page of those that the filters leave; `total` of them, `next` the last id if more follow.
         warnings: what concerns all of them.
@@ -73,6 +76,7 @@ class FleetPage(msgspec.Struct, frozen=True):
 
     all: DeviceCounts
     needs: list[Need]
+    alerts: int
     rollouts: list[RolloutSummary]
     devices: list[DeviceLine]
     total: int
@@ -90,8 +94,9 @@ def read_fleet(fleet: Fleet, asked: PageAsked) -> FleetPage:
         found = list_devices(session, fleet.seen, wanted(asked, troubles), wish)
         counts = count_kinds(session, troubles)
         lines = _lines(session, found.items, troubles, now)
+        alerts = count_standing(session)
     return FleetPage(
-        counts, troubles.needs(), rollouts, lines, found.total, found.next, list(fleet.signed.warnings)
+        counts, troubles.needs(), alerts, rollouts, lines, found.total, found.next, list(fleet.signed.warnings)
     )
 
 
@@ -104,21 +109,16 @@ def selector_of(typed: str) -> str:
 def count_kinds(session: Session, troubles: Troubles) -> DeviceCounts:
     """How many devices of all are what, as `device_list.count_devices` counts them."""
     by_class, by_release = count_by(session, ALL_OF_THEM)
-    number = {code: len(devices) for code, devices in troubles.of.items()}
+    total, of = len(troubles.looks), troubles.of
     return DeviceCounts(
-        troubles.devices,
-        troubles.devices - number["offline"],
-        number["failing"],
-        number["duplicate-device"],
-        by_class,
-        by_release,
+        total, total - len(troubles.offline), len(of["failing"]), len(of["duplicate-device"]), by_class, by_release
     )
 
 
 def wanted(asked: PageAsked, troubles: Troubles) -> DeviceFilter:
     """What an address asks for. Pure."""
     trouble, tags = asked.query.get("trouble", ""), asked.query.getlist("tag")
-    ids = frozenset(troubles.of.get(trouble, ())) if trouble in KINDS else None
+    ids = frozenset(troubles.of[trouble]) if trouble in troubles.of else None
     return DeviceFilter(
         to=selector_of(asked.query.get("to", "")), hardware_class=asked.query.get("class", ""),
         tags=tuple(tag for tag in tags if tag),
@@ -137,7 +137,8 @@ def _line(device: DeviceSummary, troubles: Troubles, served: Sequence[Pace]) -> 
     mine = [one for one in served if one.artifact in running]
     worst = max(mine, key=lambda one: (one.change if one.change is not None else -2.0, one.now_us), default=None)
     return DeviceLine(
-        device=device.device, state=kinds[0] if kinds else "online", troubles=kinds,
+        device=device.device, state=kinds[0] if kinds else "offline" if device.device in troubles.offline else "online",
+        troubles=kinds,
         hardware_class=device.hardware_class,
         slots=[
             SlotLine(
@@ -148,7 +149,7 @@ def _line(device: DeviceSummary, troubles: Troubles, served: Sequence[Pace]) -> 
         ],
         last_seen=device.last_seen, transport=device.transport,
         p95_us=worst.now_us if worst else 0.0, change=worst.change if worst else None,
-        temperature_c=temperature(troubles.gauges.get(device.device, {})),
+        temperature_c=temperature(troubles.readings(device.device)),
     )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ Schema = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 #: Seconds since 1970, by whosever clock; the kernel's holds no more (`KTIME_SEC_MAX`, the year 2262).
 Moment = Annotated[float, Meta(ge=0, le=9_223_372_036)]
+#: Thirty years.
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 #: Thirty years and more.
 Milliseconds = Annotated[float, Meta(ge=0, le=1e12)]
 #: A latency: 584,000 years.

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from edgelift_contract import codec
-from edgelift_contract.bounds import Line, Moment, Schema, Tags, Text, Word
+from edgelift_contract.bounds import Line, Moment, Schema, Seconds, Tags, Text, Word
 from edgelift_contract.fitting import fit
 from edgelift_contract.ids import Count, DeviceId, Epoch, Generation, Name, Nonce
 
@@ -47,6 +47,9 @@ class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
         requests, errors: served in probation.
         fetched_bytes: bytes that came over the link.
         finished_at: device's clock, seconds since 1970; 0 while in progress.
+        took_s: phase → how long it took, all its tries together, seconds; by a clock that nobody sets, so right also on a
+            board that doesn't know what time it is. What passed while the device was off is not in it. Empty from an
+            agent from before there was this field.
     """
 
     artifact: Word
@@ -63,6 +66,7 @@ class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: Count = 0
     fetched_bytes: Count = 0
     finished_at: Moment = 0.0
+    took_s: Annotated[dict[Word, Seconds], Meta(max_length=16)] = {}
 
 
 class SlotReport(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -181,14 +185,15 @@ def dump_report(report: Report) -> bytes:
     for length in _SHORTER:
         if len(data) <= MAX_REPORT_BYTES:
             break
-        data = codec.canonical_json(_with_messages_of(fitted, length))
+        data = codec.canonical_json(_shorter(fitted, length))
     return data
 
 
-def _with_messages_of(report: Report, length: int) -> Report:
+def _shorter(report: Report, length: int) -> Report:
+    """With messages of so many letters, and without how long updates took: nothing hangs on that."""
     replace = msgspec.structs.replace
     slots = {
-        name: replace(slot, update=replace(slot.update, message=slot.update.message[:length]))
+        name: replace(slot, update=replace(slot.update, message=slot.update.message[:length], took_s={}))
         if slot.update
         else slot
         for name, slot in report.slots.items()

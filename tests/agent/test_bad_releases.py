@@ -73,6 +73,8 @@ def test_errors_in_probation_swap_back(host: ToyHost, device: Device) -> None:
     host.wait_for(device.name, observing("2"))
     until(lambda: device.answer() == 1, "the old model's answer")
     assert outcome(host, device, "2") == ("rolled-back", "probation-errors", "1")
+    update = host.last(device.name).slots["toy"].update
+    assert update is not None and {"swapping", "observing", "rolling-back"} < set(update.took_s)
     assert device.answer() == 1
     assert device.status()["report"]["slots"]["toy"]["generation"] == 3
 

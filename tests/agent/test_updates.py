@@ -11,6 +11,15 @@ from edgelift_agent.testing.host import ToyHost
 from edgelift_agent.testing.runtime import ToyModelFile
 from edgelift_contract.assignment import Policy
 
+PREPARING = ("fetching", "verifying", "staging", "preflight")
+
+
+def phases(host: ToyHost, device: Device) -> dict[str, float]:
+    """How long each took, of the last update."""
+    update = host.last(device.name).slots["toy"].update
+    assert update is not None and all(seconds >= 0 for seconds in update.took_s.values())
+    return update.took_s
+
 
 def test_first_install_and_update(host: ToyHost, device: Device) -> None:
     serve_first(host, device)
@@ -23,6 +32,9 @@ def test_first_install_and_update(host: ToyHost, device: Device) -> None:
         (0, 1, 0, "update"),
         (1, 2, 0, "update"),
     ]
+    took = phases(host, device)
+    assert set(took) == {*PREPARING, "swapping", "observing", "committing", "reporting"}
+    assert took["preflight"] >= swaps[1].preflight_ms / 1000 - 0.01
 
 
 def test_a_report_that_the_host_refused_is_sent_again_without_waiting_for_the_next_change(

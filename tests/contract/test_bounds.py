@@ -166,8 +166,9 @@ def test_bytes_that_look_clean_hold_clean_text(text: str) -> None:
 
 def test_a_long_report_is_cut_until_the_host_takes_it() -> None:
     update = UpdateReport(
-        "a" * 64, "m" * 64, "v" * 64, 1, "r1", "refused", "preflight", "golden-mismatch", "x" * 2000
-    )
+        "a" * 64, "m" * 64, "v" * 64, 1, "r1", "refused", "preflight", "golden-mismatch", "x" * 2000,
+        took_s={f"phase-{n}": 123.456 for n in range(16)},
+    )  # fmt: skip
     slots = {f"slot-{n}": SlotReport("serving", 1, "b" * 64, "m", "v", 1.0, update) for n in range(MAX_SLOTS)}
     report = Report(schema=1, device="pi-1", epoch="e", sequence=1, at=1.0, agent_version="x", slots=slots)
     sent = dump_report(report)

@@ -23,6 +23,7 @@ from edgelift_fleet.messages import (
     BundleRequest,
     BundleView,
     DeviceDetail,
+    DeviceSummary,
     RolloutRequest,
     RolloutView,
 )
@@ -93,6 +94,12 @@ def test_boards_of_two_classes_take_a_release_and_tell_what_they_measure(server:
         figures = boards.figures()
         assert figures.running == {"digits@1": 9} and figures.updates == {"committed": 9}
         assert figures.refused == {} and figures.dropped == 0
+        listed = Client(server.url, server.operator).get("/v1/devices", list[DeviceSummary])
+        took = [one.slots[0].update.took_s for one in listed if one.slots[0].update is not None]
+        assert {tuple(sorted(one)) for one in took} == {
+            ("committing", "fetching", "observing", "preflight", "swapping")
+        }
+        assert len(took) == 9 and all(one["observing"] >= 0.5 for one in took)
     assert boards.figures().connected == 0 and boards.figures().waiting == 0
 
 

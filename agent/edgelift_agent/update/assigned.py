@@ -261,6 +261,7 @@ class Assigned:
             self._journal.save_update(slot, update)
         self._progress.cancelled.discard(slot)
         self._progress.in_flight[slot] = InFlight()
+        self._progress.begun(slot)
         self._progress.wait(slot, 0.0)
         self._progress.changed = True
         log.info("slot=%s phase=%s update=%s try=%d", slot, update.state, name_of(update), attempts)

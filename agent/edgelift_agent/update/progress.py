@@ -51,6 +51,19 @@ class Progress:
         self.due: dict[str, float] = {}
         self.changed = True
         self.outcomes = Tally()
+        # Slot → when its state began, monotonic: an update that was under way before goes on from here.
+        self._began, self._entered = clock.monotonic(), dict[str, float]()
+
+    def begun(self, slot: str) -> None:
+        """The slot's update begins now."""
+        self._entered[slot] = self._clock.monotonic()
+
+    def _note_time(self, slot: str, update: UpdateRow, state: State) -> None:
+        """Add to the update how long it has been in this state."""
+        now = self._clock.monotonic()
+        spent_s = now - self._entered.get(slot, self._began)
+        update.took_s = {**update.took_s, state.value: round(update.took_s.get(state.value, 0.0) + spent_s, 3)}
+        self._entered[slot] = now
 
     def wait(self, slot: str, seconds: float) -> None:
         """Let the slot's next step begin no sooner than `seconds` from now."""
@@ -85,6 +98,7 @@ class Progress:
             update.wrong_bytes = kept  # the manifest's own were fetched by another length
         update.desired, update.revision, update.state = desired, revision, after.value
         update.code = update.message = ""
+        self._note_time(slot, update, state)
         if update.record is not None:
             update.record = msgspec.structs.replace(update.record, version_to=desired.version)
         with self._journal.transaction():
@@ -108,6 +122,7 @@ class Progress:
             self._note_failure(update, state, event, code, message)
             if state is State.ROLLING_BACK and update.rollbacks >= MAX_ROLLBACKS:
                 update.outcome, after = "inconsistent", State.REPORTING
+        self._note_time(slot, update, state)
         update.state = after.value
         self.wait(slot, 1.0 if state is after else 0.0)
         self.changed = True

@@ -70,6 +70,7 @@ class UpdateRow(msgspec.Struct, omit_defaults=True):
         observed_s: probation already passed before a clean stop, seconds.
         requests, errors: served in probation.
         fetched_bytes: over the link.
+        took_s: state → how long it took so far, seconds; see `UpdateReport`.
         wrong_bytes: digest of a blob → how often it came whole and with another digest.
         record: the swap record as far as it is known.
     """
@@ -88,6 +89,7 @@ class UpdateRow(msgspec.Struct, omit_defaults=True):
     requests: int = 0
     errors: int = 0
     fetched_bytes: int = 0
+    took_s: dict[str, float] = {}
     wrong_bytes: dict[str, int] = {}
     record: SwapRecord | None = None
 

@@ -80,4 +80,5 @@ def _update(update: UpdateRow) -> UpdateReport:
         errors=update.errors,
         fetched_bytes=update.fetched_bytes,
         finished_at=update.finished_at,
+        took_s=update.took_s,
     )

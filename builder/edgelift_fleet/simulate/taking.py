@@ -58,6 +58,8 @@ class Taking:
         self._old = self._slot.report
         self._fetched = 0
         self._placebo = False  # does it swap to what it serves?
+        self._took_s: dict[str, float] = {}
+        self._phase, self._since = "fetching", time.monotonic()
         last = self._old.update
         again = last is not None and (last.artifact, last.code) == (wanted.artifact, "interrupted")
         self._update = UpdateReport(
@@ -86,6 +88,7 @@ class Taking:
         try:
             if not self._placebo:  # it has all of it
                 await self._fetch()
+            self._enter("preflight")
             await asyncio.sleep(self._preparing_s())
         except ContractError as error:
             return self._end("refused", error.code, error.message, phase="verifying")
@@ -112,6 +115,7 @@ class Taking:
         board, slot, wanted = self._board, self._slot, self._wanted
         board.close_window(slot, self._name)
         before, self._level = slot.served, (slot.level, slot.error_rate)
+        self._enter("swapping")
         board.generation = max(board.generation, slot.report.generation) + 1
         made = SlotReport(
             "observing", board.generation, wanted.artifact, wanted.model, wanted.version, time.time(),
@@ -120,6 +124,7 @@ class Taking:
         later = fault.error_rate if fault is not None and fault.kind == "fail-later" else 0.0
         board.swap_in(slot, made, error_rate=0.0)
         slot.probation = True
+        self._enter("observing")
         self._changed()
         if fault is not None and fault.kind == "die":
             await asyncio.sleep(wanted.policy.probation_s / 2)
@@ -128,6 +133,7 @@ class Taking:
         slot.probation = False
         board.note(self._record(before, "rollback" if verdict.kind == "fail" else self._reason()))
         served = slot.served
+        self._enter("rolling-back" if verdict.kind == "fail" else "committing")
         if verdict.kind == "fail":
             self._back()
             return self._end("rolled-back", verdict.code, verdict.message, phase="observing", served=served)
@@ -187,6 +193,12 @@ class Taking:
         low, high = self._board.kind.update_s
         return float(self._board.rng.uniform(low, high)) / self._board.profile.time_scale
 
+    def _enter(self, phase: str) -> None:
+        """Note how long the phase before took."""
+        now = time.monotonic()
+        self._took_s[self._phase] = round(now - self._since, 3)
+        self._phase, self._since = phase, now
+
     def _stand(self, state: Any) -> None:
         self._slot.report = msgspec.structs.replace(self._slot.report, state=state, update=self._update)
         self._changed()
@@ -195,9 +207,10 @@ class Taking:
         self, outcome: Any, code: str = "", message: str = "", *, phase: Any = "idle", served: Served | None = None
     ) -> UpdateReport:
         served = served or Served()
+        self._enter(self._phase)
         self._update = msgspec.structs.replace(
             self._update, outcome=outcome, phase=phase, code=code, message=message, fetched_bytes=self._fetched,
-            requests=served.requests, errors=served.errors, finished_at=time.time(),
+            requests=served.requests, errors=served.errors, finished_at=time.time(), took_s=self._took_s,
         )  # fmt: skip
         self._board.settle(self._slot, self._update)
         kind = _EVENT.get(outcome, outcome)

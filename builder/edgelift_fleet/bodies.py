@@ -43,8 +43,10 @@ from edgelift_fleet.tables import (
     TelemetryNoteRow,
     TelemetrySeriesRow,
     UpdateHistoryRow,
+    UpdateTraceRow,
 )
 from edgelift_fleet.telemetry import arrivals, cohort_sums, gauges, packing
+from edgelift_fleet.untold import EndedUpdate
 
 _NOTES: dict[str, Any] = {"swap": SwapRecord, "event": DeviceEvent}
 
@@ -137,6 +139,7 @@ BODIES = (
     Body(RolloutLookRow, "measured", "measured", _is(dict | list, "measured")),
     Body(RolloutLookRow, "figures", "figures", _is(dict, "figures", may_be_empty=True)),
     Body(AlertDeliveryRow, "body", "alert", _is(AlertMessage, "body")),
+    Body(UpdateTraceRow, "body", "trace", _is(EndedUpdate, "body")),
     Body(RolloutEventRow, "body", "event", _is(dict, "body", may_be_empty=True)),
 )  # fmt: skip
 

@@ -38,12 +38,16 @@ KEPT: Mapping[Kind, Cap] = {
     "outboxes": Cap(64),
 }
 
+#: Updates whose traces wait for a receiver that is away: of one board, and of all together.
+MAX_TRACES_OF_ONE, MAX_TRACES = 64, 20_000
+
 #: Table → what a board can make of it grow, for people; a table of which it says "none" grows by operators alone.
 TABLES: Mapping[str, str] = {
     "device": "one row for each id that enrols",
     "device_tag": f"{MAX_TAGS} rows of its own",
     "slot_state": f"{MAX_SLOTS} rows",
     "update_history": f"{KEPT['updates'].rows} rows",
+    "update_trace": f"{MAX_TRACES_OF_ONE} rows, until they are sent; {MAX_TRACES:,} of all boards",
     "assignment": "one row",
     "sighting": "four rows each time that servers tell each other, for 15 minutes",
     "telemetry_epoch": f"{KEPT['outboxes'].rows} rows",

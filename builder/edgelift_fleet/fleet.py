@@ -21,6 +21,7 @@ from edgelift_fleet.lead import Lead
 from edgelift_fleet.mending import Mending
 from edgelift_fleet.messages import Load
 from edgelift_fleet.needs import TroubleWatch
+from edgelift_fleet.otlp_settings import sent_here
 from edgelift_fleet.parked import Parked
 from edgelift_fleet.people.directory import People
 from edgelift_fleet.publishing import Publishing
@@ -102,8 +103,9 @@ class Fleet:
         self.publishing = Publishing(db, self.blobs)
         self.staying = Staying()
         self.intake = Intake(
-            db, self.seen, on_report=self.work.set, on_raised=self.changes.announce, staying=self.staying
-        )
+            db, self.seen, on_report=self.work.set, on_raised=self.changes.announce, staying=self.staying,
+            traces=sent_here(site.config.otlp).traces,
+        )  # fmt: skip
         self.inbox = Inbox(self.intake.take)
         self.assignments = Assignments(db, self.changes)
         self.mending = Mending(db, self.changes.announce)

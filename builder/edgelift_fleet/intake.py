@@ -109,6 +109,7 @@ class Intake:
     def __init__(
         self, db: Database, seen: LastSeen, *, on_report: Callable[[], None] = lambda: None,
         on_raised: Callable[[str], None] = lambda _: None, staying: Staying | None = None,
+        traces: bool = False,
     ) -> None:  # fmt: skip
         """Bind.
 
@@ -118,8 +119,10 @@ class Intake:
             on_report: called after a report changed something; must not block.
             on_raised: told of a device whose assignment got a higher number; must not block.
             staying: told of devices that went on since the backup of which this site was made, and stay as they are.
+            traces: a receiver is to be told of updates that end.
         """
         self._db, self.seen, self.on_report, self.on_raised = db, seen, on_report, on_raised
+        self._traces = traces
         self.staying = staying or Staying()
 
     def take(self, messages: Sequence[Message]) -> list[object]:
@@ -153,7 +156,7 @@ class Intake:
                 batches = [one for one in group if isinstance(one, _Batch)]
                 others = [one for one in group if not isinstance(one, _Batch)]
                 if others:
-                    _write_each(session, others)
+                    _write_each(session, others, traces=self._traces)
                 stored = telemetry.store_many(session, [one.batch for one in batches]) if batches else []
             for one, new in zip(batches, stored, strict=True):
                 one.new = new if isinstance(new, int) else 0
@@ -319,10 +322,10 @@ _KINDS: dict[str, Callable[[Intake, Message], Judged]] = {
 }  # fmt: skip
 
 
-def _write_each(session: Session, group: Sequence[Judged]) -> None:
+def _write_each(session: Session, group: Sequence[Judged], *, traces: bool) -> None:
     """Write what isn't telemetry, over the rows of its devices; telemetry needs none of them."""
     reports = [one.report for one in group if isinstance(one, _Report)]
-    known = Known(session, {one.device for one in group}, reports)
+    known = Known(session, {one.device for one in group}, reports, traces=traces)
     for one in group:
         one.write(session, known)
     known.finish(session)

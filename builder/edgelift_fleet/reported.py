@@ -24,6 +24,7 @@ from edgelift_fleet.dropped import drop_count
 from edgelift_fleet.happened import is_end
 from edgelift_fleet.rows import read_row
 from edgelift_fleet.tables import AssignmentRow, DeviceRow, SlotStateRow, TagRow, UpdateHistoryRow, table_of
+from edgelift_fleet.untold import EndedUpdate, keep_ended
 
 #: Epochs left behind that are remembered per device.
 _PAST_EPOCHS = 16
@@ -63,13 +64,16 @@ class Known:
         assigned: of those that have an assignment, its revision.
     """
 
-    def __init__(self, session: Session, devices: Collection[str], reports: Collection[Report]) -> None:
+    def __init__(
+        self, session: Session, devices: Collection[str], reports: Collection[Report], *, traces: bool = False
+    ) -> None:  # fmt: skip
         """Read what stands.
 
         Args:
             session: of a write transaction.
             devices: of whose own rows something may change, all of them; they are held from now on.
             reports: those that are to be stored.
+            traces: a receiver is to be told of updates that end.
         """
         reporting = {report.device for report in reports}
         hold_devices(session, devices)
@@ -79,6 +83,7 @@ class Known:
         self._assignments = []
         self._history: dict[UpdateKey, UpdateHistoryRow] = {}
         self._added: list[UpdateHistoryRow] = []
+        self._traces, self._ended = traces, list[EndedUpdate]()
         if reporting:
             for slot in session.scalars(
                 sa.select(SlotStateRow).where(among(session, SlotStateRow.device, reporting))
@@ -98,6 +103,7 @@ class Known:
             for row in session.scalars(history):
                 self._history[UpdateKey(row.device, row.slot, row.revision, row.artifact, row.rollout)] = row
         self.assigned = {row.device: row.revision for row in self._assignments}
+        self._issued_at = {(row.device, row.revision): row.issued_at for row in self._assignments}
 
     def slots(self, device: str) -> dict[str, SlotStateRow]:
         """The device's slots by name; what is changed here is what the next report of the same group finds."""
@@ -114,6 +120,20 @@ class Known:
         self._history[key] = row
         self._added.append(row)
 
+    def note_end(self, slot: str, update: UpdateReport, report: Report) -> None:
+        """An update of a device has ended, as this report is the first to say; its row has been made."""
+        row = self.update(_key(report.device, slot, update))
+        if not self._traces or row is None:
+            return
+        now = time.time()
+        self._ended.append(
+            EndedUpdate(
+                device=report.device, slot=slot, update=update, agent_version=report.agent_version,
+                assigned_at=self._issued_at.get((report.device, update.revision), 0.0), first_at=row.first_at,
+                received_at=now, said_at=report.at,
+            )
+        )  # fmt: skip
+
     def finish(self, session: Session) -> None:
         """Write what is left to be written, rows of a kind together."""
         # A statement for each set of columns would be one for each device: what changed is written with what didn't.
@@ -125,6 +145,7 @@ class Known:
             rows = [{name: getattr(row, name) for name in names} for row in self._added]
             session.execute(sa.insert(table_of(UpdateHistoryRow)), rows)
             _bound_history(session, {row.device for row in self._added})
+        keep_ended(session, self._ended)
 
     def set_tags(self, session: Session, device: str, tags: dict[str, str]) -> None:
         """As `set_device_tags`, but for tags that stand already."""
@@ -188,11 +209,12 @@ def store_report(session: Session, known: Known, row: DeviceRow, report: Report)
     slots = known.slots(row.id)
     for gone in slots.keys() - report.slots.keys():
         session.delete(slots.pop(gone))
-    return [
-        slot.update
-        for name, slot in report.slots.items()
-        if _store_slot(session, known, row.id, name, slot) and slot.update is not None
-    ]
+    ended = []
+    for name, slot in report.slots.items():
+        if _store_slot(session, known, row.id, name, slot) and slot.update is not None:
+            known.note_end(name, slot.update, report)
+            ended.append(slot.update)
+    return ended
 
 
 def _store_slot(session: Session, known: Known, device: str, name: str, slot: SlotReport) -> bool:
@@ -213,7 +235,7 @@ def _store_slot(session: Session, known: Known, device: str, name: str, slot: Sl
 
 
 def _store_update(known: Known, device: str, name: str, update: UpdateReport, body: str) -> bool:
-    key = UpdateKey(device, name, update.revision, update.artifact, update.rollout)
+    key = _key(device, name, update)
     row = known.update(key)
     before = row.outcome if row is not None else ""
     if row is None:
@@ -221,3 +243,7 @@ def _store_update(known: Known, device: str, name: str, update: UpdateReport, bo
     elif row.body != body:
         row.outcome, row.body, row.last_at = update.outcome, body, time.time()
     return is_end(update.outcome, before)
+
+
+def _key(device: str, slot: str, update: UpdateReport) -> UpdateKey:
+    return UpdateKey(device, slot, update.revision, update.artifact, update.rollout)

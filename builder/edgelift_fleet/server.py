@@ -31,6 +31,7 @@ from edgelift_fleet.identity.tls import ServerTls
 from edgelift_fleet.messages import Load
 from edgelift_fleet.mqtt.messaging import messaging
 from edgelift_fleet.mqtt.mosquitto import find_mosquitto
+from edgelift_fleet.otlp.configured import otlp_of
 from edgelift_fleet.private import keep_private
 from edgelift_fleet.rollout.controller import Controller
 from edgelift_fleet.scrub import Scrub
@@ -81,6 +82,7 @@ def serve(
         db.migrate()
         fleet = Fleet(site, db, secure=site.config.tls and not insecure)
         rounds = fleet.alerts.rounds()  # what is wrong with its receivers is told before anything listens
+        sending = otlp_of(fleet)
         stack.enter_context(fleet.identities.known)
         tls = doors.secure(fleet)
         fleet.lead.subscribe(lambda leads: _listen(fleet) if leads else None)
@@ -100,6 +102,7 @@ def serve(
         fleet.url = doors.outside(own_names(ports.host, site.config.names))
         fleet.alerts.url = fleet.url
         stack.enter_context(rounds)
+        stack.enter_context(sending)
         fleet.identities.known.subscribe(doors.end)
         if tls is not None:
             tls.watch(lambda: doors.end(None))  # they come again, if they still may

@@ -26,6 +26,7 @@ from edgelift_contract import codec
 from edgelift_contract.errors import ContractError, DeviceError
 from edgelift_fleet.alert_settings import AlertSettings
 from edgelift_fleet.files import disk_errors, write_atomically
+from edgelift_fleet.otlp_settings import OtlpSettings
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -74,6 +75,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
         alerts: from when something is told, and to whom.
         bundle_limit_bytes: what all bundles together may take; the oldest go first.
         metrics_devices: devices with series of their own at `/metrics`, at most: the worst.
+        otlp: where traces and metrics are sent.
     """
 
     schema: int
@@ -93,6 +95,7 @@ class SiteConfig(msgspec.Struct, forbid_unknown_fields=True):
     bundle_limit_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 256 << 20
     alerts: AlertSettings = msgspec.field(default_factory=AlertSettings)
     metrics_devices: Annotated[int, Meta(ge=0, le=100_000)] = 1000
+    otlp: OtlpSettings = msgspec.field(default_factory=OtlpSettings)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from edgelift_fleet.tables import (
     RolloutWaveRow,
     TelemetryCohortRow,
     TelemetryCohortSumRow,
+    UpdateTraceRow,
 )
 from edgelift_fleet.telemetry.cohort_sums import pack_sum
 from edgelift_fleet.telemetry.cohorts import AskedCohorts
@@ -158,6 +159,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory, releases: dict[str, Path]
                     receiver="hook", id="a", made_at=1.0, next_at=time.time() + 600, taken_until=0.0, tries=0,
                     given_up_at=0.0, error="", body="{}",
                 ))  # fmt: skip
+                session.merge(UpdateTraceRow(device="pi-1", body="{}"))
                 look = {"at": 2.0, "breach": False, "text": "no breach", "measured": "{}"}
                 session.merge(RolloutLookRow(rollout=1, wave=0, number=1, **look))
         yield server

@@ -48,6 +48,7 @@ from edgelift_fleet.tables.telemetry import (
     TelemetrySampleRow,
     TelemetrySeriesRow,
 )
+from edgelift_fleet.tables.traces import UpdateTraceRow
 from edgelift_fleet.tables.trust import SignedRow
 
 __all__ = [
@@ -96,5 +97,6 @@ __all__ = [
     "TelemetrySeriesRow",
     "UnnamedBlobRow",
     "UpdateHistoryRow",
+    "UpdateTraceRow",
     "table_of",
 ]

@@ -93,6 +93,8 @@ def test_the_front_page_a_devices_page_and_the_alerts_say_the_same(strict: Visit
     }  # fmt: skip
     for code, need in needs.items():
         (one,) = alerts[code]["subjects"]
+        if code == "degraded":  # each part has a card of its own there
+            continue
         assert need["first"] == [one["name"]] and need["detail"] == one["text"], code
         assert (need["what"], need["do"]) == (KINDS[code].one, alerts[code]["todo"]), code
         ailment = next(it for it in strict.data(f"/devices/{one['name']}")["ailments"] if it["code"] == code)
@@ -116,9 +118,9 @@ def test_the_metrics_put_first_what_the_rule_finds(strict: Visitor) -> None:
     ail(strict)
     with strict.boards.db.read() as session:
         seen, now = strict.boards.seen, time.time()
-        first = [one.device for one in gather(session, seen, 3, RULES, now).devices]
-        usual = [one.device for one in gather(session, seen, 3, AlertSettings(), now).devices]
-    assert first == ["pi-hot", "pi-ends", "pi-away"] == usual  # by its voltage in any case
+        first = [one.device for one in gather(session, seen, 4, RULES, now).devices]
+        usual = [one.device for one in gather(session, seen, 4, AlertSettings(), now).devices]
+    assert first == ["pi-hot", "pi-broken", "pi-ends", "pi-away"] == usual  # by its voltage in any case
     with strict.boards.db.read() as session:
         hot = next(one for one in gather(session, seen, 5, RULES, now).devices if one.device == "pi-hot")
     assert hot.gauges["gpu_temp_c"] == 61.0

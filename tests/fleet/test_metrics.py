@@ -18,7 +18,7 @@ from edgelift_fleet.messages import DeviceDetail
 from edgelift_fleet.metrics import kept
 from edgelift_fleet.metrics.exposition import FRESH_S, FleetMetrics
 from edgelift_fleet.metrics.gather import gather
-from edgelift_fleet.metrics.lines import FamilyLines, label, written
+from edgelift_fleet.metrics.lines import FamilyLines, Labels, written
 from edgelift_fleet.tables import RolloutRow, TelemetryNewestRow
 from edgelift_fleet.telemetry.gauges import pack_values
 from tests.fleet.direct import counted
@@ -163,7 +163,7 @@ def test_lines_are_read_as_they_were_meant_in_either_format() -> None:
     values = {'a"b\\c\nd': 0.1, "": float("inf"), "é": float("-inf"), "x": 1.7e18, "y": True, "z": float("nan")}
     family = FamilyLines("edgelift_fleet_device_x", "What it says.")
     for name, value in values.items():
-        family.add(f"{label('device', name)},{label('slot', name)}", value)
+        family.add(Labels(device=name, slot=name), value)
     text = written([family]).decode()
     for families in (plain(text), openmetrics(f"{text}# EOF\n")):
         (found,) = families

@@ -52,6 +52,12 @@ class FleetMetrics:
                 self._made[wanted] = (self._now(), body, kind)
             return body, kind
 
+    def families(self) -> Iterator[Metric]:
+        """All of them as of now, those of devices too, for who takes no text."""
+        with self._lock:
+            yield from self.collect()
+            yield from (lines.family() for lines in device_lines(self._devices))
+
     def describe(self) -> Iterator[Metric]:
         """What registering asks for: nothing is read for it."""
         return iter(())

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from edgelift_contract import __version__
 from edgelift_fleet.alerts.judge import SLOWED, is_slowed, temperature
-from edgelift_fleet.metrics.lines import FamilyLines, label
+from edgelift_fleet.metrics.lines import FamilyLines, Labels
 from edgelift_fleet.metrics.readings import DeviceReading, RolloutReading, ServerReading, StoredReading
 
 #: Releases of which it is told how many slots serve them, at most: those that serve most.
@@ -105,13 +105,13 @@ def device_lines(devices: Sequence[DeviceReading]) -> Iterator[FamilyLines]:
     throttled = _lines("throttled", "1 while its processor is slowed down.")
     gauges = {name: _lines(to, text) for name, (to, text) in _GAUGES.items()}
     for one in devices:
-        device = label("device", one.device)
-        info.add(f"{device},{label('hardware_class', one.hardware_class)}", 1)
+        device = Labels(device=one.device)
+        info.add(Labels(device=one.device, hardware_class=one.hardware_class), 1)
         online.add(device, one.online)
         if one.failing:
             failing.add(device, 1)
         for code in one.degraded:
-            degraded.add(f"{label('code', code)},{device}", 1)
+            degraded.add(Labels(code=code, device=one.device), 1)
         seen.add(device, one.last_seen)
         if one.certificate_ends:
             ends.add(device, one.certificate_ends)
@@ -133,7 +133,7 @@ def _served_lines(devices: Sequence[DeviceReading]) -> Iterator[FamilyLines]:
     p95s = _lines("latency_p95_seconds", "Latency that 95 of 100 requests stayed below in that time.")
     for one in devices:
         for served in one.served:
-            labels = f"{label('device', one.device)},{label('slot', served.slot)}"
+            labels = Labels(device=one.device, slot=served.slot)
             requests.add(labels, served.ok)
             errors.add(labels, served.errors)
             if served.p50_s is not None and served.p95_s is not None:

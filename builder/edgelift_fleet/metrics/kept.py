@@ -8,6 +8,7 @@ from zlib import crc32
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from edgelift_fleet.alerts.judge import SLOWED, TEMPERATURES
 from edgelift_fleet.metrics.readings import ServedLately
 from edgelift_fleet.tables import TelemetryNewestRow
 from edgelift_fleet.telemetry.gauges import newest
@@ -22,7 +23,7 @@ KEPT_S = 120.0
 #: Slots of a device that are told of, at most.
 MAX_SLOTS = 8
 #: Gauges that are told of, as devices name them.
-TOLD = ("soc_temp_c", "throttled", "under_voltage", "disk_free_bytes")
+TOLD = (*TEMPERATURES, *SLOWED, "under_voltage", "disk_free_bytes")
 
 
 class RecentService:

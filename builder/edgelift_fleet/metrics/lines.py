@@ -9,29 +9,54 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import isfinite, isnan
 
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.samples import Sample
+
+
+class Labels:
+    """Of a series, and of all others that have the same: they are written once.
+
+    Attributes:
+        names: name → value.
+        text: as the text format has them.
+    """
+
+    __slots__ = ("names", "text")
+
+    def __init__(self, **names: str) -> None:
+        self.names = names
+        self.text = ",".join(f'{name}="{_escaped(value)}"' for name, value in names.items())
+
 
 class FamilyLines:
     """A family, as its lines."""
 
     def __init__(self, name: str, text: str) -> None:
         """`name`: the whole one; `text`: what it says, on one line."""
-        self._name = name
-        self._lines = [f"# HELP {name} {text}\n# TYPE {name} gauge\n"]
+        self._name, self._says = name, text
+        self._series: list[tuple[Labels, float]] = []
 
-    def add(self, labels: str, value: float) -> None:
-        """A series, by its `labels` as `label` writes them, with commas between."""
-        self._lines.append(f"{self._name}{{{labels}}} {_number(value)}\n")
+    def add(self, labels: Labels, value: float) -> None:
+        """A series."""
+        self._series.append((labels, value))
 
     def text(self) -> str:
         """All of it."""
-        return "".join(self._lines)
+        name = self._name
+        head = f"# HELP {name} {self._says}\n# TYPE {name} gauge\n"
+        return head + "".join(f"{name}{{{labels.text}}} {_number(value)}\n" for labels, value in self._series)
+
+    def family(self) -> GaugeMetricFamily:
+        """The same as `prometheus_client` has it, for who takes no text."""
+        made = GaugeMetricFamily(self._name, self._says)
+        made.samples = [Sample(self._name, labels.names, float(value)) for labels, value in self._series]
+        return made
 
 
-def label(name: str, value: str) -> str:
-    """A label and its value."""
+def _escaped(value: str) -> str:
     if "\\" in value or '"' in value or "\n" in value:
-        value = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-    return f'{name}="{value}"'
+        return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return value
 
 
 def _number(value: float) -> str:

@@ -47,7 +47,7 @@ def otlp_of(fleet: Fleet) -> AbstractContextManager[object]:
 
     to = OtlpAddress(**address)
     return Sending(
-        fleet.db, fleet.lead, fleet_resource(fleet.site.config.name), FleetMetrics(fleet).collect,
+        fleet.db, fleet.lead, fleet_resource(fleet.site.config.name), FleetMetrics(fleet).families,
         began_at=fleet.started_at, every_s=settings.every_s,
         traces=span_exporter(to) if sent.traces else None, metrics=metric_exporter(to) if sent.metrics else None,
     )  # fmt: skip

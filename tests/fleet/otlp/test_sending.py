@@ -285,7 +285,7 @@ def test_metrics_are_those_of_the_scraper(site: Path, receiver: Receiver) -> Non
         fleet = whole.api.fleet
         text = FleetMetrics(fleet).expose("")[0].decode()
         made = Sending(
-            fleet.db, fleet.lead, fleet_resource("farm"), FleetMetrics(fleet).collect, began_at=fleet.started_at,
+            fleet.db, fleet.lead, fleet_resource("farm"), FleetMetrics(fleet).families, began_at=fleet.started_at,
             every_s=60.0, traces=None, metrics=metric_exporter(OtlpAddress(receiver.http.url)),
         )  # fmt: skip
         assert made.send_metrics()

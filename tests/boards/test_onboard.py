@@ -83,6 +83,17 @@ def test_one_for_another_board_is_refused(tmp_path: Path, about: dict[str, objec
         unpacked.look(write(tmp_path, **about))
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "{}", '{"python": "3.11"}', "[" * 100_000])
+def test_one_that_does_not_say_what_it_is_is_refused(tmp_path: Path, text: str) -> None:
+    folder = write(tmp_path)
+    (folder / "bundle.json").write_text(text)
+    lines = [line for line in (folder / "SHA256SUMS").read_text().splitlines() if "bundle.json" not in line]
+    lines.append(f"{hashlib.sha256(text.encode()).hexdigest()}  bundle.json")
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+    with pytest.raises(Stopped, match=r"bundle\.json is not understood"):
+        unpacked.look(folder)
+
+
 def test_a_version_is_switched_to_by_one_rename_and_nothing_of_others_is_taken(tmp_path: Path) -> None:
     place = Place(tmp_path)
     for name in ("1-a", "2-b", "3-c"):

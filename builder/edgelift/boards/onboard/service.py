@@ -96,7 +96,7 @@ class Service:
         try:
             slots = json.loads(done.stdout)["report"].get("slots", {})
             return {name: str(slot["artifact"]) for name, slot in slots.items() if slot.get("artifact")}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
 
     def is_active(self) -> bool:

@@ -49,7 +49,7 @@ def under_way(place: Place) -> AgentTrial | None:
         return AgentTrial(str(found["new"]), str(found["old"]), dict(found["slots"]), float(found["within_s"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Stopped(f"{place.trial} is not understood: {error}. Remove it, and run install.sh again.") from error
 
 

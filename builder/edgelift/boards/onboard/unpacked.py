@@ -58,7 +58,7 @@ def look(folder: Path) -> Unpacked:
         path = folder / name
         if path.is_symlink() or _digest(path) != digest:
             raise Stopped(f"{name} is not what the host put there. Copy the bundle again, and unpack it anew.")
-    about = json.loads(_read(folder / _ABOUT))
+    about = _about(folder)
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if about["python"] != here:
         raise Stopped(f"The bundle is for Python {about['python']}, this is {here}.")
@@ -73,8 +73,17 @@ def look(folder: Path) -> Unpacked:
         )
     # What is installed, whomever the bundle is for: a board's own configuration and token make no other version.
     of_all = "".join(f"{digest} {name}\n" for name, digest in sorted(listed.items()) if name.startswith("wheels/"))
-    version = str(about["version"])
+    version = about["version"]
     return Unpacked(folder, version, f"{version}-{hashlib.sha256(of_all.encode()).hexdigest()[:12]}")
+
+
+def _about(folder: Path) -> dict[str, str]:
+    """What the bundle says of itself."""
+    try:
+        found = json.loads(_read(folder / _ABOUT))
+        return {name: str(found[name]) for name in ("python", "machine", "target", "version")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Stopped(f"{_ABOUT} is not understood: {type(error).__name__}. Make the bundle anew.") from error
 
 
 def _entry(line: str) -> tuple[str, str]:

@@ -80,7 +80,7 @@ REASONS = {
     "edgelift_fleet.alerts.undelivered": "a row that this site's server wrote",
     "edgelift_fleet.untold": "a row that this site's server wrote",
     "edgelift.boards.bundle": "written here, never read",
-    "edgelift.boards.onboard.service": "the answer of the agent that root installed; whatever it is, it is no more than no answer",
+    "edgelift.boards.onboard.service": "of the agent that root installed: it is no more than no answer",
     "edgelift.boards.onboard.trial": "root's own file; damage: tests/boards/test_onboard.py",
     "edgelift.boards.onboard.unpacked": "a bundle that root unpacked and runs; damage: tests/boards/test_onboard.py",
     "edgelift.logins": "a person's own file, which nobody else may write",

@@ -79,6 +79,7 @@ class TlsDoor(asyncio.Protocol):
         elif (tls := self._tls()) is None:
             transport.close()
         else:
+            transport.pause_reading()  # what follows is TLS' own, which is not there before the next turns of the loop
             self._task = self._loop.create_task(self._shake(transport, tls, data))
 
     async def _shake(self, transport: asyncio.Transport, tls: ssl.SSLContext, first: bytes) -> None:

@@ -169,7 +169,8 @@ def test_a_hello_in_pieces_and_a_request_with_the_handshakes_end_are_taken(scrap
     first = out.read()
     with scraped.in_the_clear(first[:1], first[1:7], first[7:]) as sock:
         while True:
-            assert (more := sock.recv(65536)), "the server ended the handshake"
+            more = sock.recv(65536)
+            assert more, "the server ended the handshake"
             read.write(more)
             try:
                 client.do_handshake()
@@ -180,7 +181,8 @@ def test_a_hello_in_pieces_and_a_request_with_the_handshakes_end_are_taken(scrap
         sock.sendall(out.read())
         found = b""
         while not found.endswith(b"up 1\n"):
-            assert (more := sock.recv(65536)), found
+            more = sock.recv(65536)
+            assert more, found
             read.write(more)
             with contextlib.suppress(ssl.SSLWantReadError):
                 while part := client.read():  # a record at a time, of all that came
